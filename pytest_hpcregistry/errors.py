@@ -1,0 +1,62 @@
+"""The error tree: one class per kind of failure, each with the exit code that the command line returns.
+
+    HpcRegistryError            4  the work itself failed
+    ├── UsageError              2  wrong use: a name, an argument, a file that is not what was asked for
+    │   └── ConfigError         2  a configuration file is wrong; carries every mistake, not the first
+    ├── CheckFailed             1  a check failed or drift was found
+    ├── Unreachable             3  a machine could not be asked, so nothing is known about it
+    └── CommandFailed           4  a command ran on a machine and said no
+        └── CommandTimeout      4  a command did not end before its deadline
+
+Exit code 0 is "done and proven", 130 is "interrupted".
+"""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+
+class HpcRegistryError(Exception):
+    """A failure that a user can act on: what happened and where, and in `hint` what to do next."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(HpcRegistryError):
+    """The command was used wrongly; nothing was changed."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration is wrong. `mistakes` holds every mistake with its place."""
+
+    def __init__(self, source: str, mistakes: Sequence[str], *, hint: str = "") -> None:
+        count = len(mistakes)
+        heading = f"{source}: {count} mistake{'s' if count != 1 else ''}"
+        super().__init__("\n".join([heading, *(f"  {mistake}" for mistake in mistakes)]), hint=hint)
+        self.mistakes = tuple(mistakes)
+
+
+class CheckFailed(HpcRegistryError):
+    """Something was looked at and is not as it should be."""
+
+    exit_code = 1
+
+
+class Unreachable(HpcRegistryError):
+    """A machine could not be asked."""
+
+    exit_code = 3
+
+
+class CommandFailed(HpcRegistryError):
+    """A command ran and failed."""
+
+
+class CommandTimeout(CommandFailed):
+    """A command was still running at its deadline and was stopped."""
