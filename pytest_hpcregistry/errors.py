@@ -13,7 +13,7 @@ Exit code 0 is "done and proven", 130 is "interrupted".
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 
 class HpcRegistryError(Exception):

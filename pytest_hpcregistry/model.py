@@ -1,0 +1,79 @@
+"""What a cluster is, as frozen data: built once by config.py, then only passed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEFAULT_DIRECTORIES = ("ml-frameworks", "custom-images", "base-images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controller:
+    """How the workstation reaches the controller, the only machine that it talks to.
+
+    `host` is an address or a name that ssh resolves; `name` is what people call it. `jump` is `[user@]host[:port]`.
+    """
+
+    name: str
+    host: str
+    port: int = 22
+    user: str = "root"
+    key: Path | None = None
+    jump: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """The directory tree, the same on the controller and on every node. Modes are the octal numbers themselves."""
+
+    path: str = "/opt/containers"
+    owner: str = "root"
+    group: str = "slurm"
+    directory_mode: int = 0o755
+    file_mode: int = 0o755
+    directories: tuple[str, ...] = DEFAULT_DIRECTORIES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sync:
+    """How the controller brings images to the nodes. Times in seconds; `window` is how many nodes at once."""
+
+    method: str = "auto"
+    window: int = 64
+    timeout: int = 3600
+    connect_timeout: int = 10
+    key: str = "/root/.ssh/id_rsa_registry_sync"
+    log: str = "/var/log/container-registry-sync.log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slurm:
+    """`container`: phase 1 sets up `srun --container`. `run_as`: the ordinary user whose jobs the e2e suite runs."""
+
+    container: bool = True
+    conf_dir: str = "/etc/slurm"
+    run_as: str | None = None
+    partition: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ssh:
+    """Workstation to controller. `known_hosts` and `config` replace the user's own files when given. Seconds."""
+
+    transport: str = "openssh"
+    known_hosts: Path | None = None
+    config: Path | None = None
+    connect_timeout: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A whole cluster. `nodes` is None when the controller shall ask Slurm for them."""
+
+    controller: Controller
+    nodes: tuple[str, ...] | None = None
+    registry: Registry = field(default_factory=Registry)
+    sync: Sync = field(default_factory=Sync)
+    slurm: Slurm = field(default_factory=Slurm)
+    ssh: Ssh = field(default_factory=Ssh)

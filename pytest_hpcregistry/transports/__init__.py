@@ -1,0 +1,54 @@
+"""How a command reaches another machine: one small interface, one file for each way."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from ..errors import CommandFailed
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command did. `seconds` is the wall-clock time; `stdout` is empty when it was streamed elsewhere."""
+
+    where: str
+    argv: tuple[str, ...]
+    exit_code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    def check(self) -> CommandResult:
+        """Return itself if the exit code is 0; raise CommandFailed with the last words of the command if not."""
+        if self.exit_code != 0:
+            last_words = (self.stderr.strip() or self.stdout.strip()).splitlines()[-3:]
+            raise CommandFailed(
+                f"{self.where}: {shlex.join(self.argv)[:200]} exited with {self.exit_code}"
+                + "".join(f"\n  {line}" for line in last_words)
+            )
+        return self
+
+
+class Transport(Protocol):
+    """One machine that commands can be run on.
+
+    `run` never raises for a non-zero exit. It raises Unreachable when the machine cannot be asked and CommandTimeout
+    when the command is still running after *timeout* seconds. *argv* is a list: nothing in it reaches a shell
+    unquoted. *stdin* is sent to the command; *stdout*, when given, receives its output as bytes; *on_line*, when
+    given, is called with each line of output as it comes.
+    """
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes | BinaryIO | None = None,
+        stdout: BinaryIO | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> CommandResult: ...
+
+    def close(self) -> None: ...
