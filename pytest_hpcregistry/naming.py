@@ -1,4 +1,4 @@
-"""The allow-list for names, the same on the workstation, on the controller and (by agent.py's own copy) on the nodes."""
+"""The allow-list for names: the same on the workstation and the controller, and as agent.py's own copy on the nodes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_file_name(name: str) -> str:
 
 
 def image_name(target: str, registry: str, directories: Sequence[str]) -> str:
-    """Turn *target* (`ml-frameworks/x.sif`, or the full path under *registry*) into the catalog's name `DIRECTORY/FILE`.
+    """Turn *target* (`ml-frameworks/x.sif`, or its path under *registry*) into the catalog's `DIRECTORY/FILE`.
 
     Raises UsageError for anything outside the registry's known directories.
     """
