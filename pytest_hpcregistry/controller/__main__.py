@@ -1,0 +1,126 @@
+"""The controller program's command line. Operators know it as `registry-sync-to-nodes.sh [SUBDIR]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import HpcRegistryError
+from . import events, registry, settings
+from .gather import gather
+from .sync import Outcome, choose_images, sync
+
+
+def main() -> int:
+    """Parse, call one function, turn errors into exit codes."""
+    arguments = parse()
+    # The workstation may go away at any time (a closed laptop): what was started is brought to its end.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.umask(0o077)
+    try:
+        return COMMANDS[arguments.command](arguments)
+    except HpcRegistryError as error:
+        report(error, arguments.json)
+        return error.exit_code
+    except OSError as error:
+        report(HpcRegistryError(f"controller: {error.strerror}: {error.filename}"), arguments.json)
+        return HpcRegistryError.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="registry-sync-to-nodes.sh", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--config", type=Path, default=Path("/opt/containers/.registry/config.yaml"))
+    parser.add_argument("--json", action="store_true", help="events as JSON lines, for programs")
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("sync", help="bring the catalog's images to all nodes")
+    one.add_argument("subdirectory", nargs="?", metavar="SUBDIR", help="only this one, for example ml-frameworks")
+    one.add_argument("--name", action="append", help="only this image, DIRECTORY/NAME.sif; may be repeated")
+    commands.add_parser("facts", help="facts of the controller and all nodes; a JSON request on the command line")
+    commands.choices["facts"].add_argument("request")
+    two = commands.add_parser("receive", help="take an image's bytes from standard input, unless they are here")
+    two.add_argument("digest")
+    two.add_argument("size", type=int)
+    commands.add_parser("has", help="whether an image's bytes are here")
+    commands.choices["has"].add_argument("digest")
+    commands.choices["has"].add_argument("size", type=int)
+    commands.add_parser("publish", help="publish received bytes on the controller; a JSON request on standard input")
+    return parser.parse_args()
+
+
+def report(error: HpcRegistryError, as_json: bool) -> None:
+    event = {"event": "failed", "message": str(error), "hint": error.hint, "exit_code": error.exit_code}
+    if as_json:
+        events.json_lines(sys.stdout)(event)
+    else:
+        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+
+
+def listener_of(arguments: argparse.Namespace, config: settings.Settings) -> events.Listener:
+    shown = events.json_lines(sys.stdout) if arguments.json else events.plain_lines(sys.stdout)
+    return events.to_all(events.log_lines(config.log), shown)
+
+
+def run_facts(arguments: argparse.Namespace) -> int:
+    events.json_lines(sys.stdout)({"event": "gathered", "facts": gather(json.loads(arguments.request))})
+    return 0
+
+
+def run_has(arguments: argparse.Namespace) -> int:
+    config = settings.load(arguments.config)
+    present = registry.has_object(config.registry, arguments.digest, arguments.size)
+    events.json_lines(sys.stdout)({"event": "looked", "present": present, "version": __version__})
+    return 0
+
+
+def run_receive(arguments: argparse.Namespace) -> int:
+    config = settings.load(arguments.config)
+    registry.receive(config.registry, arguments.digest, arguments.size, sys.stdin.buffer)
+    events.json_lines(sys.stdout)({"event": "received", "digest": arguments.digest})
+    return 0
+
+
+def run_publish(arguments: argparse.Namespace) -> int:
+    config = settings.load(arguments.config)
+    request: Mapping[str, Any] = json.loads(sys.stdin.read())
+    entry, changed = registry.publish(config, request)
+    listener_of(arguments, config)(
+        {"event": "published", "name": request["name"], "digest": entry.digest, "changed": changed}
+    )
+    return 0
+
+
+def run_sync(arguments: argparse.Namespace) -> int:
+    config = settings.load(arguments.config)
+    listener = listener_of(arguments, config)
+    try:
+        wanted = choose_images(registry.read_catalog(config.registry), config, arguments.subdirectory, arguments.name)
+        what = ", ".join(arguments.name or ()) or arguments.subdirectory or "all images"
+        return exit_code_of(sync(config, wanted, what, listener))
+    except HpcRegistryError as error:
+        events.log_lines(config.log)({"event": "failed", "message": str(error)})
+        raise
+
+
+def exit_code_of(outcomes: Mapping[str, Outcome]) -> int:
+    """0 all done and proven, 4 the work failed somewhere, 3 a node could not be asked."""
+    states = {outcome.state for outcome in outcomes.values()}
+    if "failed" in states:
+        return 4
+    return 3 if "unreachable" in states else 0
+
+
+COMMANDS = {"sync": run_sync, "facts": run_facts, "has": run_has, "receive": run_receive, "publish": run_publish}
+
+if __name__ == "__main__":
+    sys.exit(main())

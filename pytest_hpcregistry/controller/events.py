@@ -1,0 +1,110 @@
+"""What the controller program says while it works: JSON lines for programs, log lines for people.
+
+Every event is a dict with "event" (its name, in the past tense) and plain values. A listener that can't be reached any
+more, such as a workstation that went away, must not stop the work.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from ..nodeset import fold
+
+Event = dict[str, Any]
+Listener = Callable[[Event], None]
+
+
+def to_all(*listeners: Listener) -> Listener:
+    """One listener that passes each event on to all of *listeners*."""
+
+    def listen(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return listen
+
+
+def json_lines(stream: TextIO) -> Listener:
+    """Write each event as one line of JSON; once nobody reads any more, go on in silence."""
+
+    def listen(event: Event) -> None:
+        try:
+            stream.write(json.dumps(event) + "\n")
+            stream.flush()
+        except (BrokenPipeError, ConnectionResetError, ValueError):
+            pass
+
+    return listen
+
+
+def log_lines(path: str) -> Listener:
+    """Append to the log file, opened for each line so that logrotate can move it away at any time."""
+
+    def listen(event: Event) -> None:
+        lines = describe(event)
+        if lines:
+            try:
+                with open(path, "a", encoding="utf-8") as log:  # noqa: PTH123
+                    log.writelines(stamp(line) for line in lines)
+            except OSError as error:
+                sys.stderr.write(f"{path}: {error.strerror}\n")
+
+    return listen
+
+
+def plain_lines(stream: TextIO) -> Listener:
+    """The log's lines for the operator who started the program by hand."""
+
+    def listen(event: Event) -> None:
+        stream.writelines(stamp(line) for line in describe(event))
+        stream.flush()
+
+    return listen
+
+
+def stamp(line: str) -> str:
+    """`[YYYY-MM-DD HH:MM:SS] line`, with control characters made visible: names in it may come from anywhere."""
+    visible = "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+    return time.strftime("[%Y-%m-%d %H:%M:%S] ") + visible + "\n"
+
+
+def describe(event: Event) -> list[str]:
+    """The lines that an operator greps for; an event of no interest to the log gives none."""
+    kind = event["event"]
+    if kind == "published":
+        verb = "published" if event["changed"] else "already published"
+        return [f"SUCCESS: {event['name']} {verb} on the controller, sha256 {event['digest']}"]
+    if kind == "sync_started":
+        nodes = event["nodes"]
+        return [f"Syncing {event['what']} to {len(nodes)} nodes: {fold(nodes)} (engine {event['engine']})"]
+    if kind == "node_started":
+        return [f"Syncing {event['what']} to {event['node']}..."]
+    if kind == "node_finished":
+        return [describe_node(event)]
+    if kind == "sync_finished":
+        return [describe_end(event["states"])]
+    if kind == "failed":
+        return [f"ERROR: {event['message']}"]
+    return []
+
+
+def describe_node(event: Event) -> str:
+    if event["state"] == "synced":
+        moved = f"{event['objects']} moved, {event['bytes'] / 1e6:.1f} MB, {event['seconds']:.1f} s"
+        return f"SUCCESS: {event['what']} synced to {event['node']} ({moved})"
+    if event["state"] == "unchanged":
+        return f"SUCCESS: {event['what']} on {event['node']} is up to date"
+    return f"ERROR: {event['what']} not synced to {event['message']}"
+
+
+def describe_end(states: dict[str, str]) -> str:
+    by_state: dict[str, list[str]] = {}
+    for node, state in states.items():
+        by_state.setdefault(state, []).append(node)
+    summary = ", ".join(f"{len(nodes)} {state} ({fold(nodes)})" for state, nodes in sorted(by_state.items()))
+    bad = set(by_state) - {"synced", "unchanged"}
+    return f"{'ERROR' if bad else 'SUCCESS'}: sync finished: {summary}"

@@ -1,0 +1,54 @@
+"""Ask the controller and every node for their facts: one login for each node, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import agent
+from ..errors import HpcRegistryError
+from ..fanout import fan_out
+from ..transports.local import run_process
+from .nodes import SLURM_TIMEOUT, ask_facts, list_nodes, slurm_nodes
+
+
+def gather(request: dict[str, Any]) -> dict[str, Any]:
+    """The facts of the whole cluster. *request* has the agent's request, `nodes` (None: Slurm's) and the limits.
+
+    A node that can't be asked is there too, as {"unreachable": reason}.
+    """
+    nodes = list_nodes(request["nodes"])
+    asked = request["agent"]
+
+    def ask(node: str) -> Any:
+        return ask_facts(node, asked, connect_timeout=request["connect_timeout"], timeout=request["timeout"])
+
+    answers = fan_out(nodes, ask, window=request["window"])
+    return {
+        "controller": {**agent.gather({**asked, **request["controller"]}), "slurm": slurm_facts()},
+        "nodes": {
+            node: {"unreachable": reason_of(node, answer)} if isinstance(answer, HpcRegistryError) else answer
+            for node, answer in answers.items()
+        },
+    }
+
+
+def reason_of(node: str, error: HpcRegistryError) -> str:
+    """The message without the node's name, so that nodes with the same trouble fold into one line."""
+    text = str(error)
+    return text[len(node) + 2 :] if text.startswith(f"{node}: ") else text
+
+
+def slurm_facts() -> dict[str, Any]:
+    """Slurm's own view: states of the nodes, what `scontrol show config` says of containers, or why it says nothing."""
+    try:
+        nodes = slurm_nodes()
+    except HpcRegistryError as error:
+        return {"error": str(error), "nodes": {}, "config": {}}
+    return {"error": None, "nodes": nodes, "config": slurm_config(["scontrol", "show", "config"])}
+
+
+def slurm_config(argv: Sequence[str]) -> dict[str, str]:
+    result = run_process("controller", argv, timeout=SLURM_TIMEOUT)
+    pairs = (line.partition("=") for line in result.stdout.splitlines())
+    return {key.strip(): value.strip() for key, sign, value in pairs if sign}

@@ -1,0 +1,110 @@
+"""The compute nodes as the controller sees them: which there are, and how one of them is asked."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import re
+import secrets
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CommandFailed, HpcRegistryError, Unreachable
+from ..transports.local import run_process
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*\Z")
+ASK_TIMEOUT = 60  # seconds for a question that moves no image
+SLURM_TIMEOUT = 20  # seconds; sinfo itself gives up on a dead slurmctld after MessageTimeout, 10 s by default
+# A node that freezes is given up after 5 s x 3 without an answer, ssh_config(5) ServerAliveInterval.
+SSH = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+SSH += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3", "-o", "ControlPath=none"]
+
+
+def slurm_nodes() -> dict[str, str]:
+    """Every node that Slurm knows -> its state. Raises Unreachable when Slurm does not answer or knows none."""
+    result = run_process("controller", ["sinfo", "-N", "-h", "-o", "%N %T"], timeout=SLURM_TIMEOUT)
+    if result.exit_code != 0:
+        said = (result.stderr.strip().splitlines() or ["no answer"])[-1]
+        raise Unreachable(
+            f"Slurm does not say which nodes there are: {said}", hint="is slurmctld running? scontrol ping"
+        )
+    nodes = dict(line.split() for line in result.stdout.splitlines() if line.strip())
+    if not nodes:
+        raise Unreachable("Slurm knows no nodes", hint="see `sinfo`, or name the nodes in the cluster file")
+    return nodes
+
+
+def list_nodes(configured: Sequence[str] | None) -> list[str]:
+    """The nodes of the configuration, or Slurm's when there are none in it; never an empty list."""
+    names = list(slurm_nodes()) if configured is None else list(configured)
+    hostile = [name for name in names if not NODE_NAME.match(name)]
+    if hostile or not names:
+        raise HpcRegistryError(f"{hostile[0]!r} is no name of a node" if hostile else "the list of nodes is empty")
+    return sorted(set(names))
+
+
+def sync_ssh(settings: Settings) -> list[str]:
+    """ssh as the sync key: it can only do what the agent's `serve` allows, on nodes whose host key phase 1 recorded."""
+    only = ["-o", f"UserKnownHostsFile={settings.known_hosts}", "-o", "GlobalKnownHostsFile=none"]
+    key = ["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i", settings.key]
+    return [*SSH, "-o", f"ConnectTimeout={settings.connect_timeout}", *only, *key]
+
+
+def ask(node: str, verb: str, request: dict[str, Any], settings: Settings, *, timeout: int = ASK_TIMEOUT) -> Any:
+    """Have the agent installed on *node* do *verb*, through the sync key."""
+    nonce = secrets.token_hex(8)
+    body = json.dumps({**request, "nonce": nonce}).encode()
+    result = run_process(node, [*sync_ssh(settings), f"root@{node}", verb], stdin=body, timeout=timeout)
+    return read_answer(node, nonce, result.exit_code, result.stdout, result.stderr)
+
+
+def ask_facts(node: str, request: dict[str, Any], *, connect_timeout: int, timeout: int) -> Any:
+    """Pipe the agent to *node* by the administrator's ordinary ssh, and return its facts: nothing is installed."""
+    nonce = secrets.token_hex(8)
+    source = pkgutil.get_data("pytest_hpcregistry", "agent.py")
+    remote = ["python3", "-", "facts", nonce, shlex.quote(json.dumps(request))]
+    argv = [*SSH, "-o", f"ConnectTimeout={connect_timeout}", f"root@{node}", *remote]
+    result = run_process(node, argv, stdin=source, timeout=timeout)
+    return read_answer(node, nonce, result.exit_code, result.stdout, result.stderr)
+
+
+def read_answer(node: str, nonce: str, exit_code: int, stdout: str, stderr: str) -> Any:
+    """Find the agent's line among whatever else the login printed. Raises Unreachable or CommandFailed."""
+    start = f"hpcregistry {nonce} "
+    lines = [line for line in stdout.splitlines() if line.startswith(start)]
+    if lines:
+        answer = json.loads(lines[-1][len(start) :])
+        if "error" in answer:
+            raise CommandFailed(f"{node}: {answer['error']}")
+        return answer
+    if exit_code == 255:  # ssh's own failure, ssh(1); a remote 255 would have been preceded by an answer
+        raise Unreachable(f"{node}: {unreachable_reason(stderr)}")
+    said = (stderr.strip().splitlines() or ["nothing"])[-1]
+    raise CommandFailed(
+        f"{node}: the agent did not answer (exit {exit_code}): {said[:200]}",
+        hint="is Python >= 3.6 there, and has phase 1 been run? hpc-container-manager registry setup",
+    )
+
+
+REASONS = (
+    ("host key changed", "REMOTE HOST IDENTIFICATION HAS CHANGED"),
+    ("host key is not known", "Host key verification failed"),
+    ("login refused", "Permission denied"),
+    ("connection refused", "Connection refused"),
+    ("no answer in time", "timed out"),
+    ("no answer in time", "not responding"),
+    ("no route", "No route to host"),
+    ("name is not known", "Could not resolve hostname"),
+)
+
+
+def unreachable_reason(stderr: str) -> str:
+    """Why ssh could not reach a machine, in words that are the same for every node with the same trouble."""
+    for reason, sign in REASONS:
+        if sign in stderr:
+            return reason
+    return (stderr.strip().splitlines() or ["ssh failed and said nothing"])[-1][:200]

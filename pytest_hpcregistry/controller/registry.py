@@ -1,0 +1,116 @@
+"""The controller's own registry: bytes received, images published, the catalog written. All by the agent's code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .. import agent, documents, sif
+from ..catalog import Catalog, Entry, from_data
+from ..errors import CheckFailed, CommandFailed, HpcRegistryError, UsageError
+from ..naming import DIGEST, image_name, object_path
+from .settings import NOT_SET_UP, Settings
+
+RESERVE = 64 << 20  # bytes to leave free on the controller
+
+
+def read_catalog_text(registry: str) -> str:
+    """The catalog file as it is. Raises UsageError when phase 1 has not made one."""
+    path = Path(registry, agent.CATALOG)
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint=NOT_SET_UP) from None
+
+
+def read_catalog(registry: str) -> Catalog:
+    """The catalog. Raises ConfigError when it is broken."""
+    path = str(Path(registry, agent.CATALOG))
+    return from_data(documents.load(read_catalog_text(registry), path), path)
+
+
+def has_object(registry: str, digest: str, size: int) -> bool:
+    """Whether the bytes with this digest (and size in bytes) are already here."""
+    try:
+        return Path(object_path(registry, digest)).stat().st_size == size
+    except FileNotFoundError:
+        return False
+
+
+def receive(registry: str, digest: str, size: int, stream: BinaryIO) -> None:
+    """Read *size* bytes into staging/ under *digest*. Raises when there is no room or when they are other bytes."""
+    if not DIGEST.match(digest):
+        raise UsageError(f"{digest!r} is not a SHA-256 digest")
+    free = agent.filesystem(registry)["free"]
+    if size + RESERVE > free:
+        raise HpcRegistryError(f"controller: {size / 1e6:.0f} MB and a reserve needed, {free / 1e6:.0f} MB free")
+    staging = agent.open_directory(str(Path(registry, agent.STAGING)), None)
+    beside = f".{digest}.{os.getpid()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with os.fdopen(os.open(beside, flags, 0o600, dir_fd=staging), "wb") as copy:
+            actual = copy_and_hash(stream, copy, size)
+        if actual != digest:
+            raise CommandFailed(f"controller: {size} bytes with digest {digest[:12]} were sent, {actual} arrived")
+        os.rename(beside, digest, src_dir_fd=staging, dst_dir_fd=staging)
+    finally:
+        agent.unlink_if_there(beside, staging)
+        os.close(staging)
+
+
+def copy_and_hash(source: BinaryIO, target: BinaryIO, size: int) -> str:
+    total, left = hashlib.sha256(), size
+    while left:
+        block = source.read(min(left, 1 << 20))
+        if not block:
+            return f"only {size - left} bytes"
+        target.write(block)
+        total.update(block)
+        left -= len(block)
+    return total.hexdigest()
+
+
+def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Entry, bool]:
+    """Give the bytes a name on the controller and write it into the catalog, under one lock.
+
+    Returns the entry, and whether anything changed. Raises CheckFailed when the file is no sound SIF.
+    """
+    name = image_name(request["name"], settings.registry, settings.directories)
+    digest, size = request["digest"], int(request["size"])
+    with agent.locked(settings.registry) as root:
+        check_structure(settings.registry, digest)
+        catalog = read_catalog(settings.registry)
+        entry = Entry(
+            digest=digest,
+            size=size,
+            published=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            by=request["by"],
+            architecture=request["architecture"],
+            source=request["source"],
+            labels=request["labels"],
+        )
+        image = {"name": name, "digest": digest, "size": size}
+        before = catalog.images.get(name)
+        if before and before.digest == digest:
+            entry = before
+        try:
+            answer = agent.apply(root, {"images": [image], "mode": settings.file_mode})
+            if entry is not before:
+                text = documents.dump(catalog.with_entry(name, entry).to_data())
+                agent.publish_catalog(root, text, [digest])
+        except agent.Refused as refusal:
+            raise CheckFailed(f"controller: {refusal}") from None
+    return entry, bool(answer["changed"]) or entry is not before
+
+
+def check_structure(registry: str, digest: str) -> None:
+    """The SIF check again on this machine, on the bytes that are about to get a name."""
+    staged = Path(registry, agent.STAGING, digest)
+    try:
+        sif.check(staged if staged.exists() else Path(object_path(registry, digest)))
+    except UsageError as error:
+        raise CheckFailed(f"controller: {error}") from None

@@ -1,0 +1,55 @@
+"""The registry's config.yaml, as phase 1 rendered it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import documents
+from ..errors import ConfigError, UsageError
+
+NOT_SET_UP = "has phase 1 been run? hpc-container-manager registry setup"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the controller program needs. `nodes` None: ask Slurm. `window` is nodes at once; times in seconds."""
+
+    registry: str
+    directories: tuple[str, ...]
+    file_mode: str
+    method: str
+    nodes: tuple[str, ...] | None
+    window: int
+    timeout: int
+    connect_timeout: int
+    key: str
+    known_hosts: str
+    log: str
+
+
+def load(path: Path) -> Settings:
+    """Read config.yaml. Raises UsageError when it is not there, ConfigError when it is not what phase 1 writes."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint=NOT_SET_UP) from None
+    data: Any = documents.load(text, str(path))
+    try:
+        registry, sync = data["registry"], data["synchronization"]
+        return Settings(
+            registry=registry["path"],
+            directories=tuple(registry["directories"]),
+            file_mode=registry["file_mode"],
+            method=sync["method"],
+            nodes=None if sync["nodes"] == "slurm" else tuple(sync["nodes"]),
+            window=int(sync["window"]),
+            timeout=int(sync["timeout"]),
+            connect_timeout=int(sync["connect_timeout"]),
+            key=sync["key"],
+            known_hosts=sync["known_hosts"],
+            log=sync["log"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(str(path), [f"{type(error).__name__}: {error}"], hint="run phase 1 again") from None
