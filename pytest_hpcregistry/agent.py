@@ -121,7 +121,7 @@ def describe_stat(found: os.stat_result) -> Json:
 
 def name_of(lookup: Callable[[int], Any], number: int) -> str:
     try:
-        return lookup(number)[0]
+        return str(lookup(number)[0])
     except KeyError:
         return str(number)
 
@@ -176,7 +176,7 @@ def scan(path: str) -> "List[os.DirEntry[str]]":
 
 
 def list_objects(registry: str, content: Optional[Hashes]) -> Json:
-    objects = {}
+    objects: Json = {}
     for entry in scan(os.path.join(registry, OBJECTS)):
         found = entry.stat(follow_symlinks=False)
         if DIGEST.match(entry.name) and stat.S_ISREG(found.st_mode):
@@ -250,7 +250,7 @@ def accounts(request: Json) -> Json:
 
 def id_of(lookup: Callable[[str], Any], name: str) -> Optional[int]:
     try:
-        return lookup(name)[2]
+        return int(lookup(name)[2])
     except KeyError:
         return None
 

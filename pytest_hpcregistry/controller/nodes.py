@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CommandFailed, HpcRegistryError, Unreachable
+from ..transports import unreachable_reason
 from ..transports.local import run_process
 
 if TYPE_CHECKING:
@@ -88,23 +89,3 @@ def read_answer(node: str, nonce: str, exit_code: int, stdout: str, stderr: str)
         f"{node}: the agent did not answer (exit {exit_code}): {said[:200]}",
         hint="is Python >= 3.6 there, and has phase 1 been run? hpc-container-manager registry setup",
     )
-
-
-REASONS = (
-    ("host key changed", "REMOTE HOST IDENTIFICATION HAS CHANGED"),
-    ("host key is not known", "Host key verification failed"),
-    ("login refused", "Permission denied"),
-    ("connection refused", "Connection refused"),
-    ("no answer in time", "timed out"),
-    ("no answer in time", "not responding"),
-    ("no route", "No route to host"),
-    ("name is not known", "Could not resolve hostname"),
-)
-
-
-def unreachable_reason(stderr: str) -> str:
-    """Why ssh could not reach a machine, in words that are the same for every node with the same trouble."""
-    for reason, sign in REASONS:
-        if sign in stderr:
-            return reason
-    return (stderr.strip().splitlines() or ["ssh failed and said nothing"])[-1][:200]

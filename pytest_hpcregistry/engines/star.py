@@ -10,10 +10,11 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from ..controller.nodes import sync_ssh, unreachable_reason
+from ..controller.nodes import sync_ssh
 from ..errors import CommandFailed, HpcRegistryError, Unreachable
 from ..fanout import fan_out
 from ..naming import object_path
+from ..transports import unreachable_reason
 from ..transports.local import run_process
 
 if TYPE_CHECKING:

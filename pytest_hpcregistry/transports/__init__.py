@@ -5,9 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from ..errors import CommandFailed
+from ..errors import CommandFailed, Unreachable
+
+if TYPE_CHECKING:
+    from ..model import Cluster
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,17 @@ class CommandResult:
         return self
 
 
+def open_transport(cluster: Cluster) -> Transport:
+    """The way to *cluster*'s controller that its file asks for. Nothing is connected before the first command."""
+    if cluster.ssh.transport == "paramiko":
+        from .paramiko import ParamikoTransport
+
+        return ParamikoTransport(cluster)
+    from .openssh import OpensshTransport
+
+    return OpensshTransport(cluster)
+
+
 class Transport(Protocol):
     """One machine that commands can be run on.
 
@@ -52,3 +66,38 @@ class Transport(Protocol):
     ) -> CommandResult: ...
 
     def close(self) -> None: ...
+
+
+REASONS = (
+    ("host key changed", "REMOTE HOST IDENTIFICATION HAS CHANGED"),
+    ("host key is not known", "Host key verification failed"),
+    ("login refused", "Permission denied"),
+    ("connection refused", "Connection refused"),
+    ("no answer in time", "timed out"),
+    ("no answer in time", "not responding"),
+    ("no route", "No route to host"),
+    ("name is not known", "Could not resolve hostname"),
+)
+
+
+def unreachable_reason(stderr: str) -> str:
+    """Why ssh could not reach a machine, in words that are the same for every node with the same trouble."""
+    for reason, sign in REASONS:
+        if sign in stderr:
+            return reason
+    return (stderr.strip().splitlines() or ["ssh failed and said nothing"])[-1][:200]
+
+
+def unreachable(where: str, stderr: str) -> Unreachable:
+    """The error for a machine that ssh(1) could not reach, with what to do about it."""
+    reason = unreachable_reason(stderr)
+    hint = HINTS.get(reason, "try it by hand with ssh -v")
+    return Unreachable(f"{where}: {reason}", hint=hint)
+
+
+HINTS = {
+    "host key changed": "reinstalled? then put its new key into known_hosts; if not, somebody is in between",
+    "host key is not known": "log in once by hand and compare the fingerprint, or set ssh.known_hosts",
+    "login refused": "is the key right, and is it in that user's authorized_keys?",
+    "name is not known": "check controller.host in the cluster file",
+}

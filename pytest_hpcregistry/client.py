@@ -1,0 +1,177 @@
+"""The workstation's side of the controller program: every command to the cluster goes through here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__, facts
+from .controller.archive import build
+from .errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
+from .model import Cluster
+from .transports import CommandResult, Transport
+
+PROGRAM = "/usr/local/lib/hpcregistry/controller.pyz"
+LAUNCHER = "/usr/local/bin/registry-sync-to-nodes.sh"
+AGENT = "/usr/local/lib/hpcregistry/agent.py"
+KNOWN_HOSTS = "/root/.ssh/known_hosts_registry_sync"
+QUICK = 60  # seconds for a question that moves no image
+SLOWEST_LINK = 1_000_000  # bytes/s below which an upload is given up
+SLOWEST_HASH = 100_000_000  # bytes/s below which reading images back is given up
+
+# Facts are asked by this version's own program, sent along: before phase 1 there is none on the controller.
+RUN_FROM_STDIN = """\
+import subprocess, sys, tempfile
+with tempfile.NamedTemporaryFile(suffix=".pyz") as program:
+    program.write(sys.stdin.buffer.read())
+    program.flush()
+    sys.exit(subprocess.call([sys.executable, program.name] + sys.argv[1:], stdin=subprocess.DEVNULL))
+"""
+
+Event = dict[str, Any]
+Listener = Callable[[Event], None]
+
+
+class ControllerClient:
+    """Questions and orders to one cluster's controller, over one transport."""
+
+    def __init__(self, cluster: Cluster, transport: Transport) -> None:
+        self.cluster = cluster
+        self.transport = transport
+
+    def gather(
+        self, *, content: bool = False, names: Sequence[str] | None = None, inspect: bool = False
+    ) -> Mapping[str, Any]:
+        """Facts of the controller and all nodes, one login each; *content* reads every byte of the images (*names*).
+
+        Returns plain data for facts.read, which can also be handed to another process.
+        """
+        request = json.dumps(self.facts_request(content, names, inspect))
+        argv = ["python3", "-c", RUN_FROM_STDIN, "--json", "facts", request]
+        for event in self.run(argv, stdin=build(), timeout=self.cluster.sync.timeout + QUICK):
+            if event["event"] == "gathered":
+                gathered: Mapping[str, Any] = event["facts"]
+                return gathered
+        raise HpcRegistryError(f"{self.cluster.controller.name}: the controller program gave no facts")
+
+    def facts(self, **asked: Any) -> facts.Facts:
+        """`gather`, read."""
+        return facts.read(self.gather(**asked), self.cluster.registry.path)
+
+    def facts_request(self, content: bool, names: Sequence[str] | None, inspect: bool) -> dict[str, Any]:
+        registry, sync, slurm = self.cluster.registry, self.cluster.sync, self.cluster.slurm
+        metadata = f"{registry.path}/.registry"
+        return {
+            "nodes": self.cluster.nodes,
+            "window": sync.window,
+            "connect_timeout": sync.connect_timeout,
+            "timeout": sync.timeout if content else QUICK,
+            "agent": {
+                "registry": registry.path,
+                "directories": registry.directories,
+                "content": content,
+                "names": names,
+                "inspect": inspect,
+                "users": [registry.owner, "slurm"],
+                "groups": [registry.group],
+                "readers": sorted({"slurm", slurm.run_as} - {None}, key=str),
+                "paths": [AGENT, PROGRAM, LAUNCHER, sync.key, KNOWN_HOSTS, sync.log, f"{slurm.conf_dir}/oci.conf"],
+                "texts": [f"{slurm.conf_dir}/oci.conf"],
+            },
+            "controller": {
+                "texts": [
+                    f"{metadata}/catalog.yaml",
+                    f"{metadata}/config.yaml",
+                    f"{sync.key}.pub",
+                    f"{slurm.conf_dir}/oci.conf",
+                ]
+            },
+        }
+
+    def has(self, digest: str, size: int) -> bool:
+        """Whether the controller already has these bytes. Also checks that its program is of this version."""
+        event = self.last_event(["has", digest, str(size)], timeout=QUICK)
+        if event["version"] != __version__:
+            raise UsageError(
+                f"{self.cluster.controller.name} has version {event['version']}, this is {__version__}",
+                hint="run phase 1 again: hpc-container-manager registry setup",
+            )
+        return bool(event["present"])
+
+    def send(self, path: Path, digest: str, size: int) -> None:
+        """Bring an image's bytes to the controller's staging directory, hashed there as they arrive."""
+        with path.open("rb") as stream:
+            self.last_event(["receive", digest, str(size)], stdin=stream, timeout=QUICK + size / SLOWEST_LINK)
+
+    def publish(self, request: Mapping[str, Any]) -> Event:
+        """Give received bytes their name on the controller, and write the catalog."""
+        body = json.dumps(request).encode()
+        return self.last_event(["publish"], stdin=body, timeout=QUICK + request["size"] / SLOWEST_HASH)
+
+    def sync(self, arguments: Sequence[str], listener: Listener) -> list[Event]:
+        """Run the controller's sync and pass its events on as they come; returns the `node_finished` ones."""
+        argv = ["python3", PROGRAM, "--config", self.config, "--json", "sync", *arguments]
+        events = self.run(argv, timeout=self.cluster.sync.timeout * 2, listener=listener)
+        return [event for event in events if event["event"] == "node_finished"]
+
+    @property
+    def config(self) -> str:
+        return f"{self.cluster.registry.path}/.registry/config.yaml"
+
+    def last_event(self, words: Sequence[str], *, timeout: float, stdin: Any = None) -> Event:
+        argv = ["python3", PROGRAM, "--config", self.config, "--json", *words]
+        return self.run(argv, stdin=stdin, timeout=timeout)[-1]
+
+    def run(
+        self, argv: Sequence[str], *, timeout: float, stdin: Any = None, listener: Listener | None = None
+    ) -> list[Event]:
+        """Run the controller program; return its events. Its failure is raised here as the same kind of failure."""
+        events: list[Event] = []
+
+        def on_line(line: str) -> None:
+            event = parse_event(line)
+            if event:
+                events.append(event)
+                if listener:
+                    listener(event)
+
+        result = self.transport.run(self.as_root(argv), stdin=stdin, timeout=timeout, on_line=on_line)
+        failures = [event for event in events if event["event"] == "failed"]
+        if failures:
+            raise failure(failures[-1])
+        if not events:
+            raise self.no_answer(result)
+        return events
+
+    def as_root(self, argv: Sequence[str]) -> list[str]:
+        return list(argv) if self.cluster.controller.user == "root" else ["sudo", "-n", *argv]
+
+    def no_answer(self, result: CommandResult) -> HpcRegistryError:
+        """The program did not even start: say why, in the user's terms."""
+        name = self.cluster.controller.name
+        said = (result.stderr.strip().splitlines() or ["nothing"])[-1]
+        if PROGRAM in result.stderr and "No such file" in result.stderr:
+            return UsageError(f"{name}: phase 1 has not been run", hint="hpc-container-manager registry setup")
+        if "sudo:" in result.stderr:
+            hint = f"let {self.cluster.controller.user} run `sudo -n` there without a password"
+            return UsageError(f"{name}: {said}", hint=hint)
+        return CommandFailed(f"{name}: the controller program said (exit {result.exit_code}): {said}")
+
+
+def parse_event(line: str) -> Event | None:
+    """An event, or None for anything else that a login prints."""
+    if not line.startswith("{"):
+        return None
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def failure(event: Event) -> HpcRegistryError:
+    """The controller's error as the same kind of error here."""
+    kinds = {kind.exit_code: kind for kind in (UsageError, CheckFailed, Unreachable)}
+    return kinds.get(event["exit_code"], CommandFailed)(event["message"], hint=event["hint"])

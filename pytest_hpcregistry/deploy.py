@@ -1,0 +1,153 @@
+"""Deploy: check a SIF, bring it to the controller, publish it there and on the nodes, and prove it."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import sif
+from .client import ControllerClient, Listener
+from .errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
+from .facts import PRESENT, UNREACHABLE, Facts
+from .naming import image_name
+from .nodeset import fold
+
+FROM_LABEL = "org.label-schema.usage.singularity.deffile.from"  # what Apptainer itself notes of the source
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True)
+class Image:
+    """A checked local SIF and the name that it shall have. `size` in bytes, `digest` SHA-256 in hex."""
+
+    path: Path
+    name: str
+    digest: str
+    size: int
+    architecture: str
+    labels: Mapping[str, str]
+
+
+def check(path: Path, target: str, client: ControllerClient) -> Image:
+    """Look at everything that can be wrong before a byte moves. Raises UsageError with what is wrong."""
+    registry = client.cluster.registry
+    name = image_name(target, registry.path, registry.directories)
+    found = sif.check(path)
+    digest = hash_file(path)
+    return Image(path, name, digest, found.size, found.architecture, sif.labels(path))
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 (hex) of a local file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def publish(image: Image, client: ControllerClient, listener: Listener) -> bool:
+    """Bring *image* to the controller if its bytes are not there, and give it its name. True if anything changed."""
+    listener({"event": "image_checked", "name": image.name, "digest": image.digest, "size": image.size})
+    present = client.has(image.digest, image.size)
+    if not present:
+        client.send(image.path, image.digest, image.size)
+    listener({"event": "image_sent", "name": image.name, "bytes": 0 if present else image.size})
+    event = client.publish(
+        {
+            "name": image.name,
+            "digest": image.digest,
+            "size": image.size,
+            "architecture": image.architecture,
+            "by": f"{getpass.getuser()}@{platform.node()}",
+            "source": image.labels.get(FROM_LABEL, ""),
+            "labels": dict(image.labels),
+        }
+    )
+    listener(event)
+    return bool(event["changed"])
+
+
+def deploy(
+    images: Sequence[Image],
+    client: ControllerClient,
+    listener: Listener,
+    *,
+    sync_nodes: bool = False,
+    verify: bool = False,
+    parallel: int = 1,
+) -> None:
+    """Publish *images* on the controller, bring them to all nodes, read them back there: as far as asked for.
+
+    Raises what the worst of it was; an image or a node that fails does not stop the others.
+    """
+    if not images:
+        raise UsageError("there is no image to deploy")
+    failures: list[HpcRegistryError] = []
+
+    def publish_one(image: Image) -> str | None:
+        try:
+            publish(image, client, listener)
+        except Unreachable:
+            raise  # the controller: there is nobody to go on with
+        except HpcRegistryError as error:
+            failures.append(error)
+            listener({"event": "failed", "message": f"{image.name}: {error}"})
+            return None
+        return image.name
+
+    with ThreadPoolExecutor(max_workers=parallel) as pool:
+        published = [name for name in pool.map(publish_one, images) if name]
+    if sync_nodes and published:
+        failures += sync_failures(client.sync([word for name in published for word in ("--name", name)], listener))
+    if verify and published:
+        failures += verify_failures(client.facts(content=True, names=published), published, listener, sync_nodes)
+    raise_worst(failures)
+
+
+def sync_failures(finished: Sequence[Mapping[str, Any]]) -> list[HpcRegistryError]:
+    """One error for each kind of trouble, its nodes folded."""
+    troubles: dict[tuple[str, str], list[str]] = {}
+    for event in finished:
+        if event["state"] in ("failed", "unreachable"):
+            message = event["message"].removeprefix(f"{event['node']}: ")
+            troubles.setdefault((event["state"], message), []).append(event["node"])
+    hint = "the other nodes have it; mend these, then: hpc-container-manager sync"
+    return [
+        (Unreachable if state == "unreachable" else CommandFailed)(f"{fold(nodes)}: {message}", hint=hint)
+        for (state, message), nodes in sorted(troubles.items())
+    ]
+
+
+def verify_failures(
+    facts: Facts, names: Sequence[str], listener: Listener, with_nodes: bool = True
+) -> list[HpcRegistryError]:
+    """Compare what was read back from the disks with the catalog: one error for each image and state."""
+    failures: list[HpcRegistryError] = []
+    if facts.catalog_problem:
+        failures.append(CheckFailed(facts.catalog_problem))
+    for name, row in facts.matrix(list(names)).items():
+        looked_at = row if with_nodes else {"controller": row["controller"]}
+        listener({"event": "verified", "name": name, "states": looked_at})
+        by_state: dict[str, list[str]] = {}
+        for machine, state in looked_at.items():
+            by_state.setdefault(state, []).append(machine)
+        by_state.pop(PRESENT, None)
+        for state, machines in sorted(by_state.items()):
+            kind = Unreachable if state == UNREACHABLE else CheckFailed
+            failures.append(kind(f"{fold(machines)}: {name} {state}", hint="see: hpc-container-manager status"))
+    return failures
+
+
+def raise_worst(failures: Sequence[HpcRegistryError]) -> None:
+    """Raise one error with every message; its kind is that of the gravest: work that failed, drift, not determined."""
+    if not failures:
+        return
+    message = "\n".join(dict.fromkeys(str(failure) for failure in failures))
+    hint = next((failure.hint for failure in failures if failure.hint), "")
+    codes = {failure.exit_code for failure in failures}
+    kinds = [kind for kind in (CommandFailed, CheckFailed, UsageError, Unreachable) if kind.exit_code in codes]
+    raise kinds[0](message, hint=hint)

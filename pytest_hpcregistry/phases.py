@@ -1,0 +1,75 @@
+"""The three phases of the suites, in order: a failed phase gates the next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
+from .report import Counts, gated_suite, merge, read_counts
+from .transports.local import run_process
+
+PHASES = ("infrastructure", "deployment", "e2e")
+DEADLINE = 3600  # seconds for one phase
+# pytest's own exit codes, https://docs.pytest.org/en/stable/reference/exit-codes.html
+PASSED, FAILED, USAGE, NOTHING = 0, 1, 4, 5
+
+
+def suites_directory() -> Path:
+    """The suites: inside the package when it was installed from a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "suites"
+    return installed if installed.is_dir() else package.parent / "suites"
+
+
+def run_phases(
+    phases: Sequence[str], options: Sequence[str], reports: Path, *, workers: int, on_line: Callable[[str], None]
+) -> dict[str, Counts]:
+    """Run pytest for each phase; write `reports`/PHASE.xml and the merged `reports`/junit.xml.
+
+    Raises CheckFailed when a test failed, Unreachable when nothing failed but a node could not be asked, and
+    UsageError when pytest could not be started as asked: after the merged file has been written.
+    """
+    reports.mkdir(parents=True, exist_ok=True)
+    counts: dict[str, Counts] = {}
+    parts: dict[str, str] = {}
+    problem: HpcRegistryError | None = None
+    for phase in phases:
+        if problem:
+            parts[phase] = gated_suite(phase, f"an earlier phase did not pass: {problem}")
+            continue
+        report = reports / f"{phase}.xml"
+        report.unlink(missing_ok=True)
+        problem = run_phase(phase, options, report, workers, on_line)
+        if report.exists():
+            counts[phase] = read_counts(report)
+            parts[phase] = report.read_text()
+        else:
+            parts[phase] = gated_suite(phase, str(problem))
+    merge(parts, reports / "junit.xml")
+    if problem:
+        raise problem
+    return counts
+
+
+def run_phase(
+    phase: str, options: Sequence[str], report: Path, workers: int, on_line: Callable[[str], None]
+) -> HpcRegistryError | None:
+    """Run one phase; return what is wrong with it, or None when it passed with at least one test."""
+    # Not --dist loadgroup: pytest 9.2.0 with xdist 3.8.0 ignores the groups without a word (pytest-xdist issue 1386).
+    spread = ["-n", str(workers), "--dist", "loadfile"] if workers else ["-p", "no:xdist"]
+    argv = [sys.executable, "-m", "pytest", str(suites_directory()), "-m", phase, "-o", "addopts=", "-rfEs"]
+    argv += [*spread, f"--junitxml={report}", "-o", "junit_family=xunit2", *options]
+    result = run_process(phase, argv, timeout=DEADLINE, on_line=on_line)
+    if result.exit_code == PASSED:
+        return None
+    if result.exit_code == FAILED:
+        counts = read_counts(report)
+        if counts.failed == counts.unreachable:
+            return Unreachable(f"phase {phase}: {counts.unreachable} nodes could not be asked", hint=f"see {report}")
+        return CheckFailed(f"phase {phase}: {counts.failed} tests failed", hint=f"see {report}")
+    if result.exit_code == NOTHING:
+        return CheckFailed(f"phase {phase}: no test ran")
+    said = (result.stderr.strip().splitlines() or ["see above"])[-1]
+    return UsageError(f"phase {phase}: pytest could not run (exit {result.exit_code}): {said}")

@@ -1,0 +1,54 @@
+"""JUnit: one file of all phases, made of what pytest wrote for each; the one home of junit_xml."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from junit_xml import TestCase, TestSuite, to_xml_report_string
+
+from .errors import HpcRegistryError
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How the tests of one phase ended. `failed` includes errors, and the `unreachable` nodes' own cases."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    unreachable: int = 0
+
+
+def read_counts(path: Path) -> Counts:
+    """Count a JUnit file's cases. Raises HpcRegistryError if there is none: then pytest did not get that far."""
+    try:
+        cases = list(ET.parse(path).getroot().iter("testcase"))  # noqa: S314 - our own pytest wrote it a moment ago
+    except (OSError, ET.ParseError) as error:
+        raise HpcRegistryError(f"{path}: no JUnit report: {error}") from None
+    failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    skipped = [case for case in cases if case.find("skipped") is not None]
+    unreachable = [case for case in failed if case.find("properties/property[@name='unreachable']") is not None]
+    return Counts(len(cases) - len(failed) - len(skipped), len(failed), len(skipped), len(unreachable))
+
+
+def gated_suite(phase: str, because: str) -> str:
+    """JUnit for a phase that was not run: one case in error, so that no reader takes silence for success."""
+    case = TestCase(name=phase, classname="phase")
+    case.add_error_info(message=f"not run: {because}")
+    return str(to_xml_report_string([TestSuite(phase, [case])]))
+
+
+def merge(parts: Mapping[str, str], target: Path) -> None:
+    """Write all phases' suites (phase -> JUnit text) into one file, each suite named after its phase."""
+    root = ET.Element("testsuites", name="pytest-hpcregistry")
+    for phase, text in parts.items():
+        for suite in ET.fromstring(text).iter("testsuite"):  # noqa: S314
+            suite.set("name", phase)
+            root.append(suite)
+    for count in ("tests", "failures", "errors", "skipped"):
+        root.set(count, str(sum(int(suite.get(count) or 0) for suite in root)))
+    ET.indent(root)
+    ET.ElementTree(root).write(target, encoding="utf-8", xml_declaration=True)

@@ -1,0 +1,77 @@
+"""The user's own ssh: its configuration, agent, Kerberos and jump hosts, one connection shared by all commands."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
+
+from ..model import Cluster
+from . import CommandResult, unreachable
+from .local import run_process
+
+
+class OpensshTransport:
+    """The controller, through ssh(1)."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.name = cluster.controller.name
+        # A socket's path may have some 100 characters, unix(7): a short directory of our own, private by mkdtemp.
+        self.directory = tempfile.mkdtemp(prefix="hpcreg-")
+        share = ["-o", "ControlMaster=auto", "-o", f"ControlPath={self.directory}/%C", "-o", "ControlPersist=60"]
+        self.ssh = [*ssh_options(cluster), *share]
+        self.target = destination(cluster)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes | BinaryIO | None = None,
+        stdout: BinaryIO | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> CommandResult:
+        """See Transport."""
+        command = [*self.ssh, self.target, "--", shlex.join(argv)]
+        result = run_process(
+            self.name, command, timeout=timeout, stdin=stdin, stdout=stdout, on_line=on_line, shown=argv
+        )
+        # ssh(1) exits with 255 when it fails itself, and Apptainer does too: the connection tells which it was.
+        if result.exit_code == 255 and not self.is_connected():
+            raise unreachable(self.name, result.stderr)
+        return result
+
+    def is_connected(self) -> bool:
+        """Whether the shared connection lives."""
+        return run_process(self.name, [*self.ssh, "-O", "check", self.target], timeout=10).exit_code == 0
+
+    def close(self) -> None:
+        """End the shared connection."""
+        run_process(self.name, [*self.ssh, "-O", "exit", self.target], timeout=10)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def ssh_options(cluster: Cluster) -> list[str]:
+    """`ssh` and every option with which the controller is reached; the role's inventory jumps through it likewise."""
+    options = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+    options += ["-o", f"ConnectTimeout={cluster.ssh.connect_timeout}"]
+    options += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
+    if cluster.ssh.config:
+        options += ["-F", str(cluster.ssh.config)]
+    if cluster.ssh.known_hosts:
+        options += ["-o", f"UserKnownHostsFile={cluster.ssh.known_hosts}", "-o", "GlobalKnownHostsFile=none"]
+    if cluster.controller.key:
+        options += ["-i", str(cluster.controller.key), "-o", "IdentitiesOnly=yes"]
+    if cluster.controller.jump:
+        # Not -J: ssh gives the options of its own command line to the last hop only, ssh(1).
+        user_host, _, port = cluster.controller.jump.partition(":")
+        jump = [*options, "-p", port or "22", "-W", "%h:%p", user_host]
+        options += ["-o", f"ProxyCommand={shlex.join(jump)}"]
+    return [*options, "-p", str(cluster.controller.port)]
+
+
+def destination(cluster: Cluster) -> str:
+    """`user@host` of the controller."""
+    return f"{cluster.controller.user}@{cluster.controller.host}"

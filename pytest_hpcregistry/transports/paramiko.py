@@ -1,0 +1,166 @@
+"""ssh in Python, for workstations without an OpenSSH client. The one home of paramiko.
+
+It knows host, port, user, key and jump of the cluster file, and the user's agent; not ssh_config.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
+
+import paramiko
+
+from ..errors import CommandTimeout, Unreachable
+from ..model import Cluster
+from . import CommandResult
+from .local import Stream
+
+CHUNK = 256 * 1024
+
+
+class ParamikoTransport:
+    """The controller, through one paramiko connection, opened by the first command."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.name = cluster.controller.name
+        self.clients: list[paramiko.SSHClient] = []
+        self.opening = threading.Lock()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes | BinaryIO | None = None,
+        stdout: BinaryIO | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> CommandResult:
+        """See Transport."""
+        began = time.monotonic()
+        channel = self.open_channel()
+        output, errors = Stream("standard output", stdout, on_line), Stream("standard error")
+        try:
+            channel.exec_command(shlex.join(argv))
+            feeder = threading.Thread(target=feed, args=(channel, stdin), daemon=True)
+            feeder.start()
+            drain(channel, output, errors, began + timeout)
+        except TimeoutError:
+            raise CommandTimeout(f"{self.name}: {shlex.join(argv)[:200]} still ran after {timeout:g} s") from None
+        except (paramiko.SSHException, OSError) as error:
+            raise Unreachable(f"{self.name}: the connection broke: {error}") from error
+        finally:
+            channel.close()
+        seconds = time.monotonic() - began
+        code = channel.recv_exit_status()
+        if code == -1:
+            raise Unreachable(f"{self.name}: the connection broke before the command ended")
+        return CommandResult(self.name, tuple(argv), code, output.text(), errors.text(), seconds)
+
+    def open_channel(self) -> paramiko.Channel:
+        with self.opening:
+            if not self.clients:
+                self.connect()
+            transport = self.clients[-1].get_transport()
+        if transport is None:
+            raise Unreachable(f"{self.name}: the connection is closed")
+        try:
+            return transport.open_session(timeout=self.cluster.ssh.connect_timeout)
+        except (paramiko.SSHException, OSError) as error:
+            raise Unreachable(f"{self.name}: {error}") from error
+
+    def connect(self) -> None:
+        controller, through = self.cluster.controller, None
+        if controller.jump:
+            user, at, rest = controller.jump.rpartition("@")
+            host, _, port = rest.partition(":")
+            jump = self.connect_to(host, int(port or 22), user if at else controller.user, None)
+            transport = jump.get_transport()
+            assert transport is not None
+            through = transport.open_channel("direct-tcpip", (controller.host, controller.port), ("", 0))
+        self.connect_to(controller.host, controller.port, controller.user, through)
+
+    def connect_to(self, host: str, port: int, user: str, through: paramiko.Channel | None) -> paramiko.SSHClient:
+        """Connect one hop, with its host key checked: an unknown or a changed one is refused."""
+        ssh = self.cluster.ssh
+        client = paramiko.SSHClient()
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        if ssh.known_hosts:
+            client.load_host_keys(str(ssh.known_hosts))
+        else:
+            client.load_system_host_keys()
+        key = self.cluster.controller.key
+        try:
+            client.connect(
+                host,
+                port,
+                user,
+                key_filename=str(key) if key else None,
+                look_for_keys=key is None,
+                allow_agent=key is None,
+                timeout=ssh.connect_timeout,
+                banner_timeout=ssh.connect_timeout,
+                auth_timeout=ssh.connect_timeout,
+                sock=through,
+            )
+        except (paramiko.SSHException, OSError) as error:
+            client.close()
+            raise Unreachable(f"{self.name}: {reason(error)}", hint=f"try: ssh {user}@{host} true") from error
+        self.clients.append(client)
+        return client
+
+    def close(self) -> None:
+        for client in reversed(self.clients):
+            client.close()
+        self.clients.clear()
+
+
+def reason(error: Exception) -> str:
+    """Why, in the words that the OpenSSH transport uses too."""
+    if isinstance(error, paramiko.BadHostKeyException):
+        return "host key changed"
+    if isinstance(error, paramiko.AuthenticationException):
+        return "login refused"
+    if isinstance(error, socket.gaierror):
+        return "name is not known"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if "not found in known_hosts" in str(error):
+        return "host key is not known"
+    return str(error)
+
+
+def feed(channel: paramiko.Channel, stdin: bytes | BinaryIO | None) -> None:
+    """Send all input, then end of file. A command that wants no more tells by its exit code whether it failed."""
+    with contextlib.suppress(OSError):
+        if isinstance(stdin, bytes):
+            channel.sendall(stdin)
+        elif stdin is not None:
+            while chunk := stdin.read(CHUNK):
+                channel.sendall(chunk)
+        channel.shutdown_write()
+
+
+def drain(channel: paramiko.Channel, output: Stream, errors: Stream, deadline: float) -> None:
+    """Read both streams by turns (reading one to its end first deadlocks above the window, paramiko issue 1778)."""
+    while True:
+        idle = True
+        if channel.recv_ready():
+            output.take(channel.recv(CHUNK))
+            idle = False
+        if channel.recv_stderr_ready():
+            errors.take(channel.recv_stderr(CHUNK))
+            idle = False
+        if idle and channel.exit_status_ready() and (channel.eof_received or channel.closed):
+            output.end()
+            errors.end()
+            return
+        if time.monotonic() >= deadline:
+            raise TimeoutError
+        if idle:
+            time.sleep(0.005)
