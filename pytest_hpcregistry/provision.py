@@ -1,0 +1,216 @@
+"""Phase 1: run the playbook of this package on a cluster, with the ansible-playbook of this environment."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from shlex import join
+from typing import Any
+
+from . import nodeset
+from .errors import CommandFailed, Unreachable, UsageError
+from .model import Cluster
+from .recap import Recap, Transcript
+from .transports import CommandResult, Transport, unreachable, unreachable_reason
+from .transports.local import LocalTransport
+from .transports.openssh import destination, ssh_options
+
+PLAYBOOK = Path(__file__).resolve().parent / "playbook-container-registry.yml"
+NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+MOST_FORKS = 50
+TASK_TIMEOUT = 300
+"""Seconds that one task may take on one machine: a node that hangs becomes a failure of that node."""
+
+
+def inventory(cluster: Cluster, nodes: Sequence[str], *, control_path: str | None = None) -> dict[str, Any]:
+    """An Ansible inventory: the controller as its file says, the nodes through it with the same key and known_hosts.
+
+    *control_path* is the ControlPath of ssh connections to share. Raises UsageError without nodes, or when a name is
+    none that Ansible and ssh take as just that.
+    """
+    if not nodes:
+        raise UsageError("there is no compute node to set up", hint="look at `nodes` in the cluster file, and at sinfo")
+    if odd := [name for name in [cluster.controller.name, *nodes] if not NODE_NAME.match(name)]:
+        raise UsageError(f"{', '.join(map(repr, odd))} cannot be the name of a machine")
+    controller = {
+        "ansible_host": cluster.controller.host,
+        "ansible_port": cluster.controller.port,
+        "ansible_ssh_common_args": join(controller_ssh(cluster, control_path)[1:]),
+    }
+    proxy = [word.replace("%", "%%") for word in controller_ssh(cluster, control_path)]
+    if control_path:
+        proxy += ["-o", "ControlMaster=auto", "-o", "ControlPersist=60"]
+    through = f"ProxyCommand={join([*proxy, '-W', '[%h]:%p', destination(cluster)])}"
+    direct = replace(cluster, controller=replace(cluster.controller, jump=None, port=22))
+    node = {"ansible_ssh_common_args": join([*controller_ssh(direct, control_path)[1:], "-o", through])}
+    return {
+        "all": {
+            "vars": {**connection(cluster), **role_variables(cluster)},
+            "children": {
+                "controller": {"hosts": {cluster.controller.name: controller}},
+                "compute": {"hosts": {name: dict(node) for name in nodes}},
+            },
+        }
+    }
+
+
+def controller_ssh(cluster: Cluster, control_path: str | None) -> list[str]:
+    """`ssh` with all options for the controller."""
+    return [*ssh_options(cluster), *(["-o", f"ControlPath={control_path}"] if control_path else [])]
+
+
+def connection(cluster: Cluster) -> dict[str, Any]:
+    """How to log in, the same on all machines. sudo gets -n from Ansible: it never asks for a password."""
+    return {
+        "ansible_user": cluster.controller.user,
+        "ansible_become": cluster.controller.user != "root",
+        "ansible_python_interpreter": "/usr/bin/python3",
+    }
+
+
+def role_variables(cluster: Cluster) -> dict[str, Any]:
+    """The cluster file's settings under the names that the role has for them."""
+    registry, sync = cluster.registry, cluster.sync
+    return {
+        "container_registry_path": registry.path,
+        "container_registry_owner": registry.owner,
+        "container_registry_group": registry.group,
+        "container_registry_dir_mode": f"{registry.directory_mode:04o}",
+        "container_registry_file_mode": f"{registry.file_mode:04o}",
+        "container_registry_subdirs": list(registry.directories),
+        "container_registry_sync_method": sync.method,
+        "container_registry_sync_nodes": "slurm" if cluster.nodes is None else list(cluster.nodes),
+        "container_registry_sync_window": sync.window,
+        "container_registry_sync_timeout": sync.timeout,
+        "container_registry_sync_connect_timeout": sync.connect_timeout,
+        "container_registry_sync_key": sync.key,
+        "container_registry_sync_log": sync.log,
+        "container_registry_slurm_integration": cluster.slurm.container,
+        "container_registry_slurm_conf_dir": cluster.slurm.conf_dir,
+    }
+
+
+def set_up(
+    cluster: Cluster,
+    nodes: Sequence[str],
+    *,
+    check: bool = False,
+    diff: bool = False,
+    extra_vars: Mapping[str, Any] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    transport: Transport | None = None,
+    timeout: float = 3600,
+) -> Recap:
+    """Run phase 1 on the controller and *nodes*; with *check* nothing is changed, only said.
+
+    *on_line* is given each line that Ansible prints. *timeout* in seconds, for the whole run. Machines that work are
+    finished even if others do not. Raises Unreachable for machines that could not be asked, CommandFailed for tasks
+    that failed, both with the nodes folded; CommandTimeout.
+    """
+    here = transport or LocalTransport()
+    transcript = Transcript()
+
+    def take(line: str) -> None:
+        transcript.take(line)
+        if on_line is not None:
+            on_line(line)
+
+    with tempfile.TemporaryDirectory(prefix="hpcreg-") as scratch, connected(cluster, here, f"{scratch}/%C"):
+        hosts = Path(scratch, "inventory.json")
+        hosts.write_text(json.dumps(inventory(cluster, nodes, control_path=f"{scratch}/%C"), indent=1))
+        forks = min(len(nodes) + 1, MOST_FORKS)
+        argv = ["env", *environment(scratch, cluster.ssh.connect_timeout), ansible_playbook()]
+        argv += ["-i", str(hosts), str(PLAYBOOK), "--forks", str(forks), "--extra-vars", json.dumps(extra_vars or {})]
+        argv += ["--check"] * check + ["--diff"] * diff
+        result = here.run(argv, timeout=timeout, on_line=take)
+    raise_troubles(transcript, result)
+    return Recap(hosts=transcript.hosts, seconds=result.seconds)
+
+
+@contextmanager
+def connected(cluster: Cluster, here: Transport, control_path: str) -> Iterator[None]:
+    """Hold one connection to the controller for the whole run: each node is reached through it, no login each.
+
+    Raises Unreachable, before anything else is begun.
+    """
+    ssh, target = controller_ssh(cluster, control_path), destination(cluster)
+    share = ["-o", "ControlMaster=yes", "-o", "ControlPersist=60"]
+    opening = here.run([*ssh, *share, target, "true"], timeout=cluster.ssh.connect_timeout + 20)
+    if opening.exit_code != 0:
+        raise unreachable(cluster.controller.name, opening.stderr)
+    try:
+        yield
+    finally:
+        here.run([*ssh, "-O", "exit", target], timeout=10)
+
+
+def ansible_playbook() -> str:
+    """The ansible-playbook of this environment, else the one on the PATH. Raises CommandFailed without either."""
+    beside = Path(sys.executable).parent / "ansible-playbook"
+    found = str(beside) if beside.exists() else shutil.which("ansible-playbook")
+    if found is None:
+        raise CommandFailed("there is no ansible-playbook", hint="pip install ansible-core into this environment")
+    return found
+
+
+def environment(scratch: str, connect_timeout: int) -> list[str]:
+    """`K=V` for each setting of Ansible that this run relies on, so that a stray ansible.cfg changes nothing."""
+    # An empty file that exists: for a missing one, or /dev/null, Ansible looks elsewhere or gives up.
+    configuration = Path(scratch, "ansible.cfg")
+    configuration.touch()
+    settings = {
+        "ANSIBLE_CONFIG": str(configuration),
+        "ANSIBLE_HOME": f"{scratch}/ansible",
+        "ANSIBLE_PIPELINING": "True",
+        "ANSIBLE_HOST_KEY_CHECKING": "True",
+        "ANSIBLE_TIMEOUT": connect_timeout,
+        "ANSIBLE_TASK_TIMEOUT": TASK_TIMEOUT,
+        "ANSIBLE_STRATEGY": "linear",
+        "ANSIBLE_STDOUT_CALLBACK": "default",
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+        "ANSIBLE_CHECK_MODE_MARKERS": "False",
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_FORCE_COLOR": "0",
+        "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "False",
+        "ANSIBLE_LOCALHOST_WARNING": "False",
+        "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
+        "ANSIBLE_RETRY_FILES_ENABLED": "False",
+        "LC_ALL": "C.UTF-8",
+    }
+    return [f"{name}={value}" for name, value in settings.items()]
+
+
+def raise_troubles(transcript: Transcript, result: CommandResult) -> None:
+    """Raise what kept hosts from the end of the play; tasks that failed come before machines that were not reached."""
+    lost = {name for name, host in transcript.hosts.items() if host.unreachable}
+    failed = {name for name, host in transcript.hosts.items() if host.failed and not host.unreachable}
+    lines = [*describe(transcript, failed), *describe(transcript, lost, reason=unreachable_reason)]
+    if failed:
+        raise CommandFailed("\n".join(lines), hint="put that right and run it again; what is done already stays")
+    if lost:
+        raise Unreachable(
+            "\n".join(lines), hint="the other machines are finished; run it again when these can be reached"
+        )
+    if result.exit_code != 0:
+        last_words = result.stderr.strip().splitlines()[-5:]
+        raise CommandFailed("\n  ".join([f"ansible-playbook exited with {result.exit_code}", *last_words]))
+    if not transcript.hosts:
+        raise CommandFailed("ansible-playbook did nothing on any machine")
+
+
+def describe(transcript: Transcript, names: Iterable[str], *, reason: Callable[[str], str] = str.strip) -> list[str]:
+    """One line for each trouble, the nodes that share it folded: `c[002-003]: TASK: why`."""
+
+    def why(name: str) -> str:
+        trouble = transcript.troubles.get(name)
+        return f"{trouble.task}: {reason(trouble.message)}" if trouble else "Ansible did not say why"
+
+    return [f"{nodeset.fold(same)}: {text}" for text, same in groupby(sorted(names, key=why), key=why)]

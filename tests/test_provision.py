@@ -1,0 +1,301 @@
+"""Phase 1 without a cluster: what ssh makes of the inventory, what is read from Ansible, what is raised."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from pytest_hpcregistry import provision
+from pytest_hpcregistry.errors import CommandFailed, Unreachable, UsageError
+from pytest_hpcregistry.model import Cluster, Controller, Registry, Ssh
+from pytest_hpcregistry.recap import HostRecap, Transcript
+from pytest_hpcregistry.transports import CommandResult
+from pytest_hpcregistry.transports.local import LocalTransport
+
+ROLE = provision.PLAYBOOK.parent / "roles" / "container_registry"
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """A file that exists: ssh leaves out one that does not."""
+    (tmp_path / "my key").touch()
+    return tmp_path / "my key"
+
+
+def make_cluster(
+    *, user: str = "root", jump: str | None = None, ssh: Ssh | None = None, key: Path | None = None
+) -> Cluster:
+    controller = Controller(name="hpc-controller", host="192.0.2.7", port=2222, user=user, key=key, jump=jump)
+    return Cluster(controller=controller, ssh=ssh or Ssh(known_hosts=Path("/k/known_hosts")))
+
+
+def ssh_reads(argv: Sequence[str]) -> dict[str, str]:
+    """What ssh itself understands of a command line, asked with `ssh -G`."""
+    assert argv[0] == "ssh"
+    shown = subprocess.run(["ssh", "-G", *argv[1:]], capture_output=True, text=True, check=True).stdout
+    return dict(line.split(" ", 1) for line in shown.splitlines() if " " in line)
+
+
+def connect(cluster: Cluster, group: str, name: str) -> list[str]:
+    """The ssh command line that Ansible makes for one host of the inventory."""
+    content = provision.inventory(cluster, ["c001", "c002"])["all"]
+    host = content["children"][group]["hosts"][name]
+    return ["ssh", *shlex.split(host["ansible_ssh_common_args"]), host.get("ansible_host", name)]
+
+
+def proxy_of(seen: dict[str, str], host: str) -> list[str]:
+    """The ProxyCommand as ssh hands it to the shell: %h and %p filled in, %% made one."""
+    command = seen["proxycommand"].replace("%%", "\0").replace("%h", host).replace("%p", "22").replace("\0", "%")
+    return shlex.split(command)
+
+
+def test_the_controller_is_reached_as_its_file_says(key: Path) -> None:
+    seen = ssh_reads(connect(make_cluster(key=key), "controller", "hpc-controller"))
+    assert (seen["hostname"], seen["port"], seen["identityfile"]) == ("192.0.2.7", "2222", str(key))
+    assert (seen["stricthostkeychecking"], seen["batchmode"]) == ("true", "yes")
+    assert seen["userknownhostsfile"] == "/k/known_hosts"
+    assert "proxycommand" not in seen
+
+
+def test_a_node_is_reached_through_the_controller_with_the_same_key_and_known_hosts(key: Path) -> None:
+    seen = ssh_reads(connect(make_cluster(key=key), "compute", "c001"))
+    assert (seen["hostname"], seen["port"], seen["identityfile"]) == ("c001", "22", str(key))
+    assert seen["stricthostkeychecking"] == "true"
+    proxy = proxy_of(seen, "c001")
+    assert proxy[proxy.index("-W") + 1] == "[c001]:22"
+    hop = ssh_reads(proxy)
+    assert (hop["hostname"], hop["port"], hop["user"]) == ("192.0.2.7", "2222", "root")
+    assert (hop["identityfile"], hop["userknownhostsfile"]) == (str(key), "/k/known_hosts")
+    assert (hop["stricthostkeychecking"], hop["batchmode"]) == ("true", "yes")
+
+
+def test_a_jump_host_stands_before_the_controller_only() -> None:
+    seen = ssh_reads(connect(make_cluster(jump="me@gate:2022"), "compute", "c001"))
+    to_controller = ssh_reads(proxy_of(seen, "c001"))
+    assert to_controller["hostname"] == "192.0.2.7"
+    to_gate = proxy_of(to_controller, "192.0.2.7")
+    assert to_gate[to_gate.index("-W") + 1] == "192.0.2.7:22"
+    gate = ssh_reads(to_gate)
+    assert (gate["hostname"], gate["port"], gate["user"]) == ("gate", "2022", "me")
+    assert "proxycommand" not in gate
+
+
+def test_the_ssh_configuration_of_the_cluster_file_is_used_on_both_ways(tmp_path: Path) -> None:
+    config = tmp_path / "ssh_config"
+    config.write_text("Host *\n  HostKeyAlias from-this-file\n")
+    cluster = make_cluster(ssh=Ssh(config=config))
+    seen = ssh_reads(connect(cluster, "compute", "c002"))
+    assert seen["hostkeyalias"] == "from-this-file"
+    assert ssh_reads(proxy_of(seen, "c002"))["hostkeyalias"] == "from-this-file"
+
+
+@pytest.mark.parametrize(("user", "become"), [("root", False), ("admin", True)])
+def test_a_user_other_than_root_becomes_root(user: str, become: bool) -> None:
+    variables = provision.inventory(make_cluster(user=user), ["c001"])["all"]["vars"]
+    assert (variables["ansible_user"], variables["ansible_become"]) == (user, become)
+
+
+def test_the_settings_of_the_cluster_file_reach_the_role() -> None:
+    cluster = Cluster(
+        controller=Controller(name="ctl", host="ctl"),
+        nodes=("c001",),
+        registry=Registry(path="/srv/images", group="hpc", directory_mode=0o750, directories=("ai",)),
+    )
+    variables = provision.inventory(cluster, ["c001"])["all"]["vars"]
+    assert variables["container_registry_path"] == "/srv/images"
+    assert variables["container_registry_dir_mode"] == "0750"
+    assert variables["container_registry_subdirs"] == ["ai"]
+    assert variables["container_registry_sync_nodes"] == ["c001"]
+
+
+def test_every_variable_of_the_inventory_is_one_of_the_role() -> None:
+    defaults = (ROLE / "defaults" / "main.yml").read_text()
+    names = [name for name in provision.role_variables(make_cluster()) if f"\n{name}:" not in defaults]
+    assert names == []
+
+
+@pytest.mark.parametrize("nodes", [[], ["-oProxyCommand=id"], ["c[1:3]"], ["a b"], ["c001\n"]])
+def test_no_node_and_odd_names_are_refused(nodes: list[str]) -> None:
+    with pytest.raises(UsageError):
+        provision.inventory(make_cluster(), nodes)
+
+
+SPOKEN = """\
+PLAY [Deploy Container Registry Infrastructure on HPC Cluster] *****************
+
+TASK [container_registry : Look for what the machine must have] ****************
+ok: [hpc-controller]
+fatal: [c004]: UNREACHABLE! => {"changed": false, "msg": "Failed to connect to the host via ssh: ssh: connect to host \
+c004 port 22: No route to host", "unreachable": true}
+
+TASK [container_registry : Stop where something is missing] ********************
+fatal: [c002]: FAILED! => {"changed": false, "msg": "lacks rsync (package rsync)"}
+fatal: [c003]: FAILED! => {"changed": false, "msg": "lacks rsync (package rsync)"}
+
+TASK [container_registry : Make the directories] *******************************
+changed: [c001] => (item=)
+failed: [c005] (item=ml-frameworks) => {"changed": false, "msg": "No space left on device"}
+fatal: [c006 -> hpc-controller(192.0.2.7)]: FAILED! => {"msg": "non-zero return code", "rc": 1, "stderr": "a\\nb"}
+
+PLAY RECAP *********************************************************************
+c001                       : ok=9    changed=3    unreachable=0    failed=0    skipped=1    rescued=0    ignored=0
+c002                       : ok=1    changed=0    unreachable=0    failed=1    skipped=1    rescued=0    ignored=0
+c003                       : ok=1    changed=0    unreachable=0    failed=1    skipped=1    rescued=0    ignored=0
+c004                       : ok=1    changed=0    unreachable=1    failed=0    skipped=1    rescued=0    ignored=0
+c005                       : ok=1    changed=0    unreachable=0    failed=1    skipped=1    rescued=0    ignored=0
+c006                       : ok=1    changed=0    unreachable=0    failed=1    skipped=1    rescued=0    ignored=0
+hpc-controller             : ok=15   changed=8    unreachable=0    failed=0    skipped=1    rescued=0    ignored=0
+"""
+FINE = "\n".join(line for line in SPOKEN.splitlines() if "c001" in line or "hpc-controller  " in line)
+LOST = "\n".join(line for line in SPOKEN.splitlines() if "TASK [container_registry : Look" in line or "c004" in line)
+
+
+class Actor:
+    """A transport that says what it was told to, and remembers what it was asked."""
+
+    def __init__(self, said: str, *, exit_code: int = 0, ssh_error: str = "") -> None:
+        self.said = said
+        self.exit_code = exit_code
+        self.ssh_error = ssh_error
+        self.asked: list[list[str]] = []
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes | BinaryIO | None = None,
+        stdout: BinaryIO | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> CommandResult:
+        self.asked.append(list(argv))
+        if argv[0] == "ssh":
+            return CommandResult("here", tuple(argv), 255 if self.ssh_error else 0, "", self.ssh_error, 0.1)
+        assert on_line is not None
+        for line in self.said.splitlines():
+            on_line(line)
+        return CommandResult("here", tuple(argv), self.exit_code, "", "[ERROR]: last words", 12.5)
+
+    def close(self) -> None: ...
+
+
+def test_the_recap_is_read_and_every_line_is_handed_on() -> None:
+    actor, lines = Actor(FINE), list[str]()
+    recap = provision.set_up(make_cluster(), ["c001"], on_line=lines.append, transport=actor)
+    assert recap.hosts == {"c001": HostRecap(9, 3, 0, 0), "hpc-controller": HostRecap(15, 8, 0, 0)}
+    assert (recap.changed, recap.seconds, len(lines)) == (11, 12.5, len(FINE.splitlines()))
+
+
+def test_failed_tasks_are_named_with_their_nodes_folded_and_so_are_lost_nodes() -> None:
+    with pytest.raises(CommandFailed) as caught:
+        provision.set_up(make_cluster(), ["c001"], transport=Actor(SPOKEN, exit_code=2))
+    assert str(caught.value).splitlines() == [
+        "c005: Make the directories: No space left on device",
+        "c006: Make the directories: non-zero return code: b",
+        "c[002-003]: Stop where something is missing: lacks rsync (package rsync)",
+        "c004: Look for what the machine must have: no route",
+    ]
+
+
+def test_a_node_that_could_not_be_asked_is_unreachable_not_failed() -> None:
+    with pytest.raises(Unreachable, match=r"^c004: .*: no route$"):
+        provision.set_up(make_cluster(), ["c004"], transport=Actor(LOST, exit_code=4))
+
+
+def test_an_unreachable_controller_ends_it_before_ansible_begins() -> None:
+    actor = Actor(FINE, ssh_error="Host key verification failed.")
+    with pytest.raises(Unreachable, match="hpc-controller: host key is not known"):
+        provision.set_up(make_cluster(), ["c001"], transport=actor)
+    assert [argv[0] for argv in actor.asked] == ["ssh"]
+
+
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_a_run_that_touched_no_machine_is_never_green(exit_code: int) -> None:
+    with pytest.raises(CommandFailed):
+        provision.set_up(make_cluster(), ["c001"], transport=Actor("PLAY RECAP ****", exit_code=exit_code))
+
+
+def test_the_command_line_and_the_end_of_the_shared_connection() -> None:
+    actor = Actor(FINE)
+    provision.set_up(
+        make_cluster(), ["c001"], check=True, diff=True, extra_vars={"packer_build": True}, transport=actor
+    )
+    _, play, last = actor.asked
+    assert "ANSIBLE_HOST_KEY_CHECKING=True" in play
+    assert {"--check", "--diff", '{"packer_build": true}'} <= set(play)
+    assert play[play.index("--forks") + 1] == "2"
+    assert last[-3:-1] == ["-O", "exit"]
+
+
+def test_a_failure_after_the_run_still_ends_the_shared_connection() -> None:
+    actor = Actor(LOST, exit_code=4)
+    with pytest.raises(Unreachable):
+        provision.set_up(make_cluster(), ["c004"], transport=actor)
+    assert "exit" in actor.asked[-1]
+
+
+def play(tmp_path: Path, *words: str, **variables: object) -> tuple[int, Transcript, str]:
+    """Run the real playbook with Ansible's local connection, on hosts that are this machine."""
+    hosts = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, **variables}
+    groups: dict[str, object] = {
+        "controller": {"hosts": {"ctl": {}}},
+        "hpc_compute_nodes": {"hosts": {"n1": {}, "n2": {}}},
+    }
+    inventory = tmp_path / "inventory.json"
+    inventory.write_text(json.dumps({"all": {"vars": hosts, "children": groups}}))
+    lines: list[str] = []
+    argv = ["env", *provision.environment(str(tmp_path), 5), provision.ansible_playbook(), "-i", str(inventory)]
+    result = LocalTransport().run([*argv, str(provision.PLAYBOOK), *words], timeout=60, on_line=lines.append)
+    transcript = Transcript()
+    for line in lines:
+        transcript.take(line)
+    return result.exit_code, transcript, "\n".join(lines) + result.stderr
+
+
+def test_a_packer_build_skips_the_role_says_why_and_changes_nothing(tmp_path: Path) -> None:
+    registry = tmp_path / "containers"
+    code, transcript, said = play(tmp_path, "-e", "packer_build=true", container_registry_path=str(registry))
+    assert code == 0, said
+    assert transcript.hosts == dict.fromkeys(["ctl", "n1", "n2"], HostRecap(1, 0, 0, 0))
+    assert "TASK [container_registry : Verify not running in Packer build mode]" in said
+    assert said.count("packer_build=true") == 3
+    assert not registry.exists()
+
+
+def test_a_packer_build_of_neither_true_nor_false_is_refused(tmp_path: Path) -> None:
+    code, transcript, said = play(tmp_path, "-e", "packer_build=maybe")
+    assert code == 2, said
+    assert transcript.troubles["n1"].message == "packer_build must be true or false, not maybe"
+
+
+def test_settings_that_could_hurt_are_refused_all_at_once(tmp_path: Path) -> None:
+    code, transcript, said = play(
+        tmp_path, container_registry_path='/opt/x" ssh', container_registry_subdirs=["..", "a"], packer_build="false"
+    )
+    assert code == 2, said
+    assert "Running in live VM deployment mode (packer_build=false) ✓" in said
+    assert {trouble.task for trouble in transcript.troubles.values()} == {"Check the settings"}
+    (trouble,) = {trouble.message for trouble in transcript.troubles.values()}
+    assert "container_registry_path must be" in trouble
+    assert "container_registry_subdirs must be" in trouble
+
+
+def test_the_files_that_the_role_copies_are_in_the_package() -> None:
+    assert (ROLE / "../../agent.py").resolve() == Path(provision.__file__).parent / "agent.py"
+    assert (ROLE / "../../agent.py").exists()
+    assert (ROLE / "files" / "container-run").exists()
+    assert (ROLE / "templates" / "oci.conf.j2").exists()
+
+
+def test_only_modules_of_ansible_core_are_used() -> None:
+    tasks = [path.read_text() for folder in ("tasks", "handlers") for path in (ROLE / folder).glob("*.yml")]
+    used = {line.strip() for text in tasks for line in text.splitlines() if line.strip().startswith("ansible.")}
+    assert len(used) > 5
+    assert all(line.startswith("ansible.builtin.") for line in used)
