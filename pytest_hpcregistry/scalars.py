@@ -1,0 +1,192 @@
+"""Text of a configuration -> values. Every reader raises ValueError that says what is wrong and what would be right.
+
+What passes here goes into command lines and paths, so each is an allow-list: no option (`-x`), no space,
+no shell character.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from math import prod
+from pathlib import Path
+
+from . import nodeset
+from .errors import UsageError
+from .naming import DIRECTORY_NAME
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}\Z")
+NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}\Z")
+ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
+JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?:\[(?P<six>[^]]+)\]|(?P<host>[^:]+))(?::(?P<port>[^:]+))?\Z")
+REMOTE_PATH = re.compile(r"(?:/[A-Za-z0-9._+-]+)+\Z")
+MODE = re.compile(r"(?:0o|0)?([0-7]{3,4})\Z")
+OUTSIDE_BRACKETS = r"(?![^\[]*\])"
+NODE_RANGE = re.compile(r"([0-9]+)-([0-9]+)")
+NODE_LIMIT = 100_000
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """The nearest of *known*, or all of them, as the end of a message."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f' Perhaps you meant "{near[0]}"?' if near else " Known: " + ", ".join(known)
+
+
+def read_word(text: str) -> str:
+    if text.startswith("-") or not text.isprintable():
+        raise ValueError(f"{text!r} must not begin with - or hold control characters")
+    return text
+
+
+def read_host(text: str) -> str:
+    if not NAME.match(text) and not is_ipv6(text):
+        raise ValueError(f"{text!r} is neither a host name nor an address")
+    return text
+
+
+def is_ipv6(text: str) -> bool:
+    try:
+        return "%" not in text and bool(ipaddress.IPv6Address(text))
+    except ValueError:
+        return False
+
+
+def read_account(text: str) -> str:
+    if not ACCOUNT.match(text):
+        raise ValueError(f"{text!r} is not a user or group name")
+    return text
+
+
+def read_partition(text: str) -> str:
+    if not NAME.match(text):
+        raise ValueError(f"{text!r} is not the name of a partition")
+    return text
+
+
+def read_number(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
+        raise ValueError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def read_port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise ValueError(f"{text!r} is not a port, 1 to 65535")
+    return int(text)
+
+
+def read_jump(text: str) -> str:
+    match = JUMP.match(text)
+    if not match:
+        raise ValueError(f"{text!r} is not [user@]host[:port]")
+    read_account(match["user"] or "root")
+    if match["six"] and not is_ipv6(match["six"]):
+        raise ValueError(f"{text!r} must hold an IPv6 address between [ and ]")
+    read_host(match["six"] or match["host"])
+    read_port(match["port"] or "22")
+    return text
+
+
+def read_switch(text: str) -> bool:
+    if text.lower() not in ("true", "yes", "on", "false", "no", "off"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text.lower() in ("true", "yes", "on")
+
+
+def read_directory_mode(text: str) -> int:
+    value = read_mode(text)
+    if value & 0o700 != 0o700:
+        raise ValueError(f"{text!r} shuts the owner out; write for example 0755")
+    return value
+
+
+def read_file_mode(text: str) -> int:
+    value = read_mode(text)
+    if value & 0o400 != 0o400 or value > 0o777:
+        raise ValueError(f"{text!r} shuts the owner out or has special bits; write for example 0755")
+    return value
+
+
+def read_mode(text: str) -> int:
+    match = MODE.match(text)
+    if not match:
+        raise ValueError(f"{text!r} is not an octal mode; write for example 0755")
+    return int(match[1], 8)
+
+
+def read_remote_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError(f"{text!r} must be absolute")
+    if posixpath.normpath(text).replace("//", "/") != text:
+        raise ValueError(f"{text!r} must be written as {posixpath.normpath(text).replace('//', '/')!r}")
+    if not REMOTE_PATH.match(text):
+        raise ValueError(f"{text!r} must hold only letters, digits and . _ + - between its slashes")
+    return text
+
+
+def read_local_file(text: str, folder: Path) -> Path:
+    """A file of this machine that is there; `~` is the home directory, a relative path begins at *folder*."""
+    try:
+        path = folder / Path(read_word(text)).expanduser()
+        if path.is_file():
+            return path
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{text!r}: {error}") from None
+    raise ValueError(f"no such file: {path}")
+
+
+def one_of(*known: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"{text!r} is not known.{suggest(text, known)}")
+        return text
+
+    return read
+
+
+def read_directory(text: str) -> str:
+    if not DIRECTORY_NAME.match(text):
+        raise ValueError(f"{text!r} is not a name for a directory: letters, digits, _ and - only")
+    return text
+
+
+def read_node_names(text: str) -> list[str]:
+    """The names that a node set means, each as often as it is written there."""
+    if re.search("[@*]", text):
+        # ClusterShell would look them up in the configuration of whichever machine this runs on.
+        raise ValueError(f"{text!r} must not use groups (@) or *; write the names out")
+    # Split first: ClusterShell silently drops a name that is there twice. Its operators need the whole text.
+    parts = [text] if re.search("[!&^]", text) else re.split("," + OUTSIDE_BRACKETS, text)
+    if sum(count_at_most(part) for part in re.split("[,!&^]" + OUTSIDE_BRACKETS, text)) > NODE_LIMIT:
+        raise ValueError(f"{text!r} means more than {NODE_LIMIT} nodes")
+    if len(parts) > 1 and not all(part.strip() for part in parts):
+        raise ValueError(f"{text!r} has a comma too many")
+    try:
+        names = [name for part in parts for name in nodeset.expand(part.strip())]
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    for name in names:
+        if not NODE_NAME.match(name):
+            raise ValueError(f"{name!r} is not a name for a node: letters, digits, . and - only")
+    return names
+
+
+def count_at_most(part: str) -> int:
+    """At most this many nodes: ClusterShell would expand c[1-999999999] before it could be counted."""
+    brackets = re.findall(r"\[([^\]]*)\]", part)
+    return prod(sum(count_range(piece) for piece in bracket.split(",")) for bracket in brackets)
+
+
+def count_range(piece: str) -> int:
+    match = NODE_RANGE.search(piece)
+    return abs(int(match[2][:12]) - int(match[1][:12])) + 1 if match else 1
+
+
+def find_repeated(names: Sequence[str]) -> list[str]:
+    """The names that are there more than once, in order."""
+    return [name for name, count in Counter(names).items() if count > 1]
