@@ -347,7 +347,7 @@ clusters:
             ),
             (
                 "{controller: {}, compute_nodes: [{cpu: 3}, x]}",
-                ["controller: host is missing", "nodes: an entry without a name"],
+                ["nodes: an entry without a name", "controller: host is missing"],
             ),
             ("{controller: {ip_address: a}, compute_nodes: [{ip: b}, {ip: b}]}", ["listed twice: b"]),
             ("text", ["must be a mapping"]),
