@@ -42,6 +42,10 @@ def test_dump_is_block_style_in_the_order_of_the_data() -> None:
     )
 
 
+def test_a_key_that_another_reader_takes_for_a_number_is_quoted() -> None:
+    assert documents.dump({"1e3": 1, "0o17": 2, "no": 3}) == '"1e3": 1\n"0o17": 2\n"no": 3\n'
+
+
 @pytest.mark.parametrize("data", [None, {"a": 1.5}, {1: "a"}, {"a": {"b"}}])
 def test_dump_takes_nothing_that_would_not_come_back(data: object) -> None:
     with pytest.raises(TypeError):

@@ -67,6 +67,7 @@ def test_every_spelling_that_sets_it_is_known(tmp_path: Path, arguments: str) ->
         '"-v" /* "-e", "packer_build=true"\n */',
         '"-e", "@vars.yml"',
         '], other = ["-e", "packer_build=true"',
+        '], override = { extra_arguments = ["-e", "packer_build=true"] }, other = ["a"',
     ],
 )
 def test_a_template_that_forgets_it_is_found(tmp_path: Path, arguments: str) -> None:
