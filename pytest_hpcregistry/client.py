@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__, facts
+from . import __version__, documents, facts
+from .catalog import Catalog, from_data
 from .controller.archive import build
 from .errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from .model import Cluster
@@ -78,7 +79,7 @@ class ControllerClient:
                 "groups": [registry.group],
                 "readers": sorted({"slurm", slurm.run_as} - {None}, key=str),
                 "paths": [AGENT, PROGRAM, LAUNCHER, sync.key, KNOWN_HOSTS, sync.log, f"{slurm.conf_dir}/oci.conf"],
-                "texts": [f"{slurm.conf_dir}/oci.conf"],
+                "texts": [f"{metadata}/config.yaml", f"{slurm.conf_dir}/oci.conf"],
             },
             "controller": {
                 "texts": [
@@ -89,6 +90,28 @@ class ControllerClient:
                 ]
             },
         }
+
+    def list_nodes(self) -> list[str]:
+        """The cluster file's nodes, or the ones that Slurm knows. Raises Unreachable when Slurm does not answer."""
+        if self.cluster.nodes is not None:
+            return list(self.cluster.nodes)
+        result = self.transport.run(["sinfo", "-N", "-h", "-o", "%N"], timeout=QUICK)
+        names = sorted(set(result.stdout.split()))
+        if result.exit_code != 0 or not names:
+            said = (result.stderr.strip().splitlines() or ["sinfo names no node"])[-1]
+            hint = "is slurmctld running? Or name the nodes in the cluster file"
+            raise Unreachable(
+                f"{self.cluster.controller.name}: Slurm does not say which nodes there are: {said}", hint=hint
+            )
+        return names
+
+    def catalog(self) -> Catalog:
+        """The controller's catalog. Raises UsageError when there is none, ConfigError when it is broken."""
+        path = f"{self.cluster.registry.path}/.registry/catalog.yaml"
+        result = self.transport.run(self.as_root(["cat", path]), timeout=QUICK)
+        if result.exit_code != 0:
+            raise self.no_answer(result)
+        return from_data(documents.load(result.stdout, path), path)
 
     def has(self, digest: str, size: int) -> bool:
         """Whether the controller already has these bytes. Also checks that its program is of this version."""
@@ -115,6 +138,11 @@ class ControllerClient:
         argv = ["python3", PROGRAM, "--config", self.config, "--json", "sync", *arguments]
         events = self.run(argv, timeout=self.cluster.sync.timeout * 2, listener=listener)
         return [event for event in events if event["event"] == "node_finished"]
+
+    def try_sync_key(self) -> dict[str, str]:
+        """What the sync key can do on each node; "works, refuses a shell" is as it should be."""
+        tried: dict[str, str] = self.last_event(["try-key"], timeout=QUICK * 2)["nodes"]
+        return tried
 
     @property
     def config(self) -> str:
@@ -152,7 +180,7 @@ class ControllerClient:
         """The program did not even start: say why, in the user's terms."""
         name = self.cluster.controller.name
         said = (result.stderr.strip().splitlines() or ["nothing"])[-1]
-        if PROGRAM in result.stderr and "No such file" in result.stderr:
+        if "No such file" in result.stderr or "can't open file" in result.stderr:
             return UsageError(f"{name}: phase 1 has not been run", hint="hpc-container-manager registry setup")
         if "sudo:" in result.stderr:
             hint = f"let {self.cluster.controller.user} run `sudo -n` there without a password"

@@ -13,8 +13,10 @@ from typing import Any
 
 from .. import __version__
 from ..errors import HpcRegistryError
+from ..fanout import fan_out
 from . import events, registry, settings
 from .gather import gather
+from .nodes import list_nodes, try_sync_key
 from .sync import Outcome, choose_images, sync
 
 
@@ -54,6 +56,7 @@ def parse() -> argparse.Namespace:
     commands.add_parser("has", help="whether an image's bytes are here")
     commands.choices["has"].add_argument("digest")
     commands.choices["has"].add_argument("size", type=int)
+    commands.add_parser("try-key", help="whether the sync key works on every node, and does nothing but sync")
     commands.add_parser("publish", help="publish received bytes on the controller; a JSON request on standard input")
     return parser.parse_args()
 
@@ -90,6 +93,14 @@ def run_receive(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_try_key(arguments: argparse.Namespace) -> int:
+    config = settings.load(arguments.config)
+    nodes = list_nodes(config.nodes)
+    tried = fan_out(nodes, lambda node: try_sync_key(node, config), window=config.window)
+    events.json_lines(sys.stdout)({"event": "tried", "nodes": {node: str(result) for node, result in tried.items()}})
+    return 0
+
+
 def run_publish(arguments: argparse.Namespace) -> int:
     config = settings.load(arguments.config)
     request: Mapping[str, Any] = json.loads(sys.stdin.read())
@@ -120,7 +131,14 @@ def exit_code_of(outcomes: Mapping[str, Outcome]) -> int:
     return 3 if "unreachable" in states else 0
 
 
-COMMANDS = {"sync": run_sync, "facts": run_facts, "has": run_has, "receive": run_receive, "publish": run_publish}
+COMMANDS = {
+    "sync": run_sync,
+    "facts": run_facts,
+    "has": run_has,
+    "receive": run_receive,
+    "publish": run_publish,
+    "try-key": run_try_key,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -63,6 +63,15 @@ def ask(node: str, verb: str, request: dict[str, Any], settings: Settings, *, ti
     return read_answer(node, nonce, result.exit_code, result.stdout, result.stderr)
 
 
+def try_sync_key(node: str, settings: Settings) -> str:
+    """Use the sync key as it is meant, then as a thief would: for a shell. Returns how that went."""
+    ask(node, "have", {}, settings)
+    stolen = run_process(node, [*sync_ssh(settings), f"root@{node}", "id -u"], timeout=ASK_TIMEOUT)
+    if stolen.exit_code == 0 or stolen.stdout.strip():
+        return "works, but also runs a shell command"
+    return "works, refuses a shell"
+
+
 def ask_facts(node: str, request: dict[str, Any], *, connect_timeout: int, timeout: int) -> Any:
     """Pipe the agent to *node* by the administrator's ordinary ssh, and return its facts: nothing is installed."""
     nonce = secrets.token_hex(8)

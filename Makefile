@@ -1,0 +1,44 @@
+# Two commands matter: `make demo` shows the whole workflow on a real cluster in containers, `make test` tests this project.
+# Both install what is missing: Debian packages (as root, or by sudo) and a virtual environment in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := podman mmdebstrap runc netavark aardvark-dns iptables rsync openssh-client python3-venv
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: demo test lint unit lab-test packages clean
+
+demo: packages $(VENV)/installed
+	$(SUDO) $(abspath $(BIN))/python demo.py
+
+test: lint unit lab-test
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/vermin --quiet --no-tips --target=3.6- --violations pytest_hpcregistry/agent.py
+	$(BIN)/vermin --quiet --no-tips --target=3.9- --violations --eval-annotations $(shell $(PYTHON) pytest_hpcregistry/controller/sources.py)
+
+unit: $(VENV)/installed
+	$(BIN)/pytest
+
+lab-test: packages $(VENV)/installed
+	$(SUDO) $(abspath $(BIN))/pytest -m lab
+
+packages:
+	@missing=$$(for name in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$name 2>/dev/null | grep -q 'ok installed' || echo $$name; done); \
+	if [ -n "$$missing" ]; then \
+	  $(SUDO) apt-get update -q && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
+	fi
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist reports

@@ -1,0 +1,161 @@
+"""registry, sync, verify, status, catalog: what is done with a whole cluster."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import deploy as deploying
+from .. import facts as facts_of
+from .. import packer, progress, provision
+from ..client import ControllerClient
+from ..errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
+from ..naming import image_name
+from ..nodeset import fold
+from .options import SIF, client_options, show, show_json, show_table
+
+
+@click.group("registry")
+def registry_group() -> None:
+    """Phase 1: the registry on the controller and on every node."""
+
+
+@registry_group.command("setup")
+@click.option("--check", is_flag=True, help="Only say what would change.")
+@click.option("--diff", is_flag=True, help="Show the changes in files.")
+@click.option("-e", "--extra-vars", multiple=True, metavar="K=V", help="Variables for the role, as ansible-playbook's.")
+@client_options
+def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client: ControllerClient) -> None:
+    """Set up the registry by Ansible; run twice, the second run changes nothing.
+
+    \b
+    Example:
+      hpc-container-manager registry setup --check --diff
+    """
+    nodes = client.list_nodes()
+    provision.set_up(client.cluster, nodes, check=check, diff=diff, extra_vars=extra_vars, on_line=click.echo)
+
+
+@registry_group.command("check-packer")
+@click.argument("directory", type=SIF)
+def registry_check_packer(directory: Path) -> None:
+    """Find Packer templates in DIRECTORY that do not set packer_build=true: the role would run while they build."""
+    missing = packer.find_templates_without_packer_build(directory)
+    if missing:
+        raise CheckFailed(
+            "\n".join(f"{found}: does not set packer_build=true" for found in missing),
+            hint='add "-e", "packer_build=true" to the provisioner\'s extra_arguments',
+        )
+    click.echo("✓ every Packer template with an Ansible provisioner sets packer_build=true")
+
+
+@click.command("sync")
+@click.argument("subdirectory", required=False, metavar="[SUBDIR]")
+@client_options
+def sync(subdirectory: str | None, client: ControllerClient) -> None:
+    """Bring all images of the catalog, or those of SUBDIR, to every node that lacks them.
+
+    It runs on the controller: when this command is interrupted, the sync goes on there.
+    """
+    finished = client.sync([subdirectory] if subdirectory else [], show)
+    deploying.raise_worst(deploying.sync_failures(finished))
+    if not finished:
+        raise HpcRegistryError("the controller's sync told of no node")
+
+
+@click.command("verify")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@client_options
+def verify(names: tuple[str, ...], client: ControllerClient) -> None:
+    """Read images back from every disk and compare their digests with the catalog's: all of them, or NAME…"""
+    registry = client.cluster.registry
+    wanted = [full_name(name, registry.path, registry.directories) for name in names] or None
+    found = client.facts(content=True, names=wanted)
+    facts_of.require_nodes(found)
+    checked = wanted or found.names()
+    unknown = [name for name in checked if name not in found.catalog.images] if wanted else []
+    if unknown or not checked:
+        raise UsageError(f"{unknown[0]} is not in the catalog" if unknown else "there is no image to verify")
+    deploying.raise_worst(deploying.verify_failures(found, checked, show))
+
+
+def full_name(name: str, registry: str, directories: tuple[str, ...]) -> str:
+    """`x.sif` is short for the first directory's."""
+    return image_name(name if "/" in name else f"{directories[0]}/{name}", registry, directories)
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@client_options
+def status(as_json: bool, client: ControllerClient) -> None:
+    """Every image on every node: present, missing, differs, unmanaged or unreachable. Reads no image; see verify."""
+    found = client.facts()
+    facts_of.require_nodes(found)
+    matrix = found.matrix()
+    if as_json:
+        show_json({"images": matrix, "unreachable": found.unreachable, "catalog_problem": found.catalog_problem})
+    else:
+        rows = [[name, row.pop("controller"), progress.states(row)] for name, row in found.matrix().items()]
+        show_table([["IMAGE", "CONTROLLER", "NODES"], *rows])
+        by_reason: dict[str, list[str]] = {}
+        for node, reason in found.unreachable.items():
+            by_reason.setdefault(reason, []).append(node)
+        for reason, nodes in by_reason.items():
+            click.echo(f"{fold(nodes)}: {reason}", err=True)
+    raise_for_status(found, matrix)
+
+
+def raise_for_status(found: facts_of.Facts, matrix: dict[str, dict[str, str]]) -> None:
+    """The exit code of status: drift is 1, and so is nothing at all; nodes that could not be asked are 3."""
+    if found.catalog_problem:
+        raise CheckFailed(found.catalog_problem)
+    if not matrix:
+        raise CheckFailed("there is no image in the catalog and none on any machine", hint="deploy one first")
+    states = {state for row in matrix.values() for state in row.values()}
+    if states - {facts_of.PRESENT, facts_of.UNREACHABLE}:
+        raise CheckFailed("the cluster differs from its catalog", hint="hpc-container-manager sync")
+    if found.unreachable:
+        raise Unreachable(f"{fold(found.unreachable)}: unreachable")
+
+
+@click.group("catalog")
+def catalog_group() -> None:
+    """What the controller's catalog says."""
+
+
+@catalog_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@client_options
+def catalog_list(as_json: bool, client: ControllerClient) -> None:
+    """All images with size, digest and date."""
+    images = client.catalog().images
+    if as_json:
+        show_json({name: asdict(entry) for name, entry in images.items()})
+        return
+    rows = [[name, progress.megabytes(e.size), e.digest[:12], e.published] for name, e in sorted(images.items())]
+    show_table([["IMAGE", "SIZE", "SHA256", "PUBLISHED"], *rows])
+
+
+@catalog_group.command("show")
+@click.argument("name")
+@client_options
+def catalog_show(name: str, client: ControllerClient) -> None:
+    """All that is known of one image."""
+    registry = client.cluster.registry
+    wanted = full_name(name, registry.path, registry.directories)
+    images = client.catalog().images
+    if wanted not in images:
+        raise UsageError(f"{wanted} is not in the catalog", hint="see: hpc-container-manager catalog list")
+    entry: dict[str, Any] = asdict(images[wanted])
+    labels = entry.pop("labels")
+    click.echo(wanted)
+    for key, value in entry.items():
+        click.echo(f"  {key}: {value}")
+    for key, value in sorted(labels.items()):
+        click.echo(f"  label {key}: {value}")
+
+
+GROUP = (registry_group, sync, verify, status, catalog_group)

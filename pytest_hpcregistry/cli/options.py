@@ -1,0 +1,69 @@
+"""What many commands share: which cluster, and how its events are shown."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import progress
+from ..client import ControllerClient
+from ..config import load_cluster
+from ..model import Cluster
+from ..transports import open_transport
+
+SIF = click.Path(path_type=Path)
+
+
+def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --cluster, --controller, --user and --key; the function gets the loaded `cluster`."""
+
+    @click.option("--cluster", "path", type=SIF, envvar="HPC_CLUSTER", metavar="FILE", help="The cluster file.")
+    @click.option("--controller", metavar="HOST", help="The controller, when not the cluster file's.")
+    @click.option("--user", help="Log in as this user; other than root it needs `sudo -n`.")
+    @click.option("--key", type=SIF, metavar="FILE", help="Log in with this private key.")
+    @functools.wraps(function)
+    def wrapper(
+        *args: Any, path: Path | None, controller: str | None, user: str | None, key: Path | None, **kwargs: Any
+    ) -> Any:
+        cluster = load_cluster(path, controller=controller, user=user, key=key)
+        return function(*args, cluster=cluster, **kwargs)
+
+    return wrapper
+
+
+def client_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As cluster_options, but the function gets a `client` of the controller, closed at its end."""
+
+    @cluster_options
+    @functools.wraps(function)
+    def wrapper(*args: Any, cluster: Cluster, **kwargs: Any) -> Any:
+        transport = open_transport(cluster)
+        try:
+            return function(*args, client=ControllerClient(cluster, transport), **kwargs)
+        finally:
+            transport.close()
+
+    return wrapper
+
+
+def show(event: progress.Event) -> None:
+    """Show one event as a line, if it is one for people."""
+    line = progress.describe(event)
+    if line:
+        click.echo(line, err=line.startswith("✗"))
+
+
+def show_json(data: Any) -> None:
+    """Print data for programs."""
+    click.echo(json.dumps(data, indent=2))
+
+
+def show_table(rows: list[list[str]]) -> None:
+    """Print rows, the first as heading."""
+    for line in progress.table(rows):
+        click.echo(line)

@@ -1,0 +1,57 @@
+"""test: the three phases of the suites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..phases import PHASES, run_phases
+from ..progress import BANNER
+from .options import SIF
+
+
+@click.command("test")
+@click.option("--phase", type=click.Choice(PHASES), help="Only this phase.")
+@click.option("--all", "everything", is_flag=True, help="All phases in order; a failed one gates the next [default].")
+@click.option("--cluster", type=SIF, envvar="HPC_CLUSTER", metavar="FILE", help="The cluster file.")
+@click.option("--controller", envvar="TEST_CONTROLLER", metavar="HOST", help="The controller.")
+@click.option("--user", help="Log in as this user.")
+@click.option("--key", type=SIF, metavar="FILE", help="Log in with this private key.")
+@click.option("--image", envvar="TEST_IMAGE", metavar="NAME", help="Only this image [default: all in the catalog].")
+@click.option("-n", "--workers", type=int, default=0, help="Run tests in so many processes (pytest-xdist).")
+@click.option("--allow-changes", is_flag=True, help="Also the tests that deploy images and run jobs.")
+@click.option("--reports", type=SIF, default=Path("reports"), show_default=True, help="Where the JUnit files go.")
+def test(
+    phase: str | None,
+    everything: bool,
+    cluster: Path | None,
+    controller: str | None,
+    user: str | None,
+    key: Path | None,
+    image: str | None,
+    workers: int,
+    allow_changes: bool,
+    reports: Path,
+) -> None:
+    """Check a cluster: its infrastructure, the deployed images, and whole jobs end to end.
+
+    \b
+    Examples:
+      hpc-container-manager test --phase infrastructure
+      hpc-container-manager test --all --image pytorch-cuda12.1-mpi4.1.sif
+    """
+    if phase and everything:
+        raise click.UsageError("--phase and --all exclude each other")
+    given = {"cluster": cluster, "controller": controller, "user": user, "key": key, "image": image}
+    options = [f"--hpc-{name}={value}" for name, value in given.items() if value is not None]
+    options += ["--hpc-allow-changes"] if allow_changes else []
+    counts = run_phases((phase,) if phase else PHASES, options, reports, workers=workers, on_line=click.echo)
+    for name, count in counts.items():
+        click.echo(f"phase {name}: {count.passed} passed, {count.failed} failed, {count.skipped} skipped")
+    click.echo(f"report: {reports / 'junit.xml'}")
+    if not phase:
+        click.echo(BANNER)
+
+
+GROUP = (test,)

@@ -1,0 +1,11 @@
+"""A real Slurm and Apptainer cluster in containers on this machine.
+
+It writes an ordinary cluster file, key and known_hosts; nothing outside this package knows that the lab exists.
+"""
+
+from __future__ import annotations
+
+from .cluster import down, status, up
+from .state import LabState, ssh_argv
+
+__all__ = ["LabState", "down", "ssh_argv", "status", "up"]

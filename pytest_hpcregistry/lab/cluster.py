@@ -1,0 +1,234 @@
+"""Starting, finding and removing a lab."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+
+from .. import documents
+from ..errors import HpcRegistryError, UsageError
+from ..nodeset import fold
+from ..transports.local import run_process
+from . import image
+from .podman import execute, podman, require
+from .state import CONTROLLER, LabState, load, new, save, state_directory
+
+READY_TIMEOUT = 90  # seconds until every node is idle
+ADMIN, ALICE = 2000, 2001  # the uids that files/setup-image.sh gives
+Steps = Callable[[str, float], None]
+
+
+def up(name: str, nodes: int, *, on_step: Steps) -> LabState:
+    """Start a lab of *nodes* compute nodes, or find it running. *on_step* is told what was done, and its seconds.
+
+    Raises UsageError when something is missing here or the running lab has another size.
+    """
+    require()
+    wanted, present = new(name, nodes), load(name)
+    if present and is_running(present):
+        if present.nodes != wanted.nodes:
+            raise UsageError(
+                f"lab {name} runs with {len(present.nodes)} nodes, not {nodes}",
+                hint=f"first: hpc-container-manager lab down --name {name}",
+            )
+        with step(on_step, "found the lab running, every node idle"):
+            wait_until_idle(present)
+        return present
+    if present:
+        with step(on_step, "removed what was left of a lab that no longer runs"):
+            remove(present)
+    if not image.exists():
+        with step(on_step, "built the node image (kept for the next time)"):
+            image.build()
+    try:
+        start(wanted, on_step)
+    except BaseException:
+        remove(wanted)
+        raise
+    return wanted
+
+
+@contextmanager
+def step(on_step: Steps, text: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    on_step(text, time.monotonic() - began)
+
+
+def start(state: LabState, on_step: Steps) -> None:
+    with step(on_step, "made keys and configuration"):
+        write_files(state)
+    with step(on_step, f"started {CONTROLLER} and {fold(state.nodes)}"):
+        podman("network", "create", state.network).check()
+        run_container(state, CONTROLLER)
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            list(pool.map(lambda machine: run_container(state, machine), state.nodes))
+        write_cluster_file(state)
+    with step(on_step, "every node idle in Slurm"):
+        wait_until_idle(state)
+    save(state)
+
+
+def is_running(state: LabState) -> bool:
+    """Whether all of the lab's containers run; after a reboot none does."""
+    listed = podman("ps", "--format", "{{.Names}}").stdout.split()
+    return all(state.container(machine) in listed for machine in state.machines)
+
+
+def status(name: str) -> LabState:
+    """The running lab. Raises UsageError when there is none of that name, or when it no longer runs."""
+    require()
+    state = load(name)
+    if state is None or not is_running(state):
+        raise UsageError(f"there is no running lab {name!r}", hint="hpc-container-manager lab up")
+    return state
+
+
+def down(name: str) -> None:
+    """Remove the lab's containers, network and files. What is not there any more is no error."""
+    require()
+    remove(load(name) or new(name, 0))
+
+
+def remove(state: LabState) -> None:
+    prefix = f"hpcregistry-{state.name}-"
+    listed = podman("ps", "--all", "--format", "{{.Names}}").check().stdout.split()
+    # Another lab may be called NAME-2: only this lab's own machines follow the prefix.
+    own = [name for name in listed if name.startswith(prefix) and is_machine(name[len(prefix) :])]
+    if own:
+        podman("rm", "--force", "--time", "0", "--volumes", *own).check()
+    if podman("network", "exists", state.network).exit_code == 0:
+        podman("network", "rm", "--force", state.network).check()
+    shutil.rmtree(state_directory(state.name), ignore_errors=True)
+
+
+def is_machine(name: str) -> bool:
+    return name == CONTROLLER or (name[:1] == "c" and name[1:].isdigit())
+
+
+def run_container(state: LabState, machine: str) -> None:
+    directory = state.directory
+    podman(
+        "run",
+        "--detach",
+        "--privileged",
+        f"--name={state.container(machine)}",
+        f"--hostname={machine}",
+        f"--network={state.network}",
+        f"--network-alias={machine}",
+        f"--volume={directory}/machines/{machine}:/lab:ro",
+        f"--volume={directory}/home:/home",
+        image.name(),
+        "tini",
+        "--",
+        "sh",
+        "/lab/init.sh",
+    ).check()
+
+
+def write_files(state: LabState) -> None:
+    """Keys, known_hosts and configuration; each machine gets a directory with what is its own."""
+    shutil.rmtree(state.directory, ignore_errors=True)
+    state.directory.mkdir(parents=True, mode=0o700)
+    make_key(state.directory / "id_ed25519", f"lab {state.name}")
+    make_key(state.directory / "root_ed25519", f"root@{CONTROLLER}")
+    login = (state.directory / "id_ed25519.pub").read_text()
+    from_controller = (state.directory / "root_ed25519.pub").read_text()
+    known: list[str] = []
+    shared = {
+        "munge.key": secrets.token_bytes(1024),
+        "init.sh": resources.files(__package__).joinpath("files", "init.sh").read_bytes(),
+        "slurm.conf": render("slurm.conf.j2", state).encode(),
+        "gres.conf": b"AutoDetect=off\nName=gpu File=/dev/lab-gpu[0-3]\n",
+        "cgroup.conf": b"CgroupPlugin=disabled\n",
+    }
+    for machine in state.machines:
+        own = state.directory / "machines" / machine
+        own.mkdir(parents=True, mode=0o700)
+        for name, data in shared.items():
+            (own / name).write_bytes(data)
+        make_key(own / "ssh_host_ed25519_key", machine)
+        known.append(f"{machine} {(own / 'ssh_host_ed25519_key.pub').read_text()}")
+        (own / "authorized_keys").write_text(login if machine == CONTROLLER else login + from_controller)
+    for machine in state.machines:
+        (state.directory / "machines" / machine / "ssh_known_hosts").write_text("".join(known))
+    controller = state.directory / "machines" / CONTROLLER
+    shutil.copy(state.directory / "root_ed25519", controller / "id_ed25519")
+    (controller / "is-controller").touch()
+    (state.directory / "known_hosts").write_text("".join(known))
+    write_homes(state, login)
+
+
+def write_homes(state: LabState, login: str) -> None:
+    """/home, shared by all machines as on a real cluster."""
+    for user, uid in (("admin", ADMIN), ("alice", ALICE)):
+        ssh = state.directory / "home" / user / ".ssh"
+        ssh.mkdir(parents=True)
+        (ssh / "authorized_keys").write_text(login)
+        for path in (ssh.parent, ssh, ssh / "authorized_keys"):
+            os.chown(path, uid, uid)
+            path.chmod(0o600 if path.is_file() else 0o700)
+    state.directory.joinpath("home").chmod(0o755)
+
+
+def make_key(path: Path, comment: str) -> None:
+    run_process(
+        "this machine", ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)], timeout=30
+    ).check()
+
+
+def render(template: str, state: LabState, **more: str) -> str:
+    text = resources.files(__package__).joinpath("templates", template).read_text()
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701 - no HTML
+    return environment.from_string(text).render(
+        lab=state.name,
+        nodes=state.nodes,
+        nodeset=fold(state.nodes),
+        directory=state.directory,
+        cpus=max(8, (os.cpu_count() or 1) + 4),
+        **more,
+    )
+
+
+def write_cluster_file(state: LabState) -> None:
+    """An ordinary cluster file, which every other command reads."""
+    fields = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    address = podman("inspect", "--format", fields, state.container(CONTROLLER)).check().stdout.strip()
+    known = state.directory / "known_hosts"
+    by_name = known.read_text()
+    key = next(line for line in by_name.splitlines() if line.startswith(f"{CONTROLLER} ")).split(" ", 1)[1]
+    known.write_text(f"{by_name}{address} {key}\n")
+    (state.directory / "ssh_config").write_text(render("ssh_config.j2", state, address=address))
+    cluster = {
+        "controller": {"name": CONTROLLER, "host": address, "user": "root", "key": str(state.directory / "id_ed25519")},
+        "nodes": "slurm",
+        "slurm": {"run_as": "alice"},
+        "ssh": {"known_hosts": str(known)},
+    }
+    state.cluster_file.write_text(documents.dump(cluster))
+
+
+def wait_until_idle(state: LabState) -> None:
+    """Return when sinfo shows every node idle. Raises HpcRegistryError with slurmctld's last words if it does not."""
+    deadline = time.monotonic() + READY_TIMEOUT
+    controller = state.container(CONTROLLER)
+    while True:
+        shown = execute(controller, ["sinfo", "-h", "-N", "-o", "%N %t"]).stdout.split()
+        states = dict(zip(shown[::2], shown[1::2], strict=True))
+        if set(states) == set(state.nodes) and set(states.values()) == {"idle"}:
+            return
+        if time.monotonic() > deadline:
+            log = execute(controller, ["tail", "-n", "5", "/var/log/slurm/slurmctld.log"]).stdout
+            raise HpcRegistryError(
+                f"lab {state.name}: not every node is idle: {states}\n{log}", hint="lab down, lab up"
+            )
+        time.sleep(0.5)

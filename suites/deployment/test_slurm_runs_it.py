@@ -1,0 +1,17 @@
+"""Slurm can execute each image."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_hpcregistry.catalog import Entry
+from pytest_hpcregistry.model import Registry
+from pytest_hpcregistry.slurm import Slurm
+
+pytestmark = pytest.mark.deployment
+
+
+def test_slurm_can_execute_it(slurm: Slurm, sif: tuple[str, Entry], registry: Registry) -> None:
+    path = f"{registry.path}/{sif[0]}"
+    result = slurm.srun(f"--container={path}", "/bin/sh", "-c", "echo in $APPTAINER_CONTAINER").check()
+    assert result.stdout.strip() == f"in {path}"

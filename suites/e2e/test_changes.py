@@ -1,0 +1,84 @@
+"""New images can be deployed, deployed ones updated while jobs run from them, and a subdirectory synced by hand.
+
+These tests deploy one small image of their own, custom-images/hpcregistry-selftest.sif, and leave it there.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from pytest_hpcregistry import deploy as deploying
+from pytest_hpcregistry.catalog import Catalog
+from pytest_hpcregistry.client import LAUNCHER, ControllerClient
+from pytest_hpcregistry.facts import PRESENT
+from pytest_hpcregistry.model import Registry
+from pytest_hpcregistry.slurm import Slurm
+
+pytestmark = [pytest.mark.e2e, pytest.mark.changes]
+FILE_NAME = "hpcregistry-selftest.sif"
+UUID_AT = 48  # where a SIF's header has its UUID: another one makes another digest of the same sound image
+READ_ALL = "echo started; sleep 6; find / -xdev -type f -exec cat {} + > /dev/null && echo read everything"
+
+
+@pytest.fixture(scope="session")
+def own_image(tmp_path_factory: pytest.TempPathFactory, hpc_client: ControllerClient, catalog: Catalog) -> Path:
+    """The smallest image of the catalog, fetched to be deployed again under another name."""
+    name, _ = min(catalog.images.items(), key=lambda item: item[1].size)
+    path = tmp_path_factory.mktemp("image") / FILE_NAME
+    with path.open("wb") as copy:
+        argv = ["cat", f"{hpc_client.cluster.registry.path}/{name}"]
+        hpc_client.transport.run(hpc_client.as_root(argv), stdout=copy, timeout=600).check()
+    return path
+
+
+def renew(path: Path) -> str:
+    """Make it another image: returns the new digest."""
+    with path.open("r+b") as file:
+        file.seek(UUID_AT)
+        file.write(uuid.uuid4().bytes)
+    return deploying.hash_file(path)
+
+
+def deploy(path: Path, directory: str, client: ControllerClient) -> str:
+    name = f"{directory}/{FILE_NAME}"
+    image = deploying.check(path, name, client)
+    deploying.deploy([image], client, lambda event: None, sync_nodes=True, verify=True)
+    return name
+
+
+def test_deploy_update_and_running_jobs(
+    own_image: Path, hpc_client: ControllerClient, slurm: Slurm, registry: Registry
+) -> None:
+    """A job that started from the old image reads all of it to the end; afterwards every machine has the new one."""
+    directory = registry.directories[min(1, len(registry.directories) - 1)]
+    renew(own_image)
+    name = deploy(own_image, directory, hpc_client)
+    container = f"--container={registry.path}/{name}"
+    assert slurm.srun(container, "/bin/sh", "-c", "echo runs").check().stdout == "runs\n"
+
+    wrap = f"srun {container} /bin/sh -c {READ_ALL!r}"
+    job = slurm.submit(f"#!/bin/sh\n{wrap}\n")
+    slurm.wait_for_output(job, "started")
+    new_digest = renew(own_image)
+    deploy(own_image, directory, hpc_client)
+    finished = slurm.wait(job)
+
+    assert "read everything" in finished.output, f"{finished.state}: {finished.output}"
+    found = hpc_client.facts(content=True, names=[name])
+    assert found.catalog.images[name].digest == new_digest
+    assert set(found.matrix([name])[name].values()) == {PRESENT}
+
+
+def test_manual_sync_of_one_subdirectory(hpc_client: ControllerClient, registry: Registry, catalog: Catalog) -> None:
+    """As an operator on the controller: it brings that directory, to its own place, and nothing to the root."""
+    name = next(iter(catalog.images))
+    directory = name.partition("/")[0]
+    result = hpc_client.transport.run(hpc_client.as_root([LAUNCHER, directory]), timeout=600).check()
+    assert "SUCCESS: sync finished" in result.stdout
+    found = hpc_client.facts()
+    assert set(found.matrix([name])[name].values()) == {PRESENT}
+    strays = [image["name"] for machine in found.nodes.values() for image in machine.facts["images"]]
+    assert set(strays) <= set(found.catalog.images) | {s for s in strays if found.controller.image(s)}

@@ -1,0 +1,62 @@
+"""Images run as users run them: by hand, by srun and by sbatch. Where a step ran is proven, not assumed."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_hpcregistry.catalog import Entry
+from pytest_hpcregistry.facts import Machine
+from pytest_hpcregistry.model import Registry
+from pytest_hpcregistry.nodeset import fold
+from pytest_hpcregistry.slurm import Slurm
+
+pytestmark = pytest.mark.e2e
+Sif = tuple[str, Entry]
+# Apptainer sets APPTAINER_CONTAINER to the image's path, and only an image has /.singularity.d.
+WHERE = 'test -d /.singularity.d && echo "$SLURMD_NODENAME $APPTAINER_CONTAINER" || echo "$SLURMD_NODENAME the host"'
+DISTRIBUTED = """\
+#!/bin/bash
+#SBATCH --job-name=hpcregistry-distributed
+#SBATCH --nodes={nodes}
+#SBATCH --ntasks-per-node=4
+#SBATCH --container={image}
+echo "script on $SLURMD_NODENAME in $APPTAINER_CONTAINER"
+echo "nodes $SLURM_JOB_NUM_NODES tasks $SLURM_NTASKS_PER_NODE job $SLURM_JOB_ID"
+"""
+
+
+def test_apptainer_exec_on_every_node(slurm: Slurm, sif: Sif, nodes: dict[str, Machine], registry: Registry) -> None:
+    path = f"{registry.path}/{sif[0]}"
+    words = ["apptainer", "exec", "--userns", path, "/bin/sh", "-c", WHERE]
+    result = slurm.srun(f"--nodelist={fold(nodes)}", f"--nodes={len(nodes)}", "--ntasks-per-node=1", *words).check()
+    assert sorted(result.stdout.splitlines()) == [f"{name} {path}" for name in sorted(nodes)]
+
+
+def test_srun_container_on_every_node(slurm: Slurm, sif: Sif, nodes: dict[str, Machine], registry: Registry) -> None:
+    path = f"{registry.path}/{sif[0]}"
+    words = [f"--container={path}", "/bin/sh", "-c", WHERE]
+    result = slurm.srun(f"--nodelist={fold(nodes)}", f"--nodes={len(nodes)}", "--ntasks-per-node=1", *words).check()
+    assert sorted(result.stdout.splitlines()) == [f"{name} {path}" for name in sorted(nodes)]
+
+
+def test_job_environment_is_inside(slurm: Slurm, sif: Sif, registry: Registry) -> None:
+    """Training jobs find their rank by SLURM_PROCID: each task has its own."""
+    path = f"{registry.path}/{sif[0]}"
+    words = ["/bin/sh", "-c", 'echo "$SLURM_PROCID of $SLURM_NTASKS in $APPTAINER_CONTAINER"']
+    result = slurm.srun("--nodes=1", "--ntasks=4", f"--container={path}", *words).check()
+    assert sorted(result.stdout.splitlines()) == [f"{rank} of 4 in {path}" for rank in range(4)]
+
+
+def test_exit_code_of_the_step_is_passed_on(slurm: Slurm, sif: Sif, registry: Registry) -> None:
+    result = slurm.srun("--nodes=1", f"--container={registry.path}/{sif[0]}", "/bin/sh", "-c", "exit 7")
+    assert result.exit_code == 7
+
+
+def test_sbatch_container(slurm: Slurm, sif: Sif, nodes: dict[str, Machine], registry: Registry) -> None:
+    path = f"{registry.path}/{sif[0]}"
+    count = min(2, len(nodes))
+    job = slurm.sbatch(DISTRIBUTED.format(nodes=count, image=path))
+    assert (job.state, job.exit_code) == ("COMPLETED", "0:0"), job.output
+    first, second = job.output.splitlines()
+    assert first.endswith(f"in {path}")
+    assert f"nodes {count} tasks 4 job " in second

@@ -1,0 +1,31 @@
+"""config.yaml says what the cluster file says, and the same everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry import documents
+from pytest_hpcregistry.facts import Machine
+from pytest_hpcregistry.model import Cluster
+
+pytestmark = pytest.mark.infrastructure
+
+
+def test_config_agrees_with_the_cluster_file(controller: Machine, cluster: Cluster) -> None:
+    path = f"{cluster.registry.path}/.registry/config.yaml"
+    text = controller.facts["texts"][path]
+    assert text is not None, f"{path} does not exist"
+    config: Any = documents.load(text, path)
+    assert config["registry"]["path"] == cluster.registry.path
+    assert config["registry"]["owner"] == cluster.registry.owner
+    assert config["registry"]["group"] == cluster.registry.group
+    assert config["registry"]["directories"] == list(cluster.registry.directories)
+    assert config["synchronization"]["key"] == cluster.sync.key
+    assert config["synchronization"]["log"] == cluster.sync.log
+
+
+def test_config_is_the_controllers(node: Machine, controller: Machine, cluster: Cluster) -> None:
+    path = f"{cluster.registry.path}/.registry/config.yaml"
+    assert node.facts["texts"][path] == controller.facts["texts"][path]

@@ -1,0 +1,55 @@
+"""The directory tree: there, with the right modes and owners, on the controller and on every node."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_hpcregistry.facts import Machine
+from pytest_hpcregistry.model import Registry
+
+pytestmark = pytest.mark.infrastructure
+PUBLIC = ["", ".registry", ".registry/objects/sha256"]
+FILES = ["README.md", ".registry/config.yaml", ".registry/catalog.yaml"]
+
+
+def test_directories(machine: Machine, registry: Registry) -> None:
+    paths = [f"{registry.path}/{name}".rstrip("/") for name in [*PUBLIC, *registry.directories]]
+    found = {path: machine.path(path) for path in paths}
+    missing = [path for path, what in found.items() if what is None or what["type"] != "directory"]
+    assert not missing
+
+
+def test_modes_and_ownership(machine: Machine, registry: Registry) -> None:
+    wanted = (f"{registry.directory_mode:04o}", registry.owner, registry.group)
+    wrong = {}
+    for name in ["", *registry.directories]:
+        found = machine.path(f"{registry.path}/{name}")
+        actual = (found["mode"], found["owner"], found["group"]) if found else None
+        if actual != wanted:
+            wrong[f"{registry.path}/{name}"] = actual
+    assert wrong == {}, f"should be {wanted}"
+
+
+def test_staging_is_closed_to_others(machine: Machine, registry: Registry) -> None:
+    found = machine.path(f"{registry.path}/.registry/staging")
+    assert found is not None
+    assert (found["mode"], found["owner"]) == ("0700", "root")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files(machine: Machine, registry: Registry, name: str) -> None:
+    found = machine.path(f"{registry.path}/{name}")
+    assert found is not None, f"{registry.path}/{name} does not exist"
+    assert found["type"] == "file"
+    assert found["size"] > 0
+
+
+def test_group_exists(machine: Machine, registry: Registry) -> None:
+    assert machine.facts["accounts"]["groups"][registry.group] is not None
+
+
+def test_users_can_read(machine: Machine) -> None:
+    """Tried as the user slurm and as the ordinary user, not read off the modes."""
+    denied = machine.facts["denied"]
+    assert denied
+    assert {user: paths for user, paths in denied.items() if paths != []} == {}

@@ -1,0 +1,63 @@
+"""What runs where: the agent on Python 3.6, the controller program on 3.9, the library without its fronts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+from pytest_hpcregistry.controller import archive
+
+PACKAGE = archive.PACKAGE
+
+
+def vermin(target: str, paths: list[Path]) -> str:
+    argv = [sys.executable, "-m", "vermin", "--no-tips", f"--target={target}-", "--violations", *map(str, paths)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout
+
+
+def test_the_agent_runs_on_python_3_6() -> None:
+    assert vermin("3.6", [PACKAGE / "agent.py"]) == ""
+
+
+def test_the_controller_program_runs_on_python_3_9() -> None:
+    paths = [path for pattern in archive.MODULES for path in PACKAGE.glob(pattern)]
+    assert len(paths) > 15
+    assert vermin("3.9", paths) == ""
+
+
+def test_the_archive_runs_on_its_own(tmp_path: Path) -> None:
+    """Isolated from this environment's packages: only what is inside, and the standard library."""
+    program = tmp_path / "controller.pyz"
+    program.write_bytes(archive.build())
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(program), "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip()
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(program), "--config", "/nowhere", "sync"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "has phase 1 been run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_archive_is_the_same_every_time() -> None:
+    assert archive.build() == archive.build()
+    names = zipfile.ZipFile(BytesIO(archive.build())).namelist()
+    assert len(names) == len(set(names))
+
+
+def test_the_library_works_without_its_fronts() -> None:
+    code = (
+        "import sys; import pytest_hpcregistry.deploy, pytest_hpcregistry.client, pytest_hpcregistry.config;"
+        "print([name for name in ('pytest', 'click', 'rich', 'paramiko', 'ansible', 'junit_xml') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
