@@ -1,0 +1,234 @@
+"""Convert: turn an image of Podman, Docker or a registry into a SIF file that is whole, hashed and safely on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import sif
+from .errors import CommandFailed, HpcRegistryError, UsageError
+from .naming import check_file_name
+from .sources import Source, find_source, short_name
+from .transports import Transport
+from .transports.local import LocalTransport
+
+PROGRAMS = ("apptainer", "singularity")
+OUTPUT_DIRECTORY = Path("build/containers/apptainer")
+DEADLINE = 4 * 3600.0
+"""Seconds for each of export, transfer and build: images of tens of gigabytes exist."""
+SHORT = 60.0
+
+# Run a build so that its messages (on standard error) come line by line, so that what it unpacks is removed with the
+# directory, and so that it can be ended from another login: a lost connection does not end it. $0 is the directory,
+# "$@" the command. Who has set APPTAINER_TMPDIR has a reason: Apptainer cannot unpack on every shared file system.
+START_BUILD = """
+cd "$0" && echo $$ > pid || exit
+export APPTAINER_TMPDIR="${APPTAINER_TMPDIR:-$0}" SINGULARITY_TMPDIR="${SINGULARITY_TMPDIR:-$0}"
+exec "$@" 2>&1
+"""
+END_BUILD = 'pid=$(cat "$0/pid") && { pkill -P "$pid"; kill "$pid"; }'
+
+Listener = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A finished SIF. `digest` is the SHA-256 of the file in hex, `size` in bytes, `seconds` the whole conversion.
+
+    `source` is the image as the user named it, `source_digest` `sha256:…` of it, or empty when nobody knows.
+    """
+
+    path: Path
+    digest: str
+    size: int
+    source: str
+    source_digest: str
+    seconds: float
+
+
+def default_output(image: str) -> Path:
+    """Where the SIF of *image* goes when the user does not say: named for the image, without its tag."""
+    return OUTPUT_DIRECTORY / check_file_name(f"{short_name(image)}.sif")
+
+
+def convert(
+    image: str,
+    out: Path,
+    *,
+    force: bool = False,
+    builder: Transport | None = None,
+    here: Transport | None = None,
+    on_line: Listener | None = None,
+) -> Converted:
+    """Build the SIF *out* from *image* with Apptainer on this machine, or else on *builder*, the controller.
+
+    *out* appears whole or not at all. *on_line* is called with each line that there is to tell. Raises UsageError for
+    wrong names, when *out* exists without *force*, and when no Apptainer is to be had; CommandFailed when a step fails.
+    """
+    began = time.monotonic()
+    here = here or LocalTransport()
+    tell = on_line or (lambda line: None)
+    _check_output(out, force)
+    source = find_source(image, here)
+    machine, program = _find_builder(here, builder)
+    with _working_directory(out) as directory:
+        archive = _get_archive(source, directory, here, tell)
+        if machine is here:
+            built = _build(machine, program, str(directory), source, tell)
+            made = Path(built)
+        else:
+            made = _build_there(machine, program, directory, source, archive, tell)
+        digest, size = _prove(made)
+        _put_in_place(made, out)
+    return Converted(out, digest, size, image, source.digest, time.monotonic() - began)
+
+
+def _check_output(out: Path, force: bool) -> None:
+    check_file_name(out.name)
+    if out.is_symlink() or out.exists():
+        if not (out.is_symlink() or out.is_file()):
+            raise UsageError(f"{out} exists and is no regular file")
+        if not force:
+            raise UsageError(f"{out} exists already", hint="give --force to overwrite it, or another name")
+
+
+def _find_builder(here: Transport, builder: Transport | None) -> tuple[Transport, str]:
+    for machine in (here, builder):
+        program = _find_program(machine) if machine is not None else None
+        if machine is not None and program is not None:
+            return machine, program
+    where = "neither on this machine nor on the controller" if builder else "not on this machine"
+    raise UsageError(
+        f"Apptainer is needed to build a SIF, and is {where}",
+        hint="install the package apptainer"
+        + ("" if builder else ", or give --cluster FILE to build on that cluster's controller"),
+    )
+
+
+def _find_program(machine: Transport) -> str | None:
+    for program in PROGRAMS:
+        # A program that is missing is an error from this machine's transport, and exit code 127 from another's.
+        with contextlib.suppress(CommandFailed):
+            if machine.run([program, "--version"], timeout=SHORT).exit_code == 0:
+                return program
+    return None
+
+
+@contextlib.contextmanager
+def _working_directory(out: Path) -> Iterator[Path]:
+    """A directory beside *out*, so that the finished file can be renamed into place; gone afterwards in any case."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # Apptainer's root file systems may hold directories without write permission, so errors are not fatal here.
+        directory = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise UsageError(f"{out.parent}: cannot be written: {error.strerror}") from error
+    with directory as name:
+        yield Path(name).absolute()
+
+
+def _get_archive(source: Source, directory: Path, here: Transport, tell: Listener) -> Path | None:
+    """The image as an archive in *directory*; None when Apptainer fetches it itself."""
+    archive = directory / source.file_name
+    if source.archive:
+        archive.symlink_to(source.archive)
+    elif source.export:
+        tell(f"exporting {source.image} from {source.export[0]}")
+        with archive.open("wb") as stream:
+            here.run(source.export, timeout=DEADLINE, stdout=stream).check()
+    else:
+        return None
+    return archive
+
+
+def _build(machine: Transport, program: str, directory: str, source: Source, tell: Listener) -> str:
+    """Build `image.sif` in *directory* on *machine* and return its path."""
+    # A name relative to the directory holds no colon and tells in the SIF's labels what it was built from.
+    origin = source.image if source.kind == "docker" else f"{source.kind}:{source.file_name}"
+    # The cache would only keep a second copy of an archive that is there anyway.
+    options = [] if source.kind == "docker" else ["--disable-cache"]
+    command = [program, "build", *options, "image.sif", origin]
+    last_words: deque[str] = deque(maxlen=5)
+
+    def on_line(line: str) -> None:
+        last_words.append(line)
+        tell(line)
+
+    result = machine.run(["sh", "-c", START_BUILD, directory, *command], timeout=DEADLINE, on_line=on_line)
+    if result.exit_code != 0:
+        raise CommandFailed(
+            "\n  ".join([f"{result.where}: {program} could not build {source.image}", *last_words]),
+            hint="the lines above are its own; free space in the directory of the output and in its cache is often it",
+        )
+    return f"{directory}/image.sif"
+
+
+def _build_there(
+    machine: Transport, program: str, directory: Path, source: Source, archive: Path | None, tell: Listener
+) -> Path:
+    """Build on another machine, in a directory there that is gone afterwards, and bring the SIF into *directory*."""
+    made = machine.run(["mktemp", "-d", "-t", "hpc-convert-XXXXXXXXXX"], timeout=SHORT).check()
+    there = made.stdout.strip()
+    finished = False
+    try:
+        if archive is not None:
+            tell(f"sending {archive.stat().st_size} bytes to {made.where}")
+            with archive.open("rb") as stream:
+                command = ["dd", f"of={there}/{source.file_name}", "bs=1M", "status=none"]
+                machine.run(command, timeout=DEADLINE, stdin=stream).check()
+        built = _build(machine, program, there, source, tell)
+        tell(f"fetching the image from {made.where}")
+        wanted = machine.run(["sha256sum", built], timeout=DEADLINE).check().stdout.split()[0]
+        fetched = directory / "image.sif"
+        with fetched.open("wb") as stream:
+            machine.run(["cat", built], timeout=DEADLINE, stdout=stream).check()
+        if _hash(fetched) != wanted:
+            raise CommandFailed(f"{made.where}: the image changed on its way here", hint="try again")
+        finished = True
+    finally:
+        # What went wrong before is what the user must hear of, not that cleaning up failed for the same reason.
+        with contextlib.suppress(HpcRegistryError):
+            if not finished:
+                machine.run(["sh", "-c", END_BUILD, there], timeout=SHORT)
+            machine.run(["rm", "-rf", "--", there], timeout=SHORT)
+    return fetched
+
+
+def _prove(made: Path) -> tuple[str, int]:
+    """SHA-256 and size of the finished SIF. Raises CommandFailed if Apptainer made something that is not whole."""
+    try:
+        found = sif.check(made)
+    except UsageError as error:
+        raise CommandFailed(f"what was built is no usable image: {error}") from error
+    return _hash(made), found.size
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _put_in_place(made: Path, out: Path) -> None:
+    """Give the finished file its name; after this it survives a loss of power."""
+    try:
+        made.chmod(0o755)
+        _sync(made)
+        made.replace(out)
+        _sync(out.parent)
+    except OSError as error:
+        raise CommandFailed(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

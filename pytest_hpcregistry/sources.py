@@ -1,0 +1,101 @@
+"""Where a SIF can be built from: an archive, a registry of images, or an image that Podman or Docker holds here."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import CommandFailed, UsageError
+from .transports import Transport
+
+ARCHIVES = ("docker-archive", "oci-archive")
+TOOLS = {
+    "podman": ("oci-archive", ("podman", "save", "--quiet", "--format", "oci-archive")),
+    "docker": ("docker-archive", ("docker", "save")),
+}
+"""For each tool that may hold an image: what it exports, and the command that writes this to its standard output."""
+REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}\Z")
+ASK_TIMEOUT = 60.0
+ACCEPTED = "docker-archive:FILE, oci-archive:FILE, docker://NAME:TAG, or NAME:TAG of an image that podman or docker has"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image to build from.
+
+    `kind` is Apptainer's name for it, `digest` `sha256:…` of the archive or image, empty when it is not known before
+    the build. `archive` is a file that exists, `export` the command that writes one; docker:// has neither.
+    """
+
+    image: str
+    kind: str
+    digest: str
+    archive: Path | None = None
+    export: tuple[str, ...] = ()
+
+    @property
+    def file_name(self) -> str:
+        """A name for the archive that Apptainer cannot misread (it splits at colons); it shows in the SIF's labels."""
+        name = self.archive.name if self.archive else f"{self.image}.tar"
+        return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip("._-") or "image.tar"
+
+
+def find_source(image: str, here: Transport) -> Source:
+    """Find out what *image* names on the machine *here*. Raises UsageError if it names nothing."""
+    if image.startswith("docker://"):
+        _check_reference(image.removeprefix("docker://"), image)
+        return Source(image, "docker", image.partition("@")[2])
+    kind, colon, rest = image.partition(":")
+    if colon and kind in ARCHIVES:
+        return _find_archive(image, kind, Path(rest.removeprefix("//")))
+    if "://" in image:
+        raise UsageError(f"{image!r} cannot be converted", hint=f"give {ACCEPTED}")
+    _check_reference(image, image)
+    return _find_local(image, here)
+
+
+def short_name(image: str) -> str:
+    """The image's own name, without where it comes from, its tag and its digest."""
+    kind, _, rest = image.partition(":")
+    if kind in ARCHIVES:
+        return re.sub(r"(\.(oci|docker))?(\.tar(\.\w+)?|\.tgz)\Z", "", Path(rest).name)
+    return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+
+
+def _check_reference(reference: str, image: str) -> None:
+    if not REFERENCE.match(reference):
+        raise UsageError(f"{image!r} is not the name of an image", hint=f"give {ACCEPTED}")
+
+
+def _find_archive(image: str, kind: str, path: Path) -> Source:
+    try:
+        if not path.is_file():
+            raise UsageError(f"{path}: there is no such file", hint=f"give {ACCEPTED}")
+        if not tarfile.is_tarfile(path):
+            raise UsageError(f"{path}: no tar archive, so no {kind}", hint="write one with podman save or docker save")
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    return Source(image, kind, f"sha256:{digest}", archive=path.absolute())
+
+
+def _find_local(image: str, here: Transport) -> Source:
+    answers = []
+    for tool, (kind, export) in TOOLS.items():
+        try:
+            asked = here.run([tool, "image", "inspect", "--format", "{{.Id}}", image], timeout=ASK_TIMEOUT)
+        except CommandFailed as error:
+            answers.append(str(error))
+            continue
+        if asked.exit_code == 0 and asked.stdout.strip():
+            digest = asked.stdout.split()[0].removeprefix("sha256:")
+            return Source(image, kind, f"sha256:{digest}", export=(*export, image))
+        last_words = asked.stderr.strip().splitlines()[-1:] or [f"exit code {asked.exit_code}"]
+        answers.append(f"{tool}: {last_words[0]}")
+    raise UsageError(
+        "\n  ".join([f"no image {image} on this machine", *answers]), hint=f"build it first, or give {ACCEPTED}"
+    )
