@@ -170,6 +170,8 @@ def environment(scratch: str, connect_timeout: int) -> list[str]:
         "ANSIBLE_CONFIG": str(configuration),
         "ANSIBLE_HOME": f"{scratch}/ansible",
         "ANSIBLE_PIPELINING": "True",
+        # Not ~/.ansible/tmp, which would stay behind even after --check.
+        "ANSIBLE_REMOTE_TMP": "/tmp",  # noqa: S108
         "ANSIBLE_HOST_KEY_CHECKING": "True",
         "ANSIBLE_TIMEOUT": connect_timeout,
         "ANSIBLE_TASK_TIMEOUT": TASK_TIMEOUT,
