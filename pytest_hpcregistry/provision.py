@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
@@ -104,16 +104,17 @@ def set_up(
     *,
     check: bool = False,
     diff: bool = False,
-    extra_vars: Mapping[str, Any] | None = None,
+    extra_vars: Sequence[str] = (),
     on_line: Callable[[str], None] | None = None,
     transport: Transport | None = None,
     timeout: float = 3600,
 ) -> Recap:
     """Run phase 1 on the controller and *nodes*; with *check* nothing is changed, only said.
 
-    *on_line* is given each line that Ansible prints. *timeout* in seconds, for the whole run. Machines that work are
-    finished even if others do not. Raises Unreachable for machines that could not be asked, CommandFailed for tasks
-    that failed, both with the nodes folded; CommandTimeout.
+    *extra_vars* are ansible-playbook's: `K=V`, JSON or @FILE. *on_line* is given each line that Ansible prints.
+    *timeout* in seconds, for the whole run. Machines that work are finished even if others do not. Raises Unreachable
+    for machines that could not be asked, CommandFailed for tasks that failed, both with the nodes folded;
+    CommandTimeout.
     """
     here = transport or LocalTransport()
     transcript = Transcript()
@@ -128,7 +129,8 @@ def set_up(
         hosts.write_text(json.dumps(inventory(cluster, nodes, control_path=f"{scratch}/%C"), indent=1))
         forks = min(len(nodes) + 1, MOST_FORKS)
         argv = ["env", *environment(scratch, cluster.ssh.connect_timeout), ansible_playbook()]
-        argv += ["-i", str(hosts), str(PLAYBOOK), "--forks", str(forks), "--extra-vars", json.dumps(extra_vars or {})]
+        argv += ["-i", str(hosts), str(PLAYBOOK), "--forks", str(forks)]
+        argv += [word for variables in extra_vars for word in ("--extra-vars", variables)]
         argv += ["--check"] * check + ["--diff"] * diff
         result = here.run(argv, timeout=timeout, on_line=take)
     raise_troubles(transcript, result)

@@ -224,12 +224,10 @@ def test_a_run_that_touched_no_machine_is_never_green(exit_code: int) -> None:
 
 def test_the_command_line_and_the_end_of_the_shared_connection() -> None:
     actor = Actor(FINE)
-    provision.set_up(
-        make_cluster(), ["c001"], check=True, diff=True, extra_vars={"packer_build": True}, transport=actor
-    )
+    provision.set_up(make_cluster(), ["c001"], check=True, diff=True, extra_vars=["packer_build=true"], transport=actor)
     _, play, last = actor.asked
     assert "ANSIBLE_HOST_KEY_CHECKING=True" in play
-    assert {"--check", "--diff", '{"packer_build": true}'} <= set(play)
+    assert {"--check", "--diff", "packer_build=true"} <= set(play)
     assert play[play.index("--forks") + 1] == "2"
     assert last[-3:-1] == ["-O", "exit"]
 
