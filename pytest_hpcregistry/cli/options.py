@@ -22,15 +22,15 @@ SIF = click.Path(path_type=Path)
 def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --cluster, --controller, --user and --key; the function gets the loaded `cluster`."""
 
-    @click.option("--cluster", "path", type=SIF, envvar="HPC_CLUSTER", metavar="FILE", help="The cluster file.")
+    @click.option("--cluster", "cluster_file", type=SIF, envvar="HPC_CLUSTER", metavar="FILE", help="The cluster file.")
     @click.option("--controller", metavar="HOST", help="The controller, when not the cluster file's.")
     @click.option("--user", help="Log in as this user; other than root it needs `sudo -n`.")
     @click.option("--key", type=SIF, metavar="FILE", help="Log in with this private key.")
     @functools.wraps(function)
     def wrapper(
-        *args: Any, path: Path | None, controller: str | None, user: str | None, key: Path | None, **kwargs: Any
+        *args: Any, cluster_file: Path | None, controller: str | None, user: str | None, key: Path | None, **kwargs: Any
     ) -> Any:
-        cluster = load_cluster(path, controller=controller, user=user, key=key)
+        cluster = load_cluster(cluster_file, controller=controller, user=user, key=key)
         return function(*args, cluster=cluster, **kwargs)
 
     return wrapper
