@@ -9,7 +9,7 @@ from pytest_hpcregistry.facts import Machine
 from pytest_hpcregistry.model import Cluster
 
 pytestmark = pytest.mark.infrastructure
-EXPECTED = {LAUNCHER: "0755", PROGRAM: "0755"}
+EXPECTED = {LAUNCHER: "0755", PROGRAM: "0644"}
 
 
 @pytest.mark.parametrize("path", list(EXPECTED))
