@@ -35,12 +35,8 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
     Example:
       hpc-container-manager registry setup --check --diff
     """
-    wrong = [pair for pair in extra_vars if "=" not in pair]
-    if wrong:
-        raise UsageError(f"{wrong[0]!r} is no variable", hint="write for example -e packer_build=true")
-    variables = dict(pair.split("=", 1) for pair in extra_vars)
     nodes = client.list_nodes()
-    provision.set_up(client.cluster, nodes, check=check, diff=diff, extra_vars=variables, on_line=click.echo)
+    provision.set_up(client.cluster, nodes, check=check, diff=diff, extra_vars=extra_vars, on_line=click.echo)
 
 
 @registry_group.command("check-packer")

@@ -85,7 +85,7 @@ def demo_image() -> str:
         subprocess.run([DEMO / "make-rootfs.sh", kept / "rootfs.tar"], check=True, timeout=600)
     name = "hpc-demo:1.0"
     if subprocess.run(["podman", "image", "exists", name], check=False, timeout=60).returncode != 0:
-        argv = ["podman", "build", "--quiet", "--tag", name, "--file", DEMO / "Containerfile", kept]
+        argv = ["podman", "build", "--quiet", "--tag", name, "--file", str(DEMO / "Containerfile"), str(kept)]
         subprocess.run(argv, check=True, timeout=600, env={**os.environ})
     return name
 

@@ -65,46 +65,55 @@ def test_a_look_at_a_fresh_cluster_tells_all_changes_and_makes_none(fresh: lab.L
     assert all(text.count("\n") > 50 for text in before.values())
 
 
+def slurmd_starts() -> list[str]:
+    """When each node's slurmd was started, as the controller knows it."""
+    shown = on("hpc-controller", "scontrol show nodes").check().stdout
+    return [word for word in shown.split() if word.startswith("SlurmdStartTime=")]
+
+
 def test_the_first_run_makes_what_the_look_told(fresh: lab.LabState, cluster: Cluster) -> None:
+    started = slurmd_starts()
     recap = set_up(cluster, fresh)
     assert all(host.changed >= 8 and not host.failed for host in recap.hosts.values())
     assert recap.seconds < 120
-    # At once: srun on a node whose slurmd has not read oci.conf would run on the host and say nothing.
+    assert len(started) == 2
+    assert not set(started) & set(slurmd_starts())
+    # Without oci.conf this would run on the host, say nothing, and exit with 0.
     ran = on("hpc-controller", 'srun -N2 --container="$1" true', f"{REGISTRY}/ml-frameworks/missing.sif")
     assert ran.exit_code != 0
 
 
 def test_a_second_run_has_nothing_to_do(fresh: lab.LabState, cluster: Cluster) -> None:
-    before = snapshot(fresh)
+    before, started = snapshot(fresh), slurmd_starts()
     assert set_up(cluster, fresh).changed == 0
-    assert set_up(cluster, fresh, check=True).changed == 0
     assert snapshot(fresh) == before
+    assert slurmd_starts() == started
 
 
-@pytest.mark.parametrize("machine", ["hpc-controller", "c001", "c002"])
-def test_the_tree_is_as_designed(fresh: lab.LabState, machine: str) -> None:
+@pytest.mark.parametrize("where", ["hpc-controller", "c001", "c002"])
+def test_the_tree_is_as_designed(fresh: lab.LabState, where: str) -> None:
     paths = ["", "/.registry", "/.registry/objects/sha256", "/ml-frameworks", "/custom-images", "/base-images"]
-    listed = on(machine, 'stat -c "%a %U %G %F" "$@"', *(f"{REGISTRY}{path}" for path in paths)).check().stdout
+    listed = on(where, 'stat -c "%a %U %G %F" "$@"', *(f"{REGISTRY}{path}" for path in paths)).check().stdout
     assert set(listed.splitlines()) == {"755 root slurm directory"}
-    assert on(machine, 'stat -c "%a %U %F" "$1"', f"{REGISTRY}/.registry/staging").stdout == "700 root directory\n"
-    assert on(machine, 'cat "$1"', f"{REGISTRY}/.registry/catalog.yaml").stdout == "version: 1\nimages: {}\n"
+    assert on(where, 'stat -c "%a %U %F" "$1"', f"{REGISTRY}/.registry/staging").stdout == "700 root directory\n"
+    assert on(where, 'cat "$1"', f"{REGISTRY}/.registry/catalog.yaml").stdout == "version: 1\nimages: {}\n"
 
 
-@pytest.mark.parametrize("node", ["c001", "c002"])
-def test_the_sync_key_opens_the_agent_and_nothing_else(node: str) -> None:
+@pytest.mark.parametrize("where", ["c001", "c002"])
+def test_the_sync_key_opens_the_agent_and_nothing_else(where: str) -> None:
     login = (
         "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=/root/.ssh/known_hosts_registry_sync"
         ' -o IdentitiesOnly=yes -i /root/.ssh/id_rsa_registry_sync "$1" "$2"'
     )
-    asked = on("hpc-controller", f"""echo '{{"nonce": "n1"}}' | {login}""", node, "have").check()
+    asked = on("hpc-controller", f"""echo '{{"nonce": "n1"}}' | {login}""", where, "have").check()
     assert 'hpcregistry n1 {"protocol"' in asked.stdout
     for words in ("id", "cat /etc/shadow", "have; id", "rsync --server -logDtpr . /"):
-        refused = on("hpc-controller", login, node, words)
+        refused = on("hpc-controller", login, where, words)
         assert refused.exit_code != 0
         assert "uid=" not in refused.stdout
         assert "root:" not in refused.stdout
     forwarded = on(
-        "hpc-controller", login.replace("ssh ", "ssh -T -N -o ExitOnForwardFailure=yes -R 2345:[::1]:22 ", 1), node
+        "hpc-controller", login.replace("ssh ", "ssh -T -N -o ExitOnForwardFailure=yes -R 2345:[::1]:22 ", 1), where
     )
     assert forwarded.exit_code != 0
 
@@ -121,9 +130,11 @@ def test_what_has_drifted_is_put_right_and_the_catalog_is_left_alone(fresh: lab.
     assert "# mine" in on("hpc-controller", f"cat {REGISTRY}/.registry/catalog.yaml").stdout
 
 
-def test_an_ordinary_user_sets_up_through_sudo(fresh: lab.LabState, cluster: Cluster) -> None:
+def test_an_ordinary_user_looks_through_sudo_and_there_is_nothing_to_do(fresh: lab.LabState, cluster: Cluster) -> None:
     admin = replace(cluster, controller=replace(cluster.controller, user="admin"))
-    assert set_up(admin, fresh).changed == 0
+    recap = set_up(admin, fresh, check=True)
+    assert recap.changed == 0
+    assert all(host.ok > 8 for host in recap.hosts.values())
 
 
 def test_a_user_without_sudo_is_told_so(fresh: lab.LabState, cluster: Cluster) -> None:
