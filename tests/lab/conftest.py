@@ -19,7 +19,7 @@ from pytest_hpcregistry.model import Cluster
 from pytest_hpcregistry.transports import CommandResult, open_transport
 from pytest_hpcregistry.transports.local import run_process
 
-NAME = "tests"
+NAME = os.environ.get("HPCREG_TEST_LAB", "tests")  # two people can test side by side
 NODES = 3
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "fixtures" / "images" / "demo"
@@ -77,24 +77,31 @@ def client(cluster: Cluster, set_up_lab: lab.LabState) -> Iterator[ControllerCli
 
 
 @pytest.fixture(scope="session")
-def demo_image() -> str:
-    """The demo image in the local Podman, by its name. Its root directory is kept, by the digest of its recipe."""
+def demo_directory() -> Path:
+    """Where what is made of the demo image's recipe is kept from one session to the next: rootfs.tar, demo.sif."""
     recipe = b"".join(path.read_bytes() for path in sorted(DEMO.iterdir()))
     kept = cache_directory() / f"demo-{hashlib.sha256(recipe).hexdigest()[:12]}"
     if not (kept / "rootfs.tar").exists():
         subprocess.run([DEMO / "make-rootfs.sh", kept / "rootfs.tar"], check=True, timeout=600)
+    return kept
+
+
+@pytest.fixture(scope="session")
+def demo_image(demo_directory: Path) -> str:
+    """The demo image in the local Podman, by its name."""
     name = "hpc-demo:1.0"
     if subprocess.run(["podman", "image", "exists", name], check=False, timeout=60).returncode != 0:
-        argv = ["podman", "build", "--quiet", "--tag", name, "--file", str(DEMO / "Containerfile"), str(kept)]
+        argv = ["podman", "build", "--quiet", "--tag", name, "--file", str(DEMO / "Containerfile"), str(demo_directory)]
         subprocess.run(argv, check=True, timeout=600, env={**os.environ})
     return name
 
 
 @pytest.fixture(scope="session")
-def demo_sif(demo_image: str, running_lab: lab.LabState, cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real SIF file, converted from the demo image."""
-    path = tmp_path_factory.mktemp("sif") / "demo.sif"
-    cli("convert", "to-apptainer", demo_image, path, timeout=600).check()
+def demo_sif(demo_image: str, demo_directory: Path, running_lab: lab.LabState, cli: Cli) -> Path:
+    """A real SIF file, converted from the demo image, once: test_walkthrough.py converts anew in every session."""
+    path = demo_directory / "demo.sif"
+    if not path.exists():
+        cli("convert", "to-apptainer", demo_image, path, timeout=600).check()
     return path
 
 
