@@ -18,8 +18,6 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/vermin --quiet --no-tips --target=3.6- --violations pytest_hpcregistry/agent.py
-	$(BIN)/vermin --quiet --no-tips --target=3.9- --violations --eval-annotations $(shell $(PYTHON) pytest_hpcregistry/controller/sources.py)
 
 unit: $(VENV)/installed
 	$(BIN)/pytest

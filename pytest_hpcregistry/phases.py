@@ -60,7 +60,7 @@ def run_phase(
     # Not --dist loadgroup: pytest 9.2.0 with xdist 3.8.0 ignores the groups without a word (pytest-xdist issue 1386).
     spread = ["-n", str(workers), "--dist", "loadfile"] if workers else ["-p", "no:xdist"]
     argv = [sys.executable, "-m", "pytest", str(suites_directory()), "-m", phase, "-o", "addopts=", "-rfEs"]
-    argv += [*spread, f"--junitxml={report}", "-o", "junit_family=xunit2", *options]
+    argv += [*spread, f"--junitxml={report}", "-o", "junit_family=xunit1", *options]
     result = run_process(phase, argv, timeout=DEADLINE, on_line=on_line)
     if result.exit_code == PASSED:
         return None

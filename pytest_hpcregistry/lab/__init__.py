@@ -6,6 +6,6 @@ It writes an ordinary cluster file, key and known_hosts; nothing outside this pa
 from __future__ import annotations
 
 from .cluster import down, status, up
-from .state import LabState, ssh_argv
+from .state import LabState, ssh_argv, state_directory
 
-__all__ = ["LabState", "down", "ssh_argv", "status", "up"]
+__all__ = ["LabState", "down", "ssh_argv", "state_directory", "status", "up"]
