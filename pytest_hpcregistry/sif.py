@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 import struct
 import uuid
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import UsageError
+from .filetype import describe
 
 HEADER = struct.Struct("<32s10s3s3s16sqqqqqqqq")
 DESCRIPTOR = struct.Struct("<iBIIIqqqqqqq128s384s")
@@ -56,20 +56,6 @@ TYPES = {
 }
 FILE_SYSTEMS = {1: "squashfs", 2: "ext3", 3: "archive", 4: "raw", 5: "encrypted squashfs"}
 PARTITIONS = {1: "system", 2: "primary system", 3: "data", 4: "overlay"}
-
-FOREIGN = (
-    (b"\x7fELF", "a program (ELF)"),
-    (b"hsqs", "a bare squashfs"),
-    (b"\x1f\x8b", "gzip-compressed data (a .tar.gz?)"),
-    (b"\x28\xb5\x2f\xfd", "zstd-compressed data"),
-    (b"\xfd7zXZ\0", "xz-compressed data"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"version https://git-lfs", "a Git LFS pointer (run git lfs pull)"),
-    (b"#!", "a script"),
-    (b"{", "a JSON document"),
-)
-WEB_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|\?xml|!--)", re.IGNORECASE)
-IMAGE_ARCHIVE = re.compile(rb"(\./)?([0-9a-f]{64}|sha256:|blobs/|oci-layout|index\.json|manifest\.json|repositories)")
 
 
 @dataclass(frozen=True)
@@ -141,7 +127,7 @@ class SifFile:
 def read_header(data: bytes) -> Header:
     """Read a header from the first 128 bytes of a file. Raises UsageError if they are none."""
     if len(data) < HEADER.size or data[32:42] != MAGIC:
-        raise UsageError(f"no SIF image but {_describe(data)}")
+        raise UsageError(f"no SIF image but {describe(data)}")
     _, _, version, architecture, identity, *numbers = HEADER.unpack(data[: HEADER.size])
     if version != VERSION:
         raise UsageError(f"a SIF image of the unknown version {_text(version)!r} (known: '01')")
@@ -330,29 +316,6 @@ def _parse_labels(path: Path, data: bytes) -> dict[str, str]:
 def _read_at(stream: BinaryIO, offset: int, size: int) -> bytes:
     stream.seek(offset)
     return stream.read(size)
-
-
-def _describe(data: bytes) -> str:
-    """What a file is that begins with *data* and is no SIF."""
-    if not data:
-        return "an empty file"
-    if not data.strip(b"\0"):
-        return "a file that begins with nothing but zeros (a copy whose bytes never arrived?)"
-    if WEB_PAGE.match(data):
-        return "a web page (a download that needed a login, or a wrong address?)"
-    if data[257:262] == b"ustar":
-        image = IMAGE_ARCHIVE.match(data)
-        return (
-            "a Docker or OCI archive (convert it: docker-archive:FILE or oci-archive:FILE)"
-            if image
-            else "a tar archive"
-        )
-    for signature, words in FOREIGN:
-        if data.startswith(signature) and not data.startswith(LAUNCH):
-            return words
-    if len(data) < HEADER.size:
-        return f"a file of only {len(data)} bytes"
-    return f"something unknown that begins with {data[:8].hex(' ')}"
 
 
 def _architecture(code: bytes) -> str:

@@ -22,6 +22,7 @@ MODULES = (
     "documents.py",
     "errors.py",
     "fanout.py",
+    "filetype.py",
     "naming.py",
     "nodeset.py",
     "sif.py",
