@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict, astuple
+
 import click
 
 from .. import lab
-from .options import show_json
+from ..lab.state import CONTROLLER
+from .options import show_json, show_table
 
 
 @click.group("lab")
@@ -30,12 +34,33 @@ def up(nodes: int, name: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @NAME
 def status(name: str, as_json: bool) -> None:
-    """Say what runs."""
-    state = lab.status(name)
+    """Say what runs: every machine's container, address and state in Slurm."""
+    machines = lab.look(name)
+    cluster_file = str(lab.state_directory(name) / "cluster.yaml")
     if as_json:
-        show_json({"name": name, "cluster_file": str(state.cluster_file)})
+        rows = [asdict(machine) for machine in machines]
+        show_json({"name": name, "cluster_file": cluster_file, "machines": rows})
     else:
-        click.echo(str(state))
+        show_table([["MACHINE", "CONTAINER", "ADDRESS", "SLURM"], *([*astuple(machine)] for machine in machines)])
+        click.echo(f"cluster file: {cluster_file}")
+    lab.status(name)  # after the table: an error when not all of it runs
+
+
+@lab_group.command("ssh", context_settings={"ignore_unknown_options": True})
+@NAME
+@click.argument("host", default=CONTROLLER)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def ssh(name: str, host: str, command: tuple[str, ...]) -> None:
+    """Log in to HOST [default: hpc-controller], or run COMMAND there; root, or another user as USER@HOST.
+
+    \b
+    Examples:
+      hpc-container-manager lab ssh
+      hpc-container-manager lab ssh alice@c001 id
+    """
+    lab.status(name)  # a lab that does not run is an error that says so, not a time-out
+    argv = lab.ssh_argv(name, host)
+    os.execvp(argv[0], [*argv, *command])  # noqa: S606 - the terminal is ssh's from here on
 
 
 @lab_group.command("down")

@@ -6,6 +6,7 @@ It writes an ordinary cluster file, key and known_hosts; nothing outside this pa
 from __future__ import annotations
 
 from .cluster import down, status, up
+from .look import MachineStatus, look
 from .state import LabState, ssh_argv, state_directory
 
-__all__ = ["LabState", "down", "ssh_argv", "state_directory", "status", "up"]
+__all__ = ["LabState", "MachineStatus", "down", "look", "ssh_argv", "state_directory", "status", "up"]
