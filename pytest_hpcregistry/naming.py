@@ -51,3 +51,8 @@ def object_path(registry: str, digest: str) -> str:
     if not DIGEST.match(digest):
         raise UsageError(f"{digest!r} is not a SHA-256 digest")
     return str(PurePosixPath(registry, ".registry", "objects", "sha256", digest))
+
+
+def visible(text: str) -> str:
+    """*text* with control characters and undecodable bytes spelled out: names on the machines come from anywhere."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

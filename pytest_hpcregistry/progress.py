@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from .facts import CONTROLLER, PRESENT
+from .naming import visible
 from .nodeset import fold
 
 Event = Mapping[str, Any]
 
 
 def describe(event: Event) -> str | None:
-    """One line for one event; None for an event that a person need not see."""
+    """One line (more, when a message has more) for one event; None for an event that a person need not see."""
     writer = WRITERS.get(event["event"])
-    return writer(event) if writer else None
+    return "\n".join(visible(line) for line in writer(event).split("\n")) if writer else None
 
 
 def megabytes(size: int) -> str:
@@ -85,6 +86,7 @@ def fold_machines(machines: list[str]) -> str:
 
 def table(rows: list[list[str]]) -> list[str]:
     """Lines with aligned columns, the first row as heading."""
+    rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -1,0 +1,77 @@
+"""The catalog: read as written, and every mistake of a broken one told at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry import documents
+from pytest_hpcregistry.catalog import Catalog, Entry, from_data
+from pytest_hpcregistry.errors import ConfigError
+
+from .fake_facts import DIGEST, NAME, OTHER, entry
+
+FIELDS: dict[str, Any] = {"digest": DIGEST, "size": "10", "published": "then", "by": "me", "architecture": "amd64"}
+
+
+def test_a_catalog_survives_its_file() -> None:
+    labels = {"org.example.version": "1.10", "yes": "no"}
+    first = Catalog({NAME: entry(), "base-images/y.sif": Entry(OTHER, 5, "t", "me@x", "arm64", "docker://y", labels)})
+    assert from_data(documents.load(documents.dump(first.to_data()), "c"), "c") == first
+
+
+def test_digests_that_look_like_numbers_stay_text() -> None:
+    odd = "1e" + "0" * 62
+    text = documents.dump(Catalog({NAME: entry(odd)}).to_data())
+    assert from_data(documents.load(text, "c"), "c").images[NAME].digest == odd
+
+
+def test_the_same_catalog_is_the_same_text() -> None:
+    one = Catalog().with_entry("a-images/x.sif", entry()).with_entry("b-images/x.sif", entry())
+    two = Catalog().with_entry("b-images/x.sif", entry()).with_entry("a-images/x.sif", entry())
+    assert documents.dump(one.to_data()) == documents.dump(two.to_data())
+
+
+def test_with_entry_replaces_and_leaves_the_old_one_alone() -> None:
+    old = Catalog({NAME: entry(DIGEST)})
+    assert old.with_entry(NAME, entry(OTHER)).images == {NAME: entry(OTHER)}
+    assert old.images == {NAME: entry(DIGEST)}
+
+
+def test_phase_1s_empty_catalog_is_one() -> None:
+    assert from_data(documents.load("version: 1\nimages: {}\n", "c"), "c") == Catalog()
+    assert from_data(documents.load("version: 1\nimages:\n", "c"), "c") == Catalog()
+
+
+@pytest.mark.parametrize("data", [None, "", [], {}, {"version": "2", "images": {}}, {"images": {}}])
+def test_another_version_is_refused(data: Any) -> None:
+    with pytest.raises(ConfigError, match=r"c\.yaml: 1 mistake\n  version is"):
+        from_data(data, "c.yaml")
+
+
+@pytest.mark.parametrize("images", ["x", ["ml-frameworks/x.sif"]])
+def test_images_must_be_a_mapping(images: Any) -> None:
+    with pytest.raises(ConfigError, match="images"):
+        from_data({"version": "1", "images": images}, "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("../x.sif", {}), ("ml-frameworks/x", {}), ("x.sif", {}), ("ml-frameworks/a/x.sif", {}),
+     (NAME, {"digest": "short"}), (NAME, {"size": "many"}), (NAME, {"digest": {}}), (NAME, {"labels": "none"})],
+)  # fmt: skip
+def test_a_wrong_entry_is_a_mistake(name: str, change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_data({"version": "1", "images": {name: {**FIELDS, **change}}}, "c")
+    assert len(caught.value.mistakes) == 1
+    assert caught.value.mistakes[0].startswith(f"{name}: ")
+
+
+def test_every_mistake_is_told() -> None:
+    without_by = {key: value for key, value in FIELDS.items() if key != "by"}
+    images = {"base-images/1.sif": "text", "base-images/2.sif": without_by, "base-images/3.sif": FIELDS}
+    with pytest.raises(ConfigError) as caught:
+        from_data({"version": "1", "images": images}, "c")
+    assert len(caught.value.mistakes) == 2
+    assert "by" in caught.value.mistakes[1]

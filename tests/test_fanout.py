@@ -1,0 +1,64 @@
+"""Fan-out: a result for each node, whatever happens on the others."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from pytest_hpcregistry.errors import CommandFailed, Unreachable
+from pytest_hpcregistry.fanout import fan_out
+
+
+def test_each_node_has_its_result_in_the_order_asked() -> None:
+    assert list(fan_out(["c3", "c1", "c2"], str.upper, window=2).items()) == [("c3", "C3"), ("c1", "C1"), ("c2", "C2")]
+
+
+def test_a_failure_is_that_nodes_result() -> None:
+    def work(node: str) -> str:
+        if node == "c1":
+            raise Unreachable("c1: no route")
+        if node == "c2":
+            raise CommandFailed("c2: disk full")
+        return "well"
+
+    results = fan_out(["c1", "c2", "c3"], work, window=3)
+    assert isinstance(results["c1"], Unreachable)
+    assert isinstance(results["c2"], CommandFailed)
+    assert results["c3"] == "well"
+
+
+def test_a_bug_is_not_hidden_as_a_nodes_failure() -> None:
+    with pytest.raises(ZeroDivisionError):
+        fan_out(["c1"], lambda node: 1 // 0, window=1)
+
+
+def test_no_nodes_give_no_results() -> None:
+    assert fan_out([], str.upper, window=64) == {}
+
+
+def most_at_once(nodes: int, window: int) -> int:
+    """How many calls were in flight together: each waits until *window* of them are, or gives up soon."""
+    lock, running, seen = threading.Lock(), [0], [0]
+    full = threading.Event()
+
+    def work(node: str) -> None:
+        with lock:
+            running[0] += 1
+            seen[0] = max(seen[0], running[0])
+            if running[0] >= window:
+                full.set()
+        full.wait(2)
+        with lock:
+            running[0] -= 1
+
+    fan_out([f"c{number}" for number in range(nodes)], work, window=window)
+    return seen[0]
+
+
+def test_the_window_is_used_and_kept() -> None:
+    assert most_at_once(nodes=40, window=8) == 8
+
+
+def test_one_at_a_time() -> None:
+    assert most_at_once(nodes=5, window=1) == 1

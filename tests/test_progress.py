@@ -1,0 +1,72 @@
+"""Lines for people: short with many nodes, and safe to print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry import progress
+from pytest_hpcregistry.facts import MISSING, PRESENT, UNREACHABLE
+
+from .fake_facts import DIGEST, NAME
+
+MANY = [f"c{number:03}" for number in range(1, 801)]
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        ({"event": "image_checked", "name": NAME, "size": 67_100_000, "digest": DIGEST},
+         f"✓ {NAME}: a sound SIF, 67.1 MB, sha256 aaaaaaaaaaaa…"),
+        ({"event": "image_sent", "name": NAME, "bytes": 1_000_000}, f"✓ {NAME}: 1.0 MB sent to the controller"),
+        ({"event": "image_sent", "name": NAME, "bytes": 0}, f"✓ {NAME}: the controller has its bytes"),
+        ({"event": "published", "name": NAME, "changed": True}, f"✓ {NAME}: published on the controller"),
+        ({"event": "published", "name": NAME, "changed": False}, f"✓ {NAME}: already published there"),
+        ({"event": "node_finished", "node": "c1", "state": "synced", "bytes": 5_000_000, "seconds": 1.25},
+         "✓ c1: synced, 5.0 MB in 1.2 s"),
+        ({"event": "node_finished", "node": "c1", "state": "unchanged"}, "✓ c1: up to date"),
+        ({"event": "node_finished", "node": "c1", "state": "failed", "message": "c1: disk full"}, "✗ c1: disk full"),
+        ({"event": "failed", "message": "no"}, "✗ no"),
+        ({"event": "node_started", "node": "c1"}, None),
+    ],
+)  # fmt: skip
+def test_one_line_for_one_event(event: dict[str, Any], line: str | None) -> None:
+    assert progress.describe(event) == line
+
+
+def test_hundreds_of_nodes_are_one_short_line() -> None:
+    started = progress.describe({"event": "sync_started", "what": "all images", "nodes": MANY, "engine": "star"})
+    assert started == "  syncing all images to c[001-800] (engine star)"
+    states = {"controller": PRESENT, **dict.fromkeys(MANY, PRESENT), "c017": MISSING, "c018": UNREACHABLE}
+    verified = progress.describe({"event": "verified", "name": NAME, "states": states})
+    assert verified == (f"✗ {NAME}: same bytes on controller,c[001-016,019-800], missing c017, unreachable c018")
+
+
+def test_all_the_same_is_a_tick() -> None:
+    states = {"controller": PRESENT, "c1": PRESENT}
+    assert progress.describe({"event": "verified", "name": NAME, "states": states}) == (
+        f"✓ {NAME}: same bytes on controller,c1"
+    )
+
+
+def test_a_file_name_cannot_write_to_the_terminal() -> None:
+    """Names on the machines come from anywhere: control characters and bytes that are no UTF-8 are shown as text."""
+    line = progress.describe({"event": "failed", "message": "x\x1b[31m\udcff\r.sif"})
+    assert line == "✗ x\\x1b[31m\\udcff\\r.sif"
+    assert progress.table([["IMAGE", "STATE"], ["a\nb", "missing"]]) == ["IMAGE  STATE", "a\\nb   missing"]
+
+
+def test_a_message_of_several_lines_stays_so() -> None:
+    assert progress.describe({"event": "failed", "message": "c.yaml: 2 mistakes\n  a\n  b"}) == (
+        "✗ c.yaml: 2 mistakes\n  a\n  b"
+    )
+
+
+def test_columns_are_aligned() -> None:
+    assert progress.table([["A", "B"], ["long", ""], ["", "x"]]) == ["A     B", "long", "      x"]
+
+
+def test_the_seeds_banner() -> None:
+    assert "║  ✓✓✓ ALL CONTAINER REGISTRY TESTS PASSED ✓✓✓ " in progress.BANNER
+    assert {line[0] + line[-1] for line in progress.BANNER.splitlines()} == {"╔╗", "║║", "╚╝"}
