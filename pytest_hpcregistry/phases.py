@@ -28,8 +28,9 @@ def run_phases(
 ) -> dict[str, Counts]:
     """Run pytest for each phase; write `reports`/PHASE.xml and the merged `reports`/junit.xml.
 
-    Raises CheckFailed when a test failed, Unreachable when nothing failed but a node could not be asked, and
-    UsageError when pytest could not be started as asked: after the merged file has been written.
+    Raises, after the merged file has been written: CheckFailed when a test failed or none passed, Unreachable when
+    nothing failed but a node could not be asked, UsageError when pytest could not be started as asked, and
+    HpcRegistryError when it broke off or wrote no report.
     """
     reports.mkdir(parents=True, exist_ok=True)
     counts: dict[str, Counts] = {}
@@ -41,11 +42,12 @@ def run_phases(
             continue
         report = reports / f"{phase}.xml"
         report.unlink(missing_ok=True)
-        problem = run_phase(phase, options, report, workers, on_line)
-        if report.exists():
+        try:
+            problem = run_phase(phase, options, report, workers, on_line)
             counts[phase] = read_counts(report)
-            parts[phase] = report.read_text()
-        else:
+            parts[phase] = report.read_text(encoding="utf-8")
+        except HpcRegistryError as error:
+            problem = problem or error
             parts[phase] = gated_suite(phase, str(problem))
     merge(parts, reports / "junit.xml")
     if problem:
@@ -56,7 +58,10 @@ def run_phases(
 def run_phase(
     phase: str, options: Sequence[str], report: Path, workers: int, on_line: Callable[[str], None]
 ) -> HpcRegistryError | None:
-    """Run one phase; return what is wrong with it, or None when it passed with at least one test."""
+    """Run one phase; return what is wrong with it, or None when pytest says that it passed.
+
+    Raises HpcRegistryError when pytest hangs, or ends with failed tests and no report of them.
+    """
     # Not --dist loadgroup: pytest 9.2.0 with xdist 3.8.0 ignores the groups without a word (pytest-xdist issue 1386).
     spread = ["-n", str(workers), "--dist", "loadfile"] if workers else ["-p", "no:xdist"]
     argv = [sys.executable, "-m", "pytest", str(suites_directory()), "-m", phase, "-o", "addopts=", "-rfEs"]
@@ -64,12 +69,20 @@ def run_phase(
     result = run_process(phase, argv, timeout=DEADLINE, on_line=on_line)
     if result.exit_code == PASSED:
         return None
+    _, ended, words = result.stderr.partition("Exit: ")
+    if ended and not report.exists():  # plugin.gather could not ask the cluster, and says so with our own exit code
+        kinds = {kind.exit_code: kind for kind in (CheckFailed, UsageError, Unreachable)}
+        message, _, hint = words.strip().partition("\nhint: ")
+        return kinds.get(result.exit_code, HpcRegistryError)(f"phase {phase}: {message}", hint=hint)
     if result.exit_code == FAILED:
         counts = read_counts(report)
+        if counts.failed == 0:  # plugin.Evidence: nothing failed, and nothing was proven
+            return CheckFailed(f"phase {phase}: all {counts.skipped} tests were skipped", hint=f"see {report}")
         if counts.failed == counts.unreachable:
             return Unreachable(f"phase {phase}: {counts.unreachable} nodes could not be asked", hint=f"see {report}")
         return CheckFailed(f"phase {phase}: {counts.failed} tests failed", hint=f"see {report}")
     if result.exit_code == NOTHING:
         return CheckFailed(f"phase {phase}: no test ran")
     said = (result.stderr.strip().splitlines() or ["see above"])[-1]
-    return UsageError(f"phase {phase}: pytest could not run (exit {result.exit_code}): {said}")
+    kind = UsageError if result.exit_code == USAGE else HpcRegistryError
+    return kind(f"phase {phase}: pytest did not get to its end (exit {result.exit_code}): {said}")

@@ -1,0 +1,151 @@
+"""Phases: whatever pytest does, the merged report is written, and the error is the right one of four kinds."""
+
+from __future__ import annotations
+
+import os
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_hpcregistry import phases
+from pytest_hpcregistry.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
+from pytest_hpcregistry.report import Counts
+
+GOOD = '<testcase name="good"/>'
+RED = '<testcase name="red"><failure/></testcase>'
+GONE = '<testcase><properties><property name="unreachable" value="x"/></properties><failure/></testcase>'
+SKIPPED = "<testcase><skipped/></testcase>"
+# Stands for `python -m pytest`: notes how it was called, and does for each phase what the test's directory says.
+STAND_IN = """\
+#!/bin/sh
+for word; do
+    case $word in
+        --junitxml=*) report=${word#--junitxml=} ;;
+    esac
+done
+phase=$(basename "$report" .xml)
+echo "$@" >> calls
+[ -e "$phase.report" ] && cp "$phase.report" "$report"
+[ -e "$phase.stderr" ] && cat "$phase.stderr" >&2
+echo "output of $phase"
+exit $(cat "$phase.exit" 2>/dev/null || echo 0)
+"""
+Prepare = Callable[..., None]
+
+
+@pytest.fixture
+def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
+    """Say how pytest ends for a phase; all others pass."""
+    stand_in = tmp_path / "python"
+    stand_in.write_text(STAND_IN)
+    stand_in.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(stand_in))
+
+    def say(phase: str, *, cases: str | None = GOOD, code: int = 0, stderr: str = "") -> None:
+        (tmp_path / f"{phase}.exit").write_text(str(code))
+        (tmp_path / f"{phase}.stderr").write_text(stderr)
+        (tmp_path / f"{phase}.report").unlink(missing_ok=True)
+        if cases is not None:
+            text = (
+                f'<testsuites><testsuite tests="1" failures="0" errors="0" skipped="0">{cases}</testsuite></testsuites>'
+            )
+            (tmp_path / f"{phase}.report").write_text(text)
+
+    for phase in phases.PHASES:
+        say(phase)
+    return say
+
+
+def run(*, workers: int = 0) -> dict[str, Counts]:
+    return phases.run_phases(
+        phases.PHASES, ["--hpc-image=x.sif"], Path("reports"), workers=workers, on_line=lambda _: None
+    )
+
+
+def merged() -> list[str | None]:
+    return [suite.get("name") for suite in ET.parse("reports/junit.xml").getroot()]  # noqa: S314
+
+
+def calls() -> list[str]:
+    return Path("calls").read_text().splitlines()
+
+
+def test_all_pass_in_order(prepare: Prepare) -> None:
+    assert run() == dict.fromkeys(phases.PHASES, Counts(passed=1))
+    assert merged() == list(phases.PHASES)
+    assert [f" -m {phase} " in call for phase, call in zip(phases.PHASES, calls(), strict=True)] == [True] * 3
+    assert all("--hpc-image=x.sif" in call and "no:xdist" in call for call in calls())
+
+
+def test_workers_are_xdists(prepare: Prepare) -> None:
+    run(workers=4)
+    assert all("-n 4 " in call and "loadgroup" not in call for call in calls())
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "says"),
+    [
+        ({"cases": GOOD + RED, "code": 1}, CheckFailed, "1 tests failed"),
+        ({"cases": GOOD + GONE + GONE, "code": 1}, Unreachable, "2 nodes could not be asked"),
+        ({"cases": GONE + RED, "code": 1}, CheckFailed, "2 tests failed"),
+        ({"cases": SKIPPED, "code": 1}, CheckFailed, "skipped"),
+        ({"cases": None, "code": 5}, CheckFailed, "no test ran"),
+        ({"cases": None, "code": 4, "stderr": "ERROR: usage\n\nunknown option\n"}, UsageError, "unknown option"),
+        ({"cases": GOOD, "code": 3, "stderr": "INTERNALERROR"}, HpcRegistryError, "INTERNALERROR"),
+        ({"cases": None, "code": 137}, HpcRegistryError, "137"),
+        ({"cases": None, "code": 1}, HpcRegistryError, "no JUnit report"),
+        ({"cases": None, "code": 0}, HpcRegistryError, "no JUnit report"),
+        ({"cases": "<broken", "code": 0}, HpcRegistryError, "no JUnit report"),
+        ({"cases": None, "code": 3, "stderr": "Exit: hpc: no route\nhint: ssh -v\n"}, Unreachable, "hpc: no route"),
+        (
+            {"cases": None, "code": 2, "stderr": "Exit: no cluster is named\nhint: x\n"},
+            UsageError,
+            "no cluster is named",
+        ),
+        ({"cases": None, "code": 1, "stderr": "Exit: drift\n"}, CheckFailed, "drift"),
+        ({"cases": None, "code": 4, "stderr": "Exit: no compute nodes\n"}, HpcRegistryError, "no compute nodes"),
+    ],
+)
+def test_how_a_phase_can_end(prepare: Prepare, how: dict[str, object], kind: type[HpcRegistryError], says: str) -> None:
+    prepare("deployment", **how)
+    with pytest.raises(HpcRegistryError) as caught:
+        run()
+    assert caught.value.exit_code == kind.exit_code
+    assert says in str(caught.value)
+    assert "deployment" in str(caught.value)
+    assert len(calls()) == 2, "the phase after it must not run"
+    assert merged() == list(phases.PHASES)
+    gated = ET.parse("reports/junit.xml").getroot()[2]  # noqa: S314
+    assert gated.get("errors") == "1"
+
+
+def test_the_hint_of_what_stopped_a_phase_is_kept(prepare: Prepare) -> None:
+    prepare("infrastructure", cases=None, code=3, stderr="a warning\nExit: hpc: no route\nhint: ssh -v\n")
+    with pytest.raises(Unreachable) as caught:
+        run()
+    assert caught.value.hint == "ssh -v"
+    assert "hint" not in str(caught.value)
+
+
+def test_a_phase_that_hangs_is_reported(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phases, "DEADLINE", 0.2)
+    Path("python").write_text("#!/bin/sh\nexec sleep 60\n")
+    with pytest.raises(HpcRegistryError, match="still running"):
+        run()
+    assert merged() == list(phases.PHASES)
+
+
+def test_the_report_of_an_earlier_run_is_not_taken_for_this_ones(prepare: Prepare) -> None:
+    run()
+    prepare("infrastructure", cases=None, code=137)
+    with pytest.raises(HpcRegistryError, match="137"):
+        run()
+
+
+def test_the_suites_are_found() -> None:
+    assert (phases.suites_directory() / "test_reachable.py").is_file()
+    assert os.access(phases.suites_directory() / "infrastructure", os.R_OK)
