@@ -20,16 +20,18 @@ from ..nodeset import fold
 from ..transports.local import run_process
 from . import image
 from .podman import execute, podman, require
-from .state import CONTROLLER, LabState, load, new, save, state_directory
+from .state import CONTROLLER, LabState, load, new, save
 
 READY_TIMEOUT = 90  # seconds until every node is idle
+READY = {"idle", "mix", "alloc", "comp"}  # a node that runs somebody's job is as good as an idle one
 ADMIN, ALICE = 2000, 2001  # the uids that files/setup-image.sh gives
 Steps = Callable[[str, float], None]
 
 
-def up(name: str, nodes: int, *, on_step: Steps) -> LabState:
+def up(name: str, nodes: int, *, on_step: Steps, mirror: str | None = None) -> LabState:
     """Start a lab of *nodes* compute nodes, or find it running. *on_step* is told what was done, and its seconds.
 
+    *mirror* is where the node image comes from when it must be built; None asks this machine's apt.
     Raises UsageError when something is missing here or the running lab has another size.
     """
     require()
@@ -40,15 +42,17 @@ def up(name: str, nodes: int, *, on_step: Steps) -> LabState:
                 f"lab {name} runs with {len(present.nodes)} nodes, not {nodes}",
                 hint=f"first: hpc-container-manager lab down --name {name}",
             )
-        with step(on_step, "found the lab running, every node idle"):
-            wait_until_idle(present)
+        with step(on_step, "found the lab running, every node ready"):
+            wait_until_ready(present, READY)
         return present
     if present:
         with step(on_step, "removed what was left of a lab that no longer runs"):
             remove(present)
+    else:
+        remove(wanted)  # an `up` that was killed left containers, but no record of the lab
     if not image.exists():
         with step(on_step, "built the node image (kept for the next time)"):
-            image.build()
+            image.build(mirror)
     try:
         start(wanted, on_step)
     except BaseException:
@@ -74,7 +78,7 @@ def start(state: LabState, on_step: Steps) -> None:
             list(pool.map(lambda machine: run_container(state, machine), state.nodes))
         write_cluster_file(state)
     with step(on_step, "every node idle in Slurm"):
-        wait_until_idle(state)
+        wait_until_ready(state, {"idle"})
     save(state)
 
 
@@ -108,7 +112,8 @@ def remove(state: LabState) -> None:
         podman("rm", "--force", "--time", "0", "--volumes", *own).check()
     if podman("network", "exists", state.network).exit_code == 0:
         podman("network", "rm", "--force", state.network).check()
-    shutil.rmtree(state_directory(state.name), ignore_errors=True)
+    if state.directory.exists():
+        shutil.rmtree(state.directory)
 
 
 def is_machine(name: str) -> bool:
@@ -217,18 +222,26 @@ def write_cluster_file(state: LabState) -> None:
     state.cluster_file.write_text(documents.dump(cluster))
 
 
-def wait_until_idle(state: LabState) -> None:
-    """Return when sinfo shows every node idle. Raises HpcRegistryError with slurmctld's last words if it does not."""
+def wait_until_ready(state: LabState, ready: set[str]) -> None:
+    """Return when sinfo shows every node in a state of *ready*. Raises HpcRegistryError with a daemon's last words."""
     deadline = time.monotonic() + READY_TIMEOUT
-    controller = state.container(CONTROLLER)
     while True:
-        shown = execute(controller, ["sinfo", "-h", "-N", "-o", "%N %t"]).stdout.split()
-        states = dict(zip(shown[::2], shown[1::2], strict=True))
-        if set(states) == set(state.nodes) and set(states.values()) == {"idle"}:
+        shown = execute(state.container(CONTROLLER), ["sinfo", "-h", "-N", "-o", "%N %t"]).stdout.split()
+        states = dict(zip(shown[::2], shown[1::2], strict=False))
+        late = [node for node in state.nodes if states.get(node) not in ready]
+        if not late:
             return
         if time.monotonic() > deadline:
-            log = execute(controller, ["tail", "-n", "5", "/var/log/slurm/slurmctld.log"]).stdout
+            told = ", ".join(f"{node} {states.get(node, 'unknown to Slurm')}" for node in late)
+            words = last_words(state, CONTROLLER, "slurmctld.log") + last_words(state, late[0], "slurmd.log")
             raise HpcRegistryError(
-                f"lab {state.name}: not every node is idle: {states}\n{log}", hint="lab down, lab up"
+                f"lab {state.name}: after {READY_TIMEOUT} s not every node is idle: {told}\n{words}",
+                hint=f"hpc-container-manager lab down --name {state.name}, then lab up again",
             )
         time.sleep(0.5)
+
+
+def last_words(state: LabState, machine: str, log: str) -> str:
+    """The end of a daemon's log, or what Podman says when the machine no longer runs."""
+    shown = execute(state.container(machine), ["tail", "-n", "5", f"/var/log/slurm/{log}"])
+    return f"{machine}, {log}:\n{shown.stdout or shown.stderr}"

@@ -36,7 +36,8 @@ def choose_mirror(index_targets: str) -> str:
         if origin == "Debian" and component == "main" and "-" not in release:
             return uri
     raise UsageError(
-        "this machine's apt knows no mirror of Debian", hint="set HPCREGISTRY_MIRROR=URL to one that has trixie and sid"
+        "this machine's apt knows no mirror of Debian",
+        hint="apt-get update fetches the lists; or set HPCREGISTRY_MIRROR=URL to a mirror that has trixie and sid",
     )
 
 
@@ -58,15 +59,19 @@ def exists() -> bool:
     return podman("image", "exists", name()).exit_code == 0
 
 
-def build() -> None:
-    """Make the root directory and import it into Podman. Raises CommandFailed with mmdebstrap's last words."""
+def build(source: str | None = None) -> None:
+    """Make the root directory, from the mirror *source*, and import it into Podman.
+
+    Raises UsageError without any mirror, CommandFailed with mmdebstrap's last words.
+    """
+    source = source or mirror()
     cache = cache_directory()
     cache.mkdir(parents=True, exist_ok=True)
     root, hook = cache / f"lab-{os.getpid()}.tar", cache / f"setup-image-{os.getpid()}.sh"
     try:
         hook.write_text(setup_script())
         hook.chmod(0o755)
-        run_process("this machine", mmdebstrap(root, hook, mirror()), timeout=BUILD_TIMEOUT).check()
+        run_process("this machine", mmdebstrap(root, hook, source), timeout=BUILD_TIMEOUT).check()
         podman("import", str(root), name(), timeout=BUILD_TIMEOUT).check()
     finally:
         root.unlink(missing_ok=True)

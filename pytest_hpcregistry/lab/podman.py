@@ -18,12 +18,16 @@ NO_RAISED_LIMITS = '[containers]\ndefault_ulimits = ["nofile=1024:20000", "nproc
 
 
 def require() -> None:
-    """Raise UsageError unless containers can be started here: root, Podman, mmdebstrap."""
+    """Raise UsageError unless containers can be started here: root, and the programs that this needs."""
     if os.geteuid() != 0:
         raise UsageError("the lab needs root: it makes root directories and networks", hint="start it with sudo")
-    for program in ("podman", "mmdebstrap"):
-        if not shutil.which(program):
-            raise UsageError(f"{program} is not installed", hint=f"apt-get install {program}")
+    programs = {"podman": "podman", "mmdebstrap": "mmdebstrap", "ssh-keygen": "openssh-client"}
+    if has_hybrid_cgroups():
+        programs["runc"] = "runc"
+    missing = [program for program in programs if not shutil.which(program)]
+    if missing:
+        packages = " ".join(programs[program] for program in missing)
+        raise UsageError(f"not installed: {', '.join(missing)}", hint=f"apt-get install {packages}")
 
 
 def containers_conf(hybrid_cgroups: bool, may_raise_limits: bool) -> str:

@@ -5,7 +5,8 @@ chmod 0666 /dev/fuse 2>/dev/null || :   # or an ordinary user gets "failed to op
 
 # Apptainer as root asks for every capability; where the host withholds one it must not (apptainer.conf).
 bounding=$(sed -n 's/^CapBnd:\s*//p' /proc/self/status)
-if [ $((0x$bounding >> 24 & 1)) = 0 ]; then
+every=$(((2 << $(cat /proc/sys/kernel/cap_last_cap)) - 1))
+if [ $((0x$bounding)) != $every ]; then
     sed -i 's/^#\? *root default capabilities *=.*/root default capabilities = no/' /etc/apptainer/apptainer.conf
 fi
 
