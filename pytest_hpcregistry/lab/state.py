@@ -55,10 +55,10 @@ def new(name: str, nodes: int) -> LabState:
 def load(name: str) -> LabState | None:
     """The lab that was started under this name, whether it still runs or not."""
     try:
-        nodes = json.loads((state_directory(name) / "lab.json").read_text())["nodes"]
-    except (OSError, ValueError, KeyError):
+        nodes = tuple(json.loads((state_directory(name) / "lab.json").read_text())["nodes"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return LabState(name, state_directory(name), tuple(nodes))
+    return LabState(name, state_directory(name), nodes)
 
 
 def save(state: LabState) -> None:
