@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +12,9 @@ from typing import Any
 
 from . import documents
 from .documents import KeyPath
-from .errors import ConfigError
+from .errors import CommandTimeout, ConfigError
 from .scalars import suggest
+from .transports.local import run_process
 
 INI_SECTION = re.compile(r"^\[[A-Za-z_][\w:.-]*\]\s*(?:[#;].*)?$", re.MULTILINE)
 ANSIBLE_KEY = re.compile(r"""^[^#\n]*\b(?:hosts|children)["']?:\s*(?:\{|#|$)""", re.MULTILINE)
@@ -151,22 +150,15 @@ def from_ansible(path: Path, plugin: str) -> Draft:
 
 def ask_ansible(path: Path, plugin: str) -> dict[str, Any]:
     """What `ansible-inventory --list` prints: its documented interface, which the Python modules behind it are not."""
-    argv = [sys.executable, "-m", "ansible", "inventory", "-i", str(path.absolute()), "--list"]
+    # One plugin: script and auto, which are on by default, would run the file or what it names.
+    environment = {**ANSIBLE_ENVIRONMENT, "ANSIBLE_INVENTORY_ENABLED": plugin}
+    argv = ["env", *(f"{name}={value}" for name, value in environment.items())]
+    argv += [sys.executable, "-m", "ansible", "inventory", "-i", str(path.absolute()), "--list"]
     try:
-        result = subprocess.run(
-            argv,
-            # One plugin: script and auto, which are on by default, would run the file or what it names.
-            env={**os.environ, **ANSIBLE_ENVIRONMENT, "ANSIBLE_INVENTORY_ENABLED": plugin},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=ANSIBLE_TIMEOUT,
-            start_new_session=True,  # no terminal: a vault must not ask for its password here
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        result = run_process(str(path), argv, timeout=ANSIBLE_TIMEOUT)
+    except CommandTimeout:
         raise ConfigError(str(path), [f"ansible-inventory did not end within {ANSIBLE_TIMEOUT} s"]) from None
-    if result.returncode != 0:
+    if result.exit_code != 0:
         raise ConfigError(str(path), [f"{path}: Ansible cannot read it: {find_reason(result.stderr)}"])
     inventory: dict[str, Any] = json.loads(result.stdout)
     return inventory

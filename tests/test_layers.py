@@ -1,0 +1,151 @@
+"""An import points down only, and each dependency has one home: CONTRIBUTING's map, checked."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "pytest_hpcregistry"
+LAYERS = ["fronts", "edges out", "conductor", "work", "borders", "values"]
+HOMES = {
+    "ClusterShell": {"nodeset.py", "controller/archive.py"},
+    "click": {"cli/"},
+    "jinja2": {"lab/"},
+    "junit_xml": {"report.py"},
+    "paramiko": {"transports/paramiko.py"},
+    "pytest": {"plugin.py"},
+    "subprocess": {"transports/local.py", "agent.py"},
+    "yaml": {"documents.py", "controller/archive.py"},
+}
+
+
+def modules() -> list[str]:
+    """Every module of the package, as its path below it."""
+    return sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
+
+
+@functools.cache
+def imports(module: str) -> frozenset[str]:
+    """What *module* imports, under TYPE_CHECKING and inside functions too: our modules as paths, others by name."""
+    return frozenset(find_imports(module))
+
+
+def find_imports(module: str) -> Iterator[str]:
+    path = PACKAGE / module
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            assert node.module is not None
+            yield node.module.partition(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            start = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            yield from (found for alias in node.names for found in ours(start, alias.name))
+
+
+def ours(start: Path, name: str) -> Iterator[str]:
+    """The file behind `from START import NAME`: a module of a package, a package, or a module that has the name."""
+    choices = (start / f"{name}.py", start / name / "__init__.py", start / "__init__.py", start.with_suffix(".py"))
+    yield next(str(path.relative_to(PACKAGE)) for path in choices if path.is_file())
+
+
+def read_map() -> dict[str, str]:
+    """Module, or directory with a slash at its end -> layer, as CONTRIBUTING.md has it."""
+    found = {}
+    for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and cells[0] in LAYERS:
+            found.update(dict.fromkeys(re.findall(r"`([a-z_/]+(?:\.py|/))`", cells[1]), cells[0]))
+    return found
+
+
+def layer_of(module: str, known: dict[str, str]) -> str:
+    if module in known:
+        return known[module]
+    return next((layer for place, layer in known.items() if place.endswith("/") and module.startswith(place)), "")
+
+
+def test_every_module_has_its_layer() -> None:
+    known = read_map()
+    assert set(known.values()) == set(LAYERS)
+    missing = [module for module in modules() if not layer_of(module, known) and not module.endswith("__init__.py")]
+    assert missing == []
+    gone = [place for place in known if not (PACKAGE / place).exists()]
+    assert gone == []
+
+
+def test_an_import_points_down_only() -> None:
+    known = read_map()
+    upward = []
+    for module in modules():
+        for other in imports(module):
+            if other.endswith(".py") and other != "__init__.py":
+                here, there = layer_of(module, known), layer_of(other, known)
+                if here and there and LAYERS.index(there) < LAYERS.index(here):
+                    upward.append(f"{module} ({here}) imports {other} ({there})")
+    assert upward == []
+
+
+def test_the_imports_are_seen() -> None:
+    """If they were not, all else here would pass."""
+    assert {"facts.py", "controller/archive.py", "transports/__init__.py", "json"} <= imports("client.py")
+    assert {"lab/__init__.py", "cli/options.py"} <= imports("cli/lab.py")
+    assert "transports/paramiko.py" in imports("transports/__init__.py")
+
+
+@pytest.mark.parametrize("dependency", HOMES)
+def test_each_dependency_has_one_home(dependency: str) -> None:
+    users = {module for module in modules() if dependency in imports(module)}
+    strangers = {module for module in users if not any(module.startswith(home) for home in HOMES[dependency])}
+    assert users
+    assert strangers == set()
+
+
+def test_nothing_else_is_depended_on() -> None:
+    names = {name for module in modules() for name in imports(module) if not name.endswith(".py")}
+    assert names - sys.stdlib_module_names - set(HOMES) == set()
+
+
+def test_the_fronts_never_import_each_other() -> None:
+    assert "plugin.py" not in {other for module in modules() if module.startswith("cli/") for other in imports(module)}
+    assert not [other for other in imports("plugin.py") if other.startswith("cli/")]
+
+
+def test_nothing_knows_that_the_lab_exists() -> None:
+    users = {m for m in modules() for other in imports(m) if other.startswith("lab/") and not m.startswith("lab/")}
+    assert users == {"cli/lab.py"}
+
+
+def test_the_suites_use_the_library_and_pytest_only() -> None:
+    for path in (ROOT / "suites").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pytest_hpcregistry"):
+                words = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+                assert not {word for word in words if re.search(r"\.(cli|plugin|lab|agent|controller)\b", word)}, path
+
+
+def test_no_module_has_grown_too_long() -> None:
+    """One file, one idea. The agent is one file by necessity."""
+    long = {module: (PACKAGE / module).read_text().count("\n") for module in modules() if module != "agent.py"}
+    assert {module: lines for module, lines in long.items() if lines > 400} == {}
+
+
+@pytest.mark.parametrize("words", [[], ["deploy", "--help"], ["test", "--help"]])
+def test_the_command_line_starts_fast(words: list[str]) -> None:
+    """What is slow to import is imported by those who need it."""
+    code = (
+        "import sys; from pytest_hpcregistry.cli import commands;"
+        f"commands.main({words or ['--help']!r}, standalone_mode=False);"
+        "print([name for name in ('ansible', 'paramiko', 'pytest', '_pytest') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: ")
+    assert done.stdout.splitlines()[-1] == "[]"
