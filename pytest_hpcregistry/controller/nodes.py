@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CommandFailed, HpcRegistryError, Unreachable
+from ..errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
 from ..transports import unreachable_reason
 from ..transports.local import run_process
 
@@ -20,19 +20,21 @@ if TYPE_CHECKING:
 NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*\Z")
 ASK_TIMEOUT = 60  # seconds for a question that moves no image
 SLURM_TIMEOUT = 20  # seconds; sinfo itself gives up on a dead slurmctld after MessageTimeout, 10 s by default
-# A node that freezes is given up after 5 s x 3 without an answer, ssh_config(5) ServerAliveInterval.
-SSH = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
-SSH += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3", "-o", "ControlPath=none"]
+SSH = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ControlPath=none"]
 
 
 def slurm_nodes() -> dict[str, str]:
     """Every node that Slurm knows -> its state. Raises Unreachable when Slurm does not answer or knows none."""
-    result = run_process("controller", ["sinfo", "-N", "-h", "-o", "%N %T"], timeout=SLURM_TIMEOUT)
+    hint = "is slurmctld running? scontrol ping"
+    try:
+        result = run_process("controller", ["sinfo", "-N", "-h", "-o", "%N %T"], timeout=SLURM_TIMEOUT)
+    except CommandTimeout:
+        raise Unreachable(
+            f"Slurm does not say which nodes there are: no answer in {SLURM_TIMEOUT} s", hint=hint
+        ) from None
     if result.exit_code != 0:
         said = (result.stderr.strip().splitlines() or ["no answer"])[-1]
-        raise Unreachable(
-            f"Slurm does not say which nodes there are: {said}", hint="is slurmctld running? scontrol ping"
-        )
+        raise Unreachable(f"Slurm does not say which nodes there are: {said}", hint=hint)
     nodes = dict(line.split() for line in result.stdout.splitlines() if line.strip())
     if not nodes:
         raise Unreachable("Slurm knows no nodes", hint="see `sinfo`, or name the nodes in the cluster file")
@@ -48,19 +50,25 @@ def list_nodes(configured: Sequence[str] | None) -> list[str]:
     return sorted(set(names))
 
 
+def ssh_to_node(connect_timeout: int) -> list[str]:
+    """ssh from the controller to a node; one that freezes is given up after 1.5 times *connect_timeout* (seconds)."""
+    # Three questions without an answer, ssh_config(5): ServerAliveInterval.
+    alive = ["-o", f"ServerAliveInterval={max(1, connect_timeout // 2)}", "-o", "ServerAliveCountMax=3"]
+    return [*SSH, "-o", f"ConnectTimeout={connect_timeout}", *alive]
+
+
 def sync_ssh(settings: Settings) -> list[str]:
     """ssh as the sync key: it can only do what the agent's `serve` allows, on nodes whose host key phase 1 recorded."""
     only = ["-o", f"UserKnownHostsFile={settings.known_hosts}", "-o", "GlobalKnownHostsFile=none"]
     key = ["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i", settings.key]
-    return [*SSH, "-o", f"ConnectTimeout={settings.connect_timeout}", *only, *key]
+    return [*ssh_to_node(settings.connect_timeout), *only, *key]
 
 
 def ask(node: str, verb: str, request: dict[str, Any], settings: Settings, *, timeout: int = ASK_TIMEOUT) -> Any:
     """Have the agent installed on *node* do *verb*, through the sync key."""
     nonce = secrets.token_hex(8)
     body = json.dumps({**request, "nonce": nonce}).encode()
-    result = run_process(node, [*sync_ssh(settings), f"root@{node}", verb], stdin=body, timeout=timeout)
-    return read_answer(node, nonce, result.exit_code, result.stdout, result.stderr)
+    return converse(node, [*sync_ssh(settings), f"root@{node}", verb], nonce, body, timeout)
 
 
 def try_sync_key(node: str, settings: Settings) -> str:
@@ -77,8 +85,16 @@ def ask_facts(node: str, request: dict[str, Any], *, connect_timeout: int, timeo
     nonce = secrets.token_hex(8)
     source = pkgutil.get_data("pytest_hpcregistry", "agent.py")
     remote = ["python3", "-", "facts", nonce, shlex.quote(json.dumps(request))]
-    argv = [*SSH, "-o", f"ConnectTimeout={connect_timeout}", f"root@{node}", *remote]
-    result = run_process(node, argv, stdin=source, timeout=timeout)
+    argv = [*ssh_to_node(connect_timeout), f"root@{node}", *remote]
+    return converse(node, argv, nonce, source, timeout)
+
+
+def converse(node: str, argv: Sequence[str], nonce: str, stdin: bytes | None, timeout: int) -> Any:
+    """Run ssh and read the agent's answer. A node that does not answer in *timeout* seconds is unreachable."""
+    try:
+        result = run_process(node, argv, stdin=stdin, timeout=timeout)
+    except CommandTimeout:
+        raise Unreachable(f"{node}: no answer in time") from None
     return read_answer(node, nonce, result.exit_code, result.stdout, result.stderr)
 
 
@@ -87,7 +103,10 @@ def read_answer(node: str, nonce: str, exit_code: int, stdout: str, stderr: str)
     start = f"hpcregistry {nonce} "
     lines = [line for line in stdout.splitlines() if line.startswith(start)]
     if lines:
-        answer = json.loads(lines[-1][len(start) :])
+        try:
+            answer = json.loads(lines[-1][len(start) :])
+        except ValueError:
+            raise CommandFailed(f"{node}: the agent's answer was cut off") from None
         if "error" in answer:
             raise CommandFailed(f"{node}: {answer['error']}")
         return answer
