@@ -17,7 +17,7 @@ from ..fanout import fan_out
 from . import events, registry, settings
 from .gather import gather
 from .nodes import list_nodes, try_sync_key
-from .sync import Outcome, choose_images, sync
+from .sync import Outcome, sync
 
 
 def main() -> int:
@@ -115,9 +115,7 @@ def run_sync(arguments: argparse.Namespace) -> int:
     config = settings.load(arguments.config)
     listener = listener_of(arguments, config)
     try:
-        wanted = choose_images(registry.read_catalog(config.registry), config, arguments.subdirectory, arguments.name)
-        what = ", ".join(arguments.name or ()) or arguments.subdirectory or "all images"
-        return exit_code_of(sync(config, wanted, what, listener))
+        return exit_code_of(sync(config, arguments.subdirectory, arguments.name, listener))
     except HpcRegistryError as error:
         events.log_lines(config.log)({"event": "failed", "message": str(error)})
         raise

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,8 +30,13 @@ def read_catalog_text(registry: str) -> str:
 
 def read_catalog(registry: str) -> Catalog:
     """The catalog. Raises ConfigError when it is broken."""
+    return catalog_of(read_catalog_text(registry), registry)
+
+
+def catalog_of(text: str, registry: str) -> Catalog:
+    """The catalog that *text*, the file's, means. Raises ConfigError when it is broken."""
     path = str(Path(registry, agent.CATALOG))
-    return from_data(documents.load(read_catalog_text(registry), path), path)
+    return from_data(documents.load(text, path), path)
 
 
 def has_object(registry: str, digest: str, size: int) -> bool:
@@ -81,7 +87,7 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Entry, bool
     """
     name = image_name(request["name"], settings.registry, settings.directories)
     digest, size = request["digest"], int(request["size"])
-    with agent.locked(settings.registry) as root:
+    with agent.locked(settings.registry) as root, no_debris(settings.registry, digest):
         check_structure(settings.registry, digest)
         catalog = read_catalog(settings.registry)
         entry = Entry(
@@ -105,6 +111,15 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Entry, bool
         except agent.Refused as refusal:
             raise CheckFailed(f"controller: {refusal}") from None
     return entry, bool(answer["changed"]) or entry is not before
+
+
+@contextmanager
+def no_debris(registry: str, digest: str) -> Iterator[None]:
+    """Bytes that were not published (refused, or sent twice at the same time) are not kept in staging/."""
+    try:
+        yield
+    finally:
+        Path(registry, agent.STAGING, digest).unlink(missing_ok=True)
 
 
 def check_structure(registry: str, digest: str) -> None:

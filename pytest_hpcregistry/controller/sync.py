@@ -18,7 +18,7 @@ from ..fanout import fan_out
 from ..naming import check_directory
 from .events import Listener
 from .nodes import ask, list_nodes
-from .registry import read_catalog, read_catalog_text
+from .registry import catalog_of, read_catalog_text
 from .settings import Settings
 
 PUBLISH_SECONDS_PER_GB = 60  # a node reads back what it received; 214 MB/s and core was the slowest hash measured
@@ -36,13 +36,23 @@ class Outcome:
     message: str = ""
 
 
-def sync(settings: Settings, wanted: Mapping[str, Entry], what: str, listener: Listener) -> dict[str, Outcome]:
-    """Bring the images *wanted* (name -> entry) to every node, then the catalog where everything in it is present."""
+def sync(
+    settings: Settings, subdirectory: str | None, names: Sequence[str] | None, listener: Listener
+) -> dict[str, Outcome]:
+    """Bring the catalog's images (those in *subdirectory*, those named, or all) to every node, then the catalog itself
+    where everything in it is present."""
+    if subdirectory is not None:
+        check_directory(subdirectory, settings.directories)
+    what = ", ".join(names or ()) or subdirectory or "all images"
     nodes = list_nodes(settings.nodes)
     engine_name, engine = choose(settings.method)
     with only_one_sync(settings.registry):
+        # Read once, and after the wait: what was wanted before another deploy must not be brought back over it.
+        catalog_text = read_catalog_text(settings.registry)
+        catalog = catalog_of(catalog_text, settings.registry)
+        wanted = choose_images(catalog, settings, subdirectory, names)
         listener({"event": "sync_started", "what": what, "nodes": nodes, "engine": engine_name})
-        trip = Trip(settings, wanted, what, listener)
+        trip = Trip(settings, wanted, what, listener, catalog_text, catalog)
         outcomes = trip.run(nodes, engine)
     listener({"event": "sync_finished", "what": what, "states": {node: out.state for node, out in outcomes.items()}})
     return outcomes
@@ -60,8 +70,6 @@ def choose_images(
     catalog: Catalog, settings: Settings, subdirectory: str | None, names: Sequence[str] | None
 ) -> dict[str, Entry]:
     """The catalog's images: those named, those in *subdirectory*, or all. Raises UsageError when that is none."""
-    if subdirectory is not None:
-        check_directory(subdirectory, settings.directories)
     unknown = [name for name in names or () if name not in catalog.images]
     if unknown:
         raise UsageError(f"{unknown[0]!r} is not in the catalog", hint="see: hpc-container-manager catalog list")
@@ -75,14 +83,22 @@ def choose_images(
 class Trip:
     """One sync: what each node has, lacks and becomes."""
 
-    def __init__(self, settings: Settings, wanted: Mapping[str, Entry], what: str, listener: Listener) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        wanted: Mapping[str, Entry],
+        what: str,
+        listener: Listener,
+        catalog_text: str,
+        catalog: Catalog,
+    ) -> None:
         self.settings = settings
         self.wanted = wanted
         self.what = what
         self.listener = listener
-        self.catalog_text = read_catalog_text(settings.registry)
+        self.catalog_text = catalog_text
         self.catalog_digest = hashlib.sha256(self.catalog_text.encode()).hexdigest()
-        self.catalog_objects = sorted({entry.digest for entry in read_catalog(settings.registry).images.values()})
+        self.catalog_objects = sorted({entry.digest for entry in catalog.images.values()})
         self.sizes = {entry.digest: entry.size for entry in wanted.values()}
         self.has: dict[str, Any] = {}
         self.lacks: dict[str, list[str]] = {}
