@@ -35,7 +35,7 @@ def json_lines(stream: TextIO) -> Listener:
         try:
             stream.write(json.dumps(event) + "\n")
             stream.flush()
-        except (BrokenPipeError, ConnectionResetError, ValueError):
+        except (OSError, ValueError):  # ValueError: the stream is closed
             pass
 
     return listen
@@ -57,11 +57,14 @@ def log_lines(path: str) -> Listener:
 
 
 def plain_lines(stream: TextIO) -> Listener:
-    """The log's lines for the operator who started the program by hand."""
+    """The log's lines for the operator who started the program by hand; silence once nobody reads, as above."""
 
     def listen(event: Event) -> None:
-        stream.writelines(stamp(line) for line in describe(event))
-        stream.flush()
+        try:
+            stream.writelines(stamp(line) for line in describe(event))
+            stream.flush()
+        except (OSError, ValueError):
+            pass
 
     return listen
 
