@@ -48,7 +48,10 @@ def from_data(data: Any, source: str) -> Catalog:
         found = data.get("version") if isinstance(data, dict) else None
         raise ConfigError(source, [f"version is {found!r}, and this program writes version {SCHEMA!r}"])
     images: dict[str, Entry] = {}
-    for name, fields in (data.get("images") or {}).items():
+    entries = data.get("images") or {}
+    if not isinstance(entries, dict):
+        raise ConfigError(source, ["images must be a mapping of names"])
+    for name, fields in entries.items():
         try:
             images[name] = read_entry(name, fields)
         except (KeyError, TypeError, ValueError) as error:

@@ -137,6 +137,11 @@ class ControllerClient:
         """Run the controller's sync and pass its events on as they come; returns the `node_finished` ones."""
         argv = ["python3", PROGRAM, "--config", self.config, "--json", "sync", *arguments]
         events = self.run(argv, timeout=self.cluster.sync.timeout * 2, listener=listener)
+        if events[-1]["event"] != "sync_finished":
+            raise CommandFailed(
+                f"{self.cluster.controller.name}: the sync ended before it was done",
+                hint="see its log there: " + self.cluster.sync.log,
+            )
         return [event for event in events if event["event"] == "node_finished"]
 
     def try_sync_key(self) -> dict[str, str]:
@@ -169,7 +174,8 @@ class ControllerClient:
         failures = [event for event in events if event["event"] == "failed"]
         if failures:
             raise failure(failures[-1])
-        if not events:
+        # 3 and 4 are a sync's own, told by its events; anything else is a program that was ended or broke.
+        if not events or result.exit_code not in (0, 3, 4):
             raise self.no_answer(result)
         return events
 

@@ -13,7 +13,7 @@ from .. import facts as facts_of
 from .. import packer, progress, provision
 from ..client import ControllerClient
 from ..errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
-from ..naming import image_name
+from ..naming import check_directory, image_name
 from ..nodeset import fold
 from .options import SIF, client_options, show, show_json, show_table
 
@@ -60,6 +60,8 @@ def sync(subdirectory: str | None, client: ControllerClient) -> None:
 
     It runs on the controller: when this command is interrupted, the sync goes on there.
     """
+    if subdirectory is not None:
+        check_directory(subdirectory, client.cluster.registry.directories)
     finished = client.sync([subdirectory] if subdirectory else [], show)
     deploying.raise_worst(deploying.sync_failures(finished))
     if not finished:
@@ -116,7 +118,10 @@ def raise_for_status(found: facts_of.Facts, matrix: dict[str, dict[str, str]]) -
         raise CheckFailed("there is no image in the catalog and none on any machine", hint="deploy one first")
     states = {state for row in matrix.values() for state in row.values()}
     if states - {facts_of.PRESENT, facts_of.UNREACHABLE}:
-        raise CheckFailed("the cluster differs from its catalog", hint="hpc-container-manager sync")
+        hint = "hpc-container-manager sync"
+        if facts_of.UNMANAGED in states:
+            hint += "; a file that the catalog does not know is never removed: deploy it, or remove it by hand"
+        raise CheckFailed("the cluster differs from its catalog", hint=hint)
     if found.unreachable:
         raise Unreachable(f"{fold(found.unreachable)}: unreachable")
 
