@@ -14,7 +14,7 @@ from typing import Any
 from . import sif
 from .client import ControllerClient, Listener
 from .errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
-from .facts import PRESENT, UNREACHABLE, Facts
+from .facts import DIFFERS, PRESENT, UNREACHABLE, Facts
 from .naming import image_name
 from .nodeset import fold
 
@@ -138,7 +138,12 @@ def verify_failures(
         by_state.pop(PRESENT, None)
         for state, machines in sorted(by_state.items()):
             kind = Unreachable if state == UNREACHABLE else CheckFailed
-            failures.append(kind(f"{fold(machines)}: {name} {state}", hint="see: hpc-container-manager status"))
+            hint = "see: hpc-container-manager status"
+            if state == DIFFERS:
+                # Sync trusts an object's name and size: bytes that rotted under their name must be taken away first.
+                path = f".registry/objects/sha256/{facts.catalog.images[name].digest}"
+                hint = f"remove {path} in the registry there, then sync (on the controller: deploy it again first)"
+            failures.append(kind(f"{fold(machines)}: {name} {state}", hint=hint))
     return failures
 
 
