@@ -77,7 +77,7 @@ def run_process(
             f"{where}: {_short(command)} was still running after {timeout:g} s and was stopped",
             hint="look at what it was waiting for on that machine, or allow it more time",
         ) from None
-    except _Refused as refused:
+    except Refused as refused:
         _stop(process)
         raise CommandFailed(f"{where}: {_short(command)}: {refused}") from refused.__cause__
     except BaseException:
@@ -96,7 +96,7 @@ def run_process(
     )
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """Why a command had to be stopped, for run_process to put a name and a place to."""
 
 
@@ -120,7 +120,7 @@ class Stream:
             for line in lines:
                 self.on_line(line.decode(errors="replace"))
         if len(self.held) > CAPTURE_LIMIT:
-            raise _Refused(f"stopped: more than {CAPTURE_LIMIT // 1024**2} MiB on {self.name}")
+            raise Refused(f"stopped: more than {CAPTURE_LIMIT // 1024**2} MiB on {self.name}")
 
     def end(self) -> None:
         if self.on_line is not None and self.held:
@@ -135,7 +135,7 @@ class Stream:
             while chunk:
                 chunk = chunk[sink.write(chunk) :]
         except OSError as error:
-            raise _Refused(f"stopped: its {self.name} could not be written: {error}") from error
+            raise Refused(f"stopped: its {self.name} could not be written: {error}") from error
 
 
 class _Talk:
@@ -198,7 +198,7 @@ class _Talk:
             try:
                 self.pending = memoryview(self.source.read(CHUNK))
             except OSError as error:
-                raise _Refused(f"stopped: what it was to be sent could not be read: {error}") from error
+                raise Refused(f"stopped: what it was to be sent could not be read: {error}") from error
         try:
             if self.pending:
                 self.pending = self.pending[os.write(pipe, self.pending) :]

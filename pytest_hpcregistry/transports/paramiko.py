@@ -6,6 +6,7 @@ It knows host, port, user, key and jump of the cluster file, and the user's agen
 from __future__ import annotations
 
 import contextlib
+import errno
 import shlex
 import socket
 import threading
@@ -14,11 +15,12 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 import paramiko
+from paramiko.ssh_exception import NoValidConnectionsError
 
-from ..errors import CommandTimeout, Unreachable
+from ..errors import CommandFailed, CommandTimeout, Unreachable
 from ..model import Cluster
-from . import CommandResult
-from .local import Stream
+from . import HINTS, CommandResult
+from .local import Refused, Stream
 
 CHUNK = 256 * 1024
 
@@ -52,14 +54,19 @@ class ParamikoTransport:
             drain(channel, output, errors, began + timeout)
         except TimeoutError:
             raise CommandTimeout(f"{self.name}: {shlex.join(argv)[:200]} still ran after {timeout:g} s") from None
+        except Refused as refused:
+            raise CommandFailed(f"{self.name}: {shlex.join(argv)[:200]}: {refused}") from refused.__cause__
         except (paramiko.SSHException, OSError) as error:
             raise Unreachable(f"{self.name}: the connection broke: {error}") from error
         finally:
             channel.close()
         seconds = time.monotonic() - began
         code = channel.recv_exit_status()
-        if code == -1:
-            raise Unreachable(f"{self.name}: the connection broke before the command ended")
+        if code == -1:  # no exit status came: the connection broke, or the command was ended by a signal
+            transport = channel.get_transport()
+            if not transport.is_active():
+                raise Unreachable(f"{self.name}: the connection broke before the command ended")
+            code = 255  # as ssh(1) has it
         return CommandResult(self.name, tuple(argv), code, output.text(), errors.text(), seconds)
 
     def open_channel(self) -> paramiko.Channel:
@@ -82,7 +89,10 @@ class ParamikoTransport:
             jump = self.connect_to(host, int(port or 22), user if at else controller.user, None)
             transport = jump.get_transport()
             assert transport is not None
-            through = transport.open_channel("direct-tcpip", (controller.host, controller.port), ("", 0))
+            try:
+                through = transport.open_channel("direct-tcpip", (controller.host, controller.port), ("", 0))
+            except (paramiko.SSHException, OSError) as error:
+                raise Unreachable(f"{self.name}: {host} does not get there: {error}") from error
         self.connect_to(controller.host, controller.port, controller.user, through)
 
     def connect_to(self, host: str, port: int, user: str, through: paramiko.Channel | None) -> paramiko.SSHClient:
@@ -110,7 +120,9 @@ class ParamikoTransport:
             )
         except (paramiko.SSHException, OSError) as error:
             client.close()
-            raise Unreachable(f"{self.name}: {reason(error)}", hint=f"try: ssh {user}@{host} true") from error
+            why = reason(error)
+            hint = HINTS.get(why, f"try: ssh -v {user}@{host} true")
+            raise Unreachable(f"{self.name}: {why}", hint=hint) from error
         self.clients.append(client)
         return client
 
@@ -132,6 +144,14 @@ def reason(error: Exception) -> str:
         return "no answer in time"
     if "not found in known_hosts" in str(error):
         return "host key is not known"
+    if isinstance(error, NoValidConnectionsError):  # one error for each address that the name has
+        return reason(next(iter(error.errors.values())))
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, OSError) and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return "no route"
+    if "Error reading SSH protocol banner" in str(error):
+        return "no answer in time"
     return str(error)
 
 
