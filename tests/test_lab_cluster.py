@@ -32,7 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """Podman, which knows two labs, `a` and `a-2`, and the address of every controller."""
+    """Podman, which knows two labs, `a` and `a-2`, and the addresses of a network."""
     made: Calls = []
 
     def podman(*words: str) -> CommandResult:
@@ -41,7 +41,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
             return answer(
                 "\n".join(["hpcregistry-a-hpc-controller", "hpcregistry-a-c001", "hpcregistry-a-2-c001", "x"])
             )
-        return answer("10.0.0.2\n" if words[0] == "inspect" else "")
+        return answer("10.0.0.0/24\n" if words[:2] == ("network", "inspect") else "")
 
     monkeypatch.setattr(cluster, "podman", podman)
     return made
@@ -52,7 +52,7 @@ def written(home: Path, calls: Calls) -> LabState:
     """A lab's files, as they are when its containers run."""
     made = state.new("a", 2)
     cluster.write_files(made)
-    cluster.write_cluster_file(made)
+    cluster.write_cluster_file(made, cluster.create_network(made)[state.CONTROLLER])
     return made
 
 
@@ -70,6 +70,14 @@ def test_every_host_key_is_known_by_every_name_that_it_is_reached_by(written: La
     assert list(keys) == ["hpc-controller", "c001", "c002", "10.0.0.2"]
     assert keys["10.0.0.2"] == keys["hpc-controller"]
     assert len(set(keys.values())) == 3
+
+
+def test_every_machine_has_an_address_of_its_own(home: Path, calls: Calls) -> None:
+    addresses = cluster.create_network(state.new("a", 2))
+    assert addresses == {"hpc-controller": "10.0.0.2", "c001": "10.0.0.3", "c002": "10.0.0.4"}  # .1 is the gateway
+    cluster.run_container(state.new("a", 2), "c001", addresses["c001"])
+    assert "--ip=10.0.0.3" in calls[-1]
+    assert len(set(cluster.create_network(state.new("b", 64)).values())) == 65
 
 
 def test_no_key_lies_open(written: LabState) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import secrets
 import shutil
@@ -72,11 +73,10 @@ def start(state: LabState, on_step: Steps) -> None:
     with step(on_step, "made keys and configuration"):
         write_files(state)
     with step(on_step, f"started {CONTROLLER} and {fold(state.nodes)}"):
-        podman("network", "create", state.network).check()
-        run_container(state, CONTROLLER)
+        addresses = create_network(state)
+        write_cluster_file(state, addresses[CONTROLLER])
         with ThreadPoolExecutor(max_workers=4) as pool:
-            list(pool.map(lambda machine: run_container(state, machine), state.nodes))
-        write_cluster_file(state)
+            list(pool.map(lambda machine: run_container(state, machine, addresses[machine]), state.machines))
     with step(on_step, "every node idle in Slurm"):
         wait_until_ready(state, {"idle"})
     save(state)
@@ -120,7 +120,18 @@ def is_machine(name: str) -> bool:
     return name == CONTROLLER or (name[:1] == "c" and name[1:].isdigit())
 
 
-def run_container(state: LabState, machine: str) -> None:
+def create_network(state: LabState) -> dict[str, str]:
+    """A network of the lab's own; returns each machine's address on it.
+
+    They are fixed: a machine that is started again must not come back with another one, slurmctld would not learn it.
+    """
+    podman("network", "create", state.network).check()
+    shown = podman("network", "inspect", "--format", "{{(index .Subnets 0).Subnet}}", state.network).check().stdout
+    _gateway, *hosts = ipaddress.ip_network(shown.strip()).hosts()
+    return {machine: str(host) for machine, host in zip(state.machines, hosts, strict=False)}
+
+
+def run_container(state: LabState, machine: str, address: str) -> None:
     directory = state.directory
     podman(
         "run",
@@ -129,6 +140,7 @@ def run_container(state: LabState, machine: str) -> None:
         f"--name={state.container(machine)}",
         f"--hostname={machine}",
         f"--network={state.network}",
+        f"--ip={address}",
         f"--network-alias={machine}",
         f"--volume={directory}/machines/{machine}:/lab:ro",
         f"--volume={directory}/home:/home",
@@ -204,10 +216,8 @@ def render(template: str, state: LabState, **more: str) -> str:
     )
 
 
-def write_cluster_file(state: LabState) -> None:
-    """An ordinary cluster file, which every other command reads."""
-    fields = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    address = podman("inspect", "--format", fields, state.container(CONTROLLER)).check().stdout.strip()
+def write_cluster_file(state: LabState, address: str) -> None:
+    """An ordinary cluster file, which every other command reads. *address* is the controller's."""
     known = state.directory / "known_hosts"
     by_name = known.read_text()
     key = next(line for line in by_name.splitlines() if line.startswith(f"{CONTROLLER} ")).split(" ", 1)[1]
