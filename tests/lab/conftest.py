@@ -18,8 +18,12 @@ from pytest_hpcregistry.lab.podman import cache_directory
 from pytest_hpcregistry.model import Cluster
 from pytest_hpcregistry.transports import CommandResult, open_transport
 from pytest_hpcregistry.transports.local import run_process
+from tests.sif_writer import Sif, system_partition
+
+from .machines import CONFIG, REGISTRY, Machines, edit_cluster
 
 NAME = os.environ.get("HPCREG_TEST_LAB", "tests")  # two people can test side by side
+KEEP = "HPCREG_KEEP_LAB" in os.environ  # while tests are written: use the lab that runs, and let it run
 NODES = 3
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "fixtures" / "images" / "demo"
@@ -29,9 +33,11 @@ Cli = Callable[..., CommandResult]
 @pytest.fixture(scope="session")
 def running_lab() -> Iterator[lab.LabState]:
     """The session's lab. It is always fresh, and gone afterwards."""
-    lab.down(NAME)
+    if not KEEP:
+        lab.down(NAME)
     yield lab.up(NAME, NODES, on_step=lambda *_: None)
-    lab.down(NAME)
+    if not KEEP:
+        lab.down(NAME)
 
 
 @pytest.fixture(scope="session")
@@ -110,3 +116,69 @@ def deployed(set_up_lab: lab.LabState, demo_sif: Path, cli: Cli) -> str:
     """The name of an image that is deployed on all machines."""
     cli("deploy", "single", "-s", "-v", demo_sif).check()
     return "ml-frameworks/demo.sif"
+
+
+# --- for tests that break things: their images are no real ones, and are gone after each module ---------------------
+
+
+@pytest.fixture(scope="module")
+def machines(set_up_lab: lab.LabState) -> Iterator[Machines]:
+    """Shell scripts on all machines. Each registry is as before when the module ends."""
+    found = Machines(set_up_lab)
+    found.everywhere(f"rm -rf {REGISTRY}.kept && cp -al {REGISTRY} {REGISTRY}.kept")
+    yield found
+    found.everywhere(f"rm -rf {REGISTRY} && mv {REGISTRY}.kept {REGISTRY}")
+
+
+@pytest.fixture(scope="session")
+def sif(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`sif("name", kilobytes)`: a small SIF, sound for all checks without Apptainer, with bytes that no other has."""
+
+    def make(name: str, kilobytes: int = 64, directory: Path | None = None) -> Path:
+        path = (directory or tmp_path_factory.mktemp("sif")) / f"{name}.sif"
+        path.write_bytes(Sif((system_partition(content=os.urandom(kilobytes * 1024)),)).to_bytes())
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def edited(set_up_lab: lab.LabState, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`edited(controller={"port": "1"})`: an impatient copy of the lab's cluster file with these changes."""
+
+    def write(**sections: dict[str, str]) -> Path:
+        target = tmp_path_factory.mktemp("cluster") / "cluster.yaml"
+        impatient = edit_cluster(
+            set_up_lab.cluster_file, target, sync={"connect_timeout": "2"}, ssh={"connect_timeout": "3"}
+        )
+        return edit_cluster(impatient, target, **sections)
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def tool(cli: Cli, edited: Callable[..., Path], machines: Machines) -> Cli:
+    """The command line with an impatient cluster file, and a controller as impatient: waiting is not the point."""
+    impatient = edited()
+    machines.everywhere(f"sed -i 's/connect_timeout: 10$/connect_timeout: 2/' {CONFIG}; grep -q 't: 2$' {CONFIG}")
+
+    def run(*words: str | Path, cluster: Path = impatient, timeout: float = 100) -> CommandResult:
+        return cli(*words, cluster=cluster, timeout=timeout)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def kept(tool: Cli, sif: Callable[..., Path]) -> str:
+    """An image that is on all machines."""
+    tool("deploy", "single", "-s", sif("kept")).check()
+    return "ml-frameworks/kept.sif"
+
+
+@pytest.fixture
+def untouched(machines: Machines, kept: str) -> Iterator[None]:
+    """The registry is the same on every machine after the test as before it."""
+    before = machines.trees()
+    yield
+    assert machines.trees() == before
+    assert all(kept in tree for tree in before.values())

@@ -1,0 +1,76 @@
+"""The lab's machines, reached behind ssh's back, so that faults can be caused while ssh is the thing that is broken."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pytest_hpcregistry import documents, lab
+from pytest_hpcregistry.lab.podman import execute
+from pytest_hpcregistry.transports import CommandResult
+
+REGISTRY = "/opt/containers"
+OBJECTS = f"{REGISTRY}/.registry/objects/sha256"
+STAGING = f"{REGISTRY}/.registry/staging"
+CATALOG = f"{REGISTRY}/.registry/catalog.yaml"
+CONFIG = f"{REGISTRY}/.registry/config.yaml"
+LAUNCHER = "/usr/local/bin/registry-sync-to-nodes.sh"
+CONTROLLER = "hpc-controller"
+# Files with their digests, all with their modes; locks are opened by everyone who looks.
+TREE = (
+    f"cd {REGISTRY} && find . -type f ! -name '*lock' -printf '%p %m %u %g %T@\\n' -exec sha256sum {{}} ';' | sort;"
+    " find . ! -type f -printf '%p %M %u %g %l\\n' | sort"
+)
+
+
+class Machines:
+    """Shell scripts on the lab's machines, as root."""
+
+    def __init__(self, state: lab.LabState) -> None:
+        self.state = state
+
+    def run(self, machine: str, script: str) -> CommandResult:
+        """Run a script whatever its exit code."""
+        return execute(self.state.container(machine), ["sh", "-c", script])
+
+    def tell(self, machine: str, script: str) -> str:
+        """What a script prints; raises CommandFailed when it fails."""
+        return self.run(machine, script).check().stdout
+
+    def everywhere(self, script: str) -> dict[str, str]:
+        """`tell` on all machines at once."""
+        with ThreadPoolExecutor() as pool:
+            answers = pool.map(lambda machine: self.tell(machine, script), self.state.machines)
+            return dict(zip(self.state.machines, answers, strict=True))
+
+    def trees(self) -> dict[str, str]:
+        """Everything in every machine's registry."""
+        return self.everywhere(TREE)
+
+    def digest(self, machine: str, name: str) -> str:
+        """SHA-256 of an image on a machine, read from its disk."""
+        return (self.run(machine, f"sha256sum {REGISTRY}/{name}").stdout.split() or ["missing"])[0]
+
+    def digests(self, name: str) -> set[str]:
+        """The digests that an image has on all machines: one, when all is well."""
+        return {self.digest(machine, name) for machine in self.state.machines}
+
+
+def edit_cluster(source: Path, target: Path, **sections: dict[str, str]) -> Path:
+    """Write a copy of a cluster file with these fields changed."""
+    data = documents.load(source.read_text(), str(source))
+    assert isinstance(data, dict)
+    for section, fields in sections.items():
+        data[section] = {**data.get(section, {}), **fields}
+    target.write_text(documents.dump(data))
+    return target
+
+
+def refused(result: CommandResult, exit_code: int, *words: str) -> None:
+    """The command said no in words for people: with this exit code, no traceback, and all of *words*."""
+    said = f"{result.stdout}{result.stderr}"
+    assert "Traceback" not in said, said
+    assert result.exit_code == exit_code, said
+    assert "rror: " in result.stderr, said
+    for word in words:
+        assert word in said, said
