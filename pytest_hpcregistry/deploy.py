@@ -152,7 +152,7 @@ def raise_worst(failures: Sequence[HpcRegistryError]) -> None:
     if not failures:
         return
     message = "\n".join(dict.fromkeys(str(failure) for failure in failures))
-    hint = next((failure.hint for failure in failures if failure.hint), "")
-    codes = {failure.exit_code for failure in failures}
-    kinds = [kind for kind in (CommandFailed, CheckFailed, UsageError, Unreachable) if kind.exit_code in codes]
-    raise kinds[0](message, hint=hint)
+    kinds = (CommandFailed, CheckFailed, UsageError, Unreachable)
+    gravest_first = [failure for kind in kinds for failure in failures if failure.exit_code == kind.exit_code]
+    kind = next(kind for kind in kinds if kind.exit_code == gravest_first[0].exit_code)
+    raise kind(message, hint=next((failure.hint for failure in gravest_first if failure.hint), ""))

@@ -1,0 +1,214 @@
+"""The workstation's side: what the controller program is asked, and that none of its ends is taken for success."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from pytest_hpcregistry import __version__, agent, client
+from pytest_hpcregistry.client import PROGRAM, ControllerClient, parse_event
+from pytest_hpcregistry.errors import (
+    CheckFailed,
+    CommandFailed,
+    ConfigError,
+    HpcRegistryError,
+    Unreachable,
+    UsageError,
+)
+from pytest_hpcregistry.model import Cluster, Controller, Registry, Slurm
+from pytest_hpcregistry.transports import CommandResult
+
+from .fake_facts import DIGEST, NAME, gathered, machine
+
+EMPTY = "version: 1\nimages: {}\n"
+
+
+class FakeTransport:
+    """Answers every command with the same lines, and keeps what it was asked."""
+
+    def __init__(self, *lines: Any, exit_code: int = 0, stderr: str = "") -> None:
+        self.lines = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+        self.exit_code, self.stderr = exit_code, stderr
+        self.asked: list[Sequence[str]] = []
+        self.sent: list[bytes] = []
+        self.timeouts: list[float] = []
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes | BinaryIO | None = None,
+        stdout: BinaryIO | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> CommandResult:
+        self.asked.append(argv)
+        self.timeouts.append(timeout)
+        self.sent.append(stdin if isinstance(stdin, bytes) else stdin.read() if stdin else b"")
+        for line in self.lines if on_line else ():
+            assert on_line is not None
+            on_line(line)
+        shown = "" if on_line else "\n".join(self.lines)
+        return CommandResult("hpc", tuple(argv), self.exit_code, shown, self.stderr, 0.0)
+
+    def close(self) -> None:
+        pass
+
+
+def talk(*lines: Any, user: str = "root", nodes: tuple[str, ...] | None = None, **how: Any) -> ControllerClient:
+    cluster = Cluster(controller=Controller(name="hpc", host="h", user=user), nodes=nodes, slurm=Slurm(run_as="alice"))
+    return ControllerClient(cluster, FakeTransport(*lines, **how))
+
+
+def asked(one: ControllerClient) -> FakeTransport:
+    assert isinstance(one.transport, FakeTransport)
+    return one.transport
+
+
+# --- events
+
+
+def test_events_are_found_among_whatever_a_login_prints() -> None:
+    one = talk(
+        "Welcome to hpc!", "", "{not json", "{}", "[1]", {"event": "looked", "present": True, "version": __version__}
+    )
+    assert one.has(DIGEST, 10)
+
+
+@pytest.mark.parametrize("line", ["", "x", "{", "{}", '{"event"', "[]", '"event"', "{1}"])
+def test_what_is_no_event(line: str) -> None:
+    assert parse_event(line) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(1, CheckFailed), (2, UsageError), (3, Unreachable), (4, CommandFailed), (99, CommandFailed)]
+)
+def test_a_failure_there_is_the_same_failure_here(code: int, kind: type[HpcRegistryError]) -> None:
+    event = {"event": "failed", "message": "disk full", "hint": "make room", "exit_code": code}
+    with pytest.raises(HpcRegistryError, match="disk full") as caught:
+        talk({"event": "looked"}, event, exit_code=code).has(DIGEST, 10)
+    assert type(caught.value) is kind
+    assert caught.value.hint == "make room"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "user", "kind", "says"),
+    [
+        ("python3: can't open file '/usr/local/lib/…': No such file", "root", UsageError, "phase 1 has not been run"),
+        ("sudo: a password is required", "me", UsageError, "a password is required"),
+        ("bash: oops", "root", CommandFailed, "bash: oops"),
+        ("", "root", CommandFailed, "said (exit 1): nothing"),
+    ],
+)
+def test_a_program_that_did_not_start(stderr: str, user: str, kind: type[HpcRegistryError], says: str) -> None:
+    with pytest.raises(HpcRegistryError) as caught:
+        talk(exit_code=1, stderr=stderr, user=user).try_sync_key()
+    assert type(caught.value) is kind
+    assert says in str(caught.value)
+
+
+# --- sync
+
+STARTED = {"event": "sync_started", "nodes": ["c1", "c2"]}
+ONE, TWO = ({"event": "node_finished", "node": name, "state": "synced"} for name in ("c1", "c2"))
+FINISHED = {"event": "sync_finished", "states": {}}
+
+
+@pytest.mark.parametrize("code", [0, 3, 4])
+def test_sync_tells_as_it_goes_and_returns_each_nodes_end(code: int) -> None:
+    told: list[Any] = []
+    one = talk(STARTED, ONE, TWO, FINISHED, exit_code=code)
+    assert one.sync(["ml-frameworks"], told.append) == [ONE, TWO]
+    assert told == [STARTED, ONE, TWO, FINISHED]
+    assert list(asked(one).asked[0])[-2:] == ["sync", "ml-frameworks"]
+
+
+@pytest.mark.parametrize(
+    ("events", "code"), [((STARTED, ONE), 137), ((STARTED, ONE), 0), ((STARTED, ONE, TWO), 143), ((), 0)]
+)
+def test_a_sync_that_was_ended_is_no_success(events: tuple[Any, ...], code: int) -> None:
+    """The nodes that it did not come to have told of no failure."""
+    with pytest.raises(CommandFailed):
+        talk(*events, exit_code=code).sync([], lambda _: None)
+
+
+# --- questions and orders
+
+
+def test_commands_are_argv_lists_and_others_than_root_use_sudo() -> None:
+    for user, before in (("root", []), ("me", ["sudo", "-n"])):
+        one = talk({"event": "looked", "present": False, "version": __version__}, user=user)
+        assert not one.has(DIGEST, 10)
+        program = ["python3", PROGRAM, "--config", "/opt/containers/.registry/config.yaml", "--json"]
+        assert list(asked(one).asked[0]) == [*before, *program, "has", DIGEST, "10"]
+
+
+def test_another_version_on_the_controller_is_said() -> None:
+    with pytest.raises(UsageError, match=r"hpc has version 0\.0\.1") as caught:
+        talk({"event": "looked", "present": True, "version": "0.0.1"}).has(DIGEST, 10)
+    assert "registry setup" in caught.value.hint
+
+
+def test_send_streams_the_file_and_allows_a_slow_link(tmp_path: Path) -> None:
+    path = tmp_path / "x.sif"
+    path.write_bytes(b"bytes")
+    one = talk({"event": "received"})
+    one.send(path, DIGEST, 10**10)
+    assert asked(one).sent == [b"bytes"]
+    assert asked(one).timeouts[0] >= 10**10 / client.SLOWEST_LINK
+
+
+def test_the_nodes_are_the_files_or_slurms() -> None:
+    assert talk(nodes=("c2", "c1")).list_nodes() == ["c2", "c1"]
+    assert talk("c2", "c1", "c1").list_nodes() == ["c1", "c2"]
+
+
+@pytest.mark.parametrize(("how", "says"), [({"exit_code": 1, "stderr": "slurm_load: down"}, "down"), ({}, "no node")])
+def test_slurm_that_does_not_answer(how: dict[str, Any], says: str) -> None:
+    with pytest.raises(Unreachable, match=says):
+        talk(**how).list_nodes()
+
+
+def test_the_catalog() -> None:
+    assert talk(*EMPTY.splitlines()).catalog().images == {}
+    with pytest.raises(ConfigError):
+        talk("version: 2").catalog()
+    with pytest.raises(UsageError, match="phase 1"):
+        talk(exit_code=1, stderr="cat: /opt/…: No such file or directory").catalog()
+
+
+# --- facts
+
+
+def test_facts_send_the_program_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = gathered({"c1": machine()})
+    one = talk({"event": "gathered", "facts": data}, nodes=("c1",))
+    found = one.facts(content=True, names=[NAME])
+    assert list(found.nodes) == ["c1"]
+    (argv,), (program,) = asked(one).asked, asked(one).sent
+    assert "agent.py" in "".join(zipfile.ZipFile(BytesIO(program)).namelist())
+    assert list(argv[:2]) == ["python3", "-c"]
+    request = json.loads(argv[-1])
+    assert (request["nodes"], request["agent"]["content"], request["agent"]["names"]) == (["c1"], True, [NAME])
+    assert request["agent"]["readers"] == ["alice", "slurm"]
+
+
+def test_every_path_that_is_looked_up_is_asked_for(tmp_path: Path) -> None:
+    """The request, answered by the real agent: what the catalog and the checks read is in the answer."""
+    cluster = Cluster(controller=Controller(name="hpc", host="h"), registry=Registry(path=str(tmp_path)))
+    request = ControllerClient(cluster, FakeTransport()).facts_request(False, None, False)
+    answer = agent.gather(json.loads(json.dumps({**request["agent"], **request["controller"]})))
+    assert f"{tmp_path}/.registry/catalog.yaml" in answer["texts"]
+    for path in (client.AGENT, client.PROGRAM, client.LAUNCHER, client.KNOWN_HOSTS, cluster.sync.key, cluster.sync.log):
+        assert path in answer["paths"]
+
+
+def test_no_facts_is_an_error() -> None:
+    with pytest.raises(HpcRegistryError, match="gave no facts"):
+        talk({"event": "something"}).gather()

@@ -1,0 +1,113 @@
+"""Jobs: the words that srun and sbatch are given, and that waiting ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry import slurm as module
+from pytest_hpcregistry.client import ControllerClient
+from pytest_hpcregistry.errors import CommandFailed, CommandTimeout
+from pytest_hpcregistry.model import Cluster, Controller
+from pytest_hpcregistry.model import Slurm as Settings
+from pytest_hpcregistry.slurm import BatchJob, FinishedJob, Slurm
+from pytest_hpcregistry.transports import CommandResult
+
+
+class FakeCluster:
+    """slurmctld in a few lines: a job goes through *states*, one for each question, and stays in the last."""
+
+    def __init__(self, *states: str, code: int = 0) -> None:
+        self.states = list(states or ("PENDING", "RUNNING", "COMPLETED"))
+        self.code = code
+        self.asked: list[list[str]] = []
+        self.scripts: list[bytes] = []
+
+    def run(self, argv: Sequence[str], *, stdin: Any = None, timeout: float = 0, **more: Any) -> CommandResult:
+        self.asked.append(list(argv))
+        words = [word for word in argv if word in ("sbatch", "srun", "scontrol", "scancel")]
+        says = {"sbatch": "17;hpc\n", "srun": "printed\n", "scontrol": "", "scancel": "", "": ""}
+        if stdin:
+            self.scripts.append(stdin)
+        shown = says[words[0] if words else ""]
+        if words[:1] == ["scontrol"]:
+            state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+            host = "" if state == "PENDING" else " BatchHost=c1"
+            shown = f"JobId=17 JobName=a=b JobState={state} ExitCode=3:0{host} Comment=\n"
+        return CommandResult("hpc", tuple(argv), self.code, shown, "", 0.0)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POLL", 0.001)
+
+
+def connect(fake: FakeCluster, *, user: str = "root", **settings: Any) -> Slurm:
+    cluster = Cluster(controller=Controller(name="hpc", host="h", user=user), slurm=Settings(**settings))
+    return Slurm(ControllerClient(cluster, fake))
+
+
+def test_srun_as_the_login_user() -> None:
+    fake = FakeCluster()
+    connect(fake).srun("--nodes=1", "sh", "-c", "echo 'a b'")
+    assert fake.asked == [["srun", "--quiet", "--nodes=1", "sh", "-c", "echo 'a b'"]]
+
+
+@pytest.mark.parametrize(("user", "before"), [("root", []), ("me", ["sudo", "-n"])])
+def test_srun_as_the_job_user_in_its_home(user: str, before: list[str]) -> None:
+    fake = FakeCluster()
+    connect(fake, user=user, run_as="alice", partition="gpu").srun("true")
+    become = ["runuser", "-u", "alice", "--", "env", "-C", "/home/alice"]
+    assert fake.asked == [[*before, *become, "srun", "--quiet", "--partition", "gpu", "true"]]
+
+
+def test_sbatch_waits_and_reads_the_output_on_the_node() -> None:
+    fake = FakeCluster("PENDING", "RUNNING", "FAILED")
+    finished = connect(fake).sbatch("#!/bin/sh\nexit 3\n")
+    assert finished == FinishedJob("FAILED", "3:0", "printed\n")
+    assert fake.scripts == [b"#!/bin/sh\nexit 3\n"]
+    output = fake.asked[0][-1].removeprefix("--output=")
+    assert fake.asked[-1][-2:] == [output, "x"], "the output is removed after it was read"
+    assert "--nodelist=c1" in fake.asked[-1]
+
+
+@pytest.mark.parametrize("state", module.ENDED)
+def test_every_end_is_one(state: str) -> None:
+    assert connect(FakeCluster("RUNNING", state)).sbatch("x").state == state
+
+
+def test_each_job_has_an_output_of_its_own() -> None:
+    slurm = connect(FakeCluster())
+    one, two = slurm.submit("x"), slurm.submit("x")
+    assert one.number == "17"
+    assert one.output != two.output
+
+
+def test_a_job_that_does_not_end_is_cancelled() -> None:
+    fake = FakeCluster("RUNNING")
+    with pytest.raises(CommandTimeout, match=r"hpc: job 17 did not end within 0\.05 s"):
+        connect(fake).sbatch("x", timeout=0.05)
+    assert fake.asked[-1] == ["scancel", "17"]
+
+
+def test_what_the_job_prints_can_be_waited_for() -> None:
+    slurm = connect(FakeCluster("RUNNING"))
+    slurm.wait_for_output(BatchJob("17", "/o"), "printed")
+    with pytest.raises(CommandTimeout, match="did not print 'more'"):
+        slurm.wait_for_output(BatchJob("17", "/o"), "more", timeout=0.05)
+
+
+def test_a_pending_job_has_printed_nothing() -> None:
+    fake = FakeCluster("PENDING")
+    assert connect(fake).read_output(BatchJob("17", "/o")) == ""
+    assert len(fake.asked) == 1
+
+
+def test_sbatch_that_is_refused() -> None:
+    with pytest.raises(CommandFailed, match="sbatch"):
+        connect(FakeCluster(code=1)).submit("x")
