@@ -73,11 +73,13 @@ def load(config: pytest.Config) -> Cluster:
 def selected_phases(config: pytest.Config) -> list[str]:
     """The phases that `-m` asks for by name; none for `-m "not slow"`, so that other projects are left in peace."""
     expression = config.getoption("markexpr")
-    return [phase for phase in PHASES if selects(expression, phase) and not selects(expression, None)]
+    if not expression or selects(expression):
+        return []
+    return [phase for phase in PHASES if selects(expression, phase) or selects(expression, phase, "changes")]
 
 
-def selects(expression: str, marker: str | None) -> bool:
-    """Whether `-m expression` takes a test that has just this marker, or none."""
+def selects(expression: str, *markers: str) -> bool:
+    """Whether `-m expression` takes a test that has just these markers."""
 
     def holds(node: ast.expr) -> bool:
         if isinstance(node, ast.BoolOp):
@@ -85,7 +87,7 @@ def selects(expression: str, marker: str | None) -> bool:
             return combine(holds(value) for value in node.values)
         if isinstance(node, ast.UnaryOp):
             return not holds(node.operand)
-        return isinstance(node, ast.Name) and node.id == marker
+        return isinstance(node, ast.Name) and node.id in markers
 
     try:
         return holds(ast.parse(expression, mode="eval").body)

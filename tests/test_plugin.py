@@ -109,8 +109,10 @@ def test_which_phases_an_expression_asks_for(pytester: pytest.Pytester, expressi
 def test_selects() -> None:
     assert plugin.selects("not e2e", "infrastructure")
     assert not plugin.selects("not e2e", "e2e")
-    assert plugin.selects("not e2e", None)
-    assert not plugin.selects("e2e", None)
+    assert plugin.selects("not e2e")
+    assert not plugin.selects("e2e")
+    assert plugin.selects("e2e and changes", "e2e", "changes")
+    assert not plugin.selects("e2e and changes", "e2e")
 
 
 @pytest.mark.parametrize(
