@@ -42,10 +42,9 @@ def reason_of(node: str, error: HpcRegistryError) -> str:
 def slurm_facts() -> dict[str, Any]:
     """Slurm's own view: states of the nodes, what `scontrol show config` says of containers, or why it says nothing."""
     try:
-        nodes = slurm_nodes()
+        return {"error": None, "nodes": slurm_nodes(), "config": slurm_config(["scontrol", "show", "config"])}
     except HpcRegistryError as error:
         return {"error": str(error), "nodes": {}, "config": {}}
-    return {"error": None, "nodes": nodes, "config": slurm_config(["scontrol", "show", "config"])}
 
 
 def slurm_config(argv: Sequence[str]) -> dict[str, str]:

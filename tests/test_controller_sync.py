@@ -1,0 +1,504 @@
+"""The controller program over nodes that are directories: the real agent and our own logic, no network."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry import agent
+from pytest_hpcregistry.controller import __main__ as program
+from pytest_hpcregistry.controller import events, registry
+from pytest_hpcregistry.controller import sync as syncing
+from pytest_hpcregistry.controller.gather import gather, slurm_facts
+from pytest_hpcregistry.controller.nodes import list_nodes, read_answer, try_sync_key
+from pytest_hpcregistry.controller.settings import Settings, load
+from pytest_hpcregistry.controller.sync import Outcome, sync
+from pytest_hpcregistry.errors import (
+    CheckFailed,
+    CommandFailed,
+    ConfigError,
+    HpcRegistryError,
+    Unreachable,
+    UsageError,
+)
+
+from .fake_nodes import FakeNodes, send
+from .sif_writer import Sif
+
+NAME, OTHER = "ml-frameworks/x.sif", "base-images/y.sif"
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
+    found = FakeNodes(tmp_path, "c1", "c2", "c3")
+    found.use(monkeypatch)
+    return found
+
+
+def run(nodes: FakeNodes, *names: str, subdirectory: str | None = None) -> tuple[dict[str, Outcome], list[Any]]:
+    told: list[Any] = []
+    return sync(nodes.settings, subdirectory, names or None, told.append), told
+
+
+def states(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
+    return {node: outcome.state for node, outcome in outcomes.items()}
+
+
+# --- sync
+
+
+def test_sync_brings_objects_names_and_catalog_to_every_node(nodes: FakeNodes) -> None:
+    digest = nodes.publish(NAME)
+    outcomes, told = run(nodes)
+    assert states(outcomes) == {"c1": "synced", "c2": "synced", "c3": "synced"}
+    size = (nodes.registry / NAME).stat().st_size
+    assert {(outcome.objects, outcome.bytes) for outcome in outcomes.values()} == {(1, size)}
+    wanted = {NAME, f"{agent.OBJECTS}/{digest}", agent.CATALOG, agent.LOCK}
+    assert [nodes.files(node) for node in ("c1", "c2", "c3")] == [wanted] * 3
+    assert (nodes.root / "c1/registry" / NAME).read_bytes() == (nodes.registry / NAME).read_bytes()
+    kinds = [event["event"] for event in told]
+    assert (kinds[0], kinds[-1]) == ("sync_started", "sync_finished")
+    assert (kinds.count("node_started"), kinds.count("node_finished")) == (3, 3)
+
+
+def test_a_second_sync_moves_nothing(nodes: FakeNodes) -> None:
+    nodes.publish(NAME)
+    run(nodes)
+    outcomes, _ = run(nodes)
+    assert states(outcomes) == {"c1": "unchanged", "c2": "unchanged", "c3": "unchanged"}
+    assert len((nodes.root / "c1/rsynced").read_text().splitlines()) == 1
+    assert nodes.asked("c1") == ["have", "publish", "have"], "one login to look, one to publish"
+
+
+def test_only_what_is_lacking_moves(nodes: FakeNodes) -> None:
+    nodes.publish(NAME)
+    run(nodes)
+    digest = nodes.publish(OTHER, b"2")
+    outcomes, _ = run(nodes)
+    assert {outcome.objects for outcome in outcomes.values()} == {1}
+    last = (nodes.root / "c1/rsynced").read_text().splitlines()[-1]
+    assert re.findall(r"sha256/(\w+)", last) == [digest]
+
+
+@pytest.mark.parametrize(
+    ("how", "names"),
+    [({"subdirectory": "base-images"}, {OTHER}), ({"names": [NAME]}, {NAME}), ({}, {NAME, OTHER})],
+)
+def test_a_part_can_be_chosen(nodes: FakeNodes, how: dict[str, Any], names: set[str]) -> None:
+    nodes.publish(NAME)
+    nodes.publish(OTHER, b"2")
+    outcomes, _ = run(nodes, *how.get("names", ()), subdirectory=how.get("subdirectory"))
+    assert set(states(outcomes).values()) == {"synced"}
+    assert {name for name in nodes.files("c1") if name.endswith(".sif")} == names
+    # The catalog would name bytes that are not there: it comes when all of them are.
+    assert (agent.CATALOG in nodes.files("c1")) == (names == {NAME, OTHER})
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"subdirectory": ".."}, "not a directory"),
+        ({"subdirectory": "base-images"}, "no image"),
+        ({"names": ["x"]}, "catalog"),
+    ],
+)
+def test_nothing_to_do_is_wrong_use(nodes: FakeNodes, how: dict[str, Any], says: str) -> None:
+    nodes.publish(NAME)
+    with pytest.raises(UsageError, match=says):
+        run(nodes, *how.get("names", ()), subdirectory=how.get("subdirectory"))
+    assert nodes.asked("c1") == []
+
+
+@pytest.mark.parametrize(
+    ("trouble", "state", "says"),
+    [
+        ("refused", "unreachable", "c2: login refused"),
+        ("changed", "unreachable", "c2: host key changed"),
+        ("no-python", "failed", "c2: the agent did not answer (exit 127): bash: python3: command not found"),
+        ("silent", "failed", "c2: the agent did not answer (exit 0): nothing"),
+        ("cut", "failed", "c2: "),
+        ("exit-11", "failed", "c2: cannot write there (disk full, quota or read-only): rsync: what happened"),
+        ("exit-99", "failed", "c2: rsync exited with 99: rsync: what happened"),
+        ("exit-255", "unreachable", "c2: rsync: what happened"),
+        ("lost", "failed", f"c2: the bytes of {NAME} did not arrive"),
+        ("rotten", "failed", f"c2: {NAME} arrived as "),
+    ],
+)
+def test_a_node_in_trouble_is_named_and_the_others_finish(
+    nodes: FakeNodes, trouble: str, state: str, says: str
+) -> None:
+    nodes.publish(NAME)
+    nodes.trouble("c2", trouble)
+    outcomes, told = run(nodes)
+    assert states(outcomes) == {"c1": "synced", "c2": state, "c3": "synced"}
+    assert outcomes["c2"].message.startswith(says)
+    assert NAME not in nodes.files("c2")
+    assert agent.CATALOG not in nodes.files("c2")
+    finished = {event["node"]: event["state"] for event in told if event["event"] == "node_finished"}
+    assert finished == states(outcomes)
+    (nodes.root / "c2/trouble").unlink()
+    assert states(run(nodes)[0]) == {"c1": "unchanged", "c2": "synced", "c3": "unchanged"}
+
+
+def test_every_node_in_trouble(nodes: FakeNodes) -> None:
+    nodes.publish(NAME)
+    for node in ("c1", "c2", "c3"):
+        nodes.trouble(node, "refused")
+    assert set(states(run(nodes)[0]).values()) == {"unreachable"}
+
+
+def test_a_node_without_room_is_left_as_it_is(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes.publish(NAME)
+    monkeypatch.setattr(syncing, "RESERVE", 1 << 60)
+    outcomes, _ = run(nodes)
+    assert set(states(outcomes).values()) == {"failed"}
+    assert "MB free" in outcomes["c1"].message
+    assert not (nodes.root / "c1/rsynced").exists()
+
+
+def test_a_chatty_login_does_no_harm(nodes: FakeNodes) -> None:
+    nodes.publish(NAME)
+    (nodes.root / "c1/chatty").touch()
+    assert states(run(nodes)[0])["c1"] == "synced"
+
+
+def test_a_name_that_was_changed_by_hand_is_put_right(nodes: FakeNodes) -> None:
+    digest = nodes.publish(NAME)
+    run(nodes)
+    path = nodes.root / "c1/registry" / NAME
+    path.unlink()
+    path.write_bytes(b"by hand")
+    outcomes, _ = run(nodes)
+    assert states(outcomes) == {"c1": "synced", "c2": "unchanged", "c3": "unchanged"}
+    assert outcomes["c1"].bytes == 0
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+
+
+def test_two_syncs_take_turns(nodes: FakeNodes) -> None:
+    nodes.publish(NAME)
+    done: list[dict[str, Outcome]] = []
+    with (nodes.registry / ".registry/sync.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        thread = threading.Thread(target=lambda: done.append(run(nodes)[0]))
+        thread.start()
+        thread.join(0.2)
+        assert done == []
+        assert nodes.asked("c1") == []
+    thread.join(20)
+    assert set(states(done[0]).values()) == {"synced"}
+
+
+def test_exit_codes_of_a_sync() -> None:
+    def code(*names: str) -> int:
+        return program.exit_code_of({name: Outcome(name) for name in names})
+
+    assert code("synced", "unchanged") == 0
+    assert code("synced", "unreachable") == 3
+    assert code("synced", "unreachable", "failed") == 4
+
+
+# --- nodes
+
+
+def test_the_sync_key_and_its_thief(nodes: FakeNodes) -> None:
+    assert try_sync_key("c1", nodes.settings) == "works, refuses a shell"
+    nodes.trouble("c1", "open")
+    assert try_sync_key("c1", nodes.settings) == "works, but also runs a shell command"
+    with pytest.raises(Unreachable, match="c9: name is not known"):
+        try_sync_key("c9", nodes.settings)
+
+
+def test_ssh_to_nodes_is_strict(nodes: FakeNodes) -> None:
+    try_sync_key("c1", nodes.settings)
+    for call in (nodes.root / "calls").read_text().splitlines():
+        assert "StrictHostKeyChecking=yes" in call
+        assert "BatchMode=yes" in call
+        assert "UserKnownHostsFile=/root/.ssh/known" in call
+        assert "IdentitiesOnly=yes" in call
+
+
+def stand_in(nodes: FakeNodes, program: str, script: str) -> None:
+    file = nodes.root / "bin" / program
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+
+
+def test_nodes_are_the_configured_or_slurms(nodes: FakeNodes) -> None:
+    assert list_nodes(["c2", "c1", "c2"]) == ["c1", "c2"]
+    stand_in(nodes, "sinfo", "echo 'c2 idle'; echo 'c1 down*'; echo 'c1 down*'")
+    assert list_nodes(None) == ["c1", "c2"]
+
+
+@pytest.mark.parametrize(("script", "says"), [("exit 0", "knows no nodes"), ("echo down >&2; exit 1", "down")])
+def test_slurm_without_an_answer_is_unreachable(nodes: FakeNodes, script: str, says: str) -> None:
+    stand_in(nodes, "sinfo", script)
+    with pytest.raises(Unreachable, match=says):
+        list_nodes(None)
+
+
+@pytest.mark.parametrize("names", [[], ["-oProxyCommand=id"], ["c1", "c 2"], ["c1\n"], [""], ["c1;id"]])
+def test_hostile_and_missing_nodes(names: list[str]) -> None:
+    with pytest.raises(HpcRegistryError, match=r"is no name of a node|list of nodes is empty"):
+        list_nodes(names)
+
+
+@pytest.mark.parametrize(
+    ("code", "stdout", "stderr", "kind"),
+    [
+        (255, "", "ssh: connect to host c1 port 22: Connection timed out", Unreachable),
+        (255, 'hpcregistry other {"a": 1}', "", Unreachable),
+        (1, "", "", CommandFailed),
+        (0, 'hpcregistry n {"error": "no room"}', "", CommandFailed),
+        (255, 'hpcregistry n {"protoc', "broken", HpcRegistryError),
+    ],
+)
+def test_an_answer_that_is_none(code: int, stdout: str, stderr: str, kind: type[HpcRegistryError]) -> None:
+    with pytest.raises(kind, match="c1: "):
+        read_answer("c1", "n", code, stdout, stderr)
+
+
+def test_an_answer_among_noise() -> None:
+    assert read_answer("c1", "n", 0, 'Hi\nhpcregistry m {}\n\nhpcregistry n {"a": 1}\nbye\n', "") == {"a": 1}
+
+
+# --- gather
+
+
+def test_gather_asks_each_node_once(nodes: FakeNodes) -> None:
+    nodes.publish(NAME)
+    run(nodes)
+    before = {node: len(nodes.asked(node)) for node in ("c1", "c2", "c3")}
+    nodes.trouble("c2", "refused")
+    stand_in(nodes, "sinfo", "echo 'c1 idle'")
+    stand_in(nodes, "scontrol", "echo 'Foo = bar'")
+    catalog = str(nodes.registry / agent.CATALOG)
+    found = gather(
+        {
+            "nodes": ["c1", "c2", "c3"], "window": 4, "connect_timeout": 2, "timeout": 20,
+            "agent": {"registry": str(nodes.registry), "directories": ["ml-frameworks"], "content": True},
+            "controller": {"texts": [catalog]},
+        }
+    )  # fmt: skip
+    assert found["nodes"]["c2"] == {"unreachable": "login refused"}
+    assert found["nodes"]["c1"]["images"][0]["sha256"] == nodes.catalog().images[NAME].digest
+    assert found["nodes"]["c1"]["images"][0]["inode"] != found["controller"]["images"][0]["inode"]
+    assert "version" in found["controller"]["texts"][catalog]
+    assert found["controller"]["slurm"] == {"error": None, "nodes": {"c1": "idle"}, "config": {"Foo": "bar"}}
+    assert [len(nodes.asked(node)) - before[node] for node in before] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("program", ["sinfo", "scontrol"])
+def test_slurm_that_is_down_is_a_fact(nodes: FakeNodes, program: str) -> None:
+    stand_in(nodes, "sinfo", "echo 'c1 idle'")
+    stand_in(nodes, "scontrol", "exit 0")
+    (nodes.root / "bin" / program).write_text("#!/no/such/interpreter\n")
+    found = slurm_facts()
+    assert f"{program} cannot be run" in found["error"]
+    assert found["nodes"] == {}
+
+
+# --- registry
+
+
+def test_receive_and_publish(nodes: FakeNodes) -> None:
+    digest = nodes.publish(NAME)
+    path = nodes.registry / NAME
+    assert path.stat().st_ino == (nodes.registry / agent.OBJECTS / digest).stat().st_ino
+    entry = nodes.catalog().images[NAME]
+    assert (entry.digest, entry.size, entry.by) == (digest, path.stat().st_size, "me@x")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", entry.published)
+    assert list((nodes.registry / agent.STAGING).iterdir()) == []
+    assert registry.has_object(str(nodes.registry), digest, entry.size)
+    assert not registry.has_object(str(nodes.registry), digest, entry.size + 1)
+
+
+def test_publishing_the_same_again_keeps_the_entry(nodes: FakeNodes) -> None:
+    nodes.publish(NAME)
+    before = (nodes.registry / agent.CATALOG).read_text()
+    nodes.publish(NAME)
+    assert (nodes.registry / agent.CATALOG).read_text() == before
+    nodes.publish(NAME, b"2")
+    assert (nodes.registry / agent.CATALOG).read_text() != before
+
+
+@pytest.mark.parametrize("data", [b"shorter", b"other bytes!!"])
+def test_what_was_not_sent_does_not_arrive(nodes: FakeNodes, data: bytes) -> None:
+    with pytest.raises(CommandFailed, match="arrived"):
+        registry.receive(str(nodes.registry), "a" * 64, 13, BytesIO(data))
+    assert list((nodes.registry / agent.STAGING).iterdir()) == []
+
+
+def test_receive_refuses_what_does_not_fit(nodes: FakeNodes) -> None:
+    with pytest.raises(HpcRegistryError, match="MB free"):
+        registry.receive(str(nodes.registry), "a" * 64, 1 << 60, BytesIO())
+    with pytest.raises(UsageError, match="SHA-256"):
+        registry.receive(str(nodes.registry), "../x", 1, BytesIO(b"x"))
+
+
+def test_what_is_no_sound_sif_gets_no_name(nodes: FakeNodes) -> None:
+    data = Sif().to_bytes()[:-1]
+    digest = send(nodes.registry, data)
+    with pytest.raises(CheckFailed, match="controller"):
+        registry.publish(nodes.settings, {"name": NAME, "digest": digest, "size": len(data)})
+    assert not (nodes.registry / NAME).exists()
+    assert nodes.catalog().images == {}
+
+
+@pytest.mark.parametrize("text", ["version: 9\n", "{", ""])
+def test_a_broken_catalog_is_not_written_over(nodes: FakeNodes, text: str) -> None:
+    (nodes.registry / agent.CATALOG).write_text(text)
+    with pytest.raises(ConfigError):
+        nodes.publish(NAME)
+    assert (nodes.registry / agent.CATALOG).read_text() == text
+
+
+def test_before_phase_1(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        registry.read_catalog(str(tmp_path))
+    assert "registry setup" in caught.value.hint
+
+
+# --- settings
+
+CONFIG = """\
+registry: {path: /r, directories: [a, b], file_mode: "0755"}
+synchronization: {method: auto, nodes: slurm, window: 64, timeout: 3600, connect_timeout: 10,
+                  key: /k, known_hosts: /h, log: /l}
+"""
+
+
+def test_settings(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG)
+    assert load(path) == Settings("/r", ("a", "b"), "0755", "auto", None, 64, 3600, 10, "/k", "/h", "/l")
+    path.write_text(CONFIG.replace("slurm", "[c1, c2]"))
+    assert load(path).nodes == ("c1", "c2")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "registry: x\n", CONFIG.replace("64", "many"), CONFIG.replace("log: /l", "lag: /l")]
+)
+def test_settings_that_phase_1_did_not_write(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        load(path)
+
+
+# --- events
+
+
+def test_log_lines_are_what_an_operator_greps_for(nodes: FakeNodes) -> None:
+    nodes.publish(NAME)
+    nodes.trouble("c2", "refused")
+    log = events.log_lines(nodes.settings.log)
+    sync(nodes.settings, None, None, log)
+    lines = Path(nodes.settings.log).read_text().splitlines()
+    assert all(re.match(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] (Syncing|SUCCESS: |ERROR: )", line) for line in lines)
+    plain = [line[22:] for line in lines]
+    assert plain[0] == "Syncing all images to 3 nodes: c[1-3] (engine star)"
+    assert "Syncing all images to c1..." in plain
+    assert any(line.startswith("SUCCESS: all images synced to c1 (1 moved, 0.0 MB, ") for line in plain)
+    assert "ERROR: all images not synced to c2: login refused" in plain
+    assert plain[-1] == "ERROR: sync finished: 2 synced (c[1,3]), 1 unreachable (c2)"
+
+
+def test_a_name_cannot_forge_a_line_of_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    events.log_lines(str(log))({"event": "failed", "message": "x\n[2025-01-01 00:00:00] SUCCESS: all\r\x1b[2K\udcff"})
+    (line,) = log.read_text().splitlines()
+    assert line.endswith("ERROR: x\\n[2025-01-01 00:00:00] SUCCESS: all\\r\\x1b[2K\\udcff")
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events.log_lines(str(tmp_path))({"event": "failed", "message": "x"})
+    assert "Is a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("make", [events.json_lines, events.plain_lines])
+def test_a_reader_that_has_gone_does_not_stop_the_work(make: Any) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w")
+    listen = make(stream)
+    for _ in range(3):
+        listen({"event": "failed", "message": "x"})
+    with pytest.raises(BrokenPipeError):
+        stream.close()
+    listen({"event": "failed", "message": "closed"})
+
+
+def test_events_are_one_line_each() -> None:
+    stream = io.StringIO()
+    listen = events.to_all(events.json_lines(stream), events.json_lines(stream))
+    listen({"event": "x", "name": "a\nb\udcff"})
+    assert [json.loads(line) for line in stream.getvalue().splitlines()] == [{"event": "x", "name": "a\nb\udcff"}] * 2
+
+
+# --- the whole program
+
+
+def start(nodes: FakeNodes, *words: str, **how: Any) -> subprocess.CompletedProcess[str]:
+    config = nodes.root / "config.yaml"
+    one = nodes.settings
+    config.write_text(
+        json.dumps(
+            {
+                "registry": {"path": one.registry, "directories": list(one.directories), "file_mode": one.file_mode},
+                "synchronization": {
+                    "method": "auto", "nodes": list(one.nodes or ()), "window": 4, "timeout": 20, "connect_timeout": 2,
+                    "key": "/k", "known_hosts": "/h", "log": one.log,
+                },
+            }
+        )
+    )  # fmt: skip
+    argv = [sys.executable, "-m", "pytest_hpcregistry.controller", "--config", str(config), *words]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, **how)
+
+
+def test_by_hand(nodes: FakeNodes) -> None:
+    nodes.publish(NAME)
+    done = start(nodes, "sync", "ml-frameworks")
+    assert done.returncode == 0, done.stderr
+    assert "SUCCESS: sync finished: 3 synced (c[1-3])" in done.stdout
+    assert done.stdout == Path(nodes.settings.log).read_text()
+    nodes.trouble("c1", "refused")
+    done = start(nodes, "--json", "sync")
+    assert done.returncode == 3
+    assert json.loads(done.stdout.splitlines()[-1])["states"] == {
+        "c1": "unreachable",
+        "c2": "unchanged",
+        "c3": "unchanged",
+    }
+    done = start(nodes, "sync", "gone")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: 'gone' is not a directory")
+
+
+def test_a_sync_goes_on_when_nobody_listens_any_more(nodes: FakeNodes) -> None:
+    nodes.publish(NAME)
+    reader, writer = os.pipe()
+    os.close(reader)
+    config = nodes.root / "config.yaml"
+    start(nodes, "--version")
+    argv = [sys.executable, "-m", "pytest_hpcregistry.controller", "--config", str(config), "sync"]
+    done = subprocess.run(argv, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writer)
+    assert NAME in nodes.files("c3")
+    assert "SUCCESS: sync finished" in Path(nodes.settings.log).read_text()
+    assert (done.returncode, done.stderr) == (0, "")

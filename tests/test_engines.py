@@ -1,0 +1,131 @@
+"""Engines: star brings bytes by rsync through the restricted key, and its word is never taken for success."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry import agent, engines
+from pytest_hpcregistry.controller.sync import sync
+from pytest_hpcregistry.engines import star
+from pytest_hpcregistry.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
+from pytest_hpcregistry.transports import CommandResult
+
+from .fake_nodes import FakeNodes
+
+NAME = "ml-frameworks/x.sif"
+DIGEST = "a" * 64
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> FakeNodes:
+    return FakeNodes(tmp_path, "c1", "c2", real_rsync=True)
+
+
+class Ran:
+    """In the place of run_process: what it was asked, and the answer for each node."""
+
+    def __init__(self, **answers: tuple[int, str]) -> None:
+        self.answers, self.asked = answers, dict[str, Sequence[str]]()
+        self.timeouts: list[float] = []
+
+    def __call__(self, node: str, argv: Sequence[str], *, timeout: float, **more: Any) -> CommandResult:
+        self.asked[node] = argv
+        self.timeouts.append(timeout)
+        code, stderr = self.answers.get(node, (0, ""))
+        if code == -1:
+            raise CommandTimeout(f"{node}: {stderr}")
+        return CommandResult(node, tuple(argv), code, "", stderr, 0.0)
+
+
+def distribute(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, ran: Ran, **wanted: Sequence[str]
+) -> dict[str, str | HpcRegistryError]:
+    monkeypatch.setattr(star, "run_process", ran)
+    return star.distribute(wanted, nodes.settings, lambda node: f"{node} arrived")
+
+
+def test_the_engine_is_the_one_that_was_asked_for() -> None:
+    assert engines.choose("star") == ("star", star)
+    assert engines.choose("auto")[0] in engines.ENGINES
+    with pytest.raises(UsageError, match="no engine 'pigeon'") as caught:
+        engines.choose("pigeon")
+    assert "star" in caught.value.hint
+
+
+def test_every_engine_offers_the_interface() -> None:
+    assert all(callable(engine.distribute) for engine in engines.ENGINES.values())
+
+
+def test_the_command_line_of_rsync(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = Ran()
+    assert distribute(nodes, monkeypatch, ran, c1=[DIGEST]) == {"c1": "c1 arrived"}
+    argv = ran.asked["c1"]
+    assert argv[0] == "rsync"
+    assert argv[-2:] == [f"{nodes.registry}/{agent.OBJECTS}/{DIGEST}", "root@c1:."]
+    shell = argv[list(argv).index("-e") + 1]
+    assert shell.startswith("ssh ")
+    assert "StrictHostKeyChecking=yes" in shell
+    assert f"-i {nodes.settings.key}" in shell
+    # Each of these can leave half a file, or exit with 0 without delivery; -z slows a compressed file down.
+    assert not {"-z", "--compress", "--partial", "--inplace", "--delay-updates", "--append"} & set(argv)
+    assert ran.timeouts == [nodes.settings.timeout]
+
+
+def test_a_node_that_lacks_nothing_is_not_sent_to(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = Ran()
+    assert distribute(nodes, monkeypatch, ran, c1=[], c2=[DIGEST]) == {"c1": "c1 arrived", "c2": "c2 arrived"}
+    assert list(ran.asked) == ["c2"]
+
+
+@pytest.mark.parametrize(
+    ("code", "stderr", "kind", "says"),
+    [
+        (255, "ssh: connect to host c1 port 22: Connection refused\nrsync: x", Unreachable, "c1: connection refused"),
+        (
+            11,
+            "rsync: write failed: No space left\nrsync error: x",
+            CommandFailed,
+            "disk full, quota or read-only): rsync:",
+        ),
+        (30, "", CommandFailed, f"c1: no data for {star.IO_TIMEOUT} s"),
+        (1, "syntax", CommandFailed, "c1: rsync exited with 1: syntax"),
+        (-1, "was still running", CommandTimeout, "c1: was still running"),
+    ],
+)
+def test_a_failure_is_that_nodes_and_its_publish_is_not_tried(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, code: int, stderr: str, kind: type[HpcRegistryError], says: str
+) -> None:
+    found = distribute(nodes, monkeypatch, Ran(c1=(code, stderr)), c1=[DIGEST], c2=[DIGEST])
+    assert type(found["c1"]) is kind
+    assert says in str(found["c1"])
+    assert found["c2"] == "c2 arrived"
+
+
+def test_a_publish_that_fails_is_that_nodes_result(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(star, "run_process", Ran())
+
+    def arrived(node: str) -> str:
+        if node == "c1":
+            raise CommandFailed("c1: refused")
+        return "published"
+
+    found = star.distribute({"c1": [DIGEST], "c2": [DIGEST]}, nodes.settings, arrived)
+    assert str(found["c1"]) == "c1: refused"
+    assert found["c2"] == "published"
+
+
+@pytest.mark.skipif(not shutil.which("rrsync"), reason="rsync with rrsync is not installed")
+def test_the_agent_lets_the_real_rsync_in(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rsync's client really asks for is what the forced command allows."""
+    nodes.use(monkeypatch)
+    digest = nodes.publish(NAME)
+    outcomes = sync(nodes.settings, None, None, lambda event: None)
+    assert {node: outcome.message for node, outcome in outcomes.items()} == {"c1": "", "c2": ""}
+    assert {outcome.state for outcome in outcomes.values()} == {"synced"}
+    assert f"{agent.OBJECTS}/{digest}" in nodes.files("c1")
+    assert nodes.asked("c1")[1].startswith("rsync --server ")
