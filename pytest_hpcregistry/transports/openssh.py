@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
+from ..errors import CommandTimeout
 from ..model import Cluster
 from . import CommandResult, unreachable
 from .local import run_process
@@ -21,7 +22,10 @@ class OpensshTransport:
         # A socket's path may have some 100 characters, unix(7): a short directory of our own, private by mkdtemp.
         self.directory = tempfile.mkdtemp(prefix="hpcreg-")
         share = ["-o", "ControlMaster=auto", "-o", f"ControlPath={self.directory}/%C", "-o", "ControlPersist=60"]
-        self.ssh = [*ssh_options(cluster), *share]
+        self.alone = ssh_options(cluster)
+        self.ssh = [*self.alone, *share]
+        self.jumps = cluster.controller.jump is not None
+        self.patience = 2 * cluster.ssh.connect_timeout + 5  # seconds, for two hops
         self.target = destination(cluster)
 
     def run(
@@ -40,8 +44,17 @@ class OpensshTransport:
         )
         # ssh(1) exits with 255 when it fails itself, and Apptainer does too: the connection tells which it was.
         if result.exit_code == 255 and not self.is_connected():
-            raise unreachable(self.name, result.stderr)
+            raise unreachable(self.name, self.say_why() or result.stderr)
         return result
+
+    def say_why(self) -> str:
+        """What the ssh to the jump host says; ssh(1) throws that away when a connection is to be kept."""
+        if not self.jumps:
+            return ""
+        try:
+            return run_process(self.name, [*self.alone, self.target, "true"], timeout=self.patience).stderr
+        except CommandTimeout:
+            return ""
 
     def is_connected(self) -> bool:
         """Whether the shared connection lives."""
