@@ -100,6 +100,7 @@ def test_no_environment_file_ends_the_task(program: ModuleType, tmp_path: Path) 
 def test_a_program_found_on_the_node_is_looked_for_in_the_image(program: ModuleType, tmp_path: Path) -> None:
     for directory in ("first", "second"):
         (tmp_path / directory).mkdir()
+    (tmp_path / "first/python3").mkdir()  # a directory is no program
     (tmp_path / "second/python3").touch()
     path = f"{tmp_path}/first::{tmp_path}/second"
     assert program.undo_path_search(f"{tmp_path}/second/python3", path) == "python3"
