@@ -48,6 +48,13 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
     return found
 
 
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
+    found = FakeNodes(tmp_path, "c1", "c2")
+    found.use(monkeypatch)
+    return found
+
+
 def run(nodes: FakeNodes, *names: str, subdirectory: str | None = None) -> tuple[dict[str, Outcome], list[Any]]:
     told: list[Any] = []
     return sync(nodes.settings, subdirectory, names or None, told.append), told
@@ -83,13 +90,13 @@ def test_a_second_sync_moves_nothing(nodes: FakeNodes) -> None:
     assert nodes.asked("c1") == ["have", "publish", "have"], "one login to look, one to publish"
 
 
-def test_only_what_is_lacking_moves(nodes: FakeNodes) -> None:
-    nodes.publish(NAME)
-    run(nodes)
-    digest = nodes.publish(OTHER, b"2")
-    outcomes, _ = run(nodes)
+def test_only_what_is_lacking_moves(pair: FakeNodes) -> None:
+    pair.publish(NAME)
+    run(pair)
+    digest = pair.publish(OTHER, b"2")
+    outcomes, _ = run(pair)
     assert {outcome.objects for outcome in outcomes.values()} == {1}
-    last = (nodes.root / "c1/rsynced").read_text().splitlines()[-1]
+    last = (pair.root / "c1/rsynced").read_text().splitlines()[-1]
     assert re.findall(r"sha256/(\w+)", last) == [digest]
 
 
@@ -97,14 +104,14 @@ def test_only_what_is_lacking_moves(nodes: FakeNodes) -> None:
     ("how", "names"),
     [({"subdirectory": "base-images"}, {OTHER}), ({"names": [NAME]}, {NAME}), ({}, {NAME, OTHER})],
 )
-def test_a_part_can_be_chosen(nodes: FakeNodes, how: dict[str, Any], names: set[str]) -> None:
-    nodes.publish(NAME)
-    nodes.publish(OTHER, b"2")
-    outcomes, _ = run(nodes, *how.get("names", ()), subdirectory=how.get("subdirectory"))
+def test_a_part_can_be_chosen(pair: FakeNodes, how: dict[str, Any], names: set[str]) -> None:
+    pair.publish(NAME)
+    pair.publish(OTHER, b"2")
+    outcomes, _ = run(pair, *how.get("names", ()), subdirectory=how.get("subdirectory"))
     assert set(states(outcomes).values()) == {"synced"}
-    assert {name for name in nodes.files("c1") if name.endswith(".sif")} == names
+    assert {name for name in pair.files("c1") if name.endswith(".sif")} == names
     # The catalog would name bytes that are not there: it comes when all of them are.
-    assert (agent.CATALOG in nodes.files("c1")) == (names == {NAME, OTHER})
+    assert (agent.CATALOG in pair.files("c1")) == (names == {NAME, OTHER})
 
 
 @pytest.mark.parametrize(
@@ -137,20 +144,27 @@ def test_nothing_to_do_is_wrong_use(nodes: FakeNodes, how: dict[str, Any], says:
         ("rotten", "failed", f"c2: {NAME} arrived as "),
     ],
 )
-def test_a_node_in_trouble_is_named_and_the_others_finish(
-    nodes: FakeNodes, trouble: str, state: str, says: str
+def test_a_node_in_trouble_is_named_and_the_other_finishes(
+    pair: FakeNodes, trouble: str, state: str, says: str
 ) -> None:
-    nodes.publish(NAME)
-    nodes.trouble("c2", trouble)
-    outcomes, told = run(nodes)
-    assert states(outcomes) == {"c1": "synced", "c2": state, "c3": "synced"}
+    pair.publish(NAME)
+    pair.trouble("c2", trouble)
+    outcomes, told = run(pair)
+    assert states(outcomes) == {"c1": "synced", "c2": state}
     assert outcomes["c2"].message.startswith(says)
-    assert NAME not in nodes.files("c2")
-    assert agent.CATALOG not in nodes.files("c2")
+    assert NAME not in pair.files("c2")
+    assert agent.CATALOG not in pair.files("c2")
     finished = {event["node"]: event["state"] for event in told if event["event"] == "node_finished"}
     assert finished == states(outcomes)
-    (nodes.root / "c2/trouble").unlink()
-    assert states(run(nodes)[0]) == {"c1": "unchanged", "c2": "synced", "c3": "unchanged"}
+
+
+def test_a_node_that_was_mended_gets_what_it_lacks(pair: FakeNodes) -> None:
+    pair.publish(NAME)
+    pair.trouble("c2", "rotten")
+    run(pair)
+    (pair.root / "c2/trouble").unlink()
+    assert states(run(pair)[0]) == {"c1": "unchanged", "c2": "synced"}
+    assert pair.files("c2") == pair.files("c1")
 
 
 def test_every_node_in_trouble(nodes: FakeNodes) -> None:
@@ -160,19 +174,19 @@ def test_every_node_in_trouble(nodes: FakeNodes) -> None:
     assert set(states(run(nodes)[0]).values()) == {"unreachable"}
 
 
-def test_a_node_without_room_is_left_as_it_is(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes.publish(NAME)
+def test_a_node_without_room_is_left_as_it_is(pair: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.publish(NAME)
     monkeypatch.setattr(syncing, "RESERVE", 1 << 60)
-    outcomes, _ = run(nodes)
+    outcomes, _ = run(pair)
     assert set(states(outcomes).values()) == {"failed"}
     assert "MB free" in outcomes["c1"].message
-    assert not (nodes.root / "c1/rsynced").exists()
+    assert not (pair.root / "c1/rsynced").exists()
 
 
-def test_a_chatty_login_does_no_harm(nodes: FakeNodes) -> None:
-    nodes.publish(NAME)
-    (nodes.root / "c1/chatty").touch()
-    assert states(run(nodes)[0])["c1"] == "synced"
+def test_a_chatty_login_does_no_harm(pair: FakeNodes) -> None:
+    pair.publish(NAME)
+    (pair.root / "c1/chatty").touch()
+    assert states(run(pair)[0])["c1"] == "synced"
 
 
 def test_a_name_that_was_changed_by_hand_is_put_right(nodes: FakeNodes) -> None:
@@ -187,16 +201,16 @@ def test_a_name_that_was_changed_by_hand_is_put_right(nodes: FakeNodes) -> None:
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
-def test_two_syncs_take_turns(nodes: FakeNodes) -> None:
-    nodes.publish(NAME)
+def test_two_syncs_take_turns(pair: FakeNodes) -> None:
+    pair.publish(NAME)
     done: list[dict[str, Outcome]] = []
-    with (nodes.registry / ".registry/sync.lock").open("w") as lock:
+    with (pair.registry / ".registry/sync.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        thread = threading.Thread(target=lambda: done.append(run(nodes)[0]))
+        thread = threading.Thread(target=lambda: done.append(run(pair)[0]))
         thread.start()
         thread.join(0.2)
         assert done == []
-        assert nodes.asked("c1") == []
+        assert pair.asked("c1") == []
     thread.join(20)
     assert set(states(done[0]).values()) == {"synced"}
 

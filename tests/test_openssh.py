@@ -95,8 +95,11 @@ def transport(monkeypatch: pytest.MonkeyPatch) -> OpensshTransport:
     return OpensshTransport(cluster(user="me"))
 
 
-def test_every_command_shares_one_connection_and_is_one_quoted_word(transport: OpensshTransport) -> None:
-    ran = openssh.run_process = Ran()  # type: ignore[assignment]
+def test_every_command_shares_one_connection_and_is_one_quoted_word(
+    transport: OpensshTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = Ran()
+    monkeypatch.setattr(openssh, "run_process", ran)
     transport.run(["echo", "a b", "$(id)", "'; id"], timeout=5)
     *options, target, dashes, command = ran.argv[0]
     assert (target, dashes) == ("me@10.0.0.1", "--")
