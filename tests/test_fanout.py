@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -11,7 +12,16 @@ from pytest_hpcregistry.fanout import fan_out
 
 
 def test_each_node_has_its_result_in_the_order_asked() -> None:
-    assert list(fan_out(["c3", "c1", "c2"], str.upper, window=2).items()) == [("c3", "C3"), ("c1", "C1"), ("c2", "C2")]
+    first_is_last = threading.Event()
+
+    def work(node: str) -> str:
+        if node == "c3":
+            first_is_last.wait(5)
+        if node == "c2":
+            first_is_last.set()
+        return node.upper()
+
+    assert list(fan_out(["c3", "c1", "c2"], work, window=2).items()) == [("c3", "C3"), ("c1", "C1"), ("c2", "C2")]
 
 
 def test_a_failure_is_that_nodes_result() -> None:
@@ -49,6 +59,7 @@ def most_at_once(nodes: int, window: int) -> int:
             if running[0] >= window:
                 full.set()
         full.wait(2)
+        time.sleep(0.02)  # for one that should not be there to come in
         with lock:
             running[0] -= 1
 
