@@ -48,7 +48,7 @@ RSYNC = """\
 for target; do :; done
 node=${{target#root@}}
 node=${{node%:.}}
-cd "{root}/$node"
+cd "{root}/$node" || exit 1
 echo "$@" >> rsynced
 case $(cat trouble 2>/dev/null) in
     exit-*) code=$(sed s/exit-// trouble); echo "rsync: what happened" >&2; exit "$code" ;;

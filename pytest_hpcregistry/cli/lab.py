@@ -26,7 +26,7 @@ NAME = click.option("--name", default="default", show_default=True, help="Labs o
 def up(nodes: int, name: str) -> None:
     """Start the lab, or find it running; the first start builds the node image and keeps it."""
     state = lab.up(name, nodes, on_step=lambda text, seconds: click.echo(f"  {text} ({seconds:.1f} s)"))
-    click.echo(f"lab {name}: {nodes} nodes idle. Use it as any cluster:")
+    click.echo(f"lab {name}: {nodes} nodes ready. Use it as any cluster:")
     click.echo(f"  export HPC_CLUSTER={state.cluster_file}")
 
 
