@@ -1,0 +1,189 @@
+"""Changes behind the tool's back, and several hands at once: what is seen, what is left alone, and that all agree."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .conftest import Cli
+from .machines import CONTROLLER, LAUNCHER, OBJECTS, REGISTRY, STAGING, Machines, refused
+
+pytestmark = pytest.mark.lab
+NODE = "c002"
+SYNC_LOG = "/var/log/container-registry-sync.log"
+Sifs = Callable[..., Path]
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.2)
+
+
+def test_flipped_bit_is_seen_by_verify_and_repaired_as_its_hint_says(tool: Cli, machines: Machines, sif: Sifs) -> None:
+    tool("deploy", "single", "-s", "-v", sif("rotten")).check()
+    name = "ml-frameworks/rotten.sif"
+    digest = machines.digest(CONTROLLER, name)
+    flip = f"""import os
+path = "{OBJECTS}/{digest}"
+before = os.stat(path)
+with open(path, "r+b") as stream:
+    stream.seek(40000)
+    byte = stream.read(1)[0]
+    stream.seek(40000)
+    stream.write(bytes([byte ^ 1]))
+os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+"""
+    machines.tell(NODE, f"python3 - <<'END'\n{flip}END")
+    tool("status").check()  # reads no image, and says so in its help
+    refused(
+        tool("verify", "rotten.sif"), 1, f"{NODE}: {name} differs", f"hint: remove .registry/objects/sha256/{digest}"
+    )
+    tool("deploy", "single", "-s", sif("other")).check()  # neither a sync nor a deploy of something else heals it
+    refused(tool("verify"), 1, f"{NODE}: {name} differs")
+    machines.tell(NODE, f"rm {OBJECTS}/{digest}")
+    tool("sync").check()
+    tool("verify").check()
+    assert machines.digests(name) == {digest}
+
+
+def test_file_that_somebody_put_there_is_shown_and_left_alone(tool: Cli, machines: Machines, kept: str) -> None:
+    path = f"{REGISTRY}/ml-frameworks/by-hand.sif"
+    machines.tell(NODE, f"echo mine > {path}")
+    shown = tool("status")
+    refused(shown, 1, "the cluster differs from its catalog", "by-hand.sif", f"unmanaged {NODE}", "remove it by hand")
+    tool("sync").check()
+    assert machines.tell(NODE, f"cat {path}") == "mine\n"
+    machines.tell(NODE, f"rm {path}")
+    tool("status").check()
+
+
+def test_image_that_somebody_removed_comes_back(tool: Cli, machines: Machines, kept: str) -> None:
+    machines.tell(NODE, f"rm {REGISTRY}/{kept}")
+    refused(tool("status"), 1, f"missing {NODE}", "hint: hpc-container-manager sync")
+    tool("sync").check()
+    tool("verify").check()
+
+
+@pytest.mark.parametrize("umask", ["077", "000"])
+def test_modes_do_not_come_from_the_operators_shell(umask: str, machines: Machines, kept: str) -> None:
+    everything = f"cd {REGISTRY} && find . ! -name '*.lock' -printf '%p %m %u %g\\n' | sort"
+    before = machines.everywhere(everything)
+    machines.tell(NODE, f"rm {REGISTRY}/{kept} {OBJECTS}/* {REGISTRY}/.registry/catalog.yaml")
+    machines.tell(CONTROLLER, f"umask {umask}; {LAUNCHER}")
+    assert machines.everywhere(everything) == before
+
+
+def test_operator_who_looks_at_the_first_line_only_stops_nothing(machines: Machines, kept: str) -> None:
+    machines.tell(NODE, f"rm {REGISTRY}/{kept}")
+    machines.tell(CONTROLLER, f"{LAUNCHER} | head -n 0")
+    assert len(machines.digests(kept)) == 1
+    assert "SUCCESS: sync finished" in machines.tell(CONTROLLER, f"tail -n 1 {SYNC_LOG}")
+
+
+# --- several at once ---------------------------------------------------------------------------------------------
+
+
+def test_eight_deployments_of_four_images_at_once(tool: Cli, machines: Machines, sif: Sifs) -> None:
+    images = [sif(f"many-{number}", 512) for number in range(4)]
+    with ThreadPoolExecutor(8) as pool:
+        for result in pool.map(lambda path: tool("deploy", "single", "-s", path), images * 2):
+            result.check()
+    listed = tool("catalog", "list").check().stdout
+    assert [number for number in range(4) if f"ml-frameworks/many-{number}.sif" not in listed] == []
+    tool("verify").check()
+    assert set(machines.everywhere(f"ls {STAGING}").values()) == {""}
+
+
+@contextmanager
+def sync_lock_held(machines: Machines) -> Iterator[None]:
+    """As while somebody else's long sync runs."""
+    hold = f"exec 9> {REGISTRY}/.registry/sync.lock; flock 9; touch /run/held; sleep 60 & echo $! > /run/held; wait"
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(machines.run, CONTROLLER, hold)
+        wait_until(lambda: machines.run(CONTROLLER, "test -s /run/held").exit_code == 0)
+        yield
+        machines.tell(CONTROLLER, "kill $(cat /run/held); rm /run/held")
+
+
+def test_sync_that_waited_does_not_bring_back_the_older_image(
+    tool: Cli, machines: Machines, sif: Sifs, tmp_path: Path
+) -> None:
+    name = "ml-frameworks/raced.sif"
+    old, new = sif("raced"), sif("raced", directory=tmp_path)
+    started = machines.tell(CONTROLLER, f"wc -l < {SYNC_LOG}").strip()
+    with ThreadPoolExecutor(1) as pool:
+        with sync_lock_held(machines):
+            waiting = pool.submit(tool, "deploy", "single", "-s", old)
+            log = f"tail -n +{int(started) + 1} {SYNC_LOG}"
+            wait_until(lambda: "raced.sif published" in machines.tell(CONTROLLER, log))
+            wait_until(lambda: machines.run(CONTROLLER, "pgrep -f '[s]ync --name'").exit_code == 0)
+            time.sleep(1)  # for it to come to the lock
+            tool("deploy", "single", new).check()
+        waiting.result().check()
+    assert len(machines.digests(name)) == 1
+    tool("status").check()
+
+
+# --- things that die on the way ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def slow_node(machines: Machines, seconds: int) -> Iterator[None]:
+    path = "/usr/local/bin/rrsync"
+    machines.tell(
+        NODE, f"printf '#!/bin/sh\\nsleep {seconds}; exec /usr/bin/rrsync \"$@\"\\n' > {path}; chmod 755 {path}"
+    )
+    try:
+        yield
+    finally:
+        machines.tell(NODE, f"rm {path}")
+
+
+def children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(number) for number in listed.split()]
+
+
+def test_sync_goes_on_when_the_workstation_dies(tool: Cli, machines: Machines, sif: Sifs, edited: Sifs) -> None:
+    name = "ml-frameworks/orphan.sif"
+    tool("deploy", "single", sif("orphan")).check()
+    with slow_node(machines, 4):
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / "hpc-container-manager", "sync", "--cluster", edited()],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert process.stdout is not None
+        assert b"syncing" in process.stdout.readline()
+        ssh = children(process.pid)
+        assert ssh
+        for pid in (process.pid, *ssh):
+            os.kill(pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        assert machines.digest(NODE, name) == "missing"
+        wait_until(lambda: len(machines.digests(name)) == 1)
+    wait_until(lambda: "SUCCESS: sync finished" in machines.tell(CONTROLLER, f"tail -n 1 {SYNC_LOG}"))
+
+
+def test_sync_that_dies_on_the_controller_is_no_success(tool: Cli, machines: Machines, sif: Sifs) -> None:
+    name = "ml-frameworks/killed.sif"
+    tool("deploy", "single", sif("killed")).check()
+    with slow_node(machines, 4), ThreadPoolExecutor(1) as pool:
+        running = pool.submit(tool, "sync")
+        wait_until(lambda: machines.digest("c001", name) != "missing")
+        machines.tell(CONTROLLER, "pkill -KILL -f '[c]ontroller.pyz .* sync'")
+        refused(running.result(), 4, "hpc-controller: the controller program said (exit 255)")
+    tool("sync").check()
+    assert len(machines.digests(name)) == 1
