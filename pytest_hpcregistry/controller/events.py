@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TextIO
@@ -19,11 +20,13 @@ Listener = Callable[[Event], None]
 
 
 def to_all(*listeners: Listener) -> Listener:
-    """One listener that passes each event on to all of *listeners*."""
+    """One listener that passes each event on to all of *listeners*, from many threads: all see the same order."""
+    one_at_a_time = threading.Lock()
 
     def listen(event: Event) -> None:
-        for listener in listeners:
-            listener(event)
+        with one_at_a_time:
+            for listener in listeners:
+                listener(event)
 
     return listen
 
