@@ -115,7 +115,7 @@ class ControllerClient:
 
     def has(self, digest: str, size: int) -> bool:
         """Whether the controller already has these bytes. Also checks that its program is of this version."""
-        event = self.last_event(["has", digest, str(size)], timeout=QUICK)
+        event = self.last_event(["has", digest, str(size)], timeout=QUICK + size / SLOWEST_HASH)
         if event["version"] != __version__:
             raise UsageError(
                 f"{self.cluster.controller.name} has version {event['version']}, this is {__version__}",

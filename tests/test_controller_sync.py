@@ -339,6 +339,18 @@ def test_receive_and_publish(nodes: FakeNodes) -> None:
     assert not registry.has_object(str(nodes.registry), digest, entry.size + 1)
 
 
+def test_a_damaged_object_is_replaced_by_the_next_deploy(nodes: FakeNodes) -> None:
+    """A name and its object are one file: when the name is removed, its damage is still there, of the right size."""
+    digest = nodes.publish(NAME)
+    path = nodes.registry / NAME
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert not registry.has_object(str(nodes.registry), digest, len(data))
+    path.unlink()
+    assert nodes.publish(NAME) == digest
+    assert path.read_bytes() == data
+
+
 def test_publishing_the_same_again_keeps_the_entry(nodes: FakeNodes) -> None:
     nodes.publish(NAME)
     before = (nodes.registry / agent.CATALOG).read_text()

@@ -40,9 +40,10 @@ def catalog_of(text: str, registry: str) -> Catalog:
 
 
 def has_object(registry: str, digest: str, size: int) -> bool:
-    """Whether the bytes with this digest (and size in bytes) are already here."""
+    """Whether the bytes with this digest (and size in bytes) are already here, and still the same: they are read."""
+    path = Path(object_path(registry, digest))
     try:
-        return Path(object_path(registry, digest)).stat().st_size == size
+        return path.stat().st_size == size and agent.hash_file(str(path)) == digest
     except FileNotFoundError:
         return False
 
@@ -62,6 +63,9 @@ def receive(registry: str, digest: str, size: int, stream: BinaryIO) -> None:
             actual = copy_and_hash(stream, copy, size)
         if actual != digest:
             raise CommandFailed(f"controller: {size} bytes with digest {digest[:12]} were sent, {actual} arrived")
+        if not has_object(registry, digest, size):
+            # A damaged object would be taken for the right one by its name and size. Jobs keep the file they opened.
+            Path(object_path(registry, digest)).unlink(missing_ok=True)
         os.rename(beside, digest, src_dir_fd=staging, dst_dir_fd=staging)
     finally:
         agent.unlink_if_there(beside, staging)
