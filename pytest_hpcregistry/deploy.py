@@ -142,7 +142,7 @@ def verify_failures(
             if state == DIFFERS:
                 # Sync trusts an object's name and size: bytes that rotted under their name must be taken away first.
                 path = f".registry/objects/sha256/{facts.catalog.images[name].digest}"
-                hint = f"remove {path} in the registry there, then sync (on the controller: deploy it again first)"
+                hint = f"on a node: remove {path} in the registry there, then sync; on the controller: deploy it again"
             failures.append(kind(f"{fold(machines)}: {name} {state}", hint=hint))
     return failures
 
