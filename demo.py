@@ -61,7 +61,8 @@ def main() -> int:
     say(f"\nreports/junit.xml and reports/demo.json are in {REPORTS}")
     state = lab.status("default") if done[0]["ok"] else None
     if state:
-        say(f"The lab is still up:  export HPC_CLUSTER={state.cluster_file}\nRemove it with:       {TOOL} lab down")
+        program = Path(sys.executable).parent / TOOL
+        say(f"The lab is still up:  export HPC_CLUSTER={state.cluster_file}\nRemove it with:       {program} lab down")
     return 0 if all(step["ok"] for step in done) and len(done) == len(STEPS) else 1
 
 

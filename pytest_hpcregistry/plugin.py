@@ -54,19 +54,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Evidence(), "hpcregistry-evidence")
 
 
-def option(config: pytest.Config, name: str, variable: str) -> str | None:
-    """Command line, then ini file, then environment."""
-    value = config.getoption(f"hpc_{name}") or config.getini(f"hpc_{name}") or os.environ.get(variable)
+def option(config: pytest.Config, name: str) -> str | None:
+    """Command line, then ini file."""
+    value = config.getoption(f"hpc_{name}") or config.getini(f"hpc_{name}")
     return str(value) if value else None
 
 
 def load(config: pytest.Config) -> Cluster:
-    path, key = option(config, "cluster", "HPC_CLUSTER"), option(config, "key", "HPC_KEY")
+    """The cluster of the options, or of the environment as load_cluster reads it."""
+    path = option(config, "cluster")
     return load_cluster(
         Path(path) if path else None,
-        controller=option(config, "controller", "TEST_CONTROLLER"),
-        user=option(config, "user", "HPC_USER"),
-        key=Path(key) if key else None,
+        controller=option(config, "controller"),
+        user=option(config, "user"),
+        key=option(config, "key"),
     )
 
 
@@ -163,7 +164,7 @@ def belongs_to_a_phase(item: pytest.Item) -> bool:
 
 def chosen_images(config: pytest.Config, known: Facts) -> list[str]:
     """The catalog's images, or the one of --hpc-image, by its full or its file name."""
-    image = option(config, "image", "TEST_IMAGE")
+    image = option(config, "image") or os.environ.get("TEST_IMAGE")
     return [name for name in sorted(known.catalog.images) if image in (None, name, name.partition("/")[2])]
 
 
@@ -274,7 +275,8 @@ def slurm(hpc_client: ControllerClient) -> Slurm:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Write into JUnit what a case speaks about."""
-    phase = next((mark.name for mark in item.iter_markers() if mark.name in PHASES), None)
+    marks = {mark.name for mark in item.iter_markers()}
+    phase = next((name for name in selected_phases(item.config) or PHASES if name in marks), None)
     if phase is None:
         return
     properties: dict[str, object] = {"phase": phase, "worker": os.environ.get("PYTEST_XDIST_WORKER", "main")}
