@@ -20,7 +20,7 @@ from .options import SIF, client_options, show, show_json, show_table
 
 @click.group("registry")
 def registry_group() -> None:
-    """Phase 1: the registry on the controller and on every node."""
+    """Phase 1: set up the registry on all machines."""
 
 
 @registry_group.command("setup")
@@ -42,7 +42,14 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
 @registry_group.command("check-packer")
 @click.argument("directory", type=SIF)
 def registry_check_packer(directory: Path) -> None:
-    """Find Packer templates in DIRECTORY that do not set packer_build=true: the role would run while they build."""
+    """Find Packer templates that do not set packer_build=true.
+
+    In an image that such a template in DIRECTORY builds, the role would set up a registry.
+
+    \b
+    Example:
+      hpc-container-manager registry check-packer packer/
+    """
     missing = packer.find_templates_without_packer_build(directory)
     if missing:
         raise CheckFailed(
@@ -56,9 +63,16 @@ def registry_check_packer(directory: Path) -> None:
 @click.argument("subdirectory", required=False, metavar="[SUBDIR]")
 @client_options
 def sync(subdirectory: str | None, client: ControllerClient) -> None:
-    """Bring all images of the catalog, or those of SUBDIR, to every node that lacks them.
+    """Bring the catalog's images to every node.
+
+    All of them, or those of SUBDIR; only what a node lacks moves.
 
     It runs on the controller: when this command is interrupted, the sync goes on there.
+
+    \b
+    Examples:
+      hpc-container-manager sync
+      hpc-container-manager sync ml-frameworks
     """
     if subdirectory is not None:
         check_directory(subdirectory, client.cluster.registry.directories)
@@ -72,7 +86,15 @@ def sync(subdirectory: str | None, client: ControllerClient) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @client_options
 def verify(names: tuple[str, ...], client: ControllerClient) -> None:
-    """Read images back from every disk and compare their digests with the catalog's: all of them, or NAME…"""
+    """Read images back from every disk.
+
+    Their digests are compared with the catalog's: of all images, or of NAME…
+
+    \b
+    Examples:
+      hpc-container-manager verify
+      hpc-container-manager verify pytorch.sif custom-images/mine.sif
+    """
     registry = client.cluster.registry
     wanted = [full_name(name, registry.path, registry.directories) for name in names] or None
     found = client.facts(content=True, names=wanted)
@@ -93,7 +115,15 @@ def full_name(name: str, registry: str, directories: tuple[str, ...]) -> str:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @client_options
 def status(as_json: bool, client: ControllerClient) -> None:
-    """Every image on every node: present, missing, differs, unmanaged or unreachable. Reads no image; see verify."""
+    """Show every image on every node.
+
+    A machine has an image as present, missing, differs or unmanaged (not in the catalog), or is unreachable. Names and
+    links are compared, no image is read: that is what verify does.
+
+    \b
+    Example:
+      hpc-container-manager status --json
+    """
     found = client.facts()
     facts_of.require_nodes(found)
     matrix = found.matrix()
@@ -128,14 +158,19 @@ def raise_for_status(found: facts_of.Facts, matrix: dict[str, dict[str, str]]) -
 
 @click.group("catalog")
 def catalog_group() -> None:
-    """What the controller's catalog says."""
+    """Show what the catalog says."""
 
 
 @catalog_group.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @client_options
 def catalog_list(as_json: bool, client: ControllerClient) -> None:
-    """All images with size, digest and date."""
+    """All images with size, digest and date.
+
+    \b
+    Example:
+      hpc-container-manager catalog list
+    """
     images = client.catalog().images
     if as_json:
         show_json({name: asdict(entry) for name, entry in images.items()})
@@ -148,7 +183,12 @@ def catalog_list(as_json: bool, client: ControllerClient) -> None:
 @click.argument("name")
 @client_options
 def catalog_show(name: str, client: ControllerClient) -> None:
-    """All that is known of one image."""
+    """All that is known of one image.
+
+    \b
+    Example:
+      hpc-container-manager catalog show ml-frameworks/pytorch.sif
+    """
     registry = client.cluster.registry
     wanted = full_name(name, registry.path, registry.directories)
     images = client.catalog().images

@@ -52,7 +52,14 @@ def convert_to_apptainer(image: str, out: Path, force: bool, cluster: Path | Non
 @click.argument("out", type=SIF, required=False)
 @convert_options
 def convert_single(image: str, out: Path | None, force: bool, cluster: Path | None) -> None:
-    """As to-apptainer; OUT is build/containers/apptainer/NAME.sif if it is not given."""
+    """As to-apptainer; OUT may be left out.
+
+    It is build/containers/apptainer/NAME.sif then.
+
+    \b
+    Example:
+      hpc-container-manager convert single pytorch:latest
+    """
     run_convert(image, out or default_output(image), force, cluster)
 
 
@@ -71,7 +78,14 @@ def run_convert(image: str, out: Path, force: bool, cluster_file: Path | None) -
 @click.argument("path", metavar="SIF", type=SIF)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def inspect(path: Path, as_json: bool) -> None:
-    """Show what is in a SIF file, after checking that it is a sound one."""
+    """Show what is in a SIF file.
+
+    A file that is no sound SIF is refused, and what is wrong with it said.
+
+    \b
+    Example:
+      hpc-container-manager inspect build/containers/apptainer/pytorch.sif
+    """
     found = sif.check(path)
     labels = sif.labels(path)
     digest = deploying.hash_file(path)
@@ -98,7 +112,7 @@ def inspect(path: Path, as_json: bool) -> None:
 
 @click.group("deploy")
 def deploy_group() -> None:
-    """Bring SIF files to the controller and to every node, and prove it."""
+    """Bring SIF files to the cluster, and prove it."""
 
 
 def deploy_options(function: Any) -> Any:

@@ -14,7 +14,10 @@ from .options import show_json, show_table
 
 @click.group("lab")
 def lab_group() -> None:
-    """A real Slurm and Apptainer cluster in containers on this machine, to try everything on. Needs root and Podman."""
+    """A cluster in containers, to try everything on.
+
+    Real Slurm, Apptainer, sshd and rsync on this machine. Needs root and Podman.
+    """
 
 
 NAME = click.option("--name", default="default", show_default=True, help="Labs of other names run side by side.")
@@ -24,7 +27,14 @@ NAME = click.option("--name", default="default", show_default=True, help="Labs o
 @click.option("--nodes", type=click.IntRange(1, 64), default=3, show_default=True, help="How many compute nodes.")
 @NAME
 def up(nodes: int, name: str) -> None:
-    """Start the lab, or find it running; the first start builds the node image and keeps it."""
+    """Start the lab, or find it running.
+
+    The first start builds the node image, which takes a minute or two, and keeps it.
+
+    \b
+    Example:
+      hpc-container-manager lab up --nodes 8 --name big
+    """
     state = lab.up(name, nodes, on_step=lambda text, seconds: click.echo(f"  {text} ({seconds:.1f} s)"))
     click.echo(f"lab {name}: {nodes} nodes ready. Use it as any cluster:")
     click.echo(f"  export HPC_CLUSTER={state.cluster_file}")

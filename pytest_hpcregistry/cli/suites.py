@@ -34,7 +34,9 @@ def test(
     allow_changes: bool,
     reports: Path,
 ) -> None:
-    """Check a cluster: its infrastructure, the deployed images, and whole jobs end to end.
+    """Run the checks of a cluster, phase by phase.
+
+    Infrastructure, deployed images, and whole jobs end to end.
 
     \b
     Examples:
