@@ -71,11 +71,13 @@ class Facts:
         return sorted(found)
 
     def matrix(self, names: list[str] | None = None) -> dict[str, dict[str, str]]:
-        """Image name -> machine -> state."""
-        return {
-            name: {key: machine.state_of(name, self.catalog.images.get(name)) for key, machine in self.machines.items()}
-            for name in (self.names() if names is None else names)
-        }
+        """Image name -> machine -> state. A name that the catalog does not know is nowhere missing."""
+        return {name: self.row(name) for name in (self.names() if names is None else names)}
+
+    def row(self, name: str) -> dict[str, str]:
+        entry = self.catalog.images.get(name)
+        states = {key: machine.state_of(name, entry) for key, machine in self.machines.items()}
+        return states if entry else {key: state for key, state in states.items() if state != MISSING}
 
 
 def read(data: Mapping[str, Any], registry: str) -> Facts:

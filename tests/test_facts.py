@@ -50,7 +50,7 @@ def test_read() -> None:
     assert list(found.machines) == ["controller", "c1", "c2", "c3"]
     assert found.names() == ["base-images/mine.sif", NAME]
     assert found.matrix() == {
-        "base-images/mine.sif": {"controller": MISSING, "c1": MISSING, "c2": UNREACHABLE, "c3": UNMANAGED},
+        "base-images/mine.sif": {"c2": UNREACHABLE, "c3": UNMANAGED},
         NAME: {"controller": PRESENT, "c1": PRESENT, "c2": UNREACHABLE, "c3": MISSING},
     }
     assert list(found.matrix([NAME])) == [NAME]

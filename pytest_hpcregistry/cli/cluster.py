@@ -130,7 +130,7 @@ def status(as_json: bool, client: ControllerClient) -> None:
     if as_json:
         show_json({"images": matrix, "unreachable": found.unreachable, "catalog_problem": found.catalog_problem})
     else:
-        rows = [[name, row.pop("controller"), progress.states(row)] for name, row in found.matrix().items()]
+        rows = [[name, row.pop("controller", "-"), progress.states(row)] for name, row in found.matrix().items()]
         show_table([["IMAGE", "CONTROLLER", "NODES"], *rows])
         by_reason: dict[str, list[str]] = {}
         for node, reason in found.unreachable.items():
