@@ -46,9 +46,7 @@ os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 """
     machines.tell(NODE, f"python3 - <<'END'\n{flip}END")
     tool("status").check()  # reads no image, and says so in its help
-    refused(
-        tool("verify", "rotten.sif"), 1, f"{NODE}: {name} differs", f"hint: remove .registry/objects/sha256/{digest}"
-    )
+    refused(tool("verify", "rotten.sif"), 1, f"{NODE}: {name} differs", f"remove .registry/objects/sha256/{digest}")
     tool("deploy", "single", "-s", sif("other")).check()  # neither a sync nor a deploy of something else heals it
     refused(tool("verify"), 1, f"{NODE}: {name} differs")
     machines.tell(NODE, f"rm {OBJECTS}/{digest}")
