@@ -20,7 +20,7 @@ from ..errors import HpcRegistryError, UsageError
 from ..nodeset import fold
 from ..transports.local import run_process
 from . import image
-from .podman import execute, podman, require
+from .podman import execute, only_one, podman, require
 from .state import CONTROLLER, LabState, load, new, save
 
 READY_TIMEOUT = 90  # seconds until every node is idle
@@ -51,9 +51,10 @@ def up(name: str, nodes: int, *, on_step: Steps, mirror: str | None = None) -> L
             remove(present)
     else:
         remove(wanted)  # an `up` that was killed left containers, but no record of the lab
-    if not image.exists():
-        with step(on_step, "built the node image (kept for the next time)"):
-            image.build(mirror)
+    with only_one("node-image"):
+        if not image.exists():
+            with step(on_step, "built the node image (kept for the next time)"):
+                image.build(mirror)
     try:
         start(wanted, on_step)
     except BaseException:

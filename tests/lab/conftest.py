@@ -14,7 +14,7 @@ import pytest
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.client import ControllerClient
 from pytest_hpcregistry.config import load_cluster
-from pytest_hpcregistry.lab.podman import cache_directory
+from pytest_hpcregistry.lab.podman import cache_directory, only_one
 from pytest_hpcregistry.model import Cluster
 from pytest_hpcregistry.transports import CommandResult, open_transport
 from pytest_hpcregistry.transports.local import run_process
@@ -22,7 +22,8 @@ from tests.sif_writer import Sif, system_partition
 
 from .machines import CONFIG, REGISTRY, Machines, edit_cluster
 
-NAME = os.environ.get("HPCREG_TEST_LAB", "tests")  # two people can test side by side
+# Two people can test side by side, and so can xdist's workers, each on a lab of its own.
+NAME = "-".join([os.environ.get("HPCREG_TEST_LAB", "tests"), os.environ.get("PYTEST_XDIST_WORKER", "main")])
 KEEP = "HPCREG_KEEP_LAB" in os.environ  # while tests are written: use the lab that runs, and let it run
 NODES = 3
 ROOT = Path(__file__).parents[2]
@@ -87,8 +88,9 @@ def demo_directory() -> Path:
     """Where what is made of the demo image's recipe is kept from one session to the next: rootfs.tar, demo.sif."""
     recipe = b"".join(path.read_bytes() for path in sorted(DEMO.iterdir()))
     kept = cache_directory() / f"demo-{hashlib.sha256(recipe).hexdigest()[:12]}"
-    if not (kept / "rootfs.tar").exists():
-        subprocess.run([DEMO / "make-rootfs.sh", kept / "rootfs.tar"], check=True, timeout=600)
+    with only_one("demo"):
+        if not (kept / "rootfs.tar").exists():
+            subprocess.run([DEMO / "make-rootfs.sh", kept / "rootfs.tar"], check=True, timeout=600)
     return kept
 
 
@@ -96,9 +98,10 @@ def demo_directory() -> Path:
 def demo_image(demo_directory: Path) -> str:
     """The demo image in the local Podman, by its name."""
     name = "hpc-demo:1.0"
-    if subprocess.run(["podman", "image", "exists", name], check=False, timeout=60).returncode != 0:
-        argv = ["podman", "build", "--quiet", "--tag", name, "--file", str(DEMO / "Containerfile"), str(demo_directory)]
-        subprocess.run(argv, check=True, timeout=600, env={**os.environ})
+    argv = ["podman", "build", "--quiet", "--tag", name, "--file", str(DEMO / "Containerfile"), str(demo_directory)]
+    with only_one("demo"):
+        if subprocess.run(["podman", "image", "exists", name], check=False, timeout=60).returncode != 0:
+            subprocess.run(argv, check=True, timeout=600)
     return name
 
 
@@ -106,8 +109,9 @@ def demo_image(demo_directory: Path) -> str:
 def demo_sif(demo_image: str, demo_directory: Path, running_lab: lab.LabState, cli: Cli) -> Path:
     """A real SIF file, converted from the demo image, once: test_walkthrough.py converts anew in every session."""
     path = demo_directory / "demo.sif"
-    if not path.exists():
-        cli("convert", "to-apptainer", demo_image, path, timeout=600).check()
+    with only_one("demo"):
+        if not path.exists():
+            cli("convert", "to-apptainer", demo_image, path, timeout=600).check()
     return path
 
 

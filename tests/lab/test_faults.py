@@ -213,6 +213,9 @@ def program_in_front(machines: Machines, name: str, script: str, machine: str = 
         machines.tell(machine, f"rm {path}")
 
 
+UNTIL_IDLE = 'for n in $(seq 90); do [ "$(sinfo -h -o %t | sort -u)" = idle ] && exit; sleep 0.5; done; exit 1'
+
+
 # --- programs that are not there -----------------------------------------------------------------------------------
 
 
@@ -225,7 +228,7 @@ def test_slurm_that_does_not_answer_is_said_and_nothing_is_known(tool: Cli, mach
             for result in pool.map(lambda words: tool(*words), commands):
                 refused(result, 3, "Slurm does not say which nodes there are", "hint: is slurmctld running?")
     finally:
-        machines.tell(CONTROLLER, "runuser -u slurm -- /usr/sbin/slurmctld")
+        machines.tell(CONTROLLER, f"runuser -u slurm -- /usr/sbin/slurmctld; {UNTIL_IDLE}")
 
 
 def test_node_without_apptainer_is_named_by_the_suite(tool: Cli, machines: Machines, kept: str, tmp_path: Path) -> None:
