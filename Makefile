@@ -12,7 +12,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 demo: packages $(VENV)/installed
 	$(SUDO) $(abspath $(BIN))/python demo.py
 
-test: lint unit lab-test
+test: packages lint unit lab-test
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -23,7 +23,7 @@ unit: $(VENV)/installed
 	$(BIN)/pytest
 
 lab-test: packages $(VENV)/installed
-	$(SUDO) $(abspath $(BIN))/pytest -m lab -n 2 --dist loadfile --durations=20
+	$(SUDO) $(abspath $(BIN))/pytest -m lab --durations=20
 
 packages:
 	@missing=$$(for name in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$name 2>/dev/null | grep -q 'ok installed' || echo $$name; done); \

@@ -176,6 +176,8 @@ def environment(scratch: str, connect_timeout: int) -> list[str]:
         "ANSIBLE_REMOTE_TMP": "/tmp",  # noqa: S108
         "ANSIBLE_HOST_KEY_CHECKING": "True",
         "ANSIBLE_TIMEOUT": connect_timeout,
+        # A connection that breaks under load ("Broken pipe") is tried again; every task can be run twice.
+        "ANSIBLE_SSH_RETRIES": 3,
         "ANSIBLE_TASK_TIMEOUT": TASK_TIMEOUT,
         "ANSIBLE_STRATEGY": "linear",
         "ANSIBLE_STDOUT_CALLBACK": "default",

@@ -95,8 +95,8 @@ def demo_directory() -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo_image(demo_directory: Path) -> str:
-    """The demo image in the local Podman, by its name."""
+def demo_image(demo_directory: Path, running_lab: lab.LabState) -> str:
+    """The demo image in the local Podman, by its name. After the lab, as in `make demo`."""
     name = "hpc-demo:1.0"
     argv = ["podman", "build", "--quiet", "--tag", name, "--file", str(DEMO / "Containerfile"), str(demo_directory)]
     with only_one("demo"):
