@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from ..naming import visible
 from ..nodeset import fold
 
 Event = dict[str, Any]
@@ -74,8 +75,7 @@ def plain_lines(stream: TextIO) -> Listener:
 
 def stamp(line: str) -> str:
     """`[YYYY-MM-DD HH:MM:SS] line`, with control characters made visible: names in it may come from anywhere."""
-    visible = "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
-    return time.strftime("[%Y-%m-%d %H:%M:%S] ") + visible + "\n"
+    return time.strftime("[%Y-%m-%d %H:%M:%S] ") + visible(line) + "\n"
 
 
 def describe(event: Event) -> list[str]:
