@@ -20,10 +20,10 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 unit: $(VENV)/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 lab-test: packages $(VENV)/installed
-	$(SUDO) $(abspath $(BIN))/pytest -m lab --durations=20
+	$(SUDO) $(abspath $(BIN))/pytest -m lab -n 2 --dist loadfile --durations=20
 
 packages:
 	@missing=$$(for name in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$name 2>/dev/null | grep -q 'ok installed' || echo $$name; done); \
