@@ -122,7 +122,7 @@ def tar_of(name: str) -> bytes:
         (tar_of("etc/passwd"), "a tar archive"),
         (tar_of("blobs/"), "a Docker or OCI archive"),
         (tar_of(f"{'a' * 64}.tar"), "a Docker or OCI archive"),
-        (gzip.compress(b"x" * 1000), "gzip"),
+        (gzip.compress(b"x" * 1000, mtime=0), "gzip"),
         (Path(sys.executable).read_bytes()[:4096], "ELF"),
         (superblock() + bytes(5000), "a bare squashfs"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
