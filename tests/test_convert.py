@@ -345,6 +345,7 @@ def test_a_failed_export_leaves_nothing(install: Install, calls: Path, out: Path
     assert leftovers(out) == []
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_build_leaves_nothing(install: Install, calls: Path, out: Path) -> None:
     install("podman", PODMAN)
     install("apptainer", APPTAINER)

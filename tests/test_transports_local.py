@@ -223,6 +223,7 @@ def test_what_was_meant_is_shown_instead_of_the_way_there() -> None:
         result.check()
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupt_ends_the_group_and_goes_on_up(here: Transport) -> None:
     pids: list[int] = []
 
