@@ -279,7 +279,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     phase = next((name for name in selected_phases(item.config) or PHASES if name in marks), None)
     if phase is None:
         return
-    properties: dict[str, object] = {"phase": phase, "worker": os.environ.get("PYTEST_XDIST_WORKER", "main")}
+    # Not the environment's PYTEST_XDIST_WORKER: that may be of a session which has started this one.
+    worker = item.config.workerinput["workerid"] if hasattr(item.config, "workerinput") else "main"
+    properties: dict[str, object] = {"phase": phase, "worker": worker}
     parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
     properties["node"] = next((parameters[key] for key in ("node", "node_name", "machine") if key in parameters), None)
     known, image = item.config.stash.get(FACTS, None), parameters.get("sif")

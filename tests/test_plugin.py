@@ -277,7 +277,10 @@ def test_all_skipped_is_no_success(pytester: pytest.Pytester, asked: list[dict[s
     assert phase(pytester, "--hpc-allow-changes", source=source).ret == 0
 
 
-def test_cases_carry_image_and_digest(pytester: pytest.Pytester, asked: list[dict[str, Any]]) -> None:
+def test_cases_carry_image_and_digest(
+    pytester: pytest.Pytester, asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw7")  # of a session that this one was started by
     phase(pytester, "-k", "test_sif", "--junitxml=x.xml", "-o", "junit_family=xunit1")
     properties = {found.get("name"): found.get("value") for found in ET.parse("x.xml").iter("property")}  # noqa: S314
     expected = {"phase": "infrastructure", "worker": "main", "image": NAME, "digest": f"sha256:{DIGEST}"}
