@@ -9,14 +9,14 @@ from typing import Any
 
 from . import __version__, documents, facts
 from .catalog import Catalog, from_data
-from .controller.archive import build
+from .controller.archive import build_controller
 from .errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from .model import Cluster
 from .transports import CommandResult, Transport
 
 PROGRAM = "/usr/local/lib/hpcregistry/controller.pyz"
 LAUNCHER = "/usr/local/bin/registry-sync-to-nodes.sh"
-AGENT = "/usr/local/lib/hpcregistry/agent.py"
+AGENT = "/usr/local/lib/hpcregistry/agent.pyz"
 KNOWN_HOSTS = "/root/.ssh/known_hosts_registry_sync"
 QUICK = 60  # seconds for a question that moves no image
 SLOWEST_LINK = 1_000_000  # bytes/s below which an upload is given up
@@ -51,7 +51,7 @@ class ControllerClient:
         """
         request = json.dumps(self.facts_request(content, names, inspect))
         argv = ["python3", "-c", RUN_FROM_STDIN, "--json", "facts", request]
-        for event in self.run(argv, stdin=build(), timeout=self.cluster.sync.timeout + QUICK):
+        for event in self.run(argv, stdin=build_controller(), timeout=self.cluster.sync.timeout + QUICK):
             if event["event"] == "gathered":
                 gathered: Mapping[str, Any] = event["facts"]
                 return gathered

@@ -18,7 +18,7 @@ from .errors import ConfigError, UsageError
 from .inventories import Draft, read
 from .model import Cluster
 
-SYNC_METHODS = ("auto", "shared", "star")
+SYNC_METHODS = ("auto", "star", "relay", "shared")
 TRANSPORTS = ("openssh", "paramiko")
 
 # The environment variables that the seed's own tests were run with. TEST_CONTROLLER is one more: see point_at.
@@ -51,6 +51,8 @@ BY_NAME: dict[tuple[str, str], Callable[[str], Any]] = {
     ("registry", "file_mode"): scalars.read_file_mode,
     ("registry", "directories"): scalars.read_directory,
     ("sync", "method"): scalars.one_of(*SYNC_METHODS),
+    ("sync", "network"): scalars.read_network,
+    ("sync", "limit_rate"): scalars.read_rate,
     ("sync", "key"): scalars.read_remote_path,
     ("sync", "log"): scalars.read_remote_path,
     ("slurm", "conf_dir"): scalars.read_remote_path,

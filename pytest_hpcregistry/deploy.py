@@ -79,8 +79,11 @@ def deploy(
     sync_nodes: bool = False,
     verify: bool = False,
     parallel: int = 1,
+    how: Sequence[str] = (),
 ) -> None:
     """Publish *images* on the controller, bring them to all nodes, read them back there: as far as asked for.
+
+    *how* is words for the controller's sync, such as `--engine star`.
 
     Raises what the worst of it was; an image or a node that fails does not stop the others.
     """
@@ -102,7 +105,8 @@ def deploy(
     with ThreadPoolExecutor(max_workers=parallel) as pool:
         published = [name for name in pool.map(publish_one, images) if name]
     if sync_nodes and published:
-        failures += sync_failures(client.sync([word for name in published for word in ("--name", name)], listener))
+        only = [word for name in published for word in ("--name", name)]
+        failures += sync_failures(client.sync([*how, *only], listener))
     if verify and published:
         failures += verify_failures(client.facts(content=True, names=published), published, listener, sync_nodes)
     raise_worst(failures)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from .errors import HpcRegistryError
 
 Result = TypeVar("Result")
+PATIENCE = 0.5
+"""Seconds that those who have answered wait at least for those who have not."""
 
 
 def fan_out(
@@ -17,11 +20,43 @@ def fan_out(
     """Call *work* for each node, at most *window* at a time; an HpcRegistryError becomes that node's result."""
     names = list(nodes)
     with ThreadPoolExecutor(max_workers=max(1, min(window, len(names)))) as pool:
-        started = {pool.submit(work, name): name for name in names}
-        results: dict[str, Result | HpcRegistryError] = {}
-        for future in as_completed(started):
-            try:
-                results[started[future]] = future.result()
-            except HpcRegistryError as error:
-                results[started[future]] = error
-    return {name: results[name] for name in names}
+        started: dict[str, Future[Result]] = {name: pool.submit(work, name) for name in names}
+    results: dict[str, Result | HpcRegistryError] = {}
+    for name, future in started.items():
+        outcome = result_of(future)
+        results[name] = outcome
+    return results
+
+
+def in_rounds(
+    nodes: Iterable[str], work: Callable[[str], Result], *, window: int
+) -> Iterator[dict[str, Result | HpcRegistryError]]:
+    """As fan_out, but a node that is late does not hold the others up: it is in a later round.
+
+    A round ends when every node has answered, or when nothing came for as long as all answers of it took together.
+    While the caller works on one round, the answers for the next come in.
+    """
+    names = list(nodes)
+    with ThreadPoolExecutor(max_workers=max(1, min(window, len(names)))) as pool:
+        started: dict[Future[Result], str] = {pool.submit(work, name): name for name in names}
+        waiting = set(started)
+        while waiting:
+            results: dict[str, Result | HpcRegistryError] = {}
+            began = time.monotonic()
+            patience = None
+            while waiting:
+                done, waiting = wait(waiting, timeout=patience, return_when=FIRST_COMPLETED)
+                if not done:
+                    break
+                for future in done:
+                    outcome = result_of(future)
+                    results[started[future]] = outcome
+                patience = max(PATIENCE, time.monotonic() - began)
+            yield {name: results[name] for name in names if name in results}
+
+
+def result_of(future: Future[Result]) -> Result | HpcRegistryError:
+    try:
+        return future.result()
+    except HpcRegistryError as error:
+        return error

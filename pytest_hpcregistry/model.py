@@ -37,9 +37,15 @@ class Registry:
 
 @dataclass(frozen=True, kw_only=True)
 class Sync:
-    """How the controller brings images to the nodes. Times in seconds; `window` is how many nodes at once."""
+    """How the controller brings images to the nodes. Times in seconds; `window` is how many nodes at once.
+
+    `limit_rate` is what one machine may send, in bytes/s, 0: no limit. `network` (CIDR) is where the nodes reach each
+    other, when not where the controller reaches them by ssh.
+    """
 
     method: str = "auto"
+    limit_rate: int = 0
+    network: str | None = None
     window: int = 64
     timeout: int = 3600
     connect_timeout: int = 10

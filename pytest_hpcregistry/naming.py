@@ -1,4 +1,4 @@
-"""The allow-list for names: the same on the workstation and the controller, and as agent.py's own copy on the nodes."""
+"""The allow-list for names: the same on the workstation and the controller; agent/facts.py has a copy for the nodes."""
 
 from __future__ import annotations
 

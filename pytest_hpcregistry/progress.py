@@ -38,7 +38,15 @@ def published(event: Event) -> str:
 
 
 def sync_started(event: Event) -> str:
-    return f"  syncing {event['what']} to {fold(event['nodes'])} (engine {event['engine']})"
+    return f"  syncing {event['what']} to {fold(event['nodes'])}"
+
+
+def transfer_started(event: Event) -> str:
+    return f"  engine {event['engine']} for {fold(event['bytes'])}: {event['why']}"
+
+
+def noticed(event: Event) -> str:
+    return f"! {event['message']}"
 
 
 def node_finished(event: Event) -> str:
@@ -63,6 +71,8 @@ WRITERS = {
     "image_sent": image_sent,
     "published": published,
     "sync_started": sync_started,
+    "transfer_started": transfer_started,
+    "noticed": noticed,
     "node_finished": node_finished,
     "verified": verified,
     "failed": failed,

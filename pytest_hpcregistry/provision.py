@@ -88,6 +88,8 @@ def role_variables(cluster: Cluster) -> dict[str, Any]:
         "container_registry_subdirs": list(registry.directories),
         "container_registry_sync_method": sync.method,
         "container_registry_sync_nodes": "slurm" if cluster.nodes is None else list(cluster.nodes),
+        "container_registry_sync_limit_rate": sync.limit_rate,
+        "container_registry_sync_network": sync.network or "",
         "container_registry_sync_window": sync.window,
         "container_registry_sync_timeout": sync.timeout,
         "container_registry_sync_connect_timeout": sync.connect_timeout,

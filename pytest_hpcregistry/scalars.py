@@ -74,6 +74,21 @@ def read_number(text: str) -> int:
     return int(text)
 
 
+def read_rate(text: str) -> int:
+    """`100M` -> bytes/s; K, M and G are powers of 1024, as rsync's and curl's."""
+    found = re.fullmatch(r"([0-9]{1,12})([KMG]?)", text, re.IGNORECASE)
+    if not found:
+        raise ValueError(f"{text!r} is not a rate in bytes/s, such as 100M")
+    return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2].upper()]
+
+
+def read_network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a network, such as 10.20.0.0/16") from None
+
+
 def read_port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
         raise ValueError(f"{text!r} is not a port, 1 to 65535")

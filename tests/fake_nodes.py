@@ -13,6 +13,7 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.catalog import Catalog
 from pytest_hpcregistry.controller import registry as controller_registry
+from pytest_hpcregistry.controller.archive import build_agent
 from pytest_hpcregistry.controller.settings import Settings
 
 from .sif_writer import Sif, system_partition
@@ -35,12 +36,14 @@ case $(cat trouble 2>/dev/null) in
     changed) echo "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @" >&2; exit 255 ;;
     silent) exit 0 ;;
     no-python) echo "bash: python3: command not found" >&2; exit 127 ;;
-    cut) printf 'hpcregistry %s {{"protocol": 1, "obj' "$(sed 's/.*"nonce": "\\([0-9a-f]*\\)".*/\\1/')"; exit 255 ;;
+    cut) nonce=$(head -n 1 | sed 's/.*"nonce": "\\([0-9a-f]*\\)".*/\\1/')
+        printf 'hpcregistry %s {{"protocol": 1, "obj' "$nonce"; exit 255 ;;
     open) case "$*" in id*) echo 0; exit 0 ;; esac ;;
 esac
 case "$*" in
     "python3 - "*) exec sh -c "$(echo "$*" | sed "s|{registry}|{root}/$node/registry|g")" ;;
 esac
+export SSH_CONNECTION="127.0.0.1 1 127.0.0.1 22"
 SSH_ORIGINAL_COMMAND="$*" exec {python} -I -S {agent} serve --registry "{root}/$node/registry"
 """
 RSYNC = """\
@@ -72,7 +75,9 @@ class FakeNodes:
         (self.registry / agent.CATALOG).write_text("version: 1\nimages: {}\n")
         for name in names:
             make_registry(root / name / "registry")
-        words = {"root": root, "registry": self.registry, "python": sys.executable, "agent": agent.__file__}
+        program = root / "agent.pyz"
+        program.write_bytes(build_agent())
+        words = {"root": root, "registry": self.registry, "python": sys.executable, "agent": program}
         bin_directory = root / "bin"
         bin_directory.mkdir()
         for name, text in (("ssh", SSH),) if real_rsync else (("ssh", SSH), ("rsync", RSYNC)):

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry import agent
+from pytest_hpcregistry.controller.archive import build_agent
 
 NAME = "ml-frameworks/x.sif"
 OLD, NEW = b"old image", b"new and longer image"
@@ -133,11 +134,19 @@ def test_writers_at_the_same_time_leave_one_whole_image(registry: Path) -> None:
     assert [path.name for path in (registry / "ml-frameworks").iterdir()] == ["x.sif"]
 
 
-def ask(registry: Path, command: str, body: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent as phase 1 installs it."""
+    path = tmp_path_factory.mktemp("agent") / "agent.pyz"
+    path.write_bytes(build_agent())
+    return path
+
+
+def serve(program: Path, registry: Path, command: str, *requests: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     """Run the agent as sshd would for the sync key."""
     return subprocess.run(
-        [sys.executable, agent.__file__, "serve", "--registry", str(registry)],
-        input=json.dumps(body),
+        [sys.executable, program, "serve", "--registry", str(registry)],
+        input="".join(json.dumps(request) + "\n" for request in requests),
         env={**os.environ, "SSH_ORIGINAL_COMMAND": command},
         capture_output=True,
         text=True,
@@ -146,29 +155,81 @@ def ask(registry: Path, command: str, body: dict[str, Any]) -> subprocess.Comple
     )
 
 
-def test_serve_answers_have(registry: Path) -> None:
+def converse(program: Path, registry: Path, *requests: dict[str, Any]) -> list[dict[str, Any]]:
+    done = serve(program, registry, "session", {"nonce": "n1", "seconds": 20}, *requests)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line[len("hpcregistry n1 ") :]) for line in done.stdout.split("\n") if line]
+
+
+def test_a_session_answers_each_request(program: Path, registry: Path) -> None:
     publish(registry, OLD)
+    stage(registry, NEW)
     (registry / "ml-frameworks" / "by-hand.sif").write_bytes(b"x")
-    done = ask(registry, "have", {"nonce": "n1"})
-    answer = json.loads(done.stdout.split("hpcregistry n1 ", 1)[1])
-    assert answer["objects"] == {digest(OLD): len(OLD)}
-    assert answer["names"] == {NAME: digest(OLD), "ml-frameworks/by-hand.sif": None}
+    first, second, third = converse(
+        program, registry, {"do": "have", "id": 1}, {"do": "publish", "id": 2, **request(NEW)}, {"do": "have", "id": 3}
+    )
+    assert first["objects"] == {digest(OLD): len(OLD)}
+    assert first["names"] == {NAME: digest(OLD), "ml-frameworks/by-hand.sif": None}
+    assert (second["id"], second["changed"]) == (2, [NAME])
+    assert third["names"][NAME] == digest(NEW)
 
 
-def test_serve_reports_a_refusal_as_an_error(registry: Path) -> None:
-    done = ask(registry, "publish", {**request(NEW), "nonce": "n2"})
-    assert "did not arrive" in json.loads(done.stdout.split("hpcregistry n2 ", 1)[1])["error"]
+def test_a_session_reports_a_refusal_as_an_error_and_goes_on(program: Path, registry: Path) -> None:
+    answers = converse(
+        program,
+        registry,
+        {"do": "publish", "id": 1, **request(NEW)},
+        {"do": "gossip", "id": 2},
+        {"do": "have", "id": 3},
+    )
+    assert "did not arrive" in answers[0]["error"]
+    assert "does not understand: KeyError('gossip')" in answers[1]["error"]
+    assert answers[2]["objects"] == {}
+
+
+def test_a_session_that_nobody_speaks_to_ends(program: Path, registry: Path) -> None:
+    argv = [sys.executable, str(program), "serve", "--registry", str(registry)]
+    environment = {**os.environ, "SSH_ORIGINAL_COMMAND": "session"}
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdin
+        assert process.stderr
+        process.stdin.write(b'{"nonce": "n", "seconds": 1}\n')
+        process.stdin.flush()
+        assert process.wait(20) == 1
+        assert b"says nothing any more" in process.stderr.read()
+
+
+def test_the_version_before_is_put_where_rsync_looks(program: Path, registry: Path) -> None:
+    publish(registry, OLD)
+    converse(program, registry, {"do": "prepare", "id": 1, "bases": {digest(NEW): digest(OLD)}})
+    staged = registry / agent.STAGING / digest(NEW)
+    assert staged.stat().st_ino == (registry / NAME).stat().st_ino
+    with pytest.raises(agent.Refused, match="arrived as"):  # if rsync never came
+        agent.publish(str(registry), request(NEW))
+    assert not staged.exists()
+    assert (registry / NAME).read_bytes() == OLD
+    (answer,) = converse(program, registry, {"do": "prepare", "id": 1, "bases": {digest(NEW): "../../x"}})
+    assert "is not a digest" in answer["error"]
+
+
+@pytest.mark.parametrize("probe", [".probe-1", None])
+def test_a_registry_that_is_the_controllers_own_shows_its_probe(
+    program: Path, registry: Path, probe: str | None
+) -> None:
+    (registry / agent.STAGING / ".probe-1").touch()
+    (answer,) = converse(program, registry, {"do": "have", "id": 1, "probe": probe})
+    assert answer["shared"] == (probe is not None)
 
 
 @pytest.mark.parametrize(
     "command",
-    ["", "id", "have; id", "facts", "publish x", "sh -c id", "rsync --server --sender -e.LsfxCIvu . .",
+    ["", "id", "session; id", "facts", "have", "session x", "sh -c id", "rsync --server --sender -e.LsfxCIvu . .",
      "rsync --server -e.LsfxCIvu . /etc", "rsync --server -e.LsfxCIvu . ..", "rsync --server --inplace . .",
      "rsync --server -e.LsfxCIvu --log-file=/etc/x . .", "rsync --server --daemon . .",
      "rsync --server --log-format=%i --partial-dir=/etc . .", "rsync --server -e.LsfxCIvu . . ; id", "rsync --server"],
 )  # fmt: skip
-def test_serve_refuses_everything_else(registry: Path, command: str) -> None:
-    done = ask(registry, command, {"nonce": "n"})
+def test_serve_refuses_everything_else(program: Path, registry: Path, command: str) -> None:
+    done = serve(program, registry, command, {"nonce": "n", "seconds": 5}, {"do": "have"})
     assert done.returncode != 0
     assert "this key can only" in done.stderr
     assert done.stdout == ""
@@ -198,7 +259,7 @@ def test_gather_reads_the_bytes_not_the_name(registry: Path) -> None:
 
 def test_the_agent_runs_when_piped(registry: Path) -> None:
     body = json.dumps({"registry": str(registry), "directories": []})
-    with Path(agent.__file__).open() as source:
+    with (Path(agent.__file__).parent / "facts.py").open() as source:
         done = subprocess.run(
             [sys.executable, "-", "facts", "n3", body], stdin=source, capture_output=True, text=True, check=True
         )

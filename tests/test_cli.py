@@ -235,7 +235,7 @@ def test_deploy_all_checks_everything_before_anything_is_sent(monkeypatch: pytes
     Path("also.sif").write_bytes(Sif().to_bytes())
     assert run("deploy", "all", "-s", "-v", "-p", "3", "--controller", "hpc", ".").exit_code == 0
     names = ["ml-frameworks/also.sif", "ml-frameworks/good.sif"]
-    assert sent == [(names, {"sync_nodes": True, "verify": True, "parallel": 3})]
+    assert sent == [(names, {"sync_nodes": True, "verify": True, "parallel": 3, "how": []})]
     Path("bad.sif").write_bytes(Sif().to_bytes()[:-1])
     assert raised(run("deploy", "all", "--controller", "hpc", ".")).exit_code == 2
     assert len(sent) == 1

@@ -192,7 +192,7 @@ def test_facts_send_the_program_along(monkeypatch: pytest.MonkeyPatch) -> None:
     found = one.facts(content=True, names=[NAME])
     assert list(found.nodes) == ["c1"]
     (argv,), (program,) = asked(one).asked, asked(one).sent
-    assert "agent.py" in "".join(zipfile.ZipFile(BytesIO(program)).namelist())
+    assert "agent/facts.py" in "".join(zipfile.ZipFile(BytesIO(program)).namelist())
     assert list(argv[:2]) == ["python3", "-c"]
     request = json.loads(argv[-1])
     assert (request["nodes"], request["agent"]["content"], request["agent"]["names"]) == (["c1"], True, [NAME])

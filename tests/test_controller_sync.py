@@ -20,12 +20,13 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import __main__ as program
-from pytest_hpcregistry.controller import events, registry
-from pytest_hpcregistry.controller import sync as syncing
+from pytest_hpcregistry.controller import events, registry, trip
 from pytest_hpcregistry.controller.gather import gather, slurm_facts
-from pytest_hpcregistry.controller.nodes import list_nodes, read_answer, try_sync_key
+from pytest_hpcregistry.controller.nodes import list_nodes, read_answer
+from pytest_hpcregistry.controller.session import try_sync_key
 from pytest_hpcregistry.controller.settings import Settings, load
-from pytest_hpcregistry.controller.sync import Outcome, sync
+from pytest_hpcregistry.controller.sync import sync
+from pytest_hpcregistry.controller.trip import Outcome
 from pytest_hpcregistry.errors import (
     CheckFailed,
     CommandFailed,
@@ -87,7 +88,7 @@ def test_a_second_sync_moves_nothing(nodes: FakeNodes) -> None:
     outcomes, _ = run(nodes)
     assert states(outcomes) == {"c1": "unchanged", "c2": "unchanged", "c3": "unchanged"}
     assert len((nodes.root / "c1/rsynced").read_text().splitlines()) == 1
-    assert nodes.asked("c1") == ["have", "publish", "have"], "one login to look, one to publish"
+    assert nodes.asked("c1") == ["session", "session"], "one login for each sync"
 
 
 def test_only_what_is_lacking_moves(pair: FakeNodes) -> None:
@@ -176,7 +177,7 @@ def test_every_node_in_trouble(nodes: FakeNodes) -> None:
 
 def test_a_node_without_room_is_left_as_it_is(pair: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     pair.publish(NAME)
-    monkeypatch.setattr(syncing, "RESERVE", 1 << 60)
+    monkeypatch.setattr(trip, "RESERVE", 1 << 60)
     outcomes, _ = run(pair)
     assert set(states(outcomes).values()) == {"failed"}
     assert "MB free" in outcomes["c1"].message
@@ -433,9 +434,12 @@ def test_log_lines_are_what_an_operator_greps_for(nodes: FakeNodes) -> None:
     log = events.log_lines(nodes.settings.log)
     sync(nodes.settings, None, None, log)
     lines = Path(nodes.settings.log).read_text().splitlines()
-    assert all(re.match(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] (Syncing|SUCCESS: |ERROR: )", line) for line in lines)
+    assert all(
+        re.match(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] (Syncing|Engine|SUCCESS: |ERROR: )", line) for line in lines
+    )
     plain = [line[22:] for line in lines]
-    assert plain[0] == "Syncing all images to 3 nodes: c[1-3] (engine star)"
+    assert plain[0] == "Syncing all images to 3 nodes: c[1-3]"
+    assert any(line.startswith("Engine ") for line in plain)
     assert "Syncing all images to c1..." in plain
     assert any(line.startswith("SUCCESS: all images synced to c1 (1 moved, 0.0 MB, ") for line in plain)
     assert "ERROR: all images not synced to c2: login refused" in plain

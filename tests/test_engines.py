@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from pytest_hpcregistry import agent, engines
 from pytest_hpcregistry.controller.sync import sync
-from pytest_hpcregistry.engines import star
-from pytest_hpcregistry.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
+from pytest_hpcregistry.engines import Job, star
+from pytest_hpcregistry.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
 from pytest_hpcregistry.transports import CommandResult
 
 from .fake_nodes import FakeNodes
+
+if TYPE_CHECKING:
+    from pytest_hpcregistry.controller.session import NodeSession
 
 NAME = "ml-frameworks/x.sif"
 DIGEST = "a" * 64
@@ -42,19 +46,40 @@ class Ran:
         return CommandResult(node, tuple(argv), code, "", stderr, 0.0)
 
 
+class Session:
+    """In the place of a node's session: what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Any]] = []
+
+    def ask(self, verb: str, request: Any) -> Any:
+        self.asked.append((verb, request))
+
+
+def job(
+    nodes: FakeNodes,
+    wanted: dict[str, list[str]],
+    arrived: Callable[[str], str] = lambda node: f"{node} arrived",
+    bases: dict[str, str] | None = None,
+) -> Job[str]:
+    return Job(
+        wanted=wanted,
+        sizes={DIGEST: 10},
+        bases={node: bases or {} for node in wanted},
+        sessions={node: cast("NodeSession", Session()) for node in wanted},
+        settings=nodes.settings,
+        arrived=arrived,
+        moved=lambda node, size: None,
+        sent=lambda node, size: None,
+        say=lambda text: None,
+    )
+
+
 def distribute(
-    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, ran: Ran, **wanted: Sequence[str]
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, ran: Ran, **wanted: list[str]
 ) -> dict[str, str | HpcRegistryError]:
     monkeypatch.setattr(star, "run_process", ran)
-    return star.distribute(wanted, nodes.settings, lambda node: f"{node} arrived")
-
-
-def test_the_engine_is_the_one_that_was_asked_for() -> None:
-    assert engines.choose("star") == ("star", star)
-    assert engines.choose("auto")[0] in engines.ENGINES
-    with pytest.raises(UsageError, match="no engine 'pigeon'") as caught:
-        engines.choose("pigeon")
-    assert "star" in caught.value.hint
+    return star.distribute(job(nodes, wanted))
 
 
 def test_every_engine_offers_the_interface() -> None:
@@ -72,8 +97,25 @@ def test_the_command_line_of_rsync(nodes: FakeNodes, monkeypatch: pytest.MonkeyP
     assert "StrictHostKeyChecking=yes" in shell
     assert f"-i {nodes.settings.key}" in shell
     # Each of these can leave half a file, or exit with 0 without delivery; -z slows a compressed file down.
+    assert "--whole-file" in argv
     assert not {"-z", "--compress", "--partial", "--inplace", "--delay-updates", "--append"} & set(argv)
     assert ran.timeouts == [nodes.settings.timeout]
+
+
+def test_only_the_difference_to_the_version_before_is_sent(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = Ran()
+    monkeypatch.setattr(star, "run_process", ran)
+    work = job(nodes, {"c1": [DIGEST]}, bases={DIGEST: "b" * 64})
+    assert star.distribute(work) == {"c1": "c1 arrived"}
+    assert cast("Session", work.sessions["c1"]).asked == [("prepare", {"bases": {DIGEST: "b" * 64}})]
+    assert {"--no-whole-file", "--ignore-times"} <= set(ran.asked["c1"])
+
+
+def test_the_limit_is_shared_by_all_nodes_at_once(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = Ran()
+    nodes.settings = replace(nodes.settings, limit_rate=2 << 20)
+    distribute(nodes, monkeypatch, ran, c1=[DIGEST], c2=[DIGEST])
+    assert "--bwlimit=1024" in ran.asked["c1"]
 
 
 def test_a_node_that_lacks_nothing_is_not_sent_to(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +156,7 @@ def test_a_publish_that_fails_is_that_nodes_result(nodes: FakeNodes, monkeypatch
             raise CommandFailed("c1: refused")
         return "published"
 
-    found = star.distribute({"c1": [DIGEST], "c2": [DIGEST]}, nodes.settings, arrived)
+    found = star.distribute(job(nodes, {"c1": [DIGEST], "c2": [DIGEST]}, arrived))
     assert str(found["c1"]) == "c1: refused"
     assert found["c2"] == "published"
 
@@ -123,6 +165,7 @@ def test_a_publish_that_fails_is_that_nodes_result(nodes: FakeNodes, monkeypatch
 def test_the_agent_lets_the_real_rsync_in(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """What rsync's client really asks for is what the forced command allows."""
     nodes.use(monkeypatch)
+    nodes.settings = replace(nodes.settings, method="star")
     digest = nodes.publish(NAME)
     outcomes = sync(nodes.settings, None, None, lambda event: None)
     assert {node: outcome.message for node, outcome in outcomes.items()} == {"c1": "", "c2": ""}

@@ -22,7 +22,8 @@ HOMES = {
     "junit_xml": {"report.py"},
     "paramiko": {"transports/paramiko.py"},
     "pytest": {"plugin.py"},
-    "subprocess": {"transports/local.py", "agent.py"},
+    "ssl": {"agent/relay.py"},
+    "subprocess": {"transports/local.py", "transports/conversation.py", "agent/facts.py"},
     "yaml": {"documents.py", "controller/archive.py"},
 }
 
@@ -133,8 +134,8 @@ def test_the_suites_use_the_library_and_pytest_only() -> None:
 
 
 def test_no_module_has_grown_too_long() -> None:
-    """One file, one idea. The agent is one file by necessity."""
-    long = {module: (PACKAGE / module).read_text().count("\n") for module in modules() if module != "agent.py"}
+    """One file, one idea."""
+    long = {module: (PACKAGE / module).read_text().count("\n") for module in modules()}
     assert {module: lines for module, lines in long.items() if lines > 400} == {}
 
 

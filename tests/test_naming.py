@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry import agent, naming
+from pytest_hpcregistry import naming
+from pytest_hpcregistry.agent import facts as agent
 from pytest_hpcregistry.errors import UsageError
 
 REGISTRY, DIRECTORIES = "/opt/containers", ("ml-frameworks", "custom-images")
@@ -62,7 +63,7 @@ def test_objects_are_named_by_their_digest() -> None:
 
 
 def test_the_nodes_have_the_same_rules() -> None:
-    """agent.py runs alone on the nodes and has its own copy."""
+    """agent/facts.py runs alone on the nodes and has its own copy."""
     assert agent.FILE_NAME.pattern == naming.FILE_NAME.pattern
     assert agent.DIRECTORY_NAME.pattern == naming.DIRECTORY_NAME.pattern
     assert agent.DIGEST.pattern == naming.DIGEST.pattern

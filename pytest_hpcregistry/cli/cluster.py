@@ -15,7 +15,7 @@ from ..client import ControllerClient
 from ..errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
 from ..naming import check_directory, image_name
 from ..nodeset import fold
-from .options import SIF, client_options, show, show_json, show_table
+from .options import SIF, client_options, engine_options, show, show_json, show_json_line, show_table
 
 
 @click.group("registry")
@@ -61,8 +61,10 @@ def registry_check_packer(directory: Path) -> None:
 
 @click.command("sync")
 @click.argument("subdirectory", required=False, metavar="[SUBDIR]")
+@click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
+@engine_options
 @client_options
-def sync(subdirectory: str | None, client: ControllerClient) -> None:
+def sync(subdirectory: str | None, as_json: bool, how: list[str], client: ControllerClient) -> None:
     """Bring the catalog's images to every node.
 
     All of them, or those of SUBDIR; only what a node lacks moves.
@@ -73,10 +75,11 @@ def sync(subdirectory: str | None, client: ControllerClient) -> None:
     Examples:
       hpc-container-manager sync
       hpc-container-manager sync ml-frameworks
+      hpc-container-manager sync --engine relay --limit-rate 100M
     """
     if subdirectory is not None:
         check_directory(subdirectory, client.cluster.registry.directories)
-    finished = client.sync([subdirectory] if subdirectory else [], show)
+    finished = client.sync([*how, *([subdirectory] if subdirectory else [])], show_json_line if as_json else show)
     deploying.raise_worst(deploying.sync_failures(finished))
     if not finished:
         raise HpcRegistryError("the controller's sync told of no node")

@@ -14,7 +14,7 @@ from ..config import load_cluster
 from ..convert import Converted, convert, default_output
 from ..errors import UsageError
 from ..transports import open_transport
-from .options import SIF, client_options, show, show_json
+from .options import SIF, client_options, engine_options, show, show_json
 
 BUILT = Path("build/containers/apptainer")
 
@@ -116,6 +116,7 @@ def deploy_group() -> None:
 
 
 def deploy_options(function: Any) -> Any:
+    function = engine_options(function)
     function = click.option("-v", "--verify", is_flag=True, help="Read the images back from every disk.")(function)
     return click.option("-s", "--sync-nodes", is_flag=True, help="Bring them to all compute nodes too.")(function)
 
@@ -125,7 +126,9 @@ def deploy_options(function: Any) -> Any:
 @click.argument("target")
 @deploy_options
 @client_options
-def deploy_to_cluster(path: Path, target: str, sync_nodes: bool, verify: bool, client: ControllerClient) -> None:
+def deploy_to_cluster(
+    path: Path, target: str, sync_nodes: bool, verify: bool, how: list[str], client: ControllerClient
+) -> None:
     """Deploy SIF under the name TARGET in the registry.
 
     \b
@@ -134,7 +137,7 @@ def deploy_to_cluster(path: Path, target: str, sync_nodes: bool, verify: bool, c
         /opt/containers/ml-frameworks/pytorch.sif --controller hpc-controller --sync-nodes --verify
     """
     image = deploying.check(path, target, client)
-    deploying.deploy([image], client, show, sync_nodes=sync_nodes, verify=verify)
+    deploying.deploy([image], client, show, sync_nodes=sync_nodes, verify=verify, how=how)
 
 
 @deploy_group.command("single")
@@ -143,7 +146,7 @@ def deploy_to_cluster(path: Path, target: str, sync_nodes: bool, verify: bool, c
 @deploy_options
 @client_options
 def deploy_single(
-    path: Path, registry_path: str | None, sync_nodes: bool, verify: bool, client: ControllerClient
+    path: Path, registry_path: str | None, sync_nodes: bool, verify: bool, how: list[str], client: ControllerClient
 ) -> None:
     """Deploy SIF under its own name.
 
@@ -152,7 +155,7 @@ def deploy_single(
       hpc-container-manager deploy single -s -v build/containers/apptainer/pytorch.sif
     """
     image = deploying.check(path, target_of(path, registry_path, client), client)
-    deploying.deploy([image], client, show, sync_nodes=sync_nodes, verify=verify)
+    deploying.deploy([image], client, show, sync_nodes=sync_nodes, verify=verify, how=how)
 
 
 @deploy_group.command("all")
@@ -169,6 +172,7 @@ def deploy_all(
     parallel: int,
     sync_nodes: bool,
     verify: bool,
+    how: list[str],
     client: ControllerClient,
 ) -> None:
     """Deploy every SIF file in DIRECTORY [default: build/containers/apptainer].
@@ -186,7 +190,7 @@ def deploy_all(
             present = client.has(image.digest, image.size)
             click.echo(f"would deploy {image.path} as {image.name}, sending {0 if present else image.size} bytes")
         return
-    deploying.deploy(images, client, show, sync_nodes=sync_nodes, verify=verify, parallel=parallel)
+    deploying.deploy(images, client, show, sync_nodes=sync_nodes, verify=verify, parallel=parallel, how=how)
 
 
 def target_of(path: Path, registry_path: str | None, client: ControllerClient) -> str:

@@ -12,8 +12,9 @@ import click
 
 from .. import progress
 from ..client import ControllerClient
-from ..config import load_cluster
+from ..config import SYNC_METHODS, load_cluster
 from ..model import Cluster
+from ..scalars import read_rate
 from ..transports import open_transport
 
 SIF = click.Path(path_type=Path)
@@ -51,11 +52,35 @@ def client_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --engine and --limit-rate; the function gets `how`, words for the controller's sync."""
+
+    @click.option(
+        "--engine", type=click.Choice(SYNC_METHODS), help="How bytes reach the nodes [default: the cluster file's]."
+    )
+    @click.option("--limit-rate", metavar="RATE", help="What one machine may send: bytes/s, or 500K, 100M, 1G.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, engine: str | None, limit_rate: str | None, **kwargs: Any) -> Any:
+        how = ["--engine", engine] if engine else []
+        try:
+            how += ["--limit-rate", str(read_rate(limit_rate))] if limit_rate else []
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--limit-rate") from None
+        return function(*args, how=how, **kwargs)
+
+    return wrapper
+
+
 def show(event: progress.Event) -> None:
     """Show one event as a line, if it is one for people."""
     line = progress.describe(event)
     if line:
         click.echo(line, err=line.startswith("✗"))
+
+
+def show_json_line(event: progress.Event) -> None:
+    """Print one event for programs."""
+    click.echo(json.dumps(event))
 
 
 def show_json(data: Any) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from ..errors import HpcRegistryError
 from ..fanout import fan_out
 from . import events, registry, settings
 from .gather import gather
-from .nodes import list_nodes, try_sync_key
-from .sync import Outcome, sync
+from .nodes import list_nodes
+from .session import try_sync_key
+from .sync import sync
+from .trip import Outcome
 
 
 def main() -> int:
@@ -47,6 +50,8 @@ def parse() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("sync", help="bring the catalog's images to all nodes")
     one.add_argument("subdirectory", nargs="?", metavar="SUBDIR", help="only this one, for example ml-frameworks")
+    one.add_argument("--engine", help="how: auto, star, relay or shared, instead of the configured way")
+    one.add_argument("--limit-rate", type=int, metavar="BYTES", help="what one machine may send in a second")
     one.add_argument("--name", action="append", help="only this image, DIRECTORY/NAME.sif; may be repeated")
     commands.add_parser("facts", help="facts of the controller and all nodes; a JSON request on the command line")
     commands.choices["facts"].add_argument("request")
@@ -114,6 +119,9 @@ def run_publish(arguments: argparse.Namespace) -> int:
 def run_sync(arguments: argparse.Namespace) -> int:
     config = settings.load(arguments.config)
     listener = listener_of(arguments, config)
+    config = replace(
+        config, method=arguments.engine or config.method, limit_rate=arguments.limit_rate or config.limit_rate
+    )
     try:
         return exit_code_of(sync(config, arguments.subdirectory, arguments.name, listener))
     except HpcRegistryError as error:

@@ -1,4 +1,4 @@
-"""Build the controller program: `python -m pytest_hpcregistry.controller.archive DEST` writes one runnable archive.
+"""Pack what runs elsewhere: `python -m pytest_hpcregistry.controller.archive DIRECTORY` makes both programs there.
 
 The same sources give the same bytes, so that phase 1 changes nothing when nothing changed.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -15,9 +15,9 @@ import ClusterShell
 import yaml
 
 PACKAGE = Path(__file__).resolve().parent.parent
-MODULES = (
+CONTROLLER = (
     "__init__.py",
-    "agent.py",
+    "agent/*.py",
     "catalog.py",
     "documents.py",
     "errors.py",
@@ -29,26 +29,39 @@ MODULES = (
     "controller/*.py",
     "engines/*.py",
     "transports/__init__.py",
+    "transports/conversation.py",
     "transports/local.py",
 )
-START = "import sys\nfrom pytest_hpcregistry.controller.__main__ import main\nsys.exit(main())\n"
+AGENT = ("__init__.py", "agent/*.py")
+START = "import sys\nfrom pytest_hpcregistry.{}.__main__ import main\nsys.exit(main())\n"
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold
 
 
-def build() -> bytes:
-    """The archive: this package's modules for the controller, PyYAML and ClusterShell as installed here."""
+def build_controller() -> bytes:
+    """This package's modules for the controller, PyYAML and ClusterShell as installed here."""
+    return pack([("__main__.py", START.format("controller").encode()), *ours(CONTROLLER), *theirs()])
+
+
+def build_agent() -> bytes:
+    """What phase 1 installs on the nodes."""
+    return pack([("__main__.py", START.format("agent").encode()), *ours(AGENT)])
+
+
+def pack(contents: Iterable[tuple[str, bytes]]) -> bytes:
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in sorted(contents()):
+        for name, data in sorted(contents):
             archive.writestr(zipfile.ZipInfo(name, FIXED_TIME), data, zipfile.ZIP_DEFLATED)
     return b"#!/usr/bin/env python3\n" + buffer.getvalue()
 
 
-def contents() -> Iterator[tuple[str, bytes]]:
-    yield "__main__.py", START.encode()
-    for pattern in MODULES:
+def ours(patterns: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    for pattern in patterns:
         for path in PACKAGE.glob(pattern):
             yield f"pytest_hpcregistry/{path.relative_to(PACKAGE)}", path.read_bytes()
+
+
+def theirs() -> Iterator[tuple[str, bytes]]:
     for module in (yaml, ClusterShell):
         directory = Path(module.__path__[0])
         for path in directory.rglob("*.py"):
@@ -56,4 +69,5 @@ def contents() -> Iterator[tuple[str, bytes]]:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_bytes(build())
+    Path(sys.argv[1], "controller.pyz").write_bytes(build_controller())
+    Path(sys.argv[1], "agent.pyz").write_bytes(build_agent())

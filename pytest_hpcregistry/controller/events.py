@@ -86,7 +86,11 @@ def describe(event: Event) -> list[str]:
         return [f"SUCCESS: {event['name']} {verb} on the controller, sha256 {event['digest']}"]
     if kind == "sync_started":
         nodes = event["nodes"]
-        return [f"Syncing {event['what']} to {len(nodes)} nodes: {fold(nodes)} (engine {event['engine']})"]
+        return [f"Syncing {event['what']} to {len(nodes)} nodes: {fold(nodes)}"]
+    if kind == "transfer_started":
+        return [f"Engine {event['engine']} for {fold(event['bytes'])}: {event['why']}"]
+    if kind == "noticed":
+        return [f"NOTE: {event['message']}"]
     if kind == "node_started":
         return [f"Syncing {event['what']} to {event['node']}..."]
     if kind == "node_finished":

@@ -64,26 +64,10 @@ def sync_ssh(settings: Settings) -> list[str]:
     return [*ssh_to_node(settings.connect_timeout), *only, *key]
 
 
-def ask(node: str, verb: str, request: dict[str, Any], settings: Settings, *, timeout: int = ASK_TIMEOUT) -> Any:
-    """Have the agent installed on *node* do *verb*, through the sync key."""
-    nonce = secrets.token_hex(8)
-    body = json.dumps({**request, "nonce": nonce}).encode()
-    return converse(node, [*sync_ssh(settings), f"root@{node}", verb], nonce, body, timeout)
-
-
-def try_sync_key(node: str, settings: Settings) -> str:
-    """Use the sync key as it is meant, then as a thief would: for a shell. Returns how that went."""
-    ask(node, "have", {}, settings)
-    stolen = run_process(node, [*sync_ssh(settings), f"root@{node}", "id -u"], timeout=ASK_TIMEOUT)
-    if stolen.exit_code == 0 or stolen.stdout.strip():
-        return "works, but also runs a shell command"
-    return "works, refuses a shell"
-
-
 def ask_facts(node: str, request: dict[str, Any], *, connect_timeout: int, timeout: int) -> Any:
     """Pipe the agent to *node* by the administrator's ordinary ssh, and return its facts: nothing is installed."""
     nonce = secrets.token_hex(8)
-    source = pkgutil.get_data("pytest_hpcregistry", "agent.py")
+    source = pkgutil.get_data("pytest_hpcregistry", "agent/facts.py")
     remote = ["python3", "-", "facts", nonce, shlex.quote(json.dumps(request))]
     argv = [*ssh_to_node(connect_timeout), f"root@{node}", *remote]
     return converse(node, argv, nonce, source, timeout)
@@ -100,20 +84,33 @@ def converse(node: str, argv: Sequence[str], nonce: str, stdin: bytes | None, ti
 
 def read_answer(node: str, nonce: str, exit_code: int, stdout: str, stderr: str) -> Any:
     """Find the agent's line among whatever else the login printed. Raises Unreachable or CommandFailed."""
-    start = f"hpcregistry {nonce} "
-    lines = [line for line in stdout.splitlines() if line.startswith(start)]
+    lines = [line for line in stdout.splitlines() if line.startswith(f"hpcregistry {nonce} ")]
     if lines:
-        try:
-            answer = json.loads(lines[-1][len(start) :])
-        except ValueError:
-            raise CommandFailed(f"{node}: the agent's answer was cut off") from None
-        if "error" in answer:
-            raise CommandFailed(f"{node}: {answer['error']}")
-        return answer
+        return check_answer(node, read_line(node, nonce, lines[-1]))
+    raise no_answer(node, exit_code, stderr)
+
+
+def read_line(node: str, nonce: str, line: str) -> Any:
+    """What the agent says in one of its lines. Raises CommandFailed when it is not whole."""
+    try:
+        return json.loads(line[len(f"hpcregistry {nonce} ") :])
+    except ValueError:
+        raise CommandFailed(f"{node}: the agent's answer was cut off") from None
+
+
+def check_answer(node: str, answer: Any) -> Any:
+    """Return *answer*, unless it is an error: then CommandFailed is raised."""
+    if "error" in answer:
+        raise CommandFailed(f"{node}: {answer['error']}")
+    return answer
+
+
+def no_answer(node: str, exit_code: int, stderr: str) -> HpcRegistryError:
+    """Why there was no answer, from how ssh ended."""
     if exit_code == 255:  # ssh's own failure, ssh(1); a remote 255 would have been preceded by an answer
-        raise Unreachable(f"{node}: {unreachable_reason(stderr)}")
+        return Unreachable(f"{node}: {unreachable_reason(stderr)}")
     said = (stderr.strip().splitlines() or ["nothing"])[-1]
-    raise CommandFailed(
+    return CommandFailed(
         f"{node}: the agent did not answer (exit {exit_code}): {said[:200]}",
         hint="is Python >= 3.6 there, and has phase 1 been run? hpc-container-manager registry setup",
     )

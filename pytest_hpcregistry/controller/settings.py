@@ -14,7 +14,11 @@ NOT_SET_UP = "has phase 1 been run? hpc-container-manager registry setup"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the controller program needs. `nodes` None: ask Slurm. `window` is nodes at once; times in seconds."""
+    """What the controller program needs. `nodes` None: ask Slurm. `window` is nodes at once; times in seconds.
+
+    `network` (CIDR) is where nodes reach each other, None: where the controller's ssh came to. `limit_rate` is what one
+    machine may send, in bytes/s; 0: no limit.
+    """
 
     registry: str
     directories: tuple[str, ...]
@@ -27,6 +31,8 @@ class Settings:
     key: str
     known_hosts: str
     log: str
+    network: str | None = None
+    limit_rate: int = 0
 
 
 def load(path: Path) -> Settings:
@@ -50,6 +56,8 @@ def load(path: Path) -> Settings:
             key=sync["key"],
             known_hosts=sync["known_hosts"],
             log=sync["log"],
+            network=sync.get("network") or None,
+            limit_rate=int(sync.get("limit_rate", 0)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(str(path), [f"{type(error).__name__}: {error}"], hint="run phase 1 again") from None

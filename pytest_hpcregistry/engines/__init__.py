@@ -1,40 +1,53 @@
 """How bytes reach the nodes: one small interface, one file for each way, one line in ENGINES for each file.
 
 An engine runs on the controller. It is given what each node lacks and brings those objects into the node's staging
-directory; as soon as a node has all of its own, it calls `arrived(node)`, which publishes there and returns the node's
-outcome. An engine's word is never taken for success: publishing hashes the bytes again, on the node.
+directory; as soon as a node has all of its own, it calls `job.arrived(node)`, which publishes there and returns the
+node's outcome. An engine's word is never taken for success: publishing hashes the bytes again, on the node.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from ..errors import HpcRegistryError, UsageError
-from . import star
+from ..errors import HpcRegistryError
+from . import relay, shared, star
 
 if TYPE_CHECKING:
+    from ..controller.session import NodeSession
     from ..controller.settings import Settings
 
 Outcome = TypeVar("Outcome")
 
 
+@dataclass(frozen=True)
+class Job(Generic[Outcome]):
+    """What an engine has to do.
+
+    `wanted` is the objects (digests) that each node lacks, which may be none; `sizes` their sizes in bytes; `bases`,
+    for each node, which object that it has is the version before one that it lacks. `moved(node, bytes)` is called
+    when more has arrived there: how much in all; `sent(node, bytes)` when it cost other than all bytes to bring it;
+    `say(text)` when something is odd.
+    """
+
+    wanted: Mapping[str, Sequence[str]]
+    sizes: Mapping[str, int]
+    bases: Mapping[str, Mapping[str, str]]
+    sessions: Mapping[str, NodeSession]
+    settings: Settings
+    arrived: Callable[[str], Outcome]
+    moved: Callable[[str, int], None]
+    sent: Callable[[str, int], None]
+    say: Callable[[str], None]
+
+
 class Engine(Protocol):
     """What each module in ENGINES offers."""
 
-    def distribute(
-        self, wanted: Mapping[str, Sequence[str]], settings: Settings, arrived: Callable[[str], Outcome]
-    ) -> dict[str, Outcome | HpcRegistryError]:
-        """Bring to each node the objects (digests) that it lacks; return each node's outcome or its failure."""
+    def distribute(self, job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
+        """Bring to each node what it lacks; return each node's outcome or its failure."""
         ...
 
 
-ENGINES: dict[str, Engine] = {"star": star}
-
-
-def choose(method: str) -> tuple[str, Engine]:
-    """The engine called *method*; `auto` is star until there is another to choose from."""
-    name = "star" if method == "auto" else method
-    if name not in ENGINES:
-        raise UsageError(f"there is no engine {method!r}", hint="use auto or one of " + ", ".join(ENGINES))
-    return name, ENGINES[name]
+ENGINES: dict[str, Engine] = {"star": star, "relay": relay, "shared": shared}

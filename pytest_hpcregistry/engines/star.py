@@ -1,13 +1,15 @@
 """star: the controller sends to all nodes at once, within a window, by rsync through the restricted sync key.
 
+Where a node has the version before, only the difference is sent (the agent's `prepare` puts it where rsync looks).
+
 No `-z` (a SIF is compressed: with it one stream was limited to 31 MB/s, without it 444), no `--partial`, `--inplace`
 or `--delay-updates` (each can leave half a file, or exit 0 without delivery).
 """
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from ..controller.nodes import sync_ssh
@@ -18,9 +20,11 @@ from ..transports import unreachable_reason
 from ..transports.local import run_process
 
 if TYPE_CHECKING:
-    from ..controller.settings import Settings
+    from . import Job
 
 Outcome = TypeVar("Outcome")
+PROGRESS = re.compile(r"\s*([\d,]+)\s+\d+%")  # rsync(1), --info=progress2
+SENT = re.compile(r"sent ([\d,]+) bytes ")  # …, stats1
 IO_TIMEOUT = 60  # seconds without a byte, after which rsync gives a node up
 
 # rsync(1), EXIT VALUES
@@ -34,24 +38,40 @@ REASONS = {
 }
 
 
-def distribute(
-    wanted: Mapping[str, Sequence[str]], settings: Settings, arrived: Callable[[str], Outcome]
-) -> dict[str, Outcome | HpcRegistryError]:
+def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     """See engines.Engine."""
+    at_once = max(1, min(job.settings.window, len(job.wanted)))
 
     def bring(node: str) -> Outcome:
-        if wanted[node]:
-            send(node, wanted[node], settings)
-        return arrived(node)
+        if job.wanted[node]:
+            if job.bases[node]:
+                job.sessions[node].ask("prepare", {"bases": job.bases[node]})
+            send(node, job, job.settings.limit_rate // at_once)
+        return job.arrived(node)
 
-    return fan_out(wanted, bring, window=settings.window)
+    return fan_out(job.wanted, bring, window=at_once)
 
 
-def send(node: str, digests: Sequence[str], settings: Settings) -> None:
-    """Copy objects to the node's staging directory. Raises CommandFailed or Unreachable with the reason."""
-    paths = [object_path(settings.registry, digest) for digest in digests]
-    argv = ["rsync", "--whole-file", f"--timeout={IO_TIMEOUT}", "-e", shlex.join(sync_ssh(settings)), *paths]
-    result = run_process(node, [*argv, f"root@{node}:."], timeout=settings.timeout)
+def send(node: str, job: Job[Outcome], rate: int) -> None:
+    """Copy what *node* lacks to its staging directory, at most *rate* bytes/s (0: no limit).
+
+    Raises CommandFailed or Unreachable with the reason.
+    """
+    settings = job.settings
+    paths = [object_path(settings.registry, digest) for digest in job.wanted[node]]
+    # --ignore-times: the version before may have the same size and time, and is another file all the same.
+    argv = ["rsync", "--no-whole-file" if job.bases[node] else "--whole-file", "--ignore-times"]
+    argv += [f"--timeout={IO_TIMEOUT}", "--info=progress2,stats1"]
+    argv += [f"--bwlimit={max(1, rate // 1024)}"] if rate else []
+    argv += ["-e", shlex.join(sync_ssh(settings)), *paths, f"root@{node}:."]
+
+    def on_line(line: str) -> None:
+        if found := PROGRESS.match(line):
+            job.moved(node, int(found[1].replace(",", "")))
+        elif found := SENT.match(line):
+            job.sent(node, int(found[1].replace(",", "")))
+
+    result = run_process(node, argv, timeout=settings.timeout, on_line=on_line)
     if result.exit_code == 255:
         raise Unreachable(f"{node}: {unreachable_reason(result.stderr)}")
     if result.exit_code != 0:

@@ -67,21 +67,21 @@ def run_process(
     """
     command = tuple(argv if shown is None else shown)
     began = time.monotonic()
-    process = _start(where, argv, wants_input=stdin is not None)
+    process = start_process(where, argv, wants_input=stdin is not None)
     talk = _Talk(process, stdin, Stream("standard output", stdout, on_line), Stream("standard error"))
     try:
         talk.run(began + timeout)
     except TimeoutError:
-        _stop(process)
+        stop_process(process)
         raise CommandTimeout(
             f"{where}: {_short(command)} was still running after {timeout:g} s and was stopped",
             hint="look at what it was waiting for on that machine, or allow it more time",
         ) from None
     except Refused as refused:
-        _stop(process)
+        stop_process(process)
         raise CommandFailed(f"{where}: {_short(command)}: {refused}") from refused.__cause__
     except BaseException:
-        _stop(process)
+        stop_process(process)
         raise
     finally:
         talk.close()
@@ -217,7 +217,7 @@ class _Talk:
         pipe.close()
 
 
-def _start(where: str, argv: Sequence[str], *, wants_input: bool) -> subprocess.Popen[bytes]:
+def start_process(where: str, argv: Sequence[str], *, wants_input: bool) -> subprocess.Popen[bytes]:
     if any("\0" in word for word in argv):
         raise UsageError(f"{where}: a command may not hold a NUL character: {_short(argv)}")
     try:
@@ -241,7 +241,7 @@ def _missing(where: str, program: str, why: str) -> HpcRegistryError:
     )
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop_process(process: subprocess.Popen[bytes]) -> None:
     """End the whole process group: a word first, so that builds remove their temporary files, then the kill."""
     try:
         _signal(process, signal.SIGTERM)

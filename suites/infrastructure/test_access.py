@@ -34,7 +34,7 @@ def test_sync_key_is_authorized_and_restricted(node: Machine, controller: Machin
     assert lines, "the sync key is not authorized on this node"
     for options in lines:  # a second line with the same key and no restriction would undo the first
         assert options.startswith("restrict,command=")
-        assert f"agent.py serve --registry {cluster.registry.path}" in options
+        assert f"agent.pyz serve --registry {cluster.registry.path}" in options
 
 
 def test_sync_key_reaches_every_node_and_only_syncs(hpc_client: ControllerClient, cluster_facts: Facts) -> None:

@@ -17,7 +17,7 @@ from .conftest import Cli
 from .machines import CONTROLLER, REGISTRY, TREE, Machines, refused
 
 pytestmark = pytest.mark.lab
-AGENT = "/usr/local/lib/hpcregistry/agent.py"
+AGENT = "/usr/local/lib/hpcregistry/agent.pyz"
 FIRST, FAULTY, LAST = "c001", "c002", "c003"
 HEALTHY = (FIRST, LAST)
 Sifs = Callable[..., Path]

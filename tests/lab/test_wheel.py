@@ -20,7 +20,7 @@ Installed = Callable[..., CommandResult]
 INSTALL_TIMEOUT = 600  # seconds; all dependencies are fetched, or taken from pip's cache
 EXPECTED = (
     "py.typed",
-    "agent.py",
+    "agent/facts.py",
     "controller/__main__.py",
     "playbook-container-registry.yml",
     "roles/container_registry/tasks/main.yml",

@@ -1,30 +1,25 @@
-"""The agent: what one machine tells about its registry, and the only way in which a name in it ever changes.
+"""What one machine tells about its registry: reading only, never changing.
 
-One file, standard library only, Python >= 3.6. It is used in three ways:
+One file, standard library only, Python >= 3.6: it is piped to machines where nothing needs to be installed,
 
-    ssh NODE python3 - facts NONCE REQUEST < agent.py    reading: nothing needs to be installed
-    agent.py serve --registry PATH                       writing: the forced command of the sync key
-    from pytest_hpcregistry import agent                 the controller publishes on itself by the same code
+    ssh NODE python3 - facts NONCE REQUEST < facts.py
 
 REQUEST is a JSON object. The answer is one line, `hpcregistry NONCE {…}`: a login banner or a chatty shell start-up
 file before it does no harm. The answer holds either the result or {"error": text}.
 """
 
-import contextlib
-import fcntl
 import grp
 import hashlib
 import json
 import os
 import pwd
 import re
-import shlex
 import shutil
 import stat
 import subprocess
 import sys
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 Json = Dict[str, Any]
 Inodes = Dict[Tuple[int, int], str]  # (device, inode) -> digest
@@ -33,22 +28,15 @@ PROTOCOL = 1
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\.sif\Z")
 DIRECTORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
-MAX_REQUEST = 8 << 20  # bytes; a catalog of some thousand images fits
 HEADER_SIZE = 128  # bytes of the SIF global header, enough to see a truncated file
 STAGING = ".registry/staging"
 OBJECTS = ".registry/objects/sha256"
 CATALOG = ".registry/catalog.yaml"
 LOCK = ".registry/lock"
-# What rsync's client asks for when engines/star.py calls it; whatever else someone with the key asks for is refused.
-RSYNC_SHORT = re.compile(r"-[A-Za-z.]+\Z")
-RSYNC_LONG = re.compile(r"--(log-format=[%a-zA-Z]*|timeout=\d+|bwlimit=\d+|fsync|no-W|new-compress|whole-file)\Z")
 
 
 class Refused(Exception):
     """What was asked for is not done; the text says why."""
-
-
-# --- facts: reading, never changing -------------------------------------------------------------------------------
 
 
 def gather(request: Json) -> Json:
@@ -323,226 +311,28 @@ def authorized_keys() -> List[Json]:
     return keys
 
 
-# --- have: what sync wants to know, and all that the sync key can read ---------------------------------------------
-
-
-def have(registry: str, _request: Json) -> Json:
-    """Which objects are here, which object each name means (None: a file of someone else's), and the room left."""
-    objects = list_objects(registry, None)
-    by_inode = {(entry["device"], entry["inode"]): digest for digest, entry in objects.items()}
-    names = {}
-    for directory in scan(registry):
-        if DIRECTORY_NAME.match(directory.name) and directory.is_dir(follow_symlinks=False):
-            for entry in scan(directory.path):
-                found = entry.stat(follow_symlinks=False)
-                names[directory.name + "/" + entry.name] = by_inode.get((found.st_dev, found.st_ino))
-    return {
-        "protocol": PROTOCOL,
-        "objects": {digest: entry["size"] for digest, entry in objects.items()},
-        "names": names,
-        "catalog_digest": hash_file(os.path.join(registry, CATALOG)),
-        "free": filesystem(registry)["free"],
-    }
-
-
-# --- publish: the only way a name changes -------------------------------------------------------------------------
-
-
-def publish(registry: str, request: Json) -> Json:
-    """Make each of request["images"] ({name, digest, size}) appear under its name, then the catalog if one is given.
-
-    The bytes must lie in staging/ under their digest, or in objects/ already. Refused is raised, and the old file
-    stays, when the bytes that are on this disk are not the ones that the digest means.
-    """
-    with locked(registry) as root:
-        return apply(root, request)
-
-
-@contextlib.contextmanager
-def locked(registry: str) -> Iterator[int]:
-    """Hold the registry's kernel lock, which nothing can leave behind, and give a descriptor of the registry."""
-    root = open_directory(registry, None)
+def result_of(work: Callable[..., Json], *arguments: Any) -> Json:
+    """What *work* returns, or as {"error": text} why it did not."""
     try:
-        lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield root
-        finally:
-            os.close(lock)
-    finally:
-        os.close(root)
-
-
-def apply(root: int, request: Json) -> Json:
-    """What publish() does, for a caller who holds the lock."""
-    mode = int(request.get("mode", "0755"), 8)
-    if mode & ~0o755:
-        raise Refused(f"mode {mode:04o} would let others write, or run as the owner")
-    changed = [image["name"] for image in request.get("images", []) if publish_image(root, image, mode)]
-    catalog = publish_catalog(root, request["catalog"], request["objects"]) if request.get("catalog") else "kept"
-    return {"protocol": PROTOCOL, "changed": changed, "catalog": catalog}
-
-
-def open_directory(path: str, parent: Optional[int]) -> int:
-    """Open a directory without following a link in its last part."""
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-
-
-def publish_image(root: int, image: Json, mode: int) -> bool:
-    directory_name, _, file_name = image["name"].partition("/")
-    if not DIRECTORY_NAME.match(directory_name) or not FILE_NAME.match(file_name) or not DIGEST.match(image["digest"]):
-        raise Refused(f"{image['name']!r} with digest {image['digest']!r} is not an image of this registry")
-    directory = open_directory(directory_name, root)
-    objects = open_directory(OBJECTS, root)
-    staging = open_directory(STAGING, root)
-    try:
-        if not has_object(objects, image):
-            accept(staging, objects, image, mode, os.fstat(directory))
-        return link_name(objects, image["digest"], directory, file_name)
-    finally:
-        for descriptor in (directory, objects, staging):
-            os.close(descriptor)
-
-
-def has_object(objects: int, image: Json) -> bool:
-    try:
-        found = os.stat(image["digest"], dir_fd=objects, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_size == image["size"]
-
-
-def accept(staging: int, objects: int, image: Json, mode: int, owner: os.stat_result) -> None:
-    """Move the bytes from staging/ to objects/ if they are what their name says: by one descriptor, never reopened."""
-    try:
-        descriptor = os.open(image["digest"], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=staging)
-    except FileNotFoundError:
-        raise Refused(f"the bytes of {image['name']} did not arrive") from None
-    try:
-        found = os.fstat(descriptor)
-        actual = hash_descriptor(descriptor) if stat.S_ISREG(found.st_mode) else "no regular file"
-        if actual != image["digest"] or found.st_size != image["size"]:
-            os.unlink(image["digest"], dir_fd=staging)
-            arrived = f"{found.st_size} bytes with digest {actual[:12]}"
-            wanted = f"{image['size']} bytes with {image['digest'][:12]}"
-            raise Refused(f"{image['name']} arrived as {arrived}, not {wanted}")
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)  # the ids of this node: they may differ between nodes
-        os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(image["digest"], image["digest"], src_dir_fd=staging, dst_dir_fd=objects)
-    os.fsync(objects)
-
-
-def link_name(objects: int, digest: str, directory: int, file_name: str) -> bool:
-    """Let *file_name* be a hard link to the object; a job that runs from the old file keeps the old inode."""
-    wanted = os.stat(digest, dir_fd=objects, follow_symlinks=False)
-    try:
-        present = os.stat(file_name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        present = None
-    if present and (present.st_dev, present.st_ino) == (wanted.st_dev, wanted.st_ino):
-        return False
-    beside = f".{file_name[:200]}.{os.getpid()}"
-    try:
-        os.link(digest, beside, src_dir_fd=objects, dst_dir_fd=directory, follow_symlinks=False)
-        os.rename(beside, file_name, src_dir_fd=directory, dst_dir_fd=directory)
-    except OSError:
-        unlink_if_there(beside, directory)
-        raise
-    os.fsync(directory)
-    return True
-
-
-def unlink_if_there(name: str, directory: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=directory)
-
-
-def publish_catalog(root: int, text: str, digests: List[str]) -> str:
-    """Write the catalog, unless it names an object that is not here: a reader must never follow it to nothing."""
-    objects = open_directory(OBJECTS, root)
-    metadata = open_directory(".registry", root)
-    try:
-        present = set(os.listdir(objects))
-        if not present.issuperset(digests):
-            return "behind"
-        write_file(metadata, "catalog.yaml", text.encode())
-        return "written"
-    finally:
-        os.close(objects)
-        os.close(metadata)
-
-
-def write_file(directory: int, name: str, data: bytes) -> None:
-    """Replace a small file as a whole: temporary name, fsync, rename, fsync of the directory."""
-    beside = f".{name}.{os.getpid()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    unlink_if_there(beside, directory)
-    descriptor = os.open(beside, flags, 0o600, dir_fd=directory)
-    try:
-        owner = os.fstat(directory)
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        os.fchmod(descriptor, 0o644)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-        os.rename(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except OSError:
-        unlink_if_there(beside, directory)
-        raise
-    finally:
-        os.close(descriptor)
-    os.fsync(directory)
-
-
-# --- serve: the forced command of the sync key --------------------------------------------------------------------
-
-
-def serve(registry: str, command: str) -> None:
-    """Do what the holder of the sync key asks for in *command* (SSH_ORIGINAL_COMMAND), if it is one of three things."""
-    words = shlex.split(command)
-    if words[:2] == ["rsync", "--server"]:
-        receive_by_rsync(registry, words)
-        return
-    if words not in (["have"], ["publish"]):
-        raise SystemExit("hpcregistry: this key can only sync the registry")
-    request = json.loads(sys.stdin.buffer.read(MAX_REQUEST).decode())
-    answer(str(request["nonce"]), have if words == ["have"] else publish, registry, request)
-
-
-def receive_by_rsync(registry: str, words: List[str]) -> None:
-    """Hand over to rrsync, which confines rsync to writing below staging/, after allowing only what we ever send."""
-    options, places = words[2:-2], words[-2:]
-    if places != [".", "."] or not all(RSYNC_SHORT.match(word) or RSYNC_LONG.match(word) for word in options):
-        raise SystemExit("hpcregistry: this key can only send files to the registry's staging directory")
-    os.environ["SSH_ORIGINAL_COMMAND"] = " ".join(words)
-    os.execvp("rrsync", ["rrsync", "-wo", "-no-del", "-no-lock", os.path.join(registry, STAGING)])
-
-
-def answer(nonce: str, work: Callable[..., Json], *arguments: Any) -> None:
-    try:
-        result = work(*arguments)
+        return work(*arguments)
     except Refused as refusal:
-        result = {"error": str(refusal)}
+        return {"error": str(refusal)}
     except OSError as error:
-        result = {"error": f"{error.strerror}: {error.filename}" if error.filename else str(error)}
+        return {"error": f"{error.strerror}: {error.filename}" if error.filename else str(error)}
     except (KeyError, TypeError, ValueError) as error:
-        result = {"error": f"a request that this agent does not understand: {error!r}"}
+        return {"error": f"a request that this agent does not understand: {error!r}"}
+
+
+def write_line(nonce: str, result: Json) -> None:
+    # The line break before it ends whatever an unfinished line of a login script left behind.
     sys.stdout.write(f"\nhpcregistry {nonce} {json.dumps(result)}\n")
     sys.stdout.flush()
 
 
 def main(argv: List[str]) -> None:
-    os.umask(0o077)
-    if argv[:1] == ["facts"] and len(argv) == 3:
-        answer(argv[1], gather, json.loads(argv[2]))
-    elif argv[:2] == ["serve", "--registry"] and len(argv) == 3:
-        serve(argv[2], os.environ.get("SSH_ORIGINAL_COMMAND", ""))
-    else:
-        raise SystemExit("usage: agent.py serve --registry PATH | agent.py facts NONCE REQUEST")
+    if argv[:1] != ["facts"] or len(argv) != 3:
+        raise SystemExit("usage: python3 - facts NONCE REQUEST < facts.py")
+    write_line(argv[1], result_of(gather, json.loads(argv[2])))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,26 @@
+"""The agent: what runs on a node, and on the controller for its own registry. Standard library only, Python >= 3.6.
+
+`facts.py` reads; it is piped to a node, by itself. All of it together is `agent.pyz`, the forced command of the sync
+key, which writes. This page names what the controller program uses of it.
+"""
+
+from .facts import CATALOG, LOCK, OBJECTS, PROTOCOL, STAGING, Refused, filesystem, gather, hash_file
+from .publish import apply, locked, open_directory, publish, publish_catalog, unlink_if_there
+
+__all__ = [
+    "CATALOG",
+    "LOCK",
+    "OBJECTS",
+    "PROTOCOL",
+    "STAGING",
+    "Refused",
+    "apply",
+    "filesystem",
+    "gather",
+    "hash_file",
+    "locked",
+    "open_directory",
+    "publish",
+    "publish_catalog",
+    "unlink_if_there",
+]

@@ -1,0 +1,17 @@
+"""`agent.pyz serve --registry PATH`, which phase 1 writes before the sync key in authorized_keys."""
+
+import os
+import sys
+
+from .serve import serve
+
+
+def main() -> None:
+    os.umask(0o077)
+    if sys.argv[1:3] != ["serve", "--registry"] or len(sys.argv) != 4:
+        raise SystemExit("usage: agent.pyz serve --registry PATH")
+    serve(sys.argv[3], os.environ.get("SSH_ORIGINAL_COMMAND", ""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""Bytes that a node passes on to the next while they still arrive, each piece only after its digest was right.
+
+Standard library only, Python >= 3.6. Every connection is TLS with the certificate of this one transfer, which came by
+ssh and which both ends show: who lacks it gets no byte in and none out. Over a connection the receiver says how many
+bytes it has (8 bytes, big-endian), and the sender sends what follows, to the end.
+"""
+
+import contextlib
+import os
+import socket
+import ssl
+import tempfile
+import threading
+import time
+from typing import Any, Callable, List, Optional, Tuple
+
+from .facts import DIGEST, STAGING, Json, Refused
+from .pieces import Pieces
+
+BLOCK = 256 << 10  # bytes sent at once
+HANDSHAKE = 5  # seconds for a connection to be made and both ends to prove themselves
+MOST_HANDSHAKES = 8  # strangers at the door at once; one more is sent away
+TELL_EVERY = 0.2  # seconds between two words about progress
+NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, openssl/x509_vfy.h: a node's clock may be years off
+
+Tell = Callable[[Json], None]
+
+
+def make_context(certificate: str, server: bool) -> ssl.SSLContext:
+    """TLS in which the other end must show the very *certificate* (PEM, with its key) that this end shows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # the certificate is the transfer's, not a host's
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= NO_CHECK_TIME
+    context.load_verify_locations(cadata=certificate[certificate.index("-----BEGIN CERTIFICATE") :])
+    with tempfile.NamedTemporaryFile("w") as file:  # the ssl module reads keys from files only
+        file.write(certificate)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
+
+
+class Receiver:
+    """Listens for the node upstream, which sends. Another one takes the place of the one before."""
+
+    def __init__(self, pieces: Pieces, certificate: str, address: str, tell: Tell) -> None:
+        self.pieces = pieces
+        self.context = make_context(certificate, server=True)
+        self.tell = tell
+        self.told = 0.0
+        self.callers = threading.Semaphore(MOST_HANDSHAKES)
+        self.turn = threading.Lock()
+        self.upstream: Optional[ssl.SSLSocket] = None
+        self.listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        self.listener.bind((address, 0))
+        self.listener.listen(16)
+        self.port: int = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept_callers, daemon=True).start()
+
+    def accept_callers(self) -> None:
+        while True:
+            try:
+                caller, _ = self.listener.accept()
+            except OSError:
+                return  # closed
+            if self.callers.acquire(blocking=False):
+                threading.Thread(target=self.let_in, args=(caller,), daemon=True).start()
+            else:
+                caller.close()
+
+    def let_in(self, caller: socket.socket) -> None:
+        """Take the caller for the new upstream, if it has the certificate."""
+        try:
+            caller.settimeout(HANDSHAKE)
+            link = self.context.wrap_socket(caller, server_side=True)
+        except OSError:
+            caller.close()
+            return
+        finally:
+            self.callers.release()
+        link.settimeout(None)  # the upstream may have nothing to send for a while; the controller decides about it
+        with self.turn:
+            if self.upstream:
+                hang_up(self.upstream)
+            self.upstream = link
+            offset = self.pieces.have
+        try:
+            link.sendall(offset.to_bytes(8, "big"))
+            self.take_pieces(link)
+        except OSError as error:
+            self.failed(link, error)
+        finally:
+            link.close()
+
+    def take_pieces(self, link: ssl.SSLSocket) -> None:
+        buffer = bytearray(max(self.pieces.piece, len(self.pieces.digests)))
+        while self.pieces.have < self.pieces.total:
+            view = memoryview(buffer)[: self.pieces.next_length()]
+            filled = 0
+            while filled < len(view):
+                count = link.recv_into(view[filled:])
+                if not count:
+                    return  # the controller will send somebody else
+                filled += count
+                self.tell_progress(filled)
+            with self.turn:
+                if self.upstream is not link:
+                    return
+                if not self.pieces.accept(view):
+                    self.upstream = None
+                    self.tell({"event": "bad_piece", "bytes": self.pieces.have})
+                    return
+            self.tell_progress()
+
+    def tell_progress(self, unproven: int = 0) -> None:
+        now, have = time.monotonic(), self.pieces.have
+        if now - self.told >= TELL_EVERY or have == self.pieces.total:
+            self.told = now
+            self.tell({"event": "has", "bytes": have, "arrived": have + unproven})
+
+    def failed(self, link: ssl.SSLSocket, error: OSError) -> None:
+        """A connection that broke is the controller's to replace; a disk that cannot be written is the end."""
+        if self.upstream is link and not isinstance(error, (ssl.SSLError, ConnectionError, socket.timeout)):
+            self.tell({"event": "failed", "why": os.strerror(error.errno) if error.errno else str(error)})
+
+    def close(self) -> None:
+        self.listener.close()
+        with self.turn:
+            if self.upstream:
+                hang_up(self.upstream)
+
+
+def hang_up(link: socket.socket) -> None:
+    """End a connection from another thread than the one that uses it, which then sees an error."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(link, socket.SHUT_RDWR)  # not SSLSocket's own: that frees what the other thread uses
+
+
+class Sender(threading.Thread):
+    """Sends to one other node what is proven here, as it comes, until that has it all or the controller says stop."""
+
+    def __init__(self, pieces: Pieces, certificate: str, node: str, to: Tuple[str, int], rate: int, tell: Tell) -> None:
+        """*to* is address and port of *node*; *rate* in bytes/s, 0 for as fast as it goes."""
+        super().__init__(daemon=True)
+        self.pieces = pieces
+        self.certificate = certificate
+        self.node = node
+        self.to = to
+        self.rate = rate
+        self.tell = tell
+        self.link: Optional[socket.socket] = None
+        self.stopped = False
+
+    def run(self) -> None:
+        try:
+            caller = socket.create_connection(self.to, HANDSHAKE)
+            with make_context(self.certificate, server=False).wrap_socket(caller) as link:
+                self.link = link
+                self.send(link)
+        except OSError as error:
+            if not self.stopped:
+                self.tell({"event": "send_failed", "node": self.node, "why": str(error)})
+
+    def send(self, link: ssl.SSLSocket) -> None:
+        offset = int.from_bytes(receive_exactly(link, 8), "big")
+        link.settimeout(None)
+        began, first = time.monotonic(), offset
+        while offset < self.pieces.total and not self.stopped:
+            ready = self.pieces.wait_beyond(offset, 0.5)
+            if ready > offset:
+                block = self.pieces.read(offset, min(BLOCK, ready - offset))
+                link.sendall(block)
+                offset += len(block)
+                if self.rate:
+                    time.sleep(max(0.0, began + (offset - first) / self.rate - time.monotonic()))
+
+    def stop(self) -> None:
+        self.stopped = True
+        if self.link:
+            hang_up(self.link)
+
+
+def receive_exactly(link: ssl.SSLSocket, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        more = link.recv(length - len(data))
+        if not more:
+            raise ConnectionError("it hung up")
+        data += more
+    return data
+
+
+class Relay:
+    """A node's part in one transfer: bytes come into staging/, and are sent on to another node."""
+
+    def __init__(self, registry: str, request: Json, tell: Tell) -> None:
+        self.tell = tell
+        self.certificate = request["certificate"]
+        self.paths: List[str] = []
+        files = []
+        for image in request["objects"]:
+            if not DIGEST.match(image["digest"]):
+                raise Refused(f"{image['digest']!r} is not a digest")
+            path = os.path.join(registry, STAGING, image["digest"])
+            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            files.append((os.open(path, flags, 0o600), int(image["size"])))
+            self.paths.append(path)
+        self.pieces = Pieces(files, int(request["piece"]), request["index"])
+        self.address = own_address(request.get("network"))
+        self.receiver = Receiver(self.pieces, self.certificate, self.address, tell)
+        self.sender: Optional[Sender] = None
+
+    def send_to(self, request: Json) -> Json:
+        """Send to the node that the controller names, in place of the one before."""
+        if self.sender:
+            self.sender.stop()
+        to = (str(request["address"]), int(request["port"]))
+        self.sender = Sender(self.pieces, self.certificate, request["node"], to, int(request["rate"]), self.tell)
+        self.sender.start()
+        return {}
+
+    def close(self) -> None:
+        """Nothing half stays behind; what is whole and was published has left staging/ already."""
+        self.receiver.close()
+        if self.sender:
+            self.sender.stop()
+        for (descriptor, _), path in zip(self.pieces.files, self.paths):  # noqa: B905 - Python 3.6
+            try:
+                if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+                    os.unlink(path)
+            except OSError:
+                pass
+
+
+def own_address(network: Any) -> str:
+    """This node's address in *network* (CIDR); without one, the address that the controller's ssh came to."""
+    if not network:
+        return os.environ["SSH_CONNECTION"].split()[2]
+    import ipaddress
+
+    wanted = ipaddress.ip_network(network)
+    family = socket.AF_INET6 if wanted.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        # This sends nothing: a datagram socket only finds its route.
+        probe.connect((str(wanted.network_address + 1), 9))
+        address = probe.getsockname()[0]
+    if ipaddress.ip_address(address) not in wanted:
+        raise Refused(f"no address in {network} here")
+    return str(address)

@@ -1,0 +1,131 @@
+"""A conversation of the controller with one node, over one login.
+
+Each line of input is a request, {"do": verb, "id": number, …}; each is answered by one line, as facts.py writes it,
+with the same id. The first line is {"nonce": …, "seconds": …}: every answer carries the nonce, and after so many
+seconds without a request the session ends by itself. Between the answers there may be events, {"event": …}.
+
+Standard library only, Python >= 3.6.
+"""
+
+import json
+import os
+import signal
+import threading
+from typing import Any, BinaryIO, Callable, Dict, Optional
+
+from .facts import (
+    CATALOG,
+    DIGEST,
+    DIRECTORY_NAME,
+    OBJECTS,
+    PROTOCOL,
+    STAGING,
+    Json,
+    Refused,
+    filesystem,
+    hash_file,
+    list_objects,
+    result_of,
+    scan,
+    write_line,
+)
+from .publish import publish
+from .relay import Relay
+
+MAX_REQUEST = 8 << 20  # bytes; a catalog of some thousand images fits
+
+
+class Session:
+    """Answers one request after the other until the controller hangs up."""
+
+    def __init__(self, registry: str, requests: BinaryIO) -> None:
+        self.registry = registry
+        self.requests = requests
+        self.speaking = threading.Lock()
+        self.relay: Optional[Relay] = None
+        self.verbs: Dict[str, Callable[[Json], Json]] = {
+            "have": lambda request: have(registry, request),
+            "prepare": lambda request: prepare(registry, request),
+            "publish": lambda request: publish(registry, request),
+            "relay": self.start_relay,
+            "send": self.send,
+        }
+        first = self.next_request()
+        self.nonce, self.patience = str(first["nonce"]), int(first["seconds"])
+
+    def next_request(self) -> Any:
+        line = self.requests.readline(MAX_REQUEST)
+        return json.loads(line.decode()) if line else None
+
+    def run(self) -> None:
+        signal.signal(signal.SIGALRM, give_up)
+        signal.alarm(self.patience)
+        try:
+            for request in iter(self.next_request, None):
+                signal.alarm(self.patience)
+                self.say(dict(result_of(self.do, request), id=request.get("id")))
+        finally:
+            if self.relay:
+                self.relay.close()
+
+    def do(self, request: Json) -> Json:
+        return self.verbs[request["do"]](request)
+
+    def say(self, said: Json) -> None:
+        with self.speaking:
+            write_line(self.nonce, said)
+
+    def start_relay(self, request: Json) -> Json:
+        """Be ready to receive; tells where."""
+        if self.relay:
+            self.relay.close()
+        self.relay = Relay(self.registry, request, self.say)
+        return {"address": self.relay.address, "port": self.relay.receiver.port}
+
+    def send(self, request: Json) -> Json:
+        if not self.relay:
+            raise Refused("there is nothing to send yet")
+        self.relay.send_to(request)
+        return {}
+
+
+def give_up(*_: Any) -> None:
+    raise SystemExit("hpcregistry: the controller says nothing any more")
+
+
+def have(registry: str, request: Json) -> Json:
+    """Which objects are here, which object each name means (None: a file of someone else's), and the room left.
+
+    Also whether request["probe"], a file that the controller has just made in its registry, is seen here: then this is
+    the same registry, on a shared file system.
+    """
+    objects = list_objects(registry, None)
+    by_inode = {(entry["device"], entry["inode"]): digest for digest, entry in objects.items()}
+    names = {}
+    for directory in scan(registry):
+        if DIRECTORY_NAME.match(directory.name) and directory.is_dir(follow_symlinks=False):
+            for entry in scan(directory.path):
+                found = entry.stat(follow_symlinks=False)
+                names[directory.name + "/" + entry.name] = by_inode.get((found.st_dev, found.st_ino))
+    return {
+        "protocol": PROTOCOL,
+        "objects": {digest: entry["size"] for digest, entry in objects.items()},
+        "names": names,
+        "catalog_digest": hash_file(os.path.join(registry, CATALOG)),
+        "free": filesystem(registry)["free"],
+        "shared": any(entry.name == request.get("probe") for entry in scan(os.path.join(registry, STAGING))),
+    }
+
+
+def prepare(registry: str, request: Json) -> Json:
+    """Let rsync find the version before under the new object's name, so that it sends the difference only.
+
+    It is a link, and rsync (without --inplace) renames the new file over it: the old object is never written to.
+    """
+    for digest, base in request["bases"].items():
+        if not DIGEST.match(digest) or not DIGEST.match(base):
+            raise Refused(f"{digest!r} or {base!r} is not a digest")
+        staged = os.path.join(registry, STAGING, digest)
+        if not os.path.lexists(staged):
+            os.link(os.path.join(registry, OBJECTS, base), staged, follow_symlinks=False)
+    return {}

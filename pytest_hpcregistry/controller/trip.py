@@ -1,0 +1,199 @@
+"""One sync: what each node has and lacks, which engine brings it, and what became of the node."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .. import agent
+from ..catalog import Catalog, Entry
+from ..engines import ENGINES, Job
+from ..engines.cost import Load, choose, link_rate
+from ..errors import CommandFailed, HpcRegistryError, Unreachable
+from ..fanout import in_rounds
+from .events import Listener
+from .meter import Meter
+from .session import NodeSession
+from .settings import Settings
+
+PUBLISH_SECONDS_PER_GB = 60  # a node reads back what it received; 214 MB/s and core was the slowest hash measured
+RESERVE = 64 << 20  # bytes to leave free on a node
+SEEN_WITHIN = 60  # seconds in which a shared file system shows what another machine wrote; nfs(5): acdirmax
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one node: `state` is synced, unchanged, failed or unreachable. `bytes` moved, in `seconds`."""
+
+    state: str
+    objects: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    message: str = ""
+
+
+class Trip:
+    """One sync of the images *wanted* (*what*, in words), with the *catalog* as its file has it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        what: str,
+        wanted: Mapping[str, Entry],
+        catalog: tuple[str, Catalog],
+        listener: Listener,
+    ) -> None:
+        self.settings = settings
+        self.what = what
+        self.wanted = wanted
+        self.catalog_text = catalog[0]
+        self.catalog_digest = hashlib.sha256(self.catalog_text.encode()).hexdigest()
+        self.catalog_objects = sorted({entry.digest for entry in catalog[1].images.values()})
+        self.listener = listener
+        self.sizes = {entry.digest: entry.size for entry in wanted.values()}
+        self.probe = f".probe-{secrets.token_hex(8)}"
+        self.has: dict[str, Any] = {}
+        self.lacks: dict[str, list[str]] = {}
+        self.sent: dict[str, int] = {}
+        self.started: dict[str, float] = {}
+        self.sessions: dict[str, NodeSession] = {}
+        self.outcomes: dict[str, Outcome] = {}
+
+    def run(self, nodes: Sequence[str]) -> dict[str, Outcome]:
+        """Bring every node up to date; nodes that answer late are served in a later round."""
+        probe = Path(self.settings.registry, agent.STAGING, self.probe)
+        with ExitStack() as closing:
+            closing.callback(probe.unlink)
+            probe.touch(mode=0o600)
+            closing.callback(self.close_sessions)
+            for answers in in_rounds(nodes, self.look, window=self.settings.window):
+                for node, error in answers.items():
+                    if isinstance(error, HpcRegistryError):
+                        self.finish(node, failure_of(error))
+                self.serve([node for node, error in answers.items() if error is None])
+        return {node: self.outcomes[node] for node in nodes}
+
+    def close_sessions(self) -> None:
+        for session in self.sessions.values():
+            session.close()
+
+    def look(self, node: str) -> None:
+        """Log in and learn what the node has, so what it lacks, and whether there is room for that."""
+        self.listener({"event": "node_started", "node": node, "what": self.what})
+        self.started[node] = time.monotonic()
+        self.sessions[node] = NodeSession(node, self.settings)
+        self.has[node] = has = self.sessions[node].ask("have", {"probe": self.probe})
+        self.lacks[node] = lacks = sorted(
+            digest for digest, size in self.sizes.items() if has["objects"].get(digest) != size
+        )
+        if self.settings.method == "shared" and not has["shared"]:
+            raise CommandFailed(
+                f"{node}: has a {self.settings.registry} of its own, not the controller's on a shared file system",
+                hint="is the file system mounted there? Or set sync.method to auto",
+            )
+        needed = sum(self.sizes[digest] for digest in lacks)
+        if needed and needed + RESERVE > has["free"] and not has["shared"]:
+            raise CommandFailed(
+                f"{node}: {needed / 1e6:.0f} MB and {RESERVE >> 20} MiB reserve needed, {has['free'] / 1e6:.0f} MB free"
+            )
+
+    def serve(self, nodes: Sequence[str]) -> None:
+        """Bring to nodes that have answered what they lack."""
+        shared = [node for node in nodes if self.has[node]["shared"]]
+        local = [node for node in nodes if not self.has[node]["shared"]]
+        if shared:
+            self.distribute("shared", "they see the controller's own registry", shared)
+        if local:
+            lacking = {node: sum(self.sizes[digest] for digest in self.lacks[node]) for node in local}
+            with_base = {node: sum(self.sizes[digest] for digest in self.bases(node)) for node in local}
+            load = Load(lacking, with_base)
+            engine, why = choose(
+                self.settings.method,
+                load,
+                link=link_rate(),
+                cores=os.cpu_count() or 1,
+                limit_rate=self.settings.limit_rate,
+            )
+            self.distribute(engine, why, local)
+
+    def distribute(self, engine: str, why: str, nodes: Sequence[str]) -> None:
+        wanted = {node: self.lacks[node] for node in nodes}
+        lacking = {node: sum(self.sizes[digest] for digest in digests) for node, digests in wanted.items()}
+        self.listener({"event": "transfer_started", "engine": engine, "why": why, "bytes": lacking})
+        with Meter(self.listener) as meter:
+            job: Job[Outcome] = Job(
+                wanted=wanted,
+                sizes=self.sizes,
+                bases={node: self.bases(node) for node in nodes},
+                sessions=self.sessions,
+                settings=self.settings,
+                arrived=self.publish,
+                moved=meter.moved,
+                sent=self.sent.__setitem__,
+                say=lambda text: self.listener({"event": "noticed", "message": text}),
+            )
+            results = ENGINES[engine].distribute(job)
+        for node, result in results.items():
+            if isinstance(result, HpcRegistryError):
+                self.finish(node, failure_of(result))
+
+    def bases(self, node: str) -> dict[str, str]:
+        """For an object that the node lacks, the one that it has under the same name."""
+        names, objects = self.has[node]["names"], self.has[node]["objects"]
+        found = {entry.digest: names.get(name) for name, entry in self.wanted.items()}
+        return {new: old for new, old in found.items() if new in self.lacks[node] and old in objects}
+
+    def publish(self, node: str) -> Outcome:
+        """The bytes are there: have the node prove it and put names and catalog in place. Tells how the node ended."""
+        if self.has[node]["shared"]:
+            return self.finish(node, self.see(node))
+        lacks = self.lacks[node]
+        size = sum(self.sizes[digest] for digest in lacks)
+        images = [
+            {"name": name, "digest": entry.digest, "size": entry.size}
+            for name, entry in self.wanted.items()
+            if self.has[node]["names"].get(name) != entry.digest or entry.digest in lacks
+        ]
+        request = {"images": images, "mode": self.settings.file_mode}
+        stale = self.has[node]["catalog_digest"] != self.catalog_digest
+        if not images and not stale:
+            return self.finish(node, Outcome("unchanged"))
+        if stale:
+            request.update(catalog=self.catalog_text, objects=self.catalog_objects)
+        seconds = 60 + size * PUBLISH_SECONDS_PER_GB // 10**9
+        answer = self.sessions[node].ask("publish", request, timeout=seconds)
+        changed = bool(images) or answer["catalog"] == "written"
+        moved = self.sent.get(node, size)
+        return self.finish(node, Outcome("synced" if changed else "unchanged", len(lacks), moved))
+
+    def see(self, node: str) -> Outcome:
+        """Wait until a node shows what the controller has published on the file system that they share."""
+        deadline = time.monotonic() + SEEN_WITHIN
+        while True:
+            has = self.sessions[node].ask("have", {})
+            late = [name for name, entry in self.wanted.items() if has["names"].get(name) != entry.digest]
+            if not late and has["catalog_digest"] == self.catalog_digest:
+                return Outcome("unchanged")
+            if time.monotonic() > deadline:
+                raise CommandFailed(
+                    f"{node}: does not show {', '.join(late) or 'the catalog'} as the controller has it",
+                    hint="is the shared file system mounted there, and not from a stale handle?",
+                )
+            time.sleep(1)
+
+    def finish(self, node: str, outcome: Outcome) -> Outcome:
+        seconds = time.monotonic() - self.started.get(node, time.monotonic())
+        done = self.outcomes[node] = replace(outcome, seconds=seconds)
+        self.listener({"event": "node_finished", "node": node, "what": self.what, **asdict(done)})
+        return done
+
+
+def failure_of(error: HpcRegistryError) -> Outcome:
+    return Outcome("unreachable" if isinstance(error, Unreachable) else "failed", message=str(error))

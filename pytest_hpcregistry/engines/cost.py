@@ -1,0 +1,63 @@
+"""Which engine for which transfer: a small cost model, which says in words why it chose what it chose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+from ..nodeset import fold
+
+# Seconds, shares and rates as measured on the lab (bench/), on two cores; right to a factor of two is enough.
+RELAY_START = 1.5  # seconds until the last node of a chain has its first byte
+RELAY_SHARE = 1.2  # how much longer than one transfer a relay takes
+DELTA_SHARE = 0.1  # of an image is sent when a node has the version before; an update of one file is far less
+DELTA_RATE = 120e6  # bytes/s of the image for which one core of the controller finds the differences
+ASSUMED_LINK = 125e6  # bytes/s (1 Gbit/s), where the kernel does not say
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is to be moved: bytes that each node lacks, and those of them whose version before it has."""
+
+    lacking: Mapping[str, int]
+    with_base: Mapping[str, int]
+
+
+def choose(method: str, load: Load, *, link: float, cores: int, limit_rate: int = 0) -> tuple[str, str]:
+    """The engine for *load*, and why. *method* is `auto`, or the engine that was asked for; *link* is in bytes/s."""
+    if method != "auto":
+        return method, "as asked for"
+    receivers = {node: size for node, size in load.lacking.items() if size}
+    if not receivers:
+        return "star", "nothing is to be moved"
+    rate = min(link, limit_rate) if limit_rate else link
+    sent = sum(size - (1 - DELTA_SHARE) * load.with_base[node] for node, size in receivers.items())
+    star = sent / rate + sum(load.with_base.values()) / DELTA_RATE / cores
+    relay = RELAY_START + RELAY_SHARE * max(receivers.values()) / rate
+    name = "relay" if relay < star and len(receivers) > 1 else "star"
+    delta = ", differences only" if any(load.with_base.values()) else ""
+    return name, (
+        f"{max(receivers.values()) / 1e6:.1f} MB to {fold(receivers)} over {rate * 8 / 1e6:.0f} Mbit/s "
+        f"would take about {star:.1f} s by star{delta}, {relay:.1f} s by relay"
+    )
+
+
+def check_method(method: str, known: Mapping[str, object]) -> str:
+    """Return *method* if there is such an engine; raise UsageError if not."""
+    if method != "auto" and method not in known:
+        raise UsageError(f"there is no engine {method!r}", hint="use auto or one of " + ", ".join(known))
+    return method
+
+
+def link_rate(interfaces: Path = Path("/sys/class/net")) -> float:
+    """Bytes/s of this machine's fastest link that is up, as the kernel knows it (sysfs, `speed` in Mbit/s)."""
+    speeds = []
+    for interface in interfaces.glob("*/speed"):
+        try:
+            speeds.append(int(interface.read_text()))
+        except (OSError, ValueError):
+            continue  # a link that is down, or that has no speed
+    fastest = max(speeds, default=0)
+    return fastest * 1e6 / 8 if fastest > 0 else ASSUMED_LINK

@@ -1,0 +1,18 @@
+"""shared: the registry lies on a file system that all machines share. Nothing moves; every node must see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from ..errors import HpcRegistryError
+from ..fanout import fan_out
+
+if TYPE_CHECKING:
+    from . import Job
+
+Outcome = TypeVar("Outcome")
+
+
+def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
+    """See engines.Engine. `arrived` waits until the node sees what the controller has published."""
+    return fan_out(job.wanted, job.arrived, window=job.settings.window)
