@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := podman mmdebstrap runc netavark aardvark-dns iptables rsync openssh-client python3-venv
+PACKAGES := podman mmdebstrap runc netavark aardvark-dns iptables iproute2 rsync openssh-client python3-venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: demo test lint unit lab-test packages clean

@@ -8,7 +8,7 @@ from dataclasses import asdict, astuple
 import click
 
 from .. import lab
-from ..lab.state import CONTROLLER
+from ..lab.state import CONTROLLER, load
 from .options import show_json, show_table
 
 
@@ -25,17 +25,26 @@ NAME = click.option("--name", default="default", show_default=True, help="Labs o
 
 @lab_group.command("up")
 @click.option("--nodes", type=click.IntRange(1, 64), default=3, show_default=True, help="How many compute nodes.")
+@click.option(
+    "--link-mbit", type=click.IntRange(0), metavar="N", help="Limit every machine's link to N Mbit/s; 0: no limit."
+)
 @NAME
-def up(nodes: int, name: str) -> None:
+def up(nodes: int, link_mbit: int | None, name: str) -> None:
     """Start the lab, or find it running.
 
-    The first start builds the node image, which takes a minute or two, and keeps it.
+    The first start builds the node image, which takes a minute or two, and keeps it. A limit of the links, in both
+    directions, stays until another is given; a machine that was restarted is limited again by the next lab up.
 
     \b
-    Example:
+    Examples:
       hpc-container-manager lab up --nodes 8 --name big
+      hpc-container-manager lab up --nodes 8 --name big --link-mbit 100
     """
-    state = lab.up(name, nodes, on_step=lambda text, seconds: click.echo(f"  {text} ({seconds:.1f} s)"))
+
+    def show_step(text: str, seconds: float) -> None:
+        click.echo(f"  {text} ({seconds:.1f} s)")
+
+    state = lab.up(name, nodes, on_step=show_step, link_mbit=link_mbit)
     click.echo(f"lab {name}: {nodes} nodes ready. Use it as any cluster:")
     click.echo(f"  export HPC_CLUSTER={state.cluster_file}")
 
@@ -46,12 +55,16 @@ def up(nodes: int, name: str) -> None:
 def status(name: str, as_json: bool) -> None:
     """Say what runs: every machine's container, address and state in Slurm."""
     machines = lab.look(name)
+    state = load(name)
+    link_mbit = state.link_mbit if state else 0
     cluster_file = str(lab.state_directory(name) / "cluster.yaml")
     if as_json:
         rows = [asdict(machine) for machine in machines]
-        show_json({"name": name, "cluster_file": cluster_file, "machines": rows})
+        show_json({"name": name, "cluster_file": cluster_file, "link_mbit": link_mbit, "machines": rows})
     else:
         show_table([["MACHINE", "CONTAINER", "ADDRESS", "SLURM"], *([*astuple(machine)] for machine in machines)])
+        if link_mbit:
+            click.echo(f"every link: {link_mbit} Mbit/s")
         click.echo(f"cluster file: {cluster_file}")
     lab.status(name)  # after the table: an error when not all of it runs
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from .. import documents
 from ..errors import HpcRegistryError, UsageError
 from ..nodeset import fold
 from ..transports.local import run_process
-from . import image
+from . import image, links
 from .podman import execute, only_one, podman, require
 from .state import CONTROLLER, LabState, load, new, save
 
@@ -29,14 +30,19 @@ ADMIN, ALICE = 2000, 2001  # the uids that files/setup-image.sh gives
 Steps = Callable[[str, float], None]
 
 
-def up(name: str, nodes: int, *, on_step: Steps, mirror: str | None = None) -> LabState:
+def up(name: str, nodes: int, *, on_step: Steps, mirror: str | None = None, link_mbit: int | None = None) -> LabState:
     """Start a lab of *nodes* compute nodes, or find it running. *on_step* is told what was done, and its seconds.
 
-    *mirror* is where the node image comes from when it must be built; None asks this machine's apt.
+    *mirror* is where the node image comes from when it must be built; None asks this machine's apt. Every link is
+    limited to *link_mbit* Mbit/s in both directions; 0 is no limit, None what the lab of this name had.
     Raises UsageError when something is missing here or the running lab has another size.
     """
     require()
-    wanted, present = new(name, nodes), load(name)
+    present = load(name)
+    limit = link_mbit if link_mbit is not None else present.link_mbit if present else 0
+    wanted = replace(new(name, nodes), link_mbit=limit)
+    if limit:
+        links.require()
     if present and is_running(present):
         if present.nodes != wanted.nodes:
             raise UsageError(
@@ -45,7 +51,10 @@ def up(name: str, nodes: int, *, on_step: Steps, mirror: str | None = None) -> L
             )
         with step(on_step, "found the lab running, every node ready"):
             wait_until_ready(present, READY)
-        return present
+        if limit or present.link_mbit:  # again, too: a machine that was started again has a new link
+            limit_links(wanted, on_step)
+            save(wanted)
+        return wanted
     if present:
         with step(on_step, "removed what was left of a lab that no longer runs"):
             remove(present)
@@ -80,7 +89,15 @@ def start(state: LabState, on_step: Steps) -> None:
             list(pool.map(lambda machine: run_container(state, machine, addresses[machine]), state.machines))
     with step(on_step, "every node idle in Slurm"):
         wait_until_ready(state, {"idle"})
+    if state.link_mbit:
+        limit_links(state, on_step)
     save(state)
+
+
+def limit_links(state: LabState, on_step: Steps) -> None:
+    rate = f"limited every link to {state.link_mbit} Mbit/s" if state.link_mbit else "lifted the limit of every link"
+    with step(on_step, rate):
+        links.limit(state)
 
 
 def is_running(state: LabState) -> bool:

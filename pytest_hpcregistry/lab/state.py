@@ -16,11 +16,15 @@ LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}\Z")
 
 @dataclass(frozen=True)
 class LabState:
-    """A lab: its directory with cluster.yaml, id_ed25519, known_hosts and ssh_config, and its nodes."""
+    """A lab: its directory with cluster.yaml, id_ed25519, known_hosts and ssh_config, and its nodes.
+
+    `link_mbit` is what every machine's link is limited to, in Mbit/s and in each direction; 0 is no limit.
+    """
 
     name: str
     directory: Path
     nodes: tuple[str, ...]
+    link_mbit: int = 0
 
     @property
     def cluster_file(self) -> Path:
@@ -55,15 +59,16 @@ def new(name: str, nodes: int) -> LabState:
 def load(name: str) -> LabState | None:
     """The lab that was started under this name, whether it still runs or not."""
     try:
-        nodes = tuple(json.loads((state_directory(name) / "lab.json").read_text())["nodes"])
+        record = json.loads((state_directory(name) / "lab.json").read_text())
+        return LabState(name, state_directory(name), tuple(record["nodes"]), int(record.get("link_mbit", 0)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return LabState(name, state_directory(name), nodes)
 
 
 def save(state: LabState) -> None:
     """Record the lab, once everything else is written."""
-    (state.directory / "lab.json").write_text(json.dumps({"nodes": state.nodes}) + "\n")
+    record = {"nodes": state.nodes, "link_mbit": state.link_mbit}
+    (state.directory / "lab.json").write_text(json.dumps(record) + "\n")
 
 
 def ssh_argv(name: str, host: str = CONTROLLER) -> list[str]:

@@ -139,6 +139,30 @@ def test_a_restarted_machine_is_the_same_one_again(first: lab.LabState) -> None:
     assert on(FIRST, "c001", "hostname").check().stdout == "c001\n"
 
 
+def test_a_limited_link_is_that_slow_in_both_directions_until_the_limit_is_lifted(first: lab.LabState) -> None:
+    """The only test that compares a time: being slow is what a limit is for. This machine's own end has no limit."""
+
+    def rate(script: str, payload: bytes) -> float:
+        """Mbit/s of a plain transfer to or from the controller, with the login in its time."""
+        argv = [*lab.ssh_argv(FIRST, "hpc-controller"), script]
+        return 4 * 8.388608 / run_process("controller", argv, stdin=payload, timeout=60).check().seconds
+
+    def slower_and_faster() -> list[float]:
+        return sorted([rate("cat > /dev/null", bytes(4 << 20)), rate("head -c 4M /dev/zero", b"")])
+
+    assert lab.up(FIRST, 1, on_step=lambda *_: None, link_mbit=20).link_mbit == 20
+    slower, faster = slower_and_faster()
+    assert 10 < slower < faster < 20
+    podman("restart", "--time", "0", first.container("hpc-controller")).check()
+    made, said = up(FIRST)  # a machine that was started again has a new link
+    assert made.link_mbit == 20
+    assert "limited every link to 20 Mbit/s" in said
+    slower, faster = slower_and_faster()
+    assert 10 < slower < faster < 20
+    assert lab.up(FIRST, 1, on_step=lambda *_: None, link_mbit=0).link_mbit == 0
+    assert slower_and_faster()[0] > 40
+
+
 def test_two_labs_side_by_side(first: lab.LabState) -> None:
     second, _ = up(SECOND)
     try:
