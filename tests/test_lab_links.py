@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_both_ends_of_every_link_are_limited(told: list[str]) -> None:
-    links.limit(replace(state.new("a", 1), link_mbit=100))
+    links.limit([*links.find(state.new("a", 1)).values()], 100)
     bucket = "tbf rate 100mbit burst 250000b latency 50ms"
     assert sorted(told) == [
         f"nsenter --target=101 --net tc qdisc replace dev eth0 root {bucket}",
@@ -51,8 +50,13 @@ def test_both_ends_of_every_link_are_limited(told: list[str]) -> None:
     ]
 
 
+def test_every_machine_is_found_with_its_own_link(told: list[str]) -> None:
+    found = links.find(state.new("a", 1))
+    assert found == {"hpc-controller": links.Link(101, "veth6"), "c001": links.Link(102, "veth4")}
+
+
 def test_no_limit_is_no_bucket(told: list[str]) -> None:
-    links.limit(state.new("a", 1))
+    links.limit([links.Link(101, "veth6"), links.Link(102, "veth4")], 0)
     assert len(told) == 4
     assert not [call for call in told if "tbf" in call]
 
@@ -69,7 +73,8 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         monkeypatch.setattr(f"pytest_hpcregistry.lab.cluster.{name}", lambda *_: None)
     monkeypatch.setattr(cluster, "is_running", lambda _: True)
     limits: list[int] = []
-    monkeypatch.setattr(links, "limit", lambda lab_state: limits.append(lab_state.link_mbit))
+    monkeypatch.setattr(links, "find", lambda _: {})
+    monkeypatch.setattr(links, "limit", lambda _, mbit: limits.append(mbit))
     state.state_directory("a").mkdir(parents=True)
     state.save(state.new("a", 1))
     return limits

@@ -97,7 +97,7 @@ def start(state: LabState, on_step: Steps) -> None:
 def limit_links(state: LabState, on_step: Steps) -> None:
     rate = f"limited every link to {state.link_mbit} Mbit/s" if state.link_mbit else "lifted the limit of every link"
     with step(on_step, rate):
-        links.limit(state)
+        links.limit([*links.find(state).values()], state.link_mbit)
 
 
 def is_running(state: LabState) -> bool:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 from ..errors import UsageError
 from ..transports.local import run_process
@@ -23,31 +26,53 @@ BURST_SECONDS = 0.02
 LATENCY = "50ms"
 
 
+@dataclass(frozen=True)
+class Link:
+    """A machine's link: the machine's first process, as this machine counts, and the interface at this end."""
+
+    process: int
+    interface: str
+
+
 def require() -> None:
     """Raise UsageError unless links can be limited on this machine."""
     if not all(map(shutil.which, ("tc", "ip", "nsenter"))):
         raise UsageError("not installed: tc, which limits links", hint="apt-get install iproute2 util-linux")
 
 
-def limit(state: LabState) -> None:
-    """Limit every machine's link to the lab's `link_mbit` (Mbit/s), whatever its limit was; 0 is none."""
+def find(state: LabState) -> dict[str, Link]:
+    """Every machine's link. One that was started again has another than before."""
     shown = podman("inspect", "--format", "{{.State.Pid}}", *map(state.container, state.machines)).check().stdout
     names = {link["ifindex"]: link["ifname"] for link in list_links([])}
 
-    def both_ends(process: str) -> None:
-        inside = ["nsenter", f"--target={process}", "--net"]
-        own = next(link for link in list_links(inside) if link["ifname"] == INTERFACE)
-        tc([*inside, "tc"], INTERFACE, state.link_mbit)
-        tc(["tc"], names[own["link_index"]], state.link_mbit)
+    def link_of(process: int) -> Link:
+        own = next(link for link in list_links(inside(process)) if link["ifname"] == INTERFACE)
+        return Link(process, names[own["link_index"]])
 
     with ThreadPoolExecutor(max_workers=4) as pool:
-        list(pool.map(both_ends, shown.split()))
+        return dict(zip(state.machines, pool.map(link_of, map(int, shown.split())), strict=True))
 
 
-def list_links(inside: list[str]) -> list[dict[str, str]]:
+def limit(links: Sequence[Link], mbit: int) -> None:
+    """Limit links to *mbit* Mbit/s in each direction, whatever their limit was; 0 is none."""
+
+    def both_ends(link: Link) -> None:
+        tc([*inside(link.process), "tc"], INTERFACE, mbit)
+        tc(["tc"], link.interface, mbit)
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        list(pool.map(both_ends, links))
+
+
+def inside(process: int) -> list[str]:
+    """The command that runs another in the network of *process*."""
+    return ["nsenter", f"--target={process}", "--net"]
+
+
+def list_links(inside: list[str]) -> list[dict[str, Any]]:
     """The interfaces of this machine, or of the one that the command *inside* enters."""
     told = run_process("this machine", [*inside, "ip", "-json", "link", "show"], timeout=30).check().stdout
-    links: list[dict[str, str]] = json.loads(told)
+    links: list[dict[str, Any]] = json.loads(told)
     return links
 
 
