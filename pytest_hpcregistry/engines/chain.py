@@ -116,11 +116,13 @@ class Chain:
             return
         if member.last:
             if now - member.linked > TRICKLE_WINDOW and member.gained(now, TRICKLE_WINDOW) < TRICKLE:
-                self.put_last(member, now, f"got next to nothing from {upstream.name}")
+                self.put_last(member, now, f"got next to nothing from {upstream.name or 'the controller'}")
             return
+        if upstream.upstream and not self.is_done(upstream) and not upstream.gained(now, WINDOW / 2):
+            return  # it may be the upstream that is frozen: its own link is judged first
         since = now - member.linked
         if since > STALL and member.at(now)[2] < upstream.at(now - STALL)[1] and member.gained(now, STALL) == 0:
-            self.put_last(member, now, f"got nothing from {upstream.name} for {STALL:g} s")
+            self.put_last(member, now, f"got nothing from {upstream.name or 'the controller'} for {STALL:g} s")
         elif since > WINDOW and upstream is not self.controller:
             there_was = upstream.at(now - WINDOW / 3)[1] - member.at(now - WINDOW)[2]
             if member.gained(now, WINDOW) < SLOW * min(there_was, best * WINDOW):
@@ -169,12 +171,16 @@ class Chain:
             for other in self.members.values()
             if other is not member
             and not other.last
-            and (other.downstream is None or self.is_done(other.downstream))
+            and self.is_free_for(member, other.downstream)
             and (other is self.controller or other.upstream or self.is_done(other))
             and other.name not in member.tried
             and not self.comes_from(other, member)
         ]
         return max(free, key=lambda other: (other is not self.controller, other.have), default=None)
+
+    def is_free_for(self, member: Member, downstream: Member | None) -> bool:
+        """Whether whoever sends to *downstream* may send to *member* instead: one that has lost its place gives way."""
+        return downstream is None or self.is_done(downstream) or (downstream.last and not member.last)
 
     def comes_from(self, member: Member | None, source: Member) -> bool:
         while member is not None and member is not source:

@@ -1,0 +1,167 @@
+"""Who sends to whom, on a network that is only numbers: links with rates, nodes that die, stall, creep or lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pytest_hpcregistry.engines.chain import MOST_FAULTS, STALL, Chain
+
+TOTAL = 100_000_000  # bytes
+RATE = 10_000_000  # bytes/s of every link, so that one transfer takes 10 s
+STEP = 0.1  # seconds
+C = ""
+
+
+class Network:
+    """Moves bytes along the links that the chain asks for. `limits` is what a node can receive, in bytes/s."""
+
+    def __init__(self, *names: str) -> None:
+        self.said: list[str] = []
+        self.senders: dict[str, str] = {}  # receiver -> sender
+        self.limits: dict[str, float] = {}
+        self.mute: set[str] = set()  # they send nothing
+        self.now = 100.0
+        self.have = {C: TOTAL, **dict.fromkeys(names, 0)}
+        self.sent = dict.fromkeys(self.have, 0)
+        self.done: dict[str, float] = {}
+        self.chain = Chain(TOTAL, C, self.connect, self.said.append)
+        for name in names:
+            self.chain.join(name, self.now)
+
+    def connect(self, upstream: str, node: str) -> None:
+        for receiver, sender in list(self.senders.items()):
+            if upstream == sender:
+                del self.senders[receiver]
+        self.senders[node] = upstream
+
+    def run(self, seconds: float = 100.0, until: Callable[[Network], bool] | None = None) -> float:
+        """Let time pass until all nodes have everything, or *until*; returns the seconds that it took."""
+        began = self.now
+        while (
+            self.now - began < seconds and len(self.done) < len(self.chain.members) - 1 and not (until and until(self))
+        ):
+            self.now += STEP
+            self.chain.tick(self.now)
+            before = dict(self.have)
+            for node, sender in self.senders.items():
+                if node in self.chain.members and sender in self.chain.members and sender not in self.mute:
+                    most = int(min(RATE, self.limits.get(node, RATE)) * STEP)
+                    step = max(0, min(most, before[sender] - before[node]))
+                    self.have[node] += step
+                    self.sent[sender] += step
+            for node in self.senders:
+                self.chain.has(node, self.have[node], self.have[node], self.now)
+                if self.have[node] == TOTAL:
+                    self.done.setdefault(node, self.now - began)
+        return self.now - began
+
+
+def names(count: int) -> list[str]:
+    return [f"c{number:03d}" for number in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 64])
+def test_the_time_is_that_of_one_transfer_and_the_controller_sends_once(count: int) -> None:
+    network = Network(*names(count))
+    assert network.run() <= 10 + count * STEP + 2
+    assert set(network.done) == set(names(count))
+    assert network.sent[C] <= 1.1 * TOTAL
+    assert network.said == []
+
+
+@pytest.mark.parametrize("place", [1, 2, 8, 16])
+def test_a_node_that_dies_is_bridged(place: int) -> None:
+    network = Network(*names(16))
+    network.run(3)
+    dead = f"c{place:03d}"
+    network.chain.lose(dead, network.now)
+    network.run()
+    assert set(network.done) == set(names(16)) - {dead}
+    assert max(network.done.values()) <= 10 + 16 * STEP + 3 * STEP
+
+
+@pytest.mark.parametrize("place", [1, 2, 8, 16])
+def test_a_node_that_freezes_is_bridged_and_costs_the_others_little(place: int) -> None:
+    """It takes nothing and sends nothing, and nobody says so."""
+    network = Network(*names(16))
+    network.run(3)
+    frozen = f"c{place:03d}"
+    network.limits[frozen] = 0
+    network.mute.add(frozen)
+    network.run(60)
+    assert set(network.done) == set(names(16)) - {frozen}
+    assert max(network.done.values()) <= 10 + 16 * STEP + STALL + 1
+    assert network.said[0].startswith((f"{frozen} got nothing", f"{frozen} is slow"))
+    assert network.chain.stuck() == [frozen]
+
+
+@pytest.mark.parametrize("place", [1, 2, 8, 16])
+def test_a_slow_node_gets_its_bytes_last(place: int) -> None:
+    network = Network(*names(16))
+    slow = f"c{place:03d}"
+    network.limits[slow] = RATE / 10
+    network.run(200)
+    assert set(network.done) == set(names(16))
+    others = max(seconds for node, seconds in network.done.items() if node != slow)
+    assert others <= 10 * 1.2 + 16 * STEP + 2
+    assert 95 <= network.done[slow] <= 110
+    assert any(line.startswith(f"{slow} is slow") for line in network.said) or place == 16
+
+
+def test_a_node_that_does_not_pass_on_is_not_asked_for_long() -> None:
+    network = Network(*names(8))
+    network.run(2)
+    network.mute.add("c004")
+    network.run(60)
+    assert set(network.done) == set(names(8))
+
+
+def test_whoever_sends_wrong_bytes_sends_no_more() -> None:
+    network = Network(*names(8))
+    network.run(2)
+    network.chain.blame_upstream("c005", network.now)
+    assert network.senders["c005"] == "c003"
+    network.run()
+    assert set(network.done) == set(names(8))
+    assert "c004" not in network.senders.values()
+    assert network.said[0] == "c004 sent wrong bytes to c005: it sends no more"
+
+
+def test_a_link_that_cannot_be_made_is_not_tried_twice() -> None:
+    network = Network(*names(3))
+    network.run(1)
+    network.chain.link_failed("c001", "c002", network.now)
+    assert network.senders["c003"] == "c001"
+    network.run()
+    assert set(network.done) == set(names(3))
+
+
+def test_a_node_that_nobody_can_send_to_has_failed() -> None:
+    network = Network(*names(4))
+    for _ in range(MOST_FAULTS):
+        network.run(200, until=lambda network: "c002" in network.senders)
+        if "c002" in network.senders:
+            network.chain.link_failed(network.senders.pop("c002"), "c002", network.now)
+    assert network.chain.stuck() == ["c002"]
+    network.chain.lose("c002", network.now)
+    network.run()
+    assert set(network.done) == {"c001", "c003", "c004"}
+
+
+def test_a_node_that_comes_late_is_served_too() -> None:
+    network = Network(*names(4))
+    network.run(5)
+    network.have["c009"] = network.sent["c009"] = 0
+    network.chain.join("c009", network.now)
+    network.run()
+    assert set(network.done) == {*names(4), "c009"}
+
+
+def test_nobody_gets_bytes_from_itself() -> None:
+    network = Network(*names(4))
+    network.run(2)
+    network.chain.lose("c001", network.now)  # c002 to c004 hang on each other
+    network.run()
+    assert set(network.done) == {"c002", "c003", "c004"}
