@@ -27,6 +27,7 @@ while case $1 in -*) true ;; *) false ;; esac; do
     shift
 done
 node=${{1#root@}}
+agent={agent}
 shift
 cd "{root}/$node" 2>/dev/null || {{ echo "ssh: Could not resolve hostname $node: Name not known" >&2; exit 255; }}
 echo "$*" >> asked
@@ -38,13 +39,14 @@ case $(cat trouble 2>/dev/null) in
     no-python) echo "bash: python3: command not found" >&2; exit 127 ;;
     cut) nonce=$(head -n 1 | sed 's/.*"nonce": "\\([0-9a-f]*\\)".*/\\1/')
         printf 'hpcregistry %s {{"protocol": 1, "obj' "$nonce"; exit 255 ;;
+    lies) agent={root}/liar.pyz ;;
     open) case "$*" in id*) echo 0; exit 0 ;; esac ;;
 esac
 case "$*" in
     "python3 - "*) exec sh -c "$(echo "$*" | sed "s|{registry}|{root}/$node/registry|g")" ;;
 esac
 export SSH_CONNECTION="127.0.0.1 1 127.0.0.1 22"
-SSH_ORIGINAL_COMMAND="$*" exec {python} -I -S {agent} serve --registry "{root}/$node/registry"
+SSH_ORIGINAL_COMMAND="$*" exec {python} -I -S "$agent" serve --registry "{root}/$node/registry"
 """
 RSYNC = """\
 #!/bin/sh

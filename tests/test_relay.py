@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import socket
+import ssl
+import time
+import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +17,9 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry import agent
+from pytest_hpcregistry.agent.relay import Relay, make_context
 from pytest_hpcregistry.controller.sync import sync
+from pytest_hpcregistry.engines.relay import make_certificate
 
 from .fake_nodes import FakeNodes
 
@@ -54,3 +62,152 @@ def test_several_images_at_once_and_only_what_is_lacking(nodes: FakeNodes) -> No
     states, _ = run(nodes)
     assert states == dict.fromkeys(NODES, "synced")
     assert all(nodes.files(node) == nodes.files("c1") for node in NODES)
+
+
+def make_liar(nodes: FakeNodes) -> None:
+    """An agent that sends other bytes than it has."""
+    honest = '        return b"".join(parts)\n'
+    with zipfile.ZipFile(nodes.root / "agent.pyz") as program, zipfile.ZipFile(nodes.root / "liar.pyz", "w") as liar:
+        for name in program.namelist():
+            text = program.read(name).decode()
+            if name.endswith("agent/pieces.py"):
+                assert honest in text
+                text = text.replace(honest, '        return b"".join(parts)[:-1] + b"?"\n')
+            liar.writestr(name, text)
+
+
+@pytest.mark.parametrize("liar", NODES)
+def test_a_node_that_sends_wrong_bytes_costs_nobody_else_anything(nodes: FakeNodes, liar: str) -> None:
+    digest = nodes.publish(NAME, os.urandom(2 << 20))
+    make_liar(nodes)
+    nodes.trouble(liar, "lies")
+    states, told = run(nodes)
+    assert states == dict.fromkeys(NODES, "synced"), "the liar's own bytes are right"
+    for node in NODES:
+        assert hashlib.sha256((nodes.root / node / "registry" / NAME).read_bytes()).hexdigest() == digest
+    noticed = [event["message"] for event in told if event["event"] == "noticed"]
+    assert [text for text in noticed if text.startswith(f"{liar} sent wrong bytes to")] or liar == NODES[-1]
+
+
+def test_a_node_whose_disk_is_full_is_named_and_the_others_finish(nodes: FakeNodes) -> None:
+    nodes.publish(NAME, os.urandom(1 << 20))
+    (nodes.root / "c3" / "registry" / agent.STAGING).rmdir()
+    (nodes.root / "c3" / "registry" / agent.STAGING).symlink_to("/dev/full")
+    states, _ = run(nodes)
+    assert states.pop("c3").startswith("c3: ")
+    assert states == dict.fromkeys(set(NODES) - {"c3"}, "synced")
+
+
+# --- one end alone
+
+
+@pytest.fixture
+def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Relay, bytes, list[dict[str, Any]]]]:
+    """A node that waits for an object; the object; and what the node says."""
+    (tmp_path / agent.STAGING).mkdir(parents=True)
+    monkeypatch.setenv("SSH_CONNECTION", "127.0.0.1 1 127.0.0.1 22")
+    data = os.urandom(100_000)
+    said: list[dict[str, Any]] = []
+    digests = hashlib.sha256(data).digest()
+    request = {
+        "objects": [{"digest": hashlib.sha256(data).hexdigest(), "size": len(data)}],
+        "piece": 128 << 10,
+        "index": hashlib.sha256(digests).hexdigest(),
+        "certificate": make_certificate(),
+    }
+    relay = Relay(str(tmp_path), request, said.append)
+    yield relay, digests + data, said
+    relay.close()
+
+
+def connect(relay: Relay, context: ssl.SSLContext | None) -> socket.socket:
+    plain = socket.create_connection((relay.address, relay.receiver.port), 5)
+    plain.settimeout(5)
+    return context.wrap_socket(plain) if context else plain
+
+
+def test_who_has_the_certificate_is_let_in(waiting: tuple[Relay, bytes, list[dict[str, Any]]]) -> None:
+    relay, run_of_bytes, said = waiting
+    with connect(relay, make_context(relay.certificate, server=False)) as link:
+        assert link.recv(8) == bytes(8), "it has nothing yet"
+        link.sendall(run_of_bytes)
+        assert link.recv(1) == b""
+    assert said[-1] == {"event": "has", "bytes": len(run_of_bytes), "arrived": len(run_of_bytes)}
+    assert Path(relay.paths[0]).read_bytes() == run_of_bytes[32:]
+    relay.close()
+    assert not Path(relay.paths[0]).exists(), "what was not published does not stay"
+    with pytest.raises(OSError, match="refused"):
+        connect(relay, None)
+
+
+def strangers(certificate: str) -> dict[str, ssl.SSLContext | None]:
+    nobody = ssl.create_default_context()
+    nobody.check_hostname, nobody.verify_mode = False, ssl.CERT_NONE
+    other = make_context(make_certificate(), server=False)
+    other.verify_mode = ssl.CERT_NONE
+    return {"without TLS": None, "without a certificate": nobody, "with another certificate": other}
+
+
+@pytest.mark.parametrize("who", ["without TLS", "without a certificate", "with another certificate"])
+def test_a_stranger_gets_nothing_and_brings_nothing(
+    waiting: tuple[Relay, bytes, list[dict[str, Any]]], who: str
+) -> None:
+    relay, run_of_bytes, said = waiting
+    with contextlib.suppress(OSError), connect(relay, strangers(relay.certificate)[who]) as link:
+        link.sendall(run_of_bytes)
+        assert link.recv(8) == b""
+    assert (said, relay.pieces.have) == ([], 0)
+    assert relay.receiver.upstream is None
+
+
+def test_silent_strangers_do_not_keep_the_upstream_out(waiting: tuple[Relay, bytes, list[dict[str, Any]]]) -> None:
+    relay = waiting[0]
+    with contextlib.ExitStack() as open_connections:
+        for _ in range(5):
+            open_connections.enter_context(connect(relay, None))
+        link = open_connections.enter_context(connect(relay, make_context(relay.certificate, server=False)))
+        assert link.recv(8) == bytes(8)
+
+
+def test_another_upstream_goes_on_where_the_first_was(waiting: tuple[Relay, bytes, list[dict[str, Any]]]) -> None:
+    relay, run_of_bytes, said = waiting
+    context = make_context(relay.certificate, server=False)
+    first = connect(relay, context)
+    assert first.recv(8) == bytes(8)
+    first.sendall(run_of_bytes[:32])
+    while relay.pieces.have < 32:
+        time.sleep(0.01)
+    with connect(relay, context) as second:
+        assert second.recv(8) == (32).to_bytes(8, "big")
+        second.sendall(run_of_bytes[32:])
+        assert second.recv(1) == b""
+    first.close()
+    assert said[-1]["bytes"] == len(run_of_bytes)
+
+
+def test_wrong_bytes_are_told_and_not_kept(waiting: tuple[Relay, bytes, list[dict[str, Any]]]) -> None:
+    relay, run_of_bytes, said = waiting
+    with connect(relay, make_context(relay.certificate, server=False)) as link:
+        link.recv(8)
+        link.sendall(run_of_bytes[:-1] + b"?" * 2)
+        with contextlib.suppress(ConnectionError):
+            link.recv(1)
+    assert said[-1] == {"event": "bad_piece", "bytes": 32}
+    assert Path(relay.paths[0]).read_bytes() == b""
+
+
+def test_a_link_to_an_older_object_is_not_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sync by star that was cut off may have left one in staging/, under the same digest."""
+    monkeypatch.setenv("SSH_CONNECTION", "127.0.0.1 1 127.0.0.1 22")
+    (tmp_path / agent.STAGING).mkdir(parents=True)
+    older, digest = tmp_path / "older", "a" * 64
+    older.write_bytes(b"older")
+    (tmp_path / agent.STAGING / digest).hardlink_to(older)
+    request = {
+        "objects": [{"digest": digest, "size": 9}],
+        "piece": 1 << 17,
+        "index": "",
+        "certificate": make_certificate(),
+    }
+    Relay(str(tmp_path), request, lambda said: None).close()
+    assert older.read_bytes() == b"older"

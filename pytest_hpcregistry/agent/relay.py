@@ -124,6 +124,7 @@ class Receiver:
             self.tell({"event": "failed", "why": os.strerror(error.errno) if error.errno else str(error)})
 
     def close(self) -> None:
+        hang_up(self.listener)  # wakes the thread that waits for callers; until then the port would stay open
         self.listener.close()
         with self.turn:
             if self.upstream:
@@ -202,7 +203,9 @@ class Relay:
             if not DIGEST.match(image["digest"]):
                 raise Refused(f"{image['digest']!r} is not a digest")
             path = os.path.join(registry, STAGING, image["digest"])
-            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)  # it may be a link to an older object, which must not be written to
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             files.append((os.open(path, flags, 0o600), int(image["size"])))
             self.paths.append(path)
         self.pieces = Pieces(files, int(request["piece"]), request["index"])

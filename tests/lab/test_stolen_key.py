@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .machines import CONTROLLER, REGISTRY, STAGING, TREE, Machines
+from .machines import CONTROLLER, OBJECTS, REGISTRY, STAGING, TREE, Machines
 
 pytestmark = pytest.mark.lab
 NODE = "c001"
@@ -21,8 +21,8 @@ CANARY = "sh -c 'find /root/canary /etc /usr/local /root/.ssh -xdev -type f -exe
 LOOT = "/root/loot"
 SHELL = {
     "a command": f"{SSH} root@{NODE} id",
-    "a command behind a word that is allowed": f"{SSH} root@{NODE} 'have; id'",
-    "a command in a word": f"{SSH} root@{NODE} 'have $(id)'",
+    "a command behind a word that is allowed": f"{SSH} root@{NODE} 'session; id'",
+    "a command in a word": f"{SSH} root@{NODE} 'session $(id)'",
     "a shell": f"echo id | {SSH} root@{NODE}",
     "a terminal": f"echo id | {SSH} -tt root@{NODE}",
     "sftp": f"echo 'get /etc/shadow {LOOT}/got' | sftp -b - {OPTIONS} root@{NODE}",
@@ -93,6 +93,24 @@ def test_links_that_were_sent_lead_nowhere(thief: Machines) -> None:
         thief.tell(NODE, f"rm -rf {STAGING}/link {STAGING}/{digest}")
 
 
+def test_the_version_before_is_not_written_to(thief: Machines) -> None:
+    """`prepare` lets a link to an object lie in staging/, where the thief can send files: over it, not into it."""
+    data = b"an object that was there before"
+    old, new = hashlib.sha256(data).hexdigest(), hashlib.sha256(b"x").hexdigest()
+    thief.tell(NODE, f"printf '{data.decode()}' > {OBJECTS}/{old}")
+    try:
+        for option in ("--whole-file", "--inplace", "--append", "--no-whole-file --inplace"):
+            ask(thief, "prepare", bases={new: old})
+            thief.tell(CONTROLLER, f"echo thief > {LOOT}/{new}")
+            thief.run(CONTROLLER, f"rsync {option} -e '{SSH}' {LOOT}/{new} root@{NODE}:.")
+            assert thief.tell(NODE, f"cat {OBJECTS}/{old}") == data.decode()
+        ask(thief, "prepare", bases={new: old})
+        ask(thief, "relay", objects=[{"digest": new, "size": 6}], piece=1024, index="0" * 64, certificate="")
+        assert thief.tell(NODE, f"cat {OBJECTS}/{old}") == data.decode()
+    finally:
+        thief.tell(NODE, f"rm -f {STAGING}/{new} {OBJECTS}/{old}")
+
+
 @pytest.mark.parametrize(
     "image",
     [
@@ -117,8 +135,8 @@ def test_the_key_opens_nothing_between_nodes(thief: Machines) -> None:
 
 
 def ask(machines: Machines, verb: str, **request: object) -> dict[str, object]:
-    body = json.dumps({"nonce": "n", **request})
-    answer = machines.run(CONTROLLER, f"echo '{body}' | {SSH} root@{NODE} {verb}").stdout
+    lines = json.dumps({"nonce": "n", "seconds": 20}), json.dumps({"do": verb, "id": 1, **request})
+    answer = machines.run(CONTROLLER, f"printf '%s\\n' '{lines[0]}' '{lines[1]}' | {SSH} root@{NODE} session").stdout
     line = next(line for line in answer.splitlines() if line.startswith("hpcregistry n "))
     found: dict[str, object] = json.loads(line.removeprefix("hpcregistry n "))
     return found
