@@ -201,12 +201,11 @@ def test_a_session_that_nobody_speaks_to_ends(program: Path, registry: Path) -> 
 
 def test_the_version_before_is_put_where_rsync_looks(program: Path, registry: Path) -> None:
     publish(registry, OLD)
-    converse(program, registry, {"do": "prepare", "id": 1, "bases": {digest(NEW): digest(OLD)}})
-    staged = registry / agent.STAGING / digest(NEW)
-    assert staged.stat().st_ino == (registry / NAME).stat().st_ino
-    with pytest.raises(agent.Refused, match="arrived as"):  # if rsync never came
-        agent.publish(str(registry), request(NEW))
-    assert not staged.exists()
+    bases = {"do": "prepare", "id": 1, "bases": {digest(NEW): digest(OLD)}}
+    answers = converse(program, registry, bases, {"do": "publish", "id": 2, **request(NEW)})
+    assert f"arrived as {len(OLD)} bytes" in answers[1]["error"], "rsync never came"
+    converse(program, registry, bases)
+    assert list((registry / agent.STAGING).iterdir()) == [], "the session's end takes away what rsync did not replace"
     assert (registry / NAME).read_bytes() == OLD
     (answer,) = converse(program, registry, {"do": "prepare", "id": 1, "bases": {digest(NEW): "../../x"}})
     assert "is not a digest" in answer["error"]

@@ -7,11 +7,12 @@ seconds without a request the session ends by itself. Between the answers there 
 Standard library only, Python >= 3.6.
 """
 
+import contextlib
 import json
 import os
 import signal
 import threading
-from typing import Any, BinaryIO, Callable, Dict, Optional
+from typing import Any, BinaryIO, Callable, Dict, Optional, Set
 
 from .facts import (
     CATALOG,
@@ -43,9 +44,10 @@ class Session:
         self.requests = requests
         self.speaking = threading.Lock()
         self.relay: Optional[Relay] = None
+        self.prepared: Set[str] = set()
         self.verbs: Dict[str, Callable[[Json], Json]] = {
             "have": lambda request: have(registry, request),
-            "prepare": lambda request: prepare(registry, request),
+            "prepare": self.prepare,
             "publish": lambda request: publish(registry, request),
             "relay": self.start_relay,
             "send": self.send,
@@ -67,6 +69,9 @@ class Session:
         finally:
             if self.relay:
                 self.relay.close()
+            for path in self.prepared:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)  # rsync did not come to its end
 
     def do(self, request: Json) -> Json:
         return self.verbs[request["do"]](request)
@@ -74,6 +79,20 @@ class Session:
     def say(self, said: Json) -> None:
         with self.speaking:
             write_line(self.nonce, said)
+
+    def prepare(self, request: Json) -> Json:
+        """Let rsync find the version before under the new object's name, so that it sends the difference only.
+
+        It is a link, and rsync (without --inplace) renames the new file over it: the old object is never written to.
+        """
+        for digest, base in request["bases"].items():
+            if not DIGEST.match(digest) or not DIGEST.match(base):
+                raise Refused(f"{digest!r} or {base!r} is not a digest")
+            staged = os.path.join(self.registry, STAGING, digest)
+            self.prepared.add(staged)
+            with contextlib.suppress(FileExistsError):
+                os.link(os.path.join(self.registry, OBJECTS, base), staged, follow_symlinks=False)
+        return {}
 
     def start_relay(self, request: Json) -> Json:
         """Be ready to receive; tells where."""
@@ -115,17 +134,3 @@ def have(registry: str, request: Json) -> Json:
         "free": filesystem(registry)["free"],
         "shared": any(entry.name == request.get("probe") for entry in scan(os.path.join(registry, STAGING))),
     }
-
-
-def prepare(registry: str, request: Json) -> Json:
-    """Let rsync find the version before under the new object's name, so that it sends the difference only.
-
-    It is a link, and rsync (without --inplace) renames the new file over it: the old object is never written to.
-    """
-    for digest, base in request["bases"].items():
-        if not DIGEST.match(digest) or not DIGEST.match(base):
-            raise Refused(f"{digest!r} or {base!r} is not a digest")
-        staged = os.path.join(registry, STAGING, digest)
-        if not os.path.lexists(staged):
-            os.link(os.path.join(registry, OBJECTS, base), staged, follow_symlinks=False)
-    return {}

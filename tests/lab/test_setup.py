@@ -105,9 +105,10 @@ def test_the_sync_key_opens_the_agent_and_nothing_else(where: str) -> None:
         "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=/root/.ssh/known_hosts_registry_sync"
         ' -o IdentitiesOnly=yes -i /root/.ssh/id_rsa_registry_sync "$1" "$2"'
     )
-    asked = on("hpc-controller", f"""echo '{{"nonce": "n1"}}' | {login}""", where, "have").check()
+    lines = """'{"nonce": "n1", "seconds": 20}' '{"do": "have", "id": 1}'"""
+    asked = on("hpc-controller", f"printf '%s\\n' {lines} | {login}", where, "session").check()
     assert 'hpcregistry n1 {"protocol"' in asked.stdout
-    for words in ("id", "cat /etc/shadow", "have; id", "rsync --server -logDtpr . /"):
+    for words in ("id", "cat /etc/shadow", "session; id", "rsync --server -logDtpr . /"):
         refused = on("hpc-controller", login, where, words)
         assert refused.exit_code != 0
         assert "uid=" not in refused.stdout
