@@ -7,10 +7,13 @@ BIN := $(VENV)/bin
 PACKAGES := podman mmdebstrap runc netavark aardvark-dns iptables iproute2 rsync openssh-client python3-venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test lint unit lab-test packages clean
+.PHONY: demo bench test lint unit lab-test packages clean
 
 demo: packages $(VENV)/installed
 	$(SUDO) $(abspath $(BIN))/python demo.py
+
+bench: packages $(VENV)/bench
+	$(SUDO) $(abspath $(BIN))/python -m bench.distribution
 
 test: packages lint unit lab-test
 
@@ -36,6 +39,10 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(VENV)/bench: $(VENV)/installed
+	$(BIN)/pip install --quiet --editable '.[bench]'
 	touch $@
 
 clean:

@@ -1,0 +1,170 @@
+"""`make bench`: bring one image to 4, 8, 16 and 32 nodes in every way, side by side, on a lab with limited links.
+
+Prints a table and writes reports/bench-distribution.json and .png. Everything printed was measured in this run; what
+there was no time for is named as not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pytest_hpcregistry import lab
+from pytest_hpcregistry.errors import HpcRegistryError
+from pytest_hpcregistry.lab.state import CONTROLLER
+
+from . import ways
+from .delta import delta
+from .engine import NotAvailable, bring
+from .fault import fault
+from .images import MIB, write_incompressible
+from .measure import Measured, Target, measure
+from .noop import noop
+from .plan import Step, link_for, parse, plan
+from .report import Report, describe, make_row, table
+from .rollback import rollback
+from .testbed import BUILD, ROOT, Testbed, say
+from .verify import verify
+
+REPORTS = ROOT / "reports"
+COPY = "/srv/bench/copy.sif"  # where the others put it: not into the registry
+
+
+def run_step(bed: Testbed, step: Step, target: Target) -> Measured:
+    """Measure one way once. Raises NotAvailable for an engine that this version does not have."""
+    nodes = bed.state.nodes[: step.nodes]
+    timeout = 60 + 2 * step.expected
+    bed.use(nodes, step.link_mbit)
+    if step.way.argv is None:
+        return bring(bed, step.way.name, target, timeout=timeout)
+    for node in nodes:
+        path = bed.path(node, COPY)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+    argv = step.way.argv(ways.Copy(COPY, COPY, nodes))
+    return measure(
+        bed, bed.controller_argv(argv, timeout), Target(COPY, target.digest, target.size), timeout=timeout + 10
+    )
+
+
+def run_steps(
+    bed: Testbed, steps: Sequence[Step], target: Target, arguments: argparse.Namespace, report: Report
+) -> None:
+    missing: dict[str, str] = {}  # engines that turned out not to be there
+    for step in steps:
+        name = step.way.name
+        left = arguments.deadline - time.monotonic()
+        if name in missing or step.expected > left:
+            report.leave_out(name, step.nodes, missing.get(name) or f"no time left for about {step.expected:.0f} s")
+            continue
+        try:
+            runs = [run_step(bed, step, target) for _ in range(arguments.repeat)]
+        except NotAvailable as error:
+            missing[name] = str(error)
+            report.leave_out(name, step.nodes, str(error))
+            continue
+        row = make_row(name, bed.nodes, target.size, step.link_mbit, runs)
+        report.rows.append(row)
+        say("  " + describe(row))
+        if row.seconds is None:
+            say("    " + "\n    ".join(runs[-1].output.strip().splitlines()[-3:]))
+
+
+def attempt(name: str, function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What *function* finds; when it fails, why, and the rest of the benchmark goes on."""
+    say(f"{name} …")
+    try:
+        found = function()
+    except NotAvailable as error:
+        found = {"available": False, "why": str(error)}
+    except HpcRegistryError as error:
+        found = {"failed": str(error)}
+    say(f"  {found}")
+    return found
+
+
+def run_extras(bed: Testbed, sif: Path, target: Target, arguments: argparse.Namespace, report: Report) -> None:
+    """What is no row of the table, and quickly done."""
+    every, cores = bed.state.nodes, os.cpu_count() or 1
+    mbit = arguments.link_mbit or link_for(len(every), cores)
+    bed.use(every, mbit)
+    report.noop = attempt("deploy again what is there", lambda: noop(bed, sif, target))
+    report.verify = attempt("verify", lambda: verify(bed, target))
+    report.rollback = attempt("rollback", lambda: rollback(bed, mbit))
+    few = every[:4]
+    bed.use(few, 0)
+    fast = arguments.link_mbit or link_for(len(few), cores)
+    report.delta = attempt("delta", lambda: delta(bed, arguments.delta_size * MIB, fast))
+
+
+def run_fault(bed: Testbed, target: Target, arguments: argparse.Namespace, report: Report) -> None:
+    """The last of all: Slurm needs minutes to believe that the dead node is back."""
+    some = bed.state.nodes[:16]
+    mbit = arguments.link_mbit or link_for(len(some), os.cpu_count() or 1)
+    for way in reversed(ways.OWN):  # star is the last resort: nobody passes anything on there
+        one = partial(fault, bed, way.name, some, target, mbit)
+        report.fault = attempt(f"one dead and one slow node, {way.name}", one)
+        if "available" not in report.fault:
+            break
+
+
+def prepare(arguments: argparse.Namespace) -> tuple[Testbed, Path, Target]:
+    """The lab with phase 1 done, and one image deployed on every machine of it."""
+    sif = BUILD / "bench.sif"
+    bed = Testbed.start(arguments.lab, max(arguments.nodes))
+    target = write_incompressible(sif, arguments.size * MIB)
+    bed.use(bed.state.nodes, 0)
+    bed.tool("deploy", "single", "-s", sif).check()
+    copy = bed.path(CONTROLLER, COPY)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(sif, copy)
+    return bed, sif, target
+
+
+def main() -> int:
+    from .plot import draw  # only this needs matplotlib, and a missing one is told before anything is measured
+
+    arguments = parse()
+    cores = os.cpu_count() or 1
+    steps = plan(arguments)
+    rates = {step.nodes: step.link_mbit for step in steps}
+    say(f"one image of {arguments.size} MiB; links, so that {cores} cores are not the limit: " + describe_links(rates))
+    report = Report(link_mbit=max(rates.values()), bytes=arguments.size * MIB)
+    try:
+        bed, sif, target = prepare(arguments)
+        if not arguments.only:
+            run_extras(bed, sif, target, arguments, report)
+        run_steps(bed, steps, target, arguments, report)
+        if not arguments.only:
+            run_fault(bed, target, arguments, report)
+    finally:
+        if not arguments.keep_lab:
+            lab.down(arguments.lab)
+    show(report)
+    draw(report.rows, REPORTS / "bench-distribution.png")
+    say(f"reports/bench-distribution.json and .png are in {REPORTS}")
+    return 0 if report.rows else 1
+
+
+def describe_links(rates: dict[int, int]) -> str:
+    return ", ".join(f"{nodes} nodes {mbit} Mbit/s" for nodes, mbit in sorted(rates.items()))
+
+
+def show(report: Report) -> None:
+    """The table, what is not in it, and the JSON."""
+    for line in table(report.rows):
+        say(line)
+    for left in report.not_run:
+        say(f"not run: {left['engine']}, {left['nodes']} nodes: {left['why']}")
+    report.write(REPORTS / "bench-distribution.json")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
