@@ -1,5 +1,5 @@
-# Two commands matter: `make demo` shows the whole workflow on a real cluster in containers, `make test` tests this project.
-# Both install what is missing: Debian packages (as root, or by sudo) and a virtual environment in .venv.
+# `make demo` shows the whole workflow on a real cluster in containers, `make test` tests this project, and `make bench`
+# measures distribution to many nodes (BENCH=--quick: some minutes). All install what is missing: Debian packages (as root, or by sudo) and a virtual environment in .venv.
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +13,8 @@ demo: packages $(VENV)/installed
 	$(SUDO) $(abspath $(BIN))/python demo.py
 
 bench: packages $(VENV)/bench
-	$(SUDO) $(abspath $(BIN))/python -m bench.distribution
+	$(SUDO) $(abspath $(BIN))/python -m bench.distribution $(BENCH)
+	$(BIN)/python -m bench.simulate
 
 test: packages lint unit lab-test
 

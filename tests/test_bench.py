@@ -80,8 +80,11 @@ def test_success_is_not_the_commands_word(tmp_path: Path, bad: str) -> None:
 
 
 def test_a_file_that_is_made_right_in_place_is_found_right(tmp_path: Path) -> None:
-    done = run(tmp_path, f"head -c 1000 /dev/zero > c002-image; {WRITE} c001-image; sleep 0.3; {WRITE} c002-image")
+    """As soon as it is: it is read again when it changed, not only when all is over."""
+    wrong = "head -c 1000 /dev/zero > c002-image"
+    done = run(tmp_path, f"{wrong}; {WRITE} c001-image; sleep 0.3; {WRITE} c002-image; sleep 1")
     assert set(done.verified) == set(NODES)
+    assert 0.3 < done.verified["c002"] < done.seconds - 0.5
 
 
 def test_a_command_that_never_ends_is_ended_and_what_was_due_is_done(tmp_path: Path) -> None:
