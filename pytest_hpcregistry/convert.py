@@ -9,12 +9,13 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import sif
 from .errors import CommandFailed, HpcRegistryError, UsageError
 from .naming import check_file_name
+from .reproducibility import definition, environment, read_date, strip_identity
 from .sources import Source, find_source, short_name
 from .transports import Transport
 from .transports.local import LocalTransport
@@ -63,14 +64,17 @@ def convert(
     out: Path,
     *,
     force: bool = False,
+    date: int | None = None,
     builder: Transport | None = None,
     here: Transport | None = None,
     on_line: Listener | None = None,
 ) -> Converted:
     """Build the SIF *out* from *image* with Apptainer on this machine, or else on *builder*, the controller.
 
-    *out* appears whole or not at all. *on_line* is called with each line that there is to tell. Raises UsageError for
-    wrong names, when *out* exists without *force*, and when no Apptainer is to be had; CommandFailed when a step fails.
+    *out* appears whole or not at all. What a build dates is dated *date*, in seconds since 1970, or else as the image
+    itself, so that the same image gives the same bytes. *on_line* is called with each line that there is to tell.
+    Raises UsageError for wrong names, when *out* exists without *force*, and when no Apptainer is to be had;
+    CommandFailed when a step fails.
     """
     began = time.monotonic()
     here = here or LocalTransport()
@@ -80,6 +84,9 @@ def convert(
     machine, program = _find_builder(here, builder)
     with _working_directory(out) as directory:
         archive = _get_archive(source, directory, here, tell)
+        if date is None and archive is not None:
+            date = read_date(archive)
+        source = replace(source, date=date)
         if machine is here:
             built = _build(machine, program, str(directory), source, tell)
             made = Path(built)
@@ -150,11 +157,9 @@ def _get_archive(source: Source, directory: Path, here: Transport, tell: Listene
 
 def _build(machine: Transport, program: str, directory: str, source: Source, tell: Listener) -> str:
     """Build `image.sif` in *directory* on *machine* and return its path."""
-    # A name relative to the directory holds no colon and tells in the SIF's labels what it was built from.
-    origin = source.image if source.kind == "docker" else f"{source.kind}:{source.file_name}"
-    # The cache would only keep a second copy of an archive that is there anyway.
-    options = [] if source.kind == "docker" else ["--disable-cache"]
-    command = [program, "build", *options, "image.sif", origin]
+    command = _build_command(machine, program, directory, source)
+    if source.date is None:
+        tell(f"no date of {source.image} is known: with SOURCE_DATE_EPOCH set it would give the same file every time")
     last_words: deque[str] = deque(maxlen=5)
 
     def on_line(line: str) -> None:
@@ -168,6 +173,21 @@ def _build(machine: Transport, program: str, directory: str, source: Source, tel
             hint="the lines above are its own; free space in the directory of the output and in its cache is often it",
         )
     return f"{directory}/image.sif"
+
+
+def _build_command(machine: Transport, program: str, directory: str, source: Source) -> list[str]:
+    # The cache would only keep a second copy of an archive that is there anyway.
+    options = [] if source.kind == "docker" else ["--disable-cache"]
+    if source.date is None:
+        return [program, "build", *options, "image.sif", source.uri]
+    origin = source.uri
+    # Root's only: anybody else builds from a definition file in a user namespace, which not every machine allows.
+    if machine.run(["id", "-u"], timeout=SHORT).check().stdout.strip() == "0":
+        origin = "image.def"
+        options.append("--force")  # its label in place of Apptainer's
+        command = ["dd", f"of={directory}/{origin}", "status=none"]
+        machine.run(command, timeout=SHORT, stdin=definition(source.uri, source.date).encode()).check()
+    return ["env", *environment(source.date), program, "build", *options, "image.sif", origin]
 
 
 def _build_there(
@@ -202,11 +222,14 @@ def _build_there(
 
 
 def _prove(made: Path) -> tuple[str, int]:
-    """SHA-256 and size of the finished SIF. Raises CommandFailed if Apptainer made something that is not whole."""
+    """Finish a SIF: its SHA-256 and size. Raises CommandFailed if Apptainer made something that is not whole."""
     try:
         found = sif.check(made)
+        strip_identity(made)
     except UsageError as error:
         raise CommandFailed(f"what was built is no usable image: {error}") from error
+    except OSError as error:
+        raise CommandFailed(f"{made}: cannot be written: {error.strerror}") from error
     return _hash(made), found.size
 
 

@@ -27,7 +27,8 @@ class Source:
     """One image to build from.
 
     `kind` is Apptainer's name for it, `digest` `sha256:…` of the archive or image, empty when it is not known before
-    the build. `archive` is a file that exists, `export` the command that writes one; docker:// has neither.
+    the build. `archive` is a file that exists, `export` the command that writes one; docker:// has neither. `date` is
+    what its SIF is to be dated, in seconds since 1970.
     """
 
     image: str
@@ -35,10 +36,16 @@ class Source:
     digest: str
     archive: Path | None = None
     export: tuple[str, ...] = ()
+    date: int | None = None
+
+    @property
+    def uri(self) -> str:
+        """What Apptainer is to build from, in the directory with the archive. It shows in the SIF's labels."""
+        return self.image if self.kind == "docker" else f"{self.kind}:{self.file_name}"
 
     @property
     def file_name(self) -> str:
-        """A name for the archive that Apptainer cannot misread (it splits at colons); it shows in the SIF's labels."""
+        """A name for the archive that Apptainer cannot misread (it splits at colons)."""
         name = self.archive.name if self.archive else f"{self.image}.tar"
         return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip("._-") or "image.tar"
 

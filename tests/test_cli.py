@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pytest_hpcregistry import cli, deploy, facts, phases
-from pytest_hpcregistry.cli import options
+from pytest_hpcregistry.cli import images, options
 from pytest_hpcregistry.cli import suites as suites_commands
 from pytest_hpcregistry.client import ControllerClient
 from pytest_hpcregistry.errors import (
@@ -48,7 +48,7 @@ class NoTransport:
 
 @pytest.fixture(autouse=True)
 def never_connect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("HPC_CLUSTER", "TEST_CONTROLLER", "TEST_IMAGE", "SSH_USER", "SSH_KEY_PATH"):
+    for name in ("HPC_CLUSTER", "TEST_CONTROLLER", "TEST_IMAGE", "SSH_USER", "SSH_KEY_PATH", "SOURCE_DATE_EPOCH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(options, "open_transport", lambda cluster: NoTransport())
     monkeypatch.chdir(tmp_path)
@@ -285,3 +285,22 @@ def test_test_passes_its_options_on_and_shows_the_banner(monkeypatch: pytest.Mon
     one = run("test", "--phase", "e2e")
     assert called[1][0] == ("e2e",)
     assert "ALL CONTAINER" not in one.output
+
+
+def test_convert_dates_as_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SOURCE_DATE_EPOCH is what all who build reproducibly agree on; without it, the image's own date."""
+    dates: list[object] = []
+
+    def convert(*_: object, **options: object) -> None:
+        dates.append(options["date"])
+        raise UsageError("seen")
+
+    monkeypatch.setattr(images, "convert", convert)
+    run("convert", "single", "demo")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    run("convert", "single", "demo")
+    run("convert", "to-apptainer", "demo", "demo.sif", "--source-date-epoch", "0")
+    for wrong in ("yesterday", "-1", str(2**32)):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", wrong)
+        assert run("convert", "single", "demo").exit_code == 2
+    assert dates == [None, 1_700_000_000, 0]

@@ -20,13 +20,16 @@ import pytest
 
 from pytest_hpcregistry.convert import convert, default_output
 from pytest_hpcregistry.errors import CommandFailed, UsageError
+from pytest_hpcregistry.reproducibility import definition, strip_identity
 from pytest_hpcregistry.sources import find_source
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.local import LocalTransport
 
 from .sif_writer import Sif
 
-PLAIN = ("sh", "cat", "cp", "dd", "env", "kill", "mktemp", "pkill", "rm", "setsid", "sha256sum", "sleep", "touch")
+PLAIN = (
+    *("sh", "cat", "cp", "dd", "env", "kill", "mktemp", "pkill", "rm", "sed", "setsid", "sha256sum", "sleep", "touch"),
+)
 
 PODMAN = """#!/bin/sh
 case "$1" in
@@ -44,15 +47,23 @@ image) echo sha256:5678;;
 save) echo "$@" >> "$CALLS/docker"; cat "$CALLS/archive.tar";;
 esac
 """
+ID = """#!/bin/sh
+echo "${TEST_UID:-1000}"
+"""
 # Writes at its output at once, like the real one, and copies in what it is to "build" from.
 APPTAINER = """#!/bin/sh
 [ "$1" = --version ] && exit 0
 echo "$@" > "$CALLS/apptainer"
 pwd > "$CALLS/directory"
+echo "$SOURCE_DATE_EPOCH $TZ" > "$CALLS/dated"
 echo "INFO:    Starting build..." >&2
 while [ $# -gt 2 ]; do shift; done
 echo half > "$1"
 touch "$APPTAINER_TMPDIR/build-temp"
+case "$2" in *.def)
+    cp "$2" "$CALLS/definition"
+    set -- "$1" "$(sed -n '1s/.* //p' "$2"):$(sed -n '2s/.* //p' "$2")";;
+esac
 case "$2" in *archive:*) cat "${2#*:}" > "$CALLS/seen" || exit 1;; esac
 [ -e "$CALLS/slow" ] && { echo waiting; sleep 60; }
 [ -e "$CALLS/fail" ] && { echo "FATAL:   no space left on device" >&2; exit 255; }
@@ -62,16 +73,24 @@ cp "$CALLS/good.sif" "$1"
 Install = Callable[[str, str], None]
 
 
-def make_archive() -> bytes:
+CREATED = 1_700_000_000
+CONFIG = b'{"created": "2023-11-14T22:13:20.5Z", "rootfs": {}}'
+
+
+def make_archive(config: bytes = CONFIG) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo("blobs/"))
+        member = tarfile.TarInfo("blobs/sha256/c0")
+        member.size = len(config)
+        archive.addfile(member, io.BytesIO(config))
     return buffer.getvalue()
 
 
 def make_programs(directory: Path) -> Path:
-    """A directory for PATH with a few ordinary programs and nothing else."""
+    """A directory for PATH with a few ordinary programs and nothing else. Its user is an ordinary one too."""
     directory.mkdir()
+    (directory / "id").write_text(ID)
+    (directory / "id").chmod(0o755)
     for name in PLAIN:
         found = shutil.which(name)
         if found:
@@ -85,9 +104,12 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "calls"
     directory.mkdir()
     (directory / "archive.tar").write_bytes(make_archive())
-    (directory / "good.sif").write_bytes(Sif().to_bytes())
+    for name in ("good.sif", "finished.sif"):
+        (directory / name).write_bytes(Sif().to_bytes())
+    strip_identity(directory / "finished.sif")
     monkeypatch.setenv("CALLS", str(directory))
-    monkeypatch.delenv("APPTAINER_TMPDIR", raising=False)
+    for name in ("APPTAINER_TMPDIR", "SOURCE_DATE_EPOCH", "TZ"):
+        monkeypatch.delenv(name, raising=False)
     return directory
 
 
@@ -155,9 +177,9 @@ def test_an_image_of_podman(install: Install, calls: Path, out: Path) -> None:
     install("apptainer", APPTAINER)
     lines: list[str] = []
     done = convert("demo:1.0", out, on_line=lines.append)
-    good = (calls / "good.sif").read_bytes()
-    assert out.read_bytes() == good
-    assert (done.path, done.digest, done.size) == (out, hashlib.sha256(good).hexdigest(), len(good))
+    finished = (calls / "finished.sif").read_bytes()
+    assert out.read_bytes() == finished != (calls / "good.sif").read_bytes()
+    assert (done.path, done.digest, done.size) == (out, hashlib.sha256(finished).hexdigest(), len(finished))
     assert (done.source, done.source_digest) == ("demo:1.0", "sha256:1234abcd")
     assert done.seconds > 0
     assert leftovers(out) == ["demo.sif"]
@@ -227,6 +249,48 @@ def test_an_archive_by_a_relative_path(
     assert Path("x.sif").exists()
 
 
+def test_a_build_is_dated_as_its_image(install: Install, calls: Path, out: Path) -> None:
+    install("podman", PODMAN)
+    install("apptainer", APPTAINER)
+    convert("demo:1.0", out)
+    assert (calls / "dated").read_text() == f"{CREATED} UTC\n"
+    convert("demo:1.0", out, force=True, date=0)
+    assert (calls / "dated").read_text() == "0 UTC\n"
+
+
+@pytest.mark.parametrize("where", ["here", "there"])
+def test_root_can_say_the_build_date(
+    install: Install, elsewhere: Elsewhere, calls: Path, out: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Apptainer before 1.5 takes it from a definition file only."""
+    monkeypatch.setenv("TEST_UID", "0")
+    install("podman", PODMAN)
+    if where == "here":
+        install("apptainer", APPTAINER)
+    convert("demo:1.0", out, builder=elsewhere)
+    assert (calls / "apptainer").read_text() == "build --disable-cache --force image.sif image.def\n"
+    assert (calls / "definition").read_text() == definition("oci-archive:demo_1.0.tar", CREATED)
+    assert (calls / "dated").read_text() == f"{CREATED} UTC\n"
+    assert (calls / "seen").read_bytes() == make_archive()
+
+
+@pytest.mark.parametrize("image", ["demo:1.0", "docker://example.org/demo:1.0"])
+def test_an_image_without_a_date(
+    install: Install, calls: Path, out: Path, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_UID", "0")
+    install("podman", PODMAN)
+    install("apptainer", APPTAINER)
+    (calls / "archive.tar").write_bytes(make_archive(b'{"rootfs": {}}'))
+    lines: list[str] = []
+    convert(image, out, on_line=lines.append)
+    assert any(image in line and "SOURCE_DATE_EPOCH" in line for line in lines)
+    assert (calls / "dated").read_text() == " \n"
+    assert not (calls / "definition").exists()
+    convert(image, out, force=True, date=CREATED)
+    assert (calls / "definition").exists()
+
+
 def test_an_image_in_a_registry(install: Install, calls: Path, out: Path) -> None:
     install("apptainer", APPTAINER)
     done = convert("docker://example.org/team/demo:1.0@sha256:abcd", out)
@@ -269,7 +333,7 @@ def test_an_existing_output_stays(install: Install, calls: Path, out: Path) -> N
     assert out.read_text() == "precious"
     assert not (calls / "podman").exists()
     convert("demo:1.0", out, force=True)
-    assert out.read_bytes() == (calls / "good.sif").read_bytes()
+    assert out.read_bytes() == (calls / "finished.sif").read_bytes()
 
 
 def test_a_link_as_output_is_replaced_not_followed(install: Install, out: Path, tmp_path: Path) -> None:
@@ -390,7 +454,7 @@ def test_a_build_on_the_controller(install: Install, elsewhere: Elsewhere, calls
     install("podman", PODMAN)
     lines: list[str] = []
     convert("demo:1.0", out, builder=elsewhere, on_line=lines.append)
-    assert out.read_bytes() == (calls / "good.sif").read_bytes()
+    assert out.read_bytes() == (calls / "finished.sif").read_bytes()
     assert (calls / "seen").read_bytes() == make_archive()
     assert Path((calls / "directory").read_text().strip()).parent == elsewhere.temporary
     assert list(elsewhere.temporary.iterdir()) == []
@@ -467,7 +531,7 @@ def test_default_output_is_a_good_name() -> None:
 def test_the_library_needs_no_subprocess_of_its_own() -> None:
     """Programs are started by transports alone."""
     package = Path(__file__).parent.parent / "pytest_hpcregistry"
-    for name in ("convert.py", "sources.py", "sif.py"):
+    for name in ("convert.py", "reproducibility.py", "sources.py", "sif.py"):
         assert "import subprocess" not in (package / name).read_text()
     code = "import sys, pytest_hpcregistry.convert; assert not {'pytest', 'click', 'rich'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,96 @@
+"""The same image gives the same SIF, byte for byte: what differs between two builds of it, and what is done about that.
+
+Found by comparing two conversions of one archive by Apptainer 1.4.5 with mksquashfs 4.6.1:
+
+- The squashfs holds the time it was made, and that of each file that Apptainer adds. mksquashfs (4.4 and newer) takes
+  the first from SOURCE_DATE_EPOCH and sets no file later than that. Here it is the image's own date: its layers were
+  there before, so only Apptainer's files are touched. `-all-time` would do as well, and make Python compile every
+  module at every start: a .pyc file holds the time of its source.
+- The label org.label-schema.build-date. Apptainer 1.5 takes it from SOURCE_DATE_EPOCH too; an older one writes what a
+  definition file says, if forced to.
+- A random UUID and the times in the SIF's own header and descriptors. Apptainer 1.5 writes none when SOURCE_DATE_EPOCH
+  is set (apptainer/apptainer#2935); here they are taken out afterwards.
+
+Nothing else does: the order of files, of owners and of blocks is fixed, whatever the number of processors. Nor do other
+block sizes, compressors or `-no-fragments` make what rsync moves between two versions of an image notably smaller, so
+Apptainer's defaults stay, which every node can read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tarfile
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from . import sif
+
+LATEST = 2**32 - 1
+"""The last second that a squashfs can tell."""
+NO_TIME = -62135596800
+"""Go's zero time, the year 1: what a SIF of Apptainer 1.5 says of its own times when it is to be reproducible."""
+MAX_CONFIG = 4 * 1024 * 1024
+"""Bytes of a file in an archive that may be an image's configuration."""
+
+
+def read_date(archive: Path) -> int | None:
+    """When the image in an OCI or Docker archive was made, in seconds since 1970; None when it does not say.
+
+    The newest, when there are several. A damaged archive says nothing: Apptainer will tell what is wrong with it.
+    """
+    dates: list[int] = []
+    with contextlib.suppress(tarfile.TarError, OSError, EOFError, zlib.error), tarfile.open(archive) as members:
+        for member in members:
+            content = members.extractfile(member) if 0 < member.size <= MAX_CONFIG else None
+            date = _parse_date(content.read()) if content else None
+            if date is not None:
+                dates.append(date)
+    return max(dates, default=None)
+
+
+def _parse_date(content: bytes) -> int | None:
+    """`created` of an image's configuration, which among an archive's files is the JSON object with a `rootfs`."""
+    try:
+        config = json.loads(content)
+        if not isinstance(config, dict) or "rootfs" not in config:
+            return None
+        date = datetime.fromisoformat(config["created"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    seconds = int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
+    return seconds if 0 <= seconds <= LATEST else None
+
+
+def environment(date: int) -> list[str]:
+    """Words for env(1) that date a build. Apptainer 1.5 writes the build date in the local time zone."""
+    return [f"SOURCE_DATE_EPOCH={date}", "TZ=UTC"]
+
+
+def definition(uri: str, date: int) -> str:
+    """A definition file that builds what *uri* names, its build date (RFC 3339) as a label."""
+    kind, _, origin = uri.partition(":")
+    text = datetime.fromtimestamp(date, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"Bootstrap: {kind}\nFrom: {origin.lstrip('/')}\n\n%labels\n    org.label-schema.build-date {text}\n"
+
+
+def strip_identity(path: Path) -> None:
+    """Take the UUID and the times out of an unsigned SIF's header and descriptors (a signature covers the UUID).
+
+    Raises UsageError if it is no SIF, OSError if it cannot be written.
+    """
+    header = sif.inspect(path).header
+    with path.open("r+b") as stream:
+        fields = [*sif.HEADER.unpack(stream.read(sif.HEADER.size))]
+        fields[4:7] = bytes(16), NO_TIME, NO_TIME
+        stream.seek(0)
+        stream.write(sif.HEADER.pack(*fields))
+        for number in range(header.descriptors_total):
+            offset = header.table_offset + number * sif.DESCRIPTOR.size
+            stream.seek(offset)
+            fields = [*sif.DESCRIPTOR.unpack(stream.read(sif.DESCRIPTOR.size))]
+            if fields[1]:  # in use
+                fields[8:10] = NO_TIME, NO_TIME
+                stream.seek(offset)
+                stream.write(sif.DESCRIPTOR.pack(*fields))
