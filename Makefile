@@ -1,5 +1,6 @@
 # `make demo` shows the whole workflow on a real cluster in containers, `make test` tests this project, and `make bench`
-# measures distribution to many nodes (BENCH=--quick: some minutes). All install what is missing: Debian packages (as root, or by sudo) and a virtual environment in .venv.
+# measures distribution to many nodes (BENCH=--quick: some minutes). All install what is missing: Debian packages (as root,
+# or by sudo) and a virtual environment in .venv.
 
 PYTHON ?= python3
 VENV := .venv
