@@ -74,7 +74,7 @@ def pdcp(copy: Copy) -> list[str]:
     return ["pdcp", "-R", "ssh", "-f", str(WINDOW), "-w", fold(copy.nodes), copy.source, copy.target]
 
 
-OWN = (Way("star", star), Way("swarm", flat), Way("relay", flat))
+OWN = (Way("star", star), Way("relay", flat))
 FOREIGN = (
     Way("rsync -avz in turn", star, on_each('rsync -avz "$source" "root@$node:$target"')),
     Way("rsync -a at once", star, on_each('rsync -a "$source" "root@$node:$target" &')),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import io
@@ -200,6 +201,17 @@ def test_a_name_that_was_changed_by_hand_is_put_right(nodes: FakeNodes) -> None:
     assert states(outcomes) == {"c1": "synced", "c2": "unchanged", "c3": "unchanged"}
     assert outcomes["c1"].bytes == 0
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+
+
+def test_a_registry_that_cannot_be_written_is_said(pair: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.publish(NAME)
+
+    def no_space(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "touch", no_space)
+    with pytest.raises(OSError, match="No space"):
+        run(pair)
 
 
 def test_two_syncs_take_turns(pair: FakeNodes) -> None:

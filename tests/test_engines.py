@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pytest_hpcregistry import agent, engines
+from pytest_hpcregistry.config import SYNC_METHODS
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.engines import Job, star
-from pytest_hpcregistry.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
+from pytest_hpcregistry.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
 from pytest_hpcregistry.transports import CommandResult
 
 from .fake_nodes import FakeNodes
@@ -80,6 +81,18 @@ def distribute(
 ) -> dict[str, str | HpcRegistryError]:
     monkeypatch.setattr(star, "run_process", ran)
     return star.distribute(job(nodes, wanted))
+
+
+def test_the_engine_is_the_one_that_was_asked_for() -> None:
+    assert engines.check_method("star") == "star"
+    assert engines.check_method("auto") == "auto"
+    with pytest.raises(UsageError, match="no engine 'pigeon'") as caught:
+        engines.check_method("pigeon")
+    assert "star" in caught.value.hint
+
+
+def test_every_engine_can_be_configured() -> None:
+    assert set(engines.ENGINES) | {"auto"} == set(SYNC_METHODS)
 
 
 def test_every_engine_offers_the_interface() -> None:

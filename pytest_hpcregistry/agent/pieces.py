@@ -39,7 +39,7 @@ class Pieces:
 
     def next_length(self) -> int:
         """How many bytes must come before they can be proven."""
-        return (len(self.digests) if self.have < len(self.digests) else min(self.piece, self.total - self.have)) or 0
+        return len(self.digests) if self.have < len(self.digests) else min(self.piece, self.total - self.have)
 
     def accept(self, data: memoryview) -> bool:
         """Take the next `next_length` bytes if they are the right ones; False if they are not."""

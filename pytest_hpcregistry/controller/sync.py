@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..catalog import Catalog, Entry
-from ..engines import ENGINES
-from ..engines.cost import check_method
+from ..engines import check_method
 from ..errors import UsageError
 from ..naming import check_directory
 from .events import Listener
@@ -28,7 +27,7 @@ def sync(
         check_directory(subdirectory, settings.directories)
     what = ", ".join(names or ()) or subdirectory or "all images"
     nodes = list_nodes(settings.nodes)
-    check_method(settings.method, ENGINES)
+    check_method(settings.method)
     with only_one_sync(settings.registry):
         # Read once, and after the wait: what was wanted before another deploy must not be brought back over it.
         catalog_text = read_catalog_text(settings.registry)

@@ -17,7 +17,7 @@ from ..catalog import Catalog, Entry
 from ..engines import ENGINES, Job
 from ..engines.cost import Load, choose, link_rate
 from ..errors import CommandFailed, HpcRegistryError, Unreachable
-from ..fanout import in_rounds
+from ..fanout import fan_out, in_rounds
 from .events import Listener
 from .meter import Meter
 from .session import NodeSession
@@ -70,8 +70,8 @@ class Trip:
         """Bring every node up to date; nodes that answer late are served in a later round."""
         probe = Path(self.settings.registry, agent.STAGING, self.probe)
         with ExitStack() as closing:
-            closing.callback(probe.unlink)
             probe.touch(mode=0o600)
+            closing.callback(probe.unlink)
             closing.callback(self.close_sessions)
             for answers in in_rounds(nodes, self.look, window=self.settings.window):
                 for node, error in answers.items():
@@ -81,8 +81,8 @@ class Trip:
         return {node: self.outcomes[node] for node in nodes}
 
     def close_sessions(self) -> None:
-        for session in self.sessions.values():
-            session.close()
+        # At once: a node that has frozen is waited for, some seconds each.
+        fan_out(self.sessions, lambda node: self.sessions[node].close(), window=len(self.sessions))
 
     def look(self, node: str) -> None:
         """Log in and learn what the node has, so what it lacks, and whether there is room for that."""

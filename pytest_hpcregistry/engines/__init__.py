@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from ..errors import HpcRegistryError
+from ..errors import HpcRegistryError, UsageError
 from . import relay, shared, star
 
 if TYPE_CHECKING:
@@ -51,3 +51,10 @@ class Engine(Protocol):
 
 
 ENGINES: dict[str, Engine] = {"star": star, "relay": relay, "shared": shared}
+
+
+def check_method(method: str) -> str:
+    """Return *method* if it is `auto` or an engine; raise UsageError if not."""
+    if method != "auto" and method not in ENGINES:
+        raise UsageError(f"there is no engine {method!r}", hint="use auto or one of " + ", ".join(ENGINES))
+    return method

@@ -11,12 +11,12 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..agent.pieces import Pieces
 from ..agent.relay import Sender
-from ..errors import CommandFailed, HpcRegistryError
+from ..errors import CommandFailed, HpcRegistryError, Unreachable
 from ..fanout import fan_out
 from ..naming import object_path
 from ..transports.local import run_process
@@ -131,7 +131,8 @@ class Transfer:
         rate = self.job.settings.limit_rate
         if upstream != CONTROLLER:
             to = {"node": node, "address": address, "port": port, "rate": rate}
-            self.job.sessions[upstream].tell("send", to)
+            with suppress(Unreachable):  # what it was not told it does not do, and that shows as a stall
+                self.job.sessions[upstream].tell("send", to)
             return
         if self.sender:
             self.sender.stop()
