@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pytest_hpcregistry.errors import CommandFailed, Unreachable
-from pytest_hpcregistry.fanout import fan_out
+from pytest_hpcregistry.fanout import fan_out, in_rounds
 
 
 def test_each_node_has_its_result_in_the_order_asked() -> None:
@@ -73,3 +73,30 @@ def test_the_window_is_used_and_kept() -> None:
 
 def test_one_at_a_time() -> None:
     assert most_at_once(nodes=5, window=1) == 1
+
+
+# --- in rounds
+
+
+def test_who_is_late_holds_nobody_up_and_is_not_lost() -> None:
+    first_round_is_over = threading.Event()
+
+    def work(node: str) -> str:
+        if node == "late":
+            assert first_round_is_over.wait(20)
+        if node == "bad":
+            raise Unreachable("bad: no route")
+        return f"{node} answered"
+
+    rounds = in_rounds(["late", "c1", "bad", "c2"], work, window=4)
+    first = next(rounds)
+    assert (first["c1"], first["c2"], str(first["bad"])) == ("c1 answered", "c2 answered", "bad: no route")
+    assert "late" not in first
+    first_round_is_over.set()
+    assert list(rounds) == [{"late": "late answered"}]
+
+
+def test_who_answers_in_time_is_in_one_round() -> None:
+    names = [f"c{number}" for number in range(20)]
+    (only,) = in_rounds(names, str.upper, window=3)
+    assert list(only) == names

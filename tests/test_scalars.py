@@ -1,0 +1,27 @@
+"""Rates and networks, as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_hpcregistry.scalars import read_network, read_rate
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("0", 0), ("1500", 1500), ("500K", 512_000), ("100m", 104_857_600), ("2G", 2_147_483_648)]
+)
+def test_rates(text: str, rate: int) -> None:
+    assert read_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "-1", "fast", "10T", "1.5G", "100MB"])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a rate"):
+        read_rate(text)
+
+
+def test_networks() -> None:
+    assert read_network("10.20.0.0/16") == "10.20.0.0/16"
+    for text in ("10.20.0.1/16", "here", "10.20.0.0/33"):
+        with pytest.raises(ValueError, match="is not a network"):
+            read_network(text)
