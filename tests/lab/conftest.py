@@ -65,10 +65,18 @@ def on(running_lab: lab.LabState) -> Cli:
 
 
 @pytest.fixture(scope="session")
-def set_up_lab(running_lab: lab.LabState, cli: Cli) -> lab.LabState:
-    """The lab after phase 1."""
+def lab_after_phase_1(running_lab: lab.LabState, cli: Cli) -> lab.LabState:
     cli("registry", "setup").check()
     return running_lab
+
+
+@pytest.fixture(scope="module")
+def set_up_lab(lab_after_phase_1: lab.LabState) -> Iterator[lab.LabState]:
+    """The lab after phase 1. Each module finds the registries without images, whichever ran before it."""
+    machines = Machines(lab_after_phase_1)
+    machines.everywhere(f"rm -rf {REGISTRY}.kept && cp -al {REGISTRY} {REGISTRY}.kept")
+    yield lab_after_phase_1
+    machines.everywhere(f"rm -rf {REGISTRY} && mv {REGISTRY}.kept {REGISTRY}")
 
 
 @pytest.fixture(scope="session")
@@ -115,23 +123,20 @@ def demo_sif(demo_image: str, demo_directory: Path, running_lab: lab.LabState, c
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def deployed(set_up_lab: lab.LabState, demo_sif: Path, cli: Cli) -> str:
     """The name of an image that is deployed on all machines."""
     cli("deploy", "single", "-s", "-v", demo_sif).check()
     return "ml-frameworks/demo.sif"
 
 
-# --- for tests that break things: their images are no real ones, and are gone after each module ---------------------
+# --- for tests that break things: their images are no real ones ----------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def machines(set_up_lab: lab.LabState) -> Iterator[Machines]:
-    """Shell scripts on all machines. Each registry is as before when the module ends."""
-    found = Machines(set_up_lab)
-    found.everywhere(f"rm -rf {REGISTRY}.kept && cp -al {REGISTRY} {REGISTRY}.kept")
-    yield found
-    found.everywhere(f"rm -rf {REGISTRY} && mv {REGISTRY}.kept {REGISTRY}")
+def machines(set_up_lab: lab.LabState) -> Machines:
+    """Shell scripts on all machines."""
+    return Machines(set_up_lab)
 
 
 @pytest.fixture(scope="session")

@@ -161,11 +161,11 @@ def small_disk(machines: Machines, megabytes: int) -> Iterator[None]:
     """The whole tree on a small file system of its own, as on a node whose disk is nearly full."""
     small = f"mount -t tmpfs -o size={megabytes}m,mode=0755 tmpfs {REGISTRY}"
     copy = f"cp -a {REGISTRY} {TEMPORARY} && {small} && cp -a {TEMPORARY}/. {REGISTRY}/ && rm -rf {TEMPORARY}"
-    machines.tell(FAULTY, copy)
     try:
+        machines.tell(FAULTY, copy)
         yield
     finally:
-        machines.tell(FAULTY, f"umount {REGISTRY}")
+        machines.tell(FAULTY, f"umount {REGISTRY}; rm -rf {TEMPORARY}")
 
 
 def test_no_room_on_a_node_is_said_before_a_byte_is_sent(tool: Cli, machines: Machines, sif: Sifs, kept: str) -> None:

@@ -87,7 +87,7 @@ def spell(commands: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def project(running_lab: lab.LabState, demo_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(set_up_lab: lab.LabState, demo_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory in which the document's commands are typed: its own paths, with what is needed at them."""
     root = tmp_path_factory.mktemp("project")
     playbooks = root / "ansible" / "playbooks"
@@ -96,10 +96,10 @@ def project(running_lab: lab.LabState, demo_directory: Path, tmp_path_factory: p
     (root / "suites").symlink_to(ROOT / "suites")
     (root / "packer").mkdir()
     (root / "packer" / "base.pkr.hcl").write_text(PACKER)
-    nodes = "\n".join(running_lab.nodes)
+    nodes = "\n".join(set_up_lab.nodes)
     (root / "inventory.ini").write_text(
         f"[controller]\nhpc-controller\n[compute]\n{nodes}\n"
-        f"[all:vars]\nansible_user=root\nansible_ssh_common_args=-F {running_lab.directory / 'ssh_config'}\n"
+        f"[all:vars]\nansible_user=root\nansible_ssh_common_args=-F {set_up_lab.directory / 'ssh_config'}\n"
     )
     for name in ("pytorch", "my-custom"):
         write_recipe(root / "containers" / "images" / name, demo_directory / "rootfs.tar", "1")
