@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ KNOWN_HOSTS = "/root/.ssh/known_hosts_registry_sync"
 QUICK = 60  # seconds for a question that moves no image
 SLOWEST_LINK = 1_000_000  # bytes/s below which an upload is given up
 SLOWEST_HASH = 100_000_000  # bytes/s below which reading images back is given up
+TELL_EVERY = 1.0  # seconds between two words of how far an upload is
 
 # Facts are asked by this version's own program, sent along: before phase 1 there is none on the controller.
 RUN_FROM_STDIN = """\
@@ -123,9 +126,10 @@ class ControllerClient:
             )
         return bool(event["present"])
 
-    def send(self, path: Path, digest: str, size: int) -> None:
-        """Bring an image's bytes to the controller's staging directory, hashed there as they arrive."""
-        with path.open("rb") as stream:
+    def send(self, path: Path, digest: str, size: int, on_sent: Callable[[int], None]) -> None:
+        """Bring an image's bytes to the controller's staging directory, hashed there as they arrive; *on_sent* is told
+        about once a second, perhaps from another thread, how many are on their way."""
+        with ToldFile(path, on_sent) as stream:
             self.last_event(["receive", digest, str(size)], stdin=stream, timeout=QUICK + size / SLOWEST_LINK)
 
     def publish(self, request: Mapping[str, Any]) -> Event:
@@ -192,6 +196,21 @@ class ControllerClient:
             hint = f"let {self.cluster.controller.user} run `sudo -n` there without a password"
             return UsageError(f"{name}: {said}", hint=hint)
         return CommandFailed(f"{name}: the controller program said (exit {result.exit_code}): {said}")
+
+
+class ToldFile(FileIO):
+    """A file that tells, about once a second, how far it has been read."""
+
+    def __init__(self, path: Path, on_read: Callable[[int], None]) -> None:
+        super().__init__(path)
+        self.on_read = on_read
+        self.told = time.monotonic()
+
+    def read(self, size: int | None = -1) -> bytes:
+        if time.monotonic() - self.told >= TELL_EVERY:
+            self.told = time.monotonic()
+            self.on_read(self.tell())
+        return super().read(size)
 
 
 def parse_event(line: str) -> Event | None:

@@ -54,7 +54,8 @@ def publish(image: Image, client: ControllerClient, listener: Listener) -> bool:
     listener({"event": "image_checked", "name": image.name, "digest": image.digest, "size": image.size})
     present = client.has(image.digest, image.size)
     if not present:
-        client.send(image.path, image.digest, image.size)
+        progress = {"event": "image_progress", "name": image.name, "size": image.size}
+        client.send(image.path, image.digest, image.size, lambda sent: listener({**progress, "bytes": sent}))
     listener({"event": "image_sent", "name": image.name, "bytes": 0 if present else image.size})
     event = client.publish(
         {
@@ -98,7 +99,7 @@ def deploy(
             raise  # the controller: there is nobody to go on with
         except HpcRegistryError as error:
             failures.append(error)
-            listener({"event": "failed", "message": f"{image.name}: {error}"})
+            listener({"event": "failed", "name": image.name, "message": f"{image.name}: {error}"})
             return None
         return image.name
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .facts import CONTROLLER, PRESENT
@@ -10,6 +10,7 @@ from .naming import visible
 from .nodeset import fold
 
 Event = Mapping[str, Any]
+LONGEST = 60  # characters of a node set of which all is well; of trouble, every node is named
 
 
 def describe(event: Event) -> str | None:
@@ -50,11 +51,33 @@ def noticed(event: Event) -> str:
 
 
 def node_finished(event: Event) -> str:
-    if event["state"] == "synced":
-        return f"✓ {event['node']}: synced, {megabytes(event['bytes'])} in {event['seconds']:.1f} s"
-    if event["state"] == "unchanged":
-        return f"✓ {event['node']}: up to date"
-    return f"✗ {event['message']}"
+    return nodes_finished([event])[0]
+
+
+def nodes_finished(events: Iterable[Event]) -> list[str]:
+    """`✓ c[001-008]: synced, 67.1 MB in 5.9 to 6.6 s`: nodes that ended in the same way are one line."""
+    alike: dict[tuple[str, str], list[Event]] = {}
+    for event in events:
+        message = event.get("message", "").removeprefix(f"{event['node']}: ")
+        alike.setdefault((event["state"], message), []).append(event)
+    return [visible(ended(state, message, group)) for (state, message), group in alike.items()]
+
+
+def ended(state: str, message: str, events: Sequence[Event]) -> str:
+    nodes = fold(event["node"] for event in events)
+    if state not in ("synced", "unchanged"):
+        return f"✗ {nodes}: {message}"
+    if len(nodes) > LONGEST and len(events) > 1:  # with many gaps; those that fill them are named elsewhere
+        nodes = f"{len(events)} nodes"
+    if state == "unchanged":
+        return f"✓ {nodes}: up to date"
+    moved = span([event["bytes"] / 1e6 for event in events])
+    return f"✓ {nodes}: synced, {moved} MB in {span([event['seconds'] for event in events])} s"
+
+
+def span(numbers: Sequence[float]) -> str:
+    """`6.6`, or `5.9 to 6.6`."""
+    return " to ".join(dict.fromkeys(f"{number:.1f}" for number in (min(numbers), max(numbers))))
 
 
 def verified(event: Event) -> str:
@@ -66,6 +89,10 @@ def failed(event: Event) -> str:
     return f"✗ {event['message']}"
 
 
+def under_way(event: Event) -> str:
+    return f"  {event['what']}: {event['text']}"
+
+
 WRITERS = {
     "image_checked": image_checked,
     "image_sent": image_sent,
@@ -74,6 +101,7 @@ WRITERS = {
     "transfer_started": transfer_started,
     "noticed": noticed,
     "node_finished": node_finished,
+    "under_way": under_way,
     "verified": verified,
     "failed": failed,
 }

@@ -159,7 +159,7 @@ def test_send_streams_the_file_and_allows_a_slow_link(tmp_path: Path) -> None:
     path = tmp_path / "x.sif"
     path.write_bytes(b"bytes")
     one = talk({"event": "received"})
-    one.send(path, DIGEST, 10**10)
+    one.send(path, DIGEST, 10**10, lambda _: None)
     assert asked(one).sent == [b"bytes"]
     assert asked(one).timeouts[0] >= 10**10 / client.SLOWEST_LINK
 

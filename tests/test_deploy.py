@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ class FakeClient(ControllerClient):
     def has(self, digest: str, size: int) -> bool:
         return digest in self.present
 
-    def send(self, path: Path, digest: str, size: int) -> None:
+    def send(self, path: Path, digest: str, size: int, on_sent: Callable[[int], None]) -> None:
+        on_sent(size // 2)
         self.sent.append(digest)
 
     def publish(self, request: Any) -> Event:
@@ -106,8 +107,9 @@ def test_deploy_only_publishes_unless_asked_for_more() -> None:
     assert client.published[0]["source"] == "docker://x"
     assert client.published[0]["labels"]["b"] == "c"
     assert "@" in client.published[0]["by"]
-    assert [event["event"] for event in events] == ["image_checked", "image_sent", "published"]
-    assert events[1]["bytes"] == 10
+    assert [event["event"] for event in events] == ["image_checked", "image_progress", "image_sent", "published"]
+    assert events[1] == {"event": "image_progress", "name": NAME, "size": 10, "bytes": 5}
+    assert events[2]["bytes"] == 10
 
 
 def test_bytes_that_are_there_are_not_sent_again() -> None:

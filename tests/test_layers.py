@@ -22,6 +22,7 @@ HOMES = {
     "junit_xml": {"report.py"},
     "paramiko": {"transports/paramiko.py"},
     "pytest": {"plugin.py"},
+    "rich": {"bars.py"},
     "ssl": {"agent/relay.py"},
     "subprocess": {"transports/local.py", "transports/conversation.py", "agent/facts.py"},
     "yaml": {"documents.py", "controller/archive.py"},
@@ -145,7 +146,7 @@ def test_the_command_line_starts_fast(words: list[str]) -> None:
     code = (
         "import sys; from pytest_hpcregistry.cli import commands;"
         f"commands.main({words or ['--help']!r}, standalone_mode=False);"
-        "print([name for name in ('ansible', 'paramiko', 'pytest', '_pytest') if name in sys.modules])"
+        "print([name for name in ('ansible', 'paramiko', 'pytest', '_pytest', 'rich') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Usage: ")

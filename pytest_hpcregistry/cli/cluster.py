@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ..client import ControllerClient
 from ..errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
 from ..naming import check_directory, image_name
 from ..nodeset import fold
-from .options import SIF, client_options, engine_options, show, show_json, show_json_line, show_table
+from .options import SIF, client_options, engine_options, show, show_json, show_json_line, show_table, shown
 
 
 @click.group("registry")
@@ -79,7 +80,8 @@ def sync(subdirectory: str | None, as_json: bool, how: list[str], client: Contro
     """
     if subdirectory is not None:
         check_directory(subdirectory, client.cluster.registry.directories)
-    finished = client.sync([*how, *([subdirectory] if subdirectory else [])], show_json_line if as_json else show)
+    with nullcontext(show_json_line) if as_json else shown() as listener:
+        finished = client.sync([*how, *([subdirectory] if subdirectory else [])], listener)
     deploying.raise_worst(deploying.sync_failures(finished))
     if not finished:
         raise HpcRegistryError("the controller's sync told of no node")

@@ -15,7 +15,7 @@ from ..convert import Converted, convert, default_output
 from ..errors import UsageError
 from ..reproducibility import LATEST
 from ..transports import open_transport
-from .options import SIF, client_options, engine_options, show, show_json
+from .options import SIF, client_options, engine_options, show_json, shown
 
 BUILT = Path("build/containers/apptainer")
 
@@ -146,7 +146,8 @@ def deploy_to_cluster(
         /opt/containers/ml-frameworks/pytorch.sif --controller hpc-controller --sync-nodes --verify
     """
     image = deploying.check(path, target, client)
-    deploying.deploy([image], client, show, sync_nodes=sync_nodes, verify=verify, how=how)
+    with shown() as listener:
+        deploying.deploy([image], client, listener, sync_nodes=sync_nodes, verify=verify, how=how)
 
 
 @deploy_group.command("single")
@@ -164,7 +165,8 @@ def deploy_single(
       hpc-container-manager deploy single -s -v build/containers/apptainer/pytorch.sif
     """
     image = deploying.check(path, target_of(path, registry_path, client), client)
-    deploying.deploy([image], client, show, sync_nodes=sync_nodes, verify=verify, how=how)
+    with shown() as listener:
+        deploying.deploy([image], client, listener, sync_nodes=sync_nodes, verify=verify, how=how)
 
 
 @deploy_group.command("all")
@@ -199,7 +201,8 @@ def deploy_all(
             present = client.has(image.digest, image.size)
             click.echo(f"would deploy {image.path} as {image.name}, sending {0 if present else image.size} bytes")
         return
-    deploying.deploy(images, client, show, sync_nodes=sync_nodes, verify=verify, parallel=parallel, how=how)
+    with shown() as listener:
+        deploying.deploy(images, client, listener, sync_nodes=sync_nodes, verify=verify, parallel=parallel, how=how)
 
 
 def target_of(path: Path, registry_path: str | None, client: ControllerClient) -> str:

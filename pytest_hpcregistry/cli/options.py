@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .. import progress
-from ..client import ControllerClient
+from ..client import ControllerClient, Listener
 from ..config import SYNC_METHODS, load_cluster
 from ..model import Cluster
+from ..pace import told_every
 from ..scalars import read_rate
 from ..transports import open_transport
 
 SIF = click.Path(path_type=Path)
+TELL_EVERY = 10  # seconds between two lines of progress where there is no terminal
 
 
 def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,11 +76,25 @@ def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+@contextmanager
+def shown() -> Iterator[Listener]:
+    """A listener for what takes long: bars on a terminal, elsewhere lines, with one of progress now and then."""
+    if sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+        from .. import bars  # slow to import, and of no use without a terminal
+
+        with bars.on_this_terminal() as shower:
+            yield shower.listen
+    else:
+        yield told_every(TELL_EVERY, show)
+
+
 def show(event: progress.Event) -> None:
     """Show one event as a line, if it is one for people."""
     line = progress.describe(event)
     if line:
-        click.echo(line, err=line.startswith("✗"))
+        # Nobody reads any more? An upload must not fail of it: it is said of the next line that matters.
+        with suppress(OSError) if event["event"] == "under_way" else nullcontext():
+            click.echo(line, err=line.startswith("✗"))
 
 
 def show_json_line(event: progress.Event) -> None:

@@ -15,12 +15,15 @@ from typing import Any
 from .. import __version__
 from ..errors import HpcRegistryError
 from ..fanout import fan_out
+from ..pace import told_every
 from . import events, registry, settings
 from .gather import gather
 from .nodes import list_nodes
 from .session import try_sync_key
 from .sync import sync
 from .trip import Outcome
+
+TELL_EVERY = 30  # seconds between two lines of progress in the log
 
 
 def main() -> int:
@@ -75,8 +78,10 @@ def report(error: HpcRegistryError, as_json: bool) -> None:
 
 
 def listener_of(arguments: argparse.Namespace, config: settings.Settings) -> events.Listener:
-    shown = events.json_lines(sys.stdout) if arguments.json else events.plain_lines(sys.stdout)
-    return events.to_all(events.log_lines(config.log), shown)
+    log = events.log_lines(config.log)
+    if arguments.json:
+        return events.to_all(told_every(TELL_EVERY, log), events.json_lines(sys.stdout))
+    return told_every(TELL_EVERY, events.to_all(log, events.plain_lines(sys.stdout)))
 
 
 def run_facts(arguments: argparse.Namespace) -> int:

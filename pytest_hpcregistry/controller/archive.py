@@ -25,6 +25,7 @@ CONTROLLER = (
     "filetype.py",
     "naming.py",
     "nodeset.py",
+    "pace.py",
     "sif.py",
     "controller/*.py",
     "engines/*.py",

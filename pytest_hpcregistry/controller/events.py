@@ -95,6 +95,8 @@ def describe(event: Event) -> list[str]:
         return [f"Syncing {event['what']} to {event['node']}..."]
     if kind == "node_finished":
         return [describe_node(event)]
+    if kind == "under_way":
+        return [f"Syncing {event['what']}: {event['text']}"]
     if kind == "sync_finished":
         return [describe_end(event["states"])]
     if kind == "failed":

@@ -1,0 +1,173 @@
+"""How far transfers are, how fast they go and when they will be done: worked out from their events and a clock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Event = dict[str, Any]
+Listener = Callable[[Event], None]
+WINDOW = 15.0
+"""Seconds that a rate is the average of: long enough to be calm, short enough to tell of a stall."""
+PATIENCE = 3.0
+"""Seconds without news after which a rate falls: news come about once a second, and in between it shall not flicker."""
+
+
+class Track:
+    """Bytes that arrive somewhere: `arrived` of `size`. All times are seconds of one clock, whichever it is."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.arrived = 0
+        self.seen: deque[tuple[float, int]] = deque()
+
+    def take(self, arrived: int, now: float) -> None:
+        """So many bytes are there now, in all. The clock starts with the first of them: waiting is not slowness."""
+        if arrived < self.arrived:  # it was begun again, in another way
+            self.seen.clear()
+        self.arrived = min(arrived, self.size)
+        if self.seen and self.seen[-1][0] == now:  # the nodes of one event, added up one by one
+            self.seen.pop()
+        if arrived:
+            self.seen.append((now, self.arrived))
+
+    def rate(self, now: float) -> float:
+        """Bytes/s over the last WINDOW seconds; 0 when that is not known yet, or when nothing came."""
+        while len(self.seen) > 1 and self.seen[1][0] <= now - WINDOW:
+            self.seen.popleft()
+        if not self.seen:
+            return 0.0
+        (since, before), (until, _) = self.seen[0], self.seen[-1]
+        if now - until > PATIENCE:
+            until = now
+        return (self.arrived - before) / (until - since) if until > since else 0.0
+
+    def left(self, now: float) -> float | None:
+        """Seconds until all is there at this rate; None when there is none."""
+        rate = self.rate(now)
+        return (self.size - self.arrived) / rate if rate else None
+
+
+class Transfers:
+    """All that is on its way, by the events that told of it: images to the controller, and images to nodes."""
+
+    def __init__(self) -> None:
+        self.what = ""
+        self.uploads: dict[str, Track] = {}
+        self.nodes: list[str] = []
+        self.finished: set[str] = set()
+        self.tracks: dict[str, Track] = {}
+        self.whole = Track(0)
+
+    def take(self, event: Mapping[str, Any], now: float) -> None:
+        """What an event says, which came at *now*; events of other things say nothing."""
+        kind = event["event"]
+        if kind == "image_progress":
+            track = self.uploads.setdefault(event["name"], Track(event["size"]))
+            track.take(event["bytes"], now)
+        elif kind in ("image_sent", "failed"):
+            self.uploads.pop(event.get("name", ""), None)
+        elif kind == "sync_started":
+            self.what, self.nodes = event["what"], list(event["nodes"])
+            self.finished, self.tracks, self.whole = set(), {}, Track(0)
+        elif kind == "transfer_started":
+            for node, size in event["bytes"].items():
+                self.tracks[node] = Track(size)
+                self.whole.size += size
+        elif kind == "progress":
+            for node, size in event["bytes"].items():
+                self.move(node, size, now)
+        elif kind == "node_finished":
+            self.finish(event["node"], event["state"] in ("synced", "unchanged"), now)
+        elif kind == "sync_finished":
+            self.nodes = []
+
+    def move(self, node: str, arrived: int, now: float) -> None:
+        track = self.tracks.get(node)
+        if track and node not in self.finished:
+            before = track.arrived
+            track.take(arrived, now)
+            self.whole.take(self.whole.arrived + track.arrived - before, now)
+
+    def finish(self, node: str, well: bool, now: float) -> None:
+        """A node that ended well has all its bytes; of one that did not, nothing more is waited for."""
+        track = self.tracks.get(node)
+        if track and well:
+            self.move(node, track.size, now)
+        elif track:
+            self.whole.size -= track.size - track.arrived
+        self.finished.add(node)
+
+    @property
+    def idle(self) -> bool:
+        return not self.nodes and not self.uploads
+
+    def left(self, now: float) -> float | None:
+        """Seconds until the last node has all: no sooner than the slowest of them."""
+        times = [track.left(now) for node, track in self.tracks.items() if node not in self.finished]
+        return max((seconds for seconds in [*times, self.whole.left(now)] if seconds is not None), default=None)
+
+    def lines(self, now: float) -> list[tuple[str, str]]:
+        """What is on its way, each with how far it is, in words."""
+        found = [(name, ", ".join(words(track, now, track.left(now)))) for name, track in self.uploads.items()]
+        if self.nodes:
+            nodes = f"{len(self.finished)} of {len(self.nodes)} nodes"
+            found.append((self.what, ", ".join([nodes, *words(self.whole, now, self.left(now))])))
+        return found
+
+
+def told_every(seconds: float, listener: Listener, clock: Callable[[], float] = time.monotonic) -> Listener:
+    """Pass each event on and, while something is on its way, add `under_way` at most every so many seconds, so that a
+    log is neither silent nor long. There is no thread: it comes with another event. Many threads may call it."""
+    transfers = Transfers()
+    one_at_a_time = threading.Lock()
+    told = clock()
+
+    def listen(event: Event) -> None:
+        nonlocal told
+        with one_at_a_time:
+            now = clock()
+            if transfers.idle:
+                told = now
+            transfers.take(event, now)
+            listener(event)
+            if now - told >= seconds and not transfers.idle:
+                told = now
+                for what, text in transfers.lines(now):
+                    listener({"event": "under_way", "what": what, "text": text})
+
+    return listen
+
+
+def words(track: Track, now: float, left: float | None) -> list[str]:
+    """`40 % of 2.1 GB`, `85 MB/s`, `about 0:25 left`: what of it is known."""
+    if not track.size:
+        return []
+    rate = track.rate(now)
+    return [
+        f"{percent(track)} % of {amount(track.size)}",
+        *([f"{amount(rate)}/s"] if rate else []),
+        *([f"about {duration(left)} left"] if left else []),
+    ]
+
+
+def percent(track: Track) -> int:
+    """Never 100 before the last byte."""
+    return track.arrived * 100 // track.size if track.size else 100
+
+
+def amount(size: float) -> str:
+    """`85 MB`, `2.1 GB`: decimal, as disks and networks are sold."""
+    unit, factor = ("GB", 1e9) if size >= 1e9 else ("MB", 1e6) if size >= 1e6 else ("kB", 1e3)
+    number = size / factor
+    return f"{number:.1f} {unit}" if 0 < number < 9.95 else f"{number:.0f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """`0:25`, `1:02:05`; rounded up, so that it is never 0:00 before the end."""
+    minutes, rest = divmod(int(-(-seconds // 1)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
