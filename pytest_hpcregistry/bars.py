@@ -128,7 +128,8 @@ class Bars:
             if transfers.whole.size:
                 table.add_row(Text(done, "bold"), *cells(transfers.whole, now, transfers.left(now)))
             elif not transfers.tracks:
-                return Group(table, self.spin(f"asking {len(transfers.nodes) - len(transfers.finished)} nodes"))
+                waiting = len(transfers.nodes) - len(transfers.finished)
+                return Group(table, self.spin(f"asking {waiting} of {len(transfers.nodes)} nodes"))
             shown, rest = self.choose()
             for node in shown:
                 track = transfers.tracks[node]

@@ -116,9 +116,9 @@ def test_only_the_slowest_of_many_have_a_bar() -> None:
 def test_nodes_that_have_not_answered_are_counted() -> None:
     screen = Screen()
     screen.say(begin("c001", "c002")[0])
-    assert screen.drawn()[-1].endswith("asking 2 nodes")
+    assert screen.drawn()[-1].endswith("asking 2 of 2 nodes")
     screen.say(end("c002", "unreachable", "c002: no route"))
-    assert screen.drawn()[-1].endswith("asking 1 nodes")
+    assert screen.drawn()[-1].endswith("asking 1 of 2 nodes")
     screen.say(begin("c001", "c002", "c003")[0], begin("c001")[1])
     assert screen.drawn()[-1] == "  1 waiting, 2 not answered yet"
 
@@ -278,7 +278,7 @@ def run_in_terminal(seconds: float, until: str, term: str = "xterm", **how: Any)
 
 
 def test_control_c_brings_the_cursor_back_and_is_130() -> None:
-    said, code = run_in_terminal(60, "asking 1 nodes")
+    said, code = run_in_terminal(60, "asking 1 of 2 nodes")
     assert code == 130
     assert said.rindex(SHOW) > said.rindex(HIDE)
     assert plain(said).index("✓ c001: up to date") < plain(said).index("interrupted")

@@ -259,6 +259,39 @@ def test_dry_run_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.output == f"would deploy x.sif as {NAME}, sending {size} bytes\n"
 
 
+def test_sync_shows_events_and_its_end_is_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[dict[str, Any]] = [
+        {"event": "sync_started", "what": "all images", "nodes": ["c1", "c2"]},
+        {"event": "transfer_started", "engine": "star", "why": "few nodes", "bytes": {"c1": 100}},
+        {"event": "progress", "bytes": {"c1": 50}},
+        {"event": "node_finished", "node": "c2", "state": "failed", "message": "c2: disk full"},
+    ]
+
+    def sync(client: ControllerClient, words: Any, listener: Any) -> Any:
+        for event in events:
+            listener(event)
+        return events[-1:]
+
+    monkeypatch.setattr(ControllerClient, "sync", sync)
+    monkeypatch.setattr(options, "TELL_EVERY", 0)
+    result = run("sync", "--controller", "hpc")
+    assert "  all images: 0 of 2 nodes, 50 % of 0.1 kB\n" in result.stdout
+    assert result.stderr == "✗ c2: disk full\n"
+    assert raised(result).exit_code == 4
+    result = run("sync", "--json", "--controller", "hpc")
+    assert [json.loads(line) for line in result.stdout.splitlines()] == events
+
+
+def test_an_upload_does_not_fail_because_nobody_reads_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*words: Any, **how: Any) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(click, "echo", gone)
+    options.show({"event": "under_way", "what": "x.sif", "text": "40 %"})
+    with pytest.raises(BrokenPipeError):  # as any other program: its reader wants no more
+        options.show({"event": "noticed", "message": "x"})
+
+
 def test_inspect_a_sound_sif() -> None:
     Path("x.sif").write_bytes(Sif().to_bytes())
     assert "a sound SIF" in run("inspect", "x.sif").output

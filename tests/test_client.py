@@ -164,6 +164,18 @@ def test_send_streams_the_file_and_allows_a_slow_link(tmp_path: Path) -> None:
     assert asked(one).timeouts[0] >= 10**10 / client.SLOWEST_LINK
 
 
+def test_a_file_tells_how_far_it_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.sif"
+    path.write_bytes(b"0123456789")
+    told: list[int] = []
+    monkeypatch.setattr(client, "TELL_EVERY", 3600.0)
+    with client.ToldFile(path, told.append) as stream:
+        assert [stream.read(4), told] == [b"0123", []]
+        monkeypatch.setattr(client, "TELL_EVERY", 0.0)
+        assert [stream.read(4), stream.read(4), stream.read(4)] == [b"4567", b"89", b""]
+    assert told == [4, 8, 10]
+
+
 def test_the_nodes_are_the_files_or_slurms() -> None:
     assert talk(nodes=("c2", "c1")).list_nodes() == ["c2", "c1"]
     assert talk("c2", "c1", "c1").list_nodes() == ["c1", "c2"]

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import threading
+from argparse import Namespace
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -456,6 +457,31 @@ def test_log_lines_are_what_an_operator_greps_for(nodes: FakeNodes) -> None:
     assert any(line.startswith("SUCCESS: all images synced to c1 (1 moved, 0.0 MB, ") for line in plain)
     assert "ERROR: all images not synced to c2: login refused" in plain
     assert plain[-1] == "ERROR: sync finished: 2 synced (c[1,3]), 1 unreachable (c2)"
+
+
+def test_a_long_transfer_is_not_silent_in_the_log(tmp_path: Path) -> None:
+    text = "12 of 32 nodes, 40 % of 2.1 GB, 85 MB/s, about 0:25 left"
+    events.log_lines(str(tmp_path / "log"))({"event": "under_way", "what": "all images", "text": text})
+    assert (tmp_path / "log").read_text()[22:] == f"Syncing all images: {text}\n"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_the_program_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], as_json: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Progress is worked out for people; programs get the bytes and no more."""
+    monkeypatch.setattr(program, "TELL_EVERY", 0)
+    log = tmp_path / "log"
+    listen = program.listener_of(
+        Namespace(json=as_json), Settings("/r", ("a",), "0755", "auto", None, 4, 60, 5, "k", "h", str(log))
+    )
+    listen({"event": "sync_started", "what": "all images", "nodes": ["c1"]})
+    listen({"event": "transfer_started", "engine": "star", "why": "x", "bytes": {"c1": 100}})
+    listen({"event": "progress", "bytes": {"c1": 50}})
+    assert log.read_text().splitlines()[-1].endswith("Syncing all images: 0 of 1 nodes, 50 % of 0.1 kB")
+    said = capsys.readouterr().out
+    assert ("under_way" in said, "50 %" in said) == (False, not as_json)
+    assert as_json or said == log.read_text()
 
 
 def test_a_name_cannot_forge_a_line_of_the_log(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
         ({"event": "node_finished", "node": "c1", "state": "unchanged"}, "✓ c1: up to date"),
         ({"event": "node_finished", "node": "c1", "state": "failed", "message": "c1: disk full"}, "✗ c1: disk full"),
         ({"event": "failed", "message": "no"}, "✗ no"),
+        ({"event": "under_way", "what": "all images", "text": "1 of 2 nodes, 40 % of 2.1 GB"},
+         "  all images: 1 of 2 nodes, 40 % of 2.1 GB"),
         ({"event": "node_started", "node": "c1"}, None),
     ],
 )  # fmt: skip
@@ -41,6 +43,36 @@ def test_hundreds_of_nodes_are_one_short_line() -> None:
     states = {"controller": PRESENT, **dict.fromkeys(MANY, PRESENT), "c017": MISSING, "c018": UNREACHABLE}
     verified = progress.describe({"event": "verified", "name": NAME, "states": states})
     assert verified == (f"✗ {NAME}: same bytes on controller,c[001-016,019-800], missing c017, unreachable c018")
+
+
+def ended(node: str, state: str = "synced", **words: Any) -> dict[str, Any]:
+    return {"event": "node_finished", "node": node, "state": state, "bytes": 5_000_000, "seconds": 1.0, **words}
+
+
+def test_nodes_that_ended_alike_are_one_line() -> None:
+    events = [
+        *[ended(node) for node in MANY[:3]],
+        ended("c004", seconds=2.5, bytes=900_000),
+        ended("c005", "unchanged"),
+        *[ended(node, "failed", message=f"{node}: full\x1b[2J") for node in ("c006", "c007")],
+        ended("c008", "unreachable", message="c008: no route"),
+    ]
+    assert progress.nodes_finished(events) == [
+        "✓ c[001-004]: synced, 0.9 to 5.0 MB in 1.0 to 2.5 s",
+        "✓ c005: up to date",
+        "✗ c[006-007]: full\\x1b[2J",
+        "✗ c008: no route",
+    ]
+    assert progress.nodes_finished([]) == []
+
+
+def test_a_node_set_with_many_gaps_is_a_number_but_of_trouble_each_is_named() -> None:
+    gaps = MANY[::2]
+    assert progress.nodes_finished([ended(node) for node in gaps]) == ["✓ 400 nodes: synced, 5.0 MB in 1.0 s"]
+    (line,) = progress.nodes_finished([ended(node, "failed", message=f"{node}: full") for node in gaps])
+    assert "c[001,003,005" in line
+    long = "c" * 70
+    assert progress.nodes_finished([ended(long, "unchanged")]) == [f"✓ {long}: up to date"]
 
 
 def test_all_the_same_is_a_tick() -> None:
