@@ -242,10 +242,11 @@ def test_a_terminal_that_goes_away_does_not_stop_the_work() -> None:
 PROGRAM = """
 import sys, time
 from pytest_hpcregistry import cli
-from pytest_hpcregistry.cli.options import shown
+from pytest_hpcregistry.cli import options
+options.TELL_EVERY = 0
 @cli.commands.command("wait")
 def wait():
-    with shown() as say:
+    with options.shown() as say:
         say({{"event": "sync_started", "what": "all images", "nodes": ["c001", "c002"]}})
         say({{"event": "node_finished", "node": "c001", "state": "unchanged", "message": ""}})
         time.sleep({seconds})
@@ -288,11 +289,17 @@ def test_a_dumb_terminal_gets_lines_only() -> None:
     said, code = run_in_terminal(60, "up to date", term="dumb")
     assert code == 130
     assert "\x1b" not in said
+    assert "  all images: 0 of 2 nodes" in said
 
 
 def test_no_terminal_gets_lines_only() -> None:
     argv = [sys.executable, "-c", PROGRAM.format(seconds=0)]
     environment = {**os.environ, "TERM": "xterm", "FORCE_COLOR": "1"}
     done = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout == "  syncing all images to c[001-002]\n✓ c001: up to date\n"
+    assert done.stdout.splitlines() == [
+        "  syncing all images to c[001-002]",
+        "  all images: 0 of 2 nodes",
+        "✓ c001: up to date",
+        "  all images: 1 of 2 nodes",
+    ]
     assert done.stderr == ""
