@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import pytest
 
@@ -115,6 +116,37 @@ def test_the_command_line_of_rsync(nodes: FakeNodes, monkeypatch: pytest.MonkeyP
     assert ran.timeouts == [nodes.settings.timeout]
 
 
+def test_what_has_arrived_is_told_while_rsync_sends(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As rsync 3.2 wrote it into a pipe, cut where it must not matter: what is overwritten ends with no newline."""
+    moved: list[int] = []
+    sent: list[int] = []
+    heard: list[list[int]] = []
+    chunks = [
+        b"\r         32,768   0%    0.00kB/s    0:00:00  ",
+        b"\r     21,692,416  32%   20.02MB/s    0:00:02  \r     43,3",
+        b"19,296  64%   20.01MB/s    0:00:01  ",
+        b"\r     67,141,728 100%   20.63MB/s    0:00:03 (xfr#1, to-chk=0/1)\n\nsent 67,158,206 bytes  received 35 ",
+        b"bytes  19,188,068.86 bytes/sec\ntotal size is 67,141,728  speedup is 1.00\n",
+    ]
+
+    def rsync(node: str, argv: Sequence[str], *, stdout: BinaryIO, **more: Any) -> CommandResult:
+        for chunk in chunks:
+            assert stdout.write(chunk) == len(chunk)
+            heard.append(list(moved))
+        return CommandResult(node, tuple(argv), 0, "", "", 0.0)
+
+    monkeypatch.setattr(star, "run_process", rsync)
+    work = replace(
+        job(nodes, {"c1": [DIGEST]}),
+        moved=lambda node, size: moved.append(size),
+        sent=lambda node, size: sent.append(size),
+    )
+    star.distribute(work)
+    assert moved == [32_768, 21_692_416, 43_319_296, 67_141_728]
+    assert heard[1] == [32_768, 21_692_416]
+    assert sent == [67_158_206]
+
+
 def test_only_the_difference_to_the_version_before_is_sent(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = Ran()
     monkeypatch.setattr(star, "run_process", ran)
@@ -185,3 +217,14 @@ def test_the_agent_lets_the_real_rsync_in(nodes: FakeNodes, monkeypatch: pytest.
     assert {outcome.state for outcome in outcomes.values()} == {"synced"}
     assert f"{agent.OBJECTS}/{digest}" in nodes.files("c1")
     assert nodes.asked("c1")[1].startswith("rsync --server ")
+
+
+@pytest.mark.skipif(not shutil.which("rrsync"), reason="rsync with rrsync is not installed")
+def test_the_real_rsync_tells_how_much_has_arrived(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes.use(monkeypatch)
+    size = 4_000_000
+    (nodes.registry / agent.OBJECTS / DIGEST).write_bytes(os.urandom(size))
+    moved: list[int] = []
+    work = replace(job(nodes, {"c1": [DIGEST]}), moved=lambda node, size: moved.append(size))
+    assert star.distribute(work) == {"c1": "c1 arrived"}
+    assert moved[-1] == size

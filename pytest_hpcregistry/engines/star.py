@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..controller.nodes import sync_ssh
 from ..errors import CommandFailed, HpcRegistryError, Unreachable
@@ -71,10 +73,25 @@ def send(node: str, job: Job[Outcome], rate: int) -> None:
         elif found := SENT.match(line):
             job.sent(node, int(found[1].replace(",", "")))
 
-    result = run_process(node, argv, timeout=settings.timeout, on_line=on_line)
+    result = run_process(node, argv, timeout=settings.timeout, stdout=Overwritten(on_line))
     if result.exit_code == 255:
         raise Unreachable(f"{node}: {unreachable_reason(result.stderr)}")
     if result.exit_code != 0:
         said = (result.stderr.strip().splitlines() or [""])[0]
         reason = REASONS.get(result.exit_code, f"rsync exited with {result.exit_code}")
         raise CommandFailed(f"{node}: {reason}: {said}" if said else f"{node}: {reason}")
+
+
+class Overwritten(BytesIO):
+    """Where rsync writes to: its line of progress begins with a carriage return each time, and ends with the last."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        super().__init__()
+        self.on_line = on_line
+        self.rest = b""
+
+    def write(self, data: Any) -> int:
+        *lines, self.rest = re.split(b"[\r\n]", self.rest + bytes(data))
+        for line in lines:
+            self.on_line(line.decode(errors="replace"))
+        return len(data)
