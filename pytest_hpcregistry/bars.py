@@ -109,6 +109,7 @@ class Bars:
         text = Text(line)
         text.stylize(STYLES.get(line[0], ""), 0, None if line[0] == "✗" else 1)
         with suppress(OSError):
+            self.live.refresh()  # what the line says is over has no bar below it
             (self.errors if line[0] == "✗" else self.console).print(text, soft_wrap=True)
 
     # --- what is drawn
@@ -118,7 +119,7 @@ class Bars:
             now = self.clock()
             transfers = self.transfers
             table = Table.grid(padding=(0, 2, 0, 0))
-            for column in ("left", "left", "right", "right", "right", "right"):
+            for column in ("left", "left", "right", "right", "right", "left"):
                 table.add_column(justify=column, no_wrap=True)
             for name, track in transfers.uploads.items():
                 table.add_row(Text(name.rpartition("/")[2]), *cells(track, now, track.left(now)))

@@ -149,6 +149,16 @@ def test_an_upload_has_a_bar_until_it_is_there() -> None:
     assert screen.drawn() == []
 
 
+def test_what_is_over_has_no_bar_below_the_line_that_says_so() -> None:
+    screen = Screen()
+    with screen.bars:
+        screen.say({"event": "image_progress", "name": NAME, "size": 100 * MB, "bytes": 20 * MB})
+        screen.bars.tick()
+        assert "━" in screen.file.getvalue()
+        screen.say({"event": "image_sent", "name": NAME, "bytes": 100 * MB})
+        assert "━" not in screen.file.getvalue().rpartition("sent to the controller")[2]
+
+
 def test_nothing_to_move_needs_no_bar() -> None:
     screen = Screen()
     screen.say(*begin("c001", lacking=0))
