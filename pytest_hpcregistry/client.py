@@ -139,11 +139,26 @@ class ControllerClient:
 
     def sync(self, arguments: Sequence[str], listener: Listener) -> list[Event]:
         """Run the controller's sync and pass its events on as they come; returns the `node_finished` ones."""
-        argv = ["python3", PROGRAM, "--config", self.config, "--json", "sync", *arguments]
+        return self.to_its_end("sync", arguments, listener)
+
+    def rollback(self, name: str, version: str | None, by: str, listener: Listener) -> list[Event]:
+        """Let *name* mean *version* (a digest's beginning; None: the one before) again, on all machines; as sync."""
+        to = ["--to", version] if version else []
+        return self.to_its_end("rollback", [name, *to, "--by", by], listener)
+
+    def gc(self, arguments: Sequence[str], listener: Listener) -> list[Event]:
+        """Free what nothing names any more; returns what became of each machine, as a `node_finished` event does."""
+        return self.to_its_end("gc", arguments, listener)
+
+    def to_its_end(self, command: str, arguments: Sequence[str], listener: Listener) -> list[Event]:
+        """Run a command that the controller must bring to its end; returns what became of each machine."""
+        argv = ["python3", PROGRAM, "--config", self.config, "--json", command, *arguments]
         events = self.run(argv, timeout=self.cluster.sync.timeout * 2, listener=listener)
+        if events[-1]["event"] == "gc_finished":
+            return [{"node": node, **one} for node, one in events[-1]["machines"].items()]
         if events[-1]["event"] != "sync_finished":
             raise CommandFailed(
-                f"{self.cluster.controller.name}: the sync ended before it was done",
+                f"{self.cluster.controller.name}: the {command} ended before it was done",
                 hint="see its log there: " + self.cluster.sync.log,
             )
         return [event for event in events if event["event"] == "node_finished"]

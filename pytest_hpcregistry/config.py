@@ -50,6 +50,7 @@ BY_NAME: dict[tuple[str, str], Callable[[str], Any]] = {
     ("registry", "directory_mode"): scalars.read_directory_mode,
     ("registry", "file_mode"): scalars.read_file_mode,
     ("registry", "directories"): scalars.read_directory,
+    ("registry", "keep"): scalars.read_count,
     ("sync", "method"): scalars.one_of(*SYNC_METHODS),
     ("sync", "network"): scalars.read_network,
     ("sync", "limit_rate"): scalars.read_rate,

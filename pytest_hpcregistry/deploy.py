@@ -57,19 +57,29 @@ def publish(image: Image, client: ControllerClient, listener: Listener) -> bool:
         progress = {"event": "image_progress", "name": image.name, "size": image.size}
         client.send(image.path, image.digest, image.size, lambda sent: listener({**progress, "bytes": sent}))
     listener({"event": "image_sent", "name": image.name, "bytes": 0 if present else image.size})
-    event = client.publish(
-        {
-            "name": image.name,
-            "digest": image.digest,
-            "size": image.size,
-            "architecture": image.architecture,
-            "by": f"{getpass.getuser()}@{platform.node()}",
-            "source": image.labels.get(FROM_LABEL, ""),
-            "labels": dict(image.labels),
-        }
-    )
+    request = {
+        "name": image.name,
+        "digest": image.digest,
+        "size": image.size,
+        "architecture": image.architecture,
+        "by": operator(),
+        "source": image.labels.get(FROM_LABEL, ""),
+        "labels": dict(image.labels),
+    }
+    event = client.publish(request)
+    if event["event"] == "bytes_missing":
+        # They had no name, and a garbage collection took them after they were looked for.
+        client.send(image.path, image.digest, image.size)
+        event = client.publish(request)
+    if event["event"] != "published":
+        raise CommandFailed(f"controller: the bytes of {image.name} went away twice", hint="does gc run with no grace?")
     listener(event)
     return bool(event["changed"])
+
+
+def operator() -> str:
+    """Who works here, for the catalog and the log."""
+    return f"{getpass.getuser()}@{platform.node()}"
 
 
 def deploy(
@@ -113,14 +123,16 @@ def deploy(
     raise_worst(failures)
 
 
-def sync_failures(finished: Sequence[Mapping[str, Any]]) -> list[HpcRegistryError]:
+def sync_failures(
+    finished: Sequence[Mapping[str, Any]],
+    hint: str = "the other nodes have it; mend these, then: hpc-container-manager sync",
+) -> list[HpcRegistryError]:
     """One error for each kind of trouble, its nodes folded."""
     troubles: dict[tuple[str, str], list[str]] = {}
     for event in finished:
         if event["state"] in ("failed", "unreachable"):
             message = event["message"].removeprefix(f"{event['node']}: ")
             troubles.setdefault((event["state"], message), []).append(event["node"])
-    hint = "the other nodes have it; mend these, then: hpc-container-manager sync"
     return [
         (Unreachable if state == "unreachable" else CommandFailed)(f"{fold(nodes)}: {message}", hint=hint)
         for (state, message), nodes in sorted(troubles.items())

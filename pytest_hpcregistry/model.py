@@ -25,7 +25,10 @@ class Controller:
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """The directory tree, the same on the controller and on every node. Modes are the octal numbers themselves."""
+    """The directory tree, the same on the controller and on every node. Modes are the octal numbers themselves.
+
+    `keep` is how many older versions of an image are kept, besides the current one, so that a rollback moves nothing.
+    """
 
     path: str = "/opt/containers"
     owner: str = "root"
@@ -33,6 +36,7 @@ class Registry:
     directory_mode: int = 0o755
     file_mode: int = 0o755
     directories: tuple[str, ...] = DEFAULT_DIRECTORIES
+    keep: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .controller.events import describe_gc
 from .facts import CONTROLLER, PRESENT
 from .naming import visible
 from .nodeset import fold
@@ -36,6 +37,22 @@ def image_sent(event: Event) -> str:
 
 def published(event: Event) -> str:
     return f"✓ {event['name']}: " + ("published on the controller" if event["changed"] else "already published there")
+
+
+def rolled_back(event: Event) -> str:
+    current = f"version {event['digest'][:12]} of {event['published']} is current"
+    was = f"was {event['before'][:12]}" if event["before"] != event["digest"] else "as before"
+    return f"✓ {event['name']}: {current} on the controller ({was})"
+
+
+def gc_started(event: Event) -> str:
+    return f"  looking for what nothing names any more, on the controller and {fold(event['nodes'])}"
+
+
+def gc_finished(event: Event) -> str:
+    # What failed is told as an error, when all is told.
+    marks = {"SUCCESS": "✓", "NOTE": "!"}
+    return "\n".join(f"{marks[mark]} {text}" for mark, text in describe_gc(event) if mark in marks)
 
 
 def sync_started(event: Event) -> str:
@@ -97,6 +114,9 @@ WRITERS = {
     "image_checked": image_checked,
     "image_sent": image_sent,
     "published": published,
+    "rolled_back": rolled_back,
+    "gc_started": gc_started,
+    "gc_finished": gc_finished,
     "sync_started": sync_started,
     "transfer_started": transfer_started,
     "noticed": noticed,

@@ -86,6 +86,7 @@ def role_variables(cluster: Cluster) -> dict[str, Any]:
         "container_registry_dir_mode": f"{registry.directory_mode:04o}",
         "container_registry_file_mode": f"{registry.file_mode:04o}",
         "container_registry_subdirs": list(registry.directories),
+        "container_registry_keep": registry.keep,
         "container_registry_sync_method": sync.method,
         "container_registry_sync_nodes": "slurm" if cluster.nodes is None else list(cluster.nodes),
         "container_registry_sync_limit_rate": sync.limit_rate,

@@ -74,6 +74,12 @@ def read_number(text: str) -> int:
     return int(text)
 
 
+def read_count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text):
+        raise ValueError(f"{text!r} is not a whole number of at most 4 digits")
+    return int(text)
+
+
 def read_rate(text: str) -> int:
     """`100M` -> bytes/s; K, M and G are powers of 1024, as rsync's and curl's."""
     found = re.fullmatch(r"([0-9]{1,12})([KMG]?)", text, re.IGNORECASE)

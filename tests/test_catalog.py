@@ -8,7 +8,7 @@ import pytest
 
 from pytest_hpcregistry import documents
 from pytest_hpcregistry.catalog import Catalog, Entry, from_data
-from pytest_hpcregistry.errors import ConfigError
+from pytest_hpcregistry.errors import ConfigError, UsageError
 
 from .fake_facts import DIGEST, NAME, OTHER, entry
 
@@ -18,6 +18,7 @@ FIELDS: dict[str, Any] = {"digest": DIGEST, "size": "10", "published": "then", "
 def test_a_catalog_survives_its_file() -> None:
     labels = {"org.example.version": "1.10", "yes": "no"}
     first = Catalog({NAME: entry(), "base-images/y.sif": Entry(OTHER, 5, "t", "me@x", "arm64", "docker://y", labels)})
+    first = first.with_version(NAME, entry(OTHER), 2)
     assert from_data(documents.load(documents.dump(first.to_data()), "c"), "c") == first
 
 
@@ -28,15 +29,46 @@ def test_digests_that_look_like_numbers_stay_text() -> None:
 
 
 def test_the_same_catalog_is_the_same_text() -> None:
-    one = Catalog().with_entry("a-images/x.sif", entry()).with_entry("b-images/x.sif", entry())
-    two = Catalog().with_entry("b-images/x.sif", entry()).with_entry("a-images/x.sif", entry())
+    one = Catalog().with_version("a-images/x.sif", entry(), 2).with_version("b-images/x.sif", entry(), 2)
+    two = Catalog().with_version("b-images/x.sif", entry(), 2).with_version("a-images/x.sif", entry(), 2)
     assert documents.dump(one.to_data()) == documents.dump(two.to_data())
 
 
-def test_with_entry_replaces_and_leaves_the_old_one_alone() -> None:
-    old = Catalog({NAME: entry(DIGEST)})
-    assert old.with_entry(NAME, entry(OTHER)).images == {NAME: entry(OTHER)}
-    assert old.images == {NAME: entry(DIGEST)}
+def digests(catalog: Catalog) -> list[str]:
+    return [one.digest for one in catalog.images[NAME].history()]
+
+
+def test_a_new_version_is_current_and_the_old_ones_are_kept() -> None:
+    catalog = Catalog()
+    for letter in "abcd":
+        catalog = catalog.with_version(NAME, entry(letter * 64), 2)
+    assert digests(catalog) == ["d" * 64, "c" * 64, "b" * 64]
+    assert digests(catalog.with_version(NAME, entry("b" * 64), 2)) == ["b" * 64, "d" * 64, "c" * 64], "no digest twice"
+    assert digests(catalog.with_version(NAME, entry("e" * 64), 0)) == ["e" * 64]
+    assert digests(catalog) == ["d" * 64, "c" * 64, "b" * 64], "the one before is left alone"
+    assert digests(catalog.trimmed(1)) == ["d" * 64, "c" * 64]
+    assert catalog.current() == ["d" * 64]
+    assert catalog.digests() == ["b" * 64, "c" * 64, "d" * 64]
+
+
+def test_a_version_is_found_by_its_digests_beginning() -> None:
+    alike = "bbbbbb" + "c" * 58
+    one = Catalog().with_version(NAME, entry(DIGEST), 3).with_version(NAME, entry(OTHER), 3)
+    found = one.with_version(NAME, entry(alike), 3).images[NAME]
+    assert found.find(None).digest == OTHER
+    assert found.find("AAAAAA").digest == DIGEST
+    assert found.find("bbbbbbc").digest == alike
+    for wanted, says in (("aaaaa", "at least 6"), ("bbbbbb", "more than one"), ("cccccc", "no version begins")):
+        with pytest.raises(UsageError, match=says) as caught:
+            found.find(wanted)
+        assert OTHER[:12] in caught.value.hint
+    with pytest.raises(UsageError, match="no version before"):
+        entry().find(None)
+
+
+def test_a_catalog_of_before_there_were_versions_is_one() -> None:
+    found = from_data({"version": "1", "images": {NAME: FIELDS}}, "c").images[NAME]
+    assert (found.digest, found.versions) == (DIGEST, ())
 
 
 def test_phase_1s_empty_catalog_is_one() -> None:
@@ -59,7 +91,8 @@ def test_images_must_be_a_mapping(images: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "change"),
     [("../x.sif", {}), ("ml-frameworks/x", {}), ("x.sif", {}), ("ml-frameworks/a/x.sif", {}),
-     (NAME, {"digest": "short"}), (NAME, {"size": "many"}), (NAME, {"digest": {}}), (NAME, {"labels": "none"})],
+     (NAME, {"digest": "short"}), (NAME, {"size": "many"}), (NAME, {"digest": {}}), (NAME, {"labels": "none"}),
+     (NAME, {"versions": "text"}), (NAME, {"versions": [{**FIELDS, "digest": "short"}]}), (NAME, {"versions": [{}]})],
 )  # fmt: skip
 def test_a_wrong_entry_is_a_mistake(name: str, change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -30,6 +30,7 @@ from .facts import (
     scan,
     write_line,
 )
+from .gc import collect
 from .publish import publish
 from .relay import Relay
 
@@ -49,6 +50,7 @@ class Session:
             "have": lambda request: have(registry, request),
             "prepare": self.prepare,
             "publish": lambda request: publish(registry, request),
+            "gc": lambda request: collect(registry, request),
             "relay": self.start_relay,
             "send": self.send,
         }

@@ -8,7 +8,7 @@ import click
 
 from .. import __version__
 from ..errors import HpcRegistryError
-from . import cluster, images, lab, suites
+from . import cluster, images, lab, suites, versions
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,7 +30,7 @@ def commands() -> None:
     """
 
 
-for group in (images.GROUP, cluster.GROUP, suites.GROUP, lab.GROUP):
+for group in (images.GROUP, cluster.GROUP, versions.GROUP, suites.GROUP, lab.GROUP):
     for command in group:
         commands.add_command(command)
 

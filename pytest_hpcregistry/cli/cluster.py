@@ -1,11 +1,9 @@
-"""registry, sync, verify, status, catalog: what is done with a whole cluster."""
+"""registry, sync, verify, status: what is done with a whole cluster."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -161,51 +159,4 @@ def raise_for_status(found: facts_of.Facts, matrix: dict[str, dict[str, str]]) -
         raise Unreachable(f"{fold(found.unreachable)}: unreachable")
 
 
-@click.group("catalog")
-def catalog_group() -> None:
-    """Show what the catalog says."""
-
-
-@catalog_group.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@client_options
-def catalog_list(as_json: bool, client: ControllerClient) -> None:
-    """All images with size, digest and date.
-
-    \b
-    Example:
-      hpc-container-manager catalog list
-    """
-    images = client.catalog().images
-    if as_json:
-        show_json({name: asdict(entry) for name, entry in images.items()})
-        return
-    rows = [[name, progress.megabytes(e.size), e.digest[:12], e.published] for name, e in sorted(images.items())]
-    show_table([["IMAGE", "SIZE", "SHA256", "PUBLISHED"], *rows])
-
-
-@catalog_group.command("show")
-@click.argument("name")
-@client_options
-def catalog_show(name: str, client: ControllerClient) -> None:
-    """All that is known of one image.
-
-    \b
-    Example:
-      hpc-container-manager catalog show ml-frameworks/pytorch.sif
-    """
-    registry = client.cluster.registry
-    wanted = full_name(name, registry.path, registry.directories)
-    images = client.catalog().images
-    if wanted not in images:
-        raise UsageError(f"{wanted} is not in the catalog", hint="see: hpc-container-manager catalog list")
-    entry: dict[str, Any] = asdict(images[wanted])
-    labels = entry.pop("labels")
-    click.echo(wanted)
-    for key, value in entry.items():
-        click.echo(f"  {key}: {value}")
-    for key, value in sorted(labels.items()):
-        click.echo(f"  label {key}: {value}")
-
-
-GROUP = (registry_group, sync, verify, status, catalog_group)
+GROUP = (registry_group, sync, verify, status)

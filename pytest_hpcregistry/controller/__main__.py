@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import os
+import platform
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ from typing import Any
 from .. import __version__
 from ..errors import HpcRegistryError
 from ..fanout import fan_out
+from ..naming import image_name
 from ..pace import told_every
-from . import events, registry, settings
+from . import events, gc, registry, settings
 from .gather import gather
 from .nodes import list_nodes
 from .session import try_sync_key
@@ -56,6 +59,15 @@ def parse() -> argparse.Namespace:
     one.add_argument("--engine", help="how: auto, star, relay or shared, instead of the configured way")
     one.add_argument("--limit-rate", type=int, metavar="BYTES", help="what one machine may send in a second")
     one.add_argument("--name", action="append", help="only this image, DIRECTORY/NAME.sif; may be repeated")
+    back = commands.add_parser("rollback", help="let a name mean an older version again, here and on all nodes")
+    back.add_argument("name", metavar="DIRECTORY/NAME.sif")
+    back.add_argument("--to", metavar="VERSION", help="the beginning of its digest, instead of the version before")
+    free = commands.add_parser("gc", help="free what nothing names any more, here and on all nodes")
+    free.add_argument("--keep", type=natural, metavar="N", help="older versions of each image, not the configured")
+    free.add_argument("--grace", type=natural, default=gc.GRACE, metavar="SECONDS", help="how long to wait for it")
+    free.add_argument("--dry-run", action="store_true", help="only say what would be freed")
+    for command in (back, free):
+        command.add_argument("--by", default=f"{getpass.getuser()}@{platform.node()}", help="who, for the log")
     commands.add_parser("facts", help="facts of the controller and all nodes; a JSON request on the command line")
     commands.choices["facts"].add_argument("request")
     two = commands.add_parser("receive", help="take an image's bytes from standard input, unless they are here")
@@ -67,6 +79,13 @@ def parse() -> argparse.Namespace:
     commands.add_parser("try-key", help="whether the sync key works on every node, and does nothing but sync")
     commands.add_parser("publish", help="publish received bytes on the controller; a JSON request on standard input")
     return parser.parse_args()
+
+
+def natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
 
 
 def report(error: HpcRegistryError, as_json: bool) -> None:
@@ -114,11 +133,39 @@ def run_try_key(arguments: argparse.Namespace) -> int:
 def run_publish(arguments: argparse.Namespace) -> int:
     config = settings.load(arguments.config)
     request: Mapping[str, Any] = json.loads(sys.stdin.read())
-    entry, changed = registry.publish(config, request)
+    try:
+        version, changed = registry.publish(config, request)
+    except registry.BytesMissing:
+        events.json_lines(sys.stdout)({"event": "bytes_missing", "digest": request["digest"]})
+        return 0
     listener_of(arguments, config)(
-        {"event": "published", "name": request["name"], "digest": entry.digest, "changed": changed}
+        {"event": "published", "name": request["name"], "digest": version.digest, "changed": changed}
     )
     return 0
+
+
+def run_rollback(arguments: argparse.Namespace) -> int:
+    config = settings.load(arguments.config)
+    listener = listener_of(arguments, config)
+    name = image_name(arguments.name, config.registry, config.directories)
+    before, now = registry.rollback(config, name, arguments.to)
+    who = {"by": arguments.by, "published": now.published}
+    listener({"event": "rolled_back", "name": name, "digest": now.digest, "before": before.digest, **who})
+    return exit_code_of(logged(config, lambda: sync(config, None, [name], listener)))
+
+
+def run_gc(arguments: argparse.Namespace) -> int:
+    config = settings.load(arguments.config)
+    shown = events.json_lines(sys.stdout) if arguments.json else events.plain_lines(sys.stdout)
+    machines = gc.collect(
+        config,
+        shown if arguments.dry_run else listener_of(arguments, config),
+        keep=config.keep if arguments.keep is None else arguments.keep,
+        grace=arguments.grace,
+        by=arguments.by,
+        dry_run=arguments.dry_run,
+    )
+    return worst(machine["state"] for machine in machines.values())
 
 
 def run_sync(arguments: argparse.Namespace) -> int:
@@ -127,16 +174,25 @@ def run_sync(arguments: argparse.Namespace) -> int:
     config = replace(
         config, method=arguments.engine or config.method, limit_rate=arguments.limit_rate or config.limit_rate
     )
+    return exit_code_of(logged(config, lambda: sync(config, arguments.subdirectory, arguments.name, listener)))
+
+
+def logged(config: settings.Settings, work: Callable[[], Mapping[str, Outcome]]) -> Mapping[str, Outcome]:
+    """Have *work* done; if it is not even begun, the log says why, for cron's sake."""
     try:
-        return exit_code_of(sync(config, arguments.subdirectory, arguments.name, listener))
+        return work()
     except HpcRegistryError as error:
         events.log_lines(config.log)({"event": "failed", "message": str(error)})
         raise
 
 
 def exit_code_of(outcomes: Mapping[str, Outcome]) -> int:
+    return worst(outcome.state for outcome in outcomes.values())
+
+
+def worst(of: Iterable[str]) -> int:
     """0 all done and proven, 4 the work failed somewhere, 3 a node could not be asked."""
-    states = {outcome.state for outcome in outcomes.values()}
+    states = set(of)
     if "failed" in states:
         return 4
     return 3 if "unreachable" in states else 0
@@ -144,6 +200,8 @@ def exit_code_of(outcomes: Mapping[str, Outcome]) -> int:
 
 COMMANDS = {
     "sync": run_sync,
+    "rollback": run_rollback,
+    "gc": run_gc,
     "facts": run_facts,
     "has": run_has,
     "receive": run_receive,

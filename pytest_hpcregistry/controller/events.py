@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 from ..naming import visible
@@ -101,6 +101,19 @@ def describe(event: Event) -> list[str]:
         return [describe_end(event["states"])]
     if kind == "failed":
         return [f"ERROR: {event['message']}"]
+    return describe_versions(event)
+
+
+def describe_versions(event: Event) -> list[str]:
+    kind = event["event"]
+    if kind == "rolled_back":
+        was = f"was {event['before'][:12]}" if event["before"] != event["digest"] else "as before"
+        return [f"SUCCESS: {event['name']} rolled back by {event['by']}, sha256 {event['digest']}, {was}"]
+    if kind == "gc_started":
+        what = f"keep {event['keep']}, grace {event['grace']} s"
+        return [f"Garbage collection by {event['by']} ({what}) on the controller and {fold(event['nodes'])}"]
+    if kind == "gc_finished":
+        return [f"{mark}: {text}" for mark, text in describe_gc(event)]
     return []
 
 
@@ -120,3 +133,31 @@ def describe_end(states: dict[str, str]) -> str:
     summary = ", ".join(f"{len(nodes)} {state} ({fold(nodes)})" for state, nodes in sorted(by_state.items()))
     bad = set(by_state) - {"synced", "unchanged"}
     return f"{'ERROR' if bad else 'SUCCESS'}: sync finished: {summary}"
+
+
+def describe_gc(event: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """SUCCESS, NOTE or ERROR, and what to say: one line for all machines that have the same to tell."""
+    folded: dict[tuple[str, str], list[str]] = {}
+    for machine, one in event["machines"].items():
+        for line in describe_freed(one, "would be " if event["dry_run"] else ""):
+            folded.setdefault(line, []).append(machine)
+    return [(mark, f"{fold(machines)}: {text}") for (mark, text), machines in folded.items()]
+
+
+def describe_freed(one: Mapping[str, Any], would: str) -> list[tuple[str, str]]:
+    if one["state"] in ("failed", "unreachable"):
+        return [("ERROR", one["message"])]
+    if one["state"] == "shared":
+        return [("SUCCESS", "shares the controller's registry")]
+    freed = count(one["objects"], "object") + (f" and {count(one['debris'], 'leftover')}" if one["debris"] else "")
+    lines = [("SUCCESS", f"{freed} {would}freed, {one['bytes'] / 1e6:.1f} MB")]
+    for key, why in (("in_use", "somebody has it open"), ("young", "nothing has named it for too short a time")):
+        if one[key]:
+            lines.append(("NOTE", f"{count(one[key], 'object')} kept, {one[key + '_bytes'] / 1e6:.1f} MB: {why}"))
+    if one["unmanaged"]:
+        lines.append(("NOTE", f"not in the catalog, left alone: {', '.join(one['unmanaged'])}"))
+    return lines
+
+
+def count(things: Sequence[str], noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"

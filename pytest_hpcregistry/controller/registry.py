@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import agent, documents, sif
-from ..catalog import Catalog, Entry, from_data
+from ..catalog import Catalog, Version, from_data
 from ..errors import CheckFailed, CommandFailed, HpcRegistryError, UsageError
 from ..naming import DIGEST, image_name, object_path
 from .settings import NOT_SET_UP, Settings
 
 RESERVE = 64 << 20  # bytes to leave free on the controller
+
+
+class BytesMissing(CheckFailed):
+    """What shall be published is not here: it was freed after somebody had looked for it."""
 
 
 def read_catalog_text(registry: str) -> str:
@@ -84,17 +88,18 @@ def copy_and_hash(source: BinaryIO, target: BinaryIO, size: int) -> str:
     return total.hexdigest()
 
 
-def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Entry, bool]:
+def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bool]:
     """Give the bytes a name on the controller and write it into the catalog, under one lock.
 
-    Returns the entry, and whether anything changed. Raises CheckFailed when the file is no sound SIF.
+    Returns the version, and whether anything changed. Raises CheckFailed when the file is no sound SIF, BytesMissing
+    when there is none.
     """
     name = image_name(request["name"], settings.registry, settings.directories)
     digest, size = request["digest"], int(request["size"])
     with agent.locked(settings.registry) as root, no_debris(settings.registry, digest):
         check_structure(settings.registry, digest)
         catalog = read_catalog(settings.registry)
-        entry = Entry(
+        version = Version(
             digest=digest,
             size=size,
             published=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -105,16 +110,50 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Entry, bool
         )
         image = {"name": name, "digest": digest, "size": size}
         before = catalog.images.get(name)
-        if before and before.digest == digest:
-            entry = before
+        known = before is not None and before.digest == digest
         try:
             answer = agent.apply(root, {"images": [image], "mode": settings.file_mode})
-            if entry is not before:
-                text = documents.dump(catalog.with_entry(name, entry).to_data())
-                agent.publish_catalog(root, text, [digest])
+            if not known:
+                write_catalog(root, catalog.with_version(name, version, settings.keep), settings.registry)
         except agent.Refused as refusal:
             raise CheckFailed(f"controller: {refusal}") from None
-    return entry, bool(answer["changed"]) or entry is not before
+    return before if before and known else version, bool(answer["changed"]) or not known
+
+
+def write_catalog(root: int, catalog: Catalog, registry: str) -> str:
+    """Write the catalog, for a caller who holds the lock. Returns its text. Raises ConfigError when it is too large."""
+    text = documents.dump(catalog.to_data())
+    documents.check_size(text, str(Path(registry, agent.CATALOG)))  # or nobody could ever read it again
+    agent.publish_catalog(root, text, [])
+    return text
+
+
+def rollback(settings: Settings, name: str, wanted: str | None) -> tuple[Version, Version]:
+    """Let *name* mean an older version again, under one lock: *wanted* is the beginning of its digest, None the one
+    before. Returns what it meant until now and what it means now.
+
+    Raises UsageError when there is no such version, CheckFailed when its bytes are gone or damaged.
+    """
+    with agent.locked(settings.registry) as root:
+        catalog = read_catalog(settings.registry)
+        if name not in catalog.images:
+            raise UsageError(f"{name!r} is not in the catalog", hint="see: hpc-container-manager catalog list")
+        before = catalog.images[name]
+        try:
+            chosen = before.find(wanted)
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}", hint=error.hint) from None
+        if not has_object(settings.registry, chosen.digest, chosen.size):
+            raise CheckFailed(
+                f"controller: the bytes of {name}, version {chosen.digest[:12]}, are gone or damaged",
+                hint="deploy that image again",
+            )
+        image = {"name": name, "digest": chosen.digest, "size": chosen.size}
+        agent.apply(root, {"images": [image], "mode": settings.file_mode})
+        if chosen.digest != before.digest:
+            # None is dropped, whatever `keep` is: the way back must stay open.
+            write_catalog(root, catalog.with_version(name, chosen, len(before.versions)), settings.registry)
+    return before, chosen
 
 
 @contextmanager
@@ -128,8 +167,11 @@ def no_debris(registry: str, digest: str) -> Iterator[None]:
 
 def check_structure(registry: str, digest: str) -> None:
     """The SIF check again on this machine, on the bytes that are about to get a name."""
-    staged = Path(registry, agent.STAGING, digest)
+    places = (Path(registry, agent.STAGING, digest), Path(object_path(registry, digest)))
+    found = [path for path in places if path.exists()]
+    if not found:
+        raise BytesMissing(f"controller: the bytes with digest {digest[:12]} are not here any more")
     try:
-        sif.check(staged if staged.exists() else Path(object_path(registry, digest)))
+        sif.check(found[0])
     except UsageError as error:
         raise CheckFailed(f"controller: {error}") from None

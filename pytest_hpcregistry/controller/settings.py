@@ -17,7 +17,7 @@ class Settings:
     """What the controller program needs. `nodes` None: ask Slurm. `window` is nodes at once; times in seconds.
 
     `network` (CIDR) is where nodes reach each other, None: where the controller's ssh came to. `limit_rate` is what one
-    machine may send, in bytes/s; 0: no limit.
+    machine may send, in bytes/s; 0: no limit. `keep` is how many older versions of an image are kept.
     """
 
     registry: str
@@ -33,6 +33,7 @@ class Settings:
     log: str
     network: str | None = None
     limit_rate: int = 0
+    keep: int = 2
 
 
 def load(path: Path) -> Settings:
@@ -58,6 +59,7 @@ def load(path: Path) -> Settings:
             log=sync["log"],
             network=sync.get("network") or None,
             limit_rate=int(sync.get("limit_rate", 0)),
+            keep=int(registry.get("keep", 2)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(str(path), [f"{type(error).__name__}: {error}"], hint="run phase 1 again") from None

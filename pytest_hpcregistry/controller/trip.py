@@ -55,7 +55,7 @@ class Trip:
         self.wanted = wanted
         self.catalog_text = catalog[0]
         self.catalog_digest = hashlib.sha256(self.catalog_text.encode()).hexdigest()
-        self.catalog_objects = sorted({entry.digest for entry in catalog[1].images.values()})
+        self.catalog_objects = catalog[1].current()
         self.listener = listener
         self.sizes = {entry.digest: entry.size for entry in wanted.values()}
         self.probe = f".probe-{secrets.token_hex(8)}"

@@ -1,0 +1,107 @@
+"""Free what nothing names any more, on the controller and on all nodes: the catalog first, bytes after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+from .. import agent
+from ..catalog import Catalog
+from ..errors import HpcRegistryError, Unreachable
+from ..fanout import fan_out
+from .events import Listener
+from .gather import reason_of
+from .nodes import list_nodes
+from .registry import catalog_of, read_catalog_text, write_catalog
+from .session import NodeSession
+from .settings import Settings
+from .sync import only_one_sync
+
+GRACE = 3600  # seconds that an object stays after its last name has gone, or since it came
+TIMEOUT = 300  # seconds for one machine to look at its processes and to remove files
+Freed = dict[str, Any]
+
+
+def collect(
+    settings: Settings, listener: Listener, *, keep: int, grace: int, by: str, dry_run: bool = False
+) -> dict[str, Freed]:
+    """Keep *keep* older versions of each image; free all that is older than *grace* seconds and not in use.
+
+    Returns for "controller" and each node what `agent.sweep` tells, or {"state": …, "message": …}. No sync runs
+    meanwhile: it would have to see again what it has counted on.
+    """
+    nodes = list_nodes(settings.nodes)
+    with nullcontext() if dry_run else only_one_sync(settings.registry):
+        text, catalog = trim(settings.registry, keep, dry_run)
+        listener({"event": "gc_started", "nodes": nodes, "keep": keep, "grace": grace, "by": by, "dry_run": dry_run})
+        request = request_for(text, catalog, grace, dry_run)
+        asked = {**request, "lock": agent.identity(settings.registry)}
+
+        def ask(node: str) -> Freed:
+            with NodeSession(node, settings) as session:
+                return freed(session.ask("gc", asked, timeout=TIMEOUT))
+
+        answers = fan_out(nodes, ask, window=settings.window)
+        by_node = {
+            node: failure(node, one) if isinstance(one, HpcRegistryError) else one for node, one in answers.items()
+        }
+        machines = {"controller": sweep_here(settings.registry, request, by_node), **by_node}
+    listener({"event": "gc_finished", "machines": machines, "dry_run": dry_run})
+    return machines
+
+
+def trim(registry: str, keep: int, dry_run: bool) -> tuple[str, Catalog]:
+    """Drop what is beyond *keep* from the catalog. Returns its text and the catalog; both only thought of in a dry run.
+
+    Raises ConfigError when the catalog is broken: then nothing is known to be unnamed.
+    """
+    if dry_run:
+        text = read_catalog_text(registry)
+        return text, catalog_of(text, registry).trimmed(keep)
+    with agent.locked(registry) as root:
+        text = read_catalog_text(registry)
+        catalog = catalog_of(text, registry)
+        trimmed = catalog.trimmed(keep)
+        return text if trimmed == catalog else write_catalog(root, trimmed, registry), trimmed
+
+
+def request_for(text: str, catalog: Catalog, grace: int, dry_run: bool) -> dict[str, Any]:
+    return {
+        "catalog": text,
+        "objects": catalog.current(),
+        "keep": catalog.digests(),
+        "names": sorted(catalog.images),
+        "spare": [],
+        "grace": grace,
+        "dry_run": dry_run,
+    }
+
+
+def sweep_here(registry: str, request: dict[str, Any], by_node: Mapping[str, Freed]) -> Freed:
+    """The controller's own registry, last: where nodes share it, what they have open is in use here."""
+    states = {one["state"] for one in by_node.values()}
+    if states & {"failed", "unreachable"} and ("shared" in states or "freed" not in states):
+        why = "nodes that may share this registry could not be asked, so nothing is freed"
+        return {"state": "failed", "message": why}
+    spare = [digest for one in by_node.values() if one["state"] == "shared" for digest in one["in_use"]]
+    try:
+        if request["dry_run"]:
+            return freed(agent.sweep(registry, {**request, "spare": spare}))
+        with agent.locked(registry):
+            # Read again: somebody may have deployed since.
+            text = read_catalog_text(registry)
+            now = request_for(text, catalog_of(text, registry), request["grace"], False)
+            return freed(agent.sweep(registry, {**now, "spare": spare}))
+    except (agent.Refused, OSError) as error:
+        return {"state": "failed", "message": str(error)}
+
+
+def freed(answer: Mapping[str, Any]) -> Freed:
+    return {**answer, "state": "shared" if answer["shared"] else "freed", "message": ""}
+
+
+def failure(node: str, error: HpcRegistryError) -> Freed:
+    """The reason without the node's name, so that nodes with the same trouble fold into one line."""
+    state = "unreachable" if isinstance(error, Unreachable) else "failed"
+    return {"state": state, "message": reason_of(node, error)}

@@ -1,0 +1,364 @@
+"""Garbage collection on one machine: what is freed, and everything that keeps an object."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry import agent
+from pytest_hpcregistry.agent import gc, in_use
+
+NAME = "ml-frameworks/x.sif"
+OLD, NEW = b"old image", b"new and longer image"
+HOLD = "import sys; held = open(sys.argv[1], 'rb'); print(flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    top = tmp_path / "registry"
+    for name in ("ml-frameworks", agent.STAGING, agent.OBJECTS):
+        (top / name).mkdir(parents=True)
+    (top / agent.CATALOG).write_text("as it was")
+    return top
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def publish(registry: Path, data: bytes, name: str = NAME) -> Path:
+    """Returns the object's path."""
+    (registry / agent.STAGING / digest(data)).write_bytes(data)
+    agent.publish(str(registry), {"images": [{"name": name, "digest": digest(data), "size": len(data)}]})
+    return registry / agent.OBJECTS / digest(data)
+
+
+def request(*keep: bytes, **more: Any) -> dict[str, Any]:
+    words = {"catalog": "new", "objects": [], "names": [NAME], "spare": [], "lock": None, "grace": 0, "dry_run": False}
+    return {**words, "keep": [digest(data) for data in keep], **more}
+
+
+def collect(registry: Path, *keep: bytes, **more: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = gc.collect(str(registry), request(*keep, **more))
+    return answer
+
+
+@pytest.fixture
+def unnamed(registry: Path) -> Path:
+    """The object of a version that nothing names any more; the name means a newer one."""
+    old = publish(registry, OLD)
+    publish(registry, NEW)
+    return old
+
+
+def tree(top: Path) -> dict[str, Any]:
+    found = {}
+    for path in sorted([top, *top.rglob("*")]):
+        status = path.lstat()
+        content = path.read_bytes() if path.is_file() else None
+        found[str(path)] = (status.st_ino, status.st_mode, status.st_mtime_ns, status.st_ctime_ns, content)
+    return found
+
+
+def test_what_nothing_names_is_freed(registry: Path, unnamed: Path) -> None:
+    answer = collect(registry, NEW)
+    assert (answer["objects"], answer["bytes"]) == ([digest(OLD)], len(OLD))
+    assert not unnamed.exists()
+    assert (registry / NAME).read_bytes() == NEW
+    assert (registry / agent.CATALOG).read_text() == "new"
+    assert collect(registry, NEW)["objects"] == []
+
+
+def test_what_the_catalog_means_stays(registry: Path, unnamed: Path) -> None:
+    answer = collect(registry, NEW, OLD)
+    assert answer["objects"] == answer["in_use"] == answer["young"] == []
+    assert unnamed.read_bytes() == OLD
+
+
+def test_a_name_alone_keeps_its_object(registry: Path) -> None:
+    """Such as one that this machine has and the catalog has not."""
+    assert collect(registry, NEW)["objects"] == []
+    path = publish(registry, OLD)
+    assert collect(registry)["objects"] == []
+    assert path.exists()
+
+
+@pytest.mark.parametrize("where", ["ml-frameworks/by-hand.sif", "mine/deep/down", "ml-frameworks/.hidden"])
+@pytest.mark.parametrize("make", [os.link, os.symlink])
+def test_a_name_made_by_hand_keeps_its_object_and_is_told(
+    registry: Path, unnamed: Path, where: str, make: Callable[[Path, Path], None]
+) -> None:
+    (registry / where).parent.mkdir(parents=True, exist_ok=True)
+    make(unnamed, registry / where)
+    answer = collect(registry, NEW)
+    assert (answer["objects"], answer["unmanaged"]) == ([], [where])
+    assert (registry / where).read_bytes() == OLD
+
+
+def test_a_file_put_there_by_hand_is_told_and_left(registry: Path) -> None:
+    for name in ("ml-frameworks/mine.sif", "README.md", ".registry/config.yaml"):
+        (registry / name).write_bytes(b"mine")
+    (registry / "ml-frameworks/nowhere.sif").symlink_to("/nowhere")
+    publish(registry, NEW)
+    assert collect(registry, NEW)["unmanaged"] == ["ml-frameworks/mine.sif", "ml-frameworks/nowhere.sif"]
+    assert (registry / "ml-frameworks/mine.sif").read_bytes() == b"mine"
+    assert (registry / "ml-frameworks/nowhere.sif").is_symlink()
+
+
+def test_a_directory_that_cannot_be_listed_may_name_anything(
+    registry: Path, unnamed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def broken(path: Any) -> Any:
+        if str(path).endswith("ml-frameworks"):
+            raise OSError(5, "Input/output error", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        collect(registry, NEW)
+    assert unnamed.exists()
+
+
+def test_other_files_among_the_objects_are_left(registry: Path) -> None:
+    (registry / agent.OBJECTS / "notes.txt").write_text("mine")
+    assert collect(registry)["objects"] == []
+    assert (registry / agent.OBJECTS / "notes.txt").exists()
+
+
+# --- grace time
+
+
+def test_the_grace_time_begins_when_the_last_name_goes(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = publish(registry, OLD)
+    came = path.stat().st_ctime
+    while path.stat().st_ctime == came:
+        publish(registry, NEW)  # the clock of a file system ticks slowly
+        publish(registry, OLD)
+    publish(registry, NEW)
+    went = path.stat().st_ctime
+    assert went > came
+    monkeypatch.setattr(time, "time", lambda: went + 100)
+    answer = collect(registry, NEW, grace=100 + (went - came) / 2)
+    assert (answer["objects"], answer["young"], answer["young_bytes"]) == ([], [digest(OLD)], len(OLD))
+    assert collect(registry, NEW, grace=99)["objects"] == [digest(OLD)]
+
+
+def test_an_object_that_has_just_come_is_spared(registry: Path) -> None:
+    path = publish(registry, OLD)
+    (registry / NAME).unlink()
+    assert collect(registry, grace=3600)["young"] == [digest(OLD)]
+    assert path.exists()
+
+
+def test_leftovers_of_transfers_go_after_the_grace_time(registry: Path) -> None:
+    for name in (".probe-12", f".{digest(OLD)}.Xy12", digest(NEW)):
+        (registry / agent.STAGING / name).write_bytes(OLD)
+    assert collect(registry, grace=3600)["debris"] == []
+    assert len(list((registry / agent.STAGING).iterdir())) == 3
+    answer = collect(registry)
+    assert (len(answer["debris"]), answer["bytes"], answer["objects"]) == (3, 3 * len(OLD), [])
+    assert list((registry / agent.STAGING).iterdir()) == []
+
+
+# --- in use
+
+
+@contextmanager
+def running(*argv: str | Path) -> Iterator[int]:
+    """A process that is ready; its number."""
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdout.readline()
+        yield process.pid
+        process.stdin.close()
+
+
+@pytest.fixture(params=["both", "proc", "lease"])
+def asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of the two that are asked must see it alone."""
+    if request.param == "proc":
+        monkeypatch.setattr(gc, "is_open_elsewhere", lambda descriptor: False)
+    if request.param == "lease":
+        monkeypatch.setattr(gc, "in_use", lambda registry, files: (set(), None))
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("asked")
+def test_an_object_that_a_process_has_open_stays_until_it_ends(registry: Path) -> None:
+    path = publish(registry, OLD)
+    with running(sys.executable, "-c", HOLD, registry / NAME):
+        publish(registry, NEW)
+        answer = collect(registry, NEW)
+        assert (answer["objects"], answer["in_use"], answer["in_use_bytes"]) == ([], [digest(OLD)], len(OLD))
+        assert path.read_bytes() == OLD
+    assert collect(registry, NEW)["objects"] == [digest(OLD)]
+
+
+@pytest.mark.usefixtures("asked")
+def test_an_object_that_a_process_has_mapped_stays_until_it_ends(registry: Path) -> None:
+    """A running program is a file that is mapped and not open."""
+    program = Path(shutil.which("cat") or "").resolve().read_bytes()
+    path = publish(registry, program)
+    with subprocess.Popen([registry / NAME], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(b"x\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        assert str(path) not in [str(one.readlink()) for one in Path(f"/proc/{process.pid}/fd").iterdir()]
+        publish(registry, NEW)
+        assert collect(registry, NEW)["in_use"] == [digest(program)]
+        assert path.exists()
+        process.stdin.close()
+        process.wait()
+    assert collect(registry, NEW)["objects"] == [digest(program)]
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_transfer_that_runs_is_no_leftover(registry: Path) -> None:
+    path = registry / agent.STAGING / digest(NEW)
+    path.write_bytes(b"half")
+    with running(sys.executable, "-c", HOLD, path):
+        assert collect(registry)["debris"] == []
+        assert path.exists()
+    assert collect(registry)["debris"] == [digest(NEW)]
+
+
+@pytest.mark.usefixtures("asked")
+def test_an_object_that_a_loop_device_has_stays(registry: Path) -> None:
+    """The name means another file by now, so the path that the device tells does not help."""
+    data = os.urandom(1 << 20)
+    path = publish(registry, data)
+    done = subprocess.run(
+        ["losetup", "--find", "--show", "--read-only", registry / NAME], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip(f"no loop devices here: {done.stderr.strip()}")
+    try:
+        publish(registry, NEW)
+        assert collect(registry, NEW)["in_use"] == [digest(data)]
+        assert path.exists()
+    finally:
+        subprocess.run(["losetup", "--detach", done.stdout.strip()], check=True)
+    assert collect(registry, NEW)["objects"] == [digest(data)]
+
+
+def test_a_loop_device_that_cannot_be_asked(registry: Path, unnamed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = registry.parent / "backing_file"
+    monkeypatch.setattr(glob, "glob", lambda pattern: [str(device)])
+    device.write_text("/elsewhere/x.sif\n")
+    assert collect(registry, NEW, dry_run=True)["objects"] == [digest(OLD)]
+    device.write_text(f"{registry}/{NAME} (deleted)\n")
+    with pytest.raises(agent.Refused, match="cannot be asked"):
+        collect(registry, NEW)
+    assert unnamed.exists()
+
+
+def test_linux_before_5_14_tells_no_inode_of_an_open_file(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc, "is_open_elsewhere", lambda descriptor: False)
+    monkeypatch.setattr(in_use, "inode_number", lambda info, wanted: next(iter(wanted)))
+    publish(registry, OLD)
+    with running(sys.executable, "-c", HOLD, registry / NAME):
+        publish(registry, NEW)
+        assert collect(registry, NEW)["in_use"] == [digest(OLD)]
+
+
+@pytest.fixture
+def hiding(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A process of which not even root may see what it has open."""
+    listdir = os.listdir
+    mine = f"/proc/{os.getpid()}/fd"
+
+    def closed(path: Any) -> Any:
+        if str(path) == mine:
+            raise PermissionError(13, "Permission denied", path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", closed)
+    return mine
+
+
+def test_of_a_process_that_hides_the_kernel_must_know(registry: Path, unnamed: Path, hiding: str) -> None:
+    with unnamed.open("rb"):
+        assert collect(registry, NEW)["in_use"] == [digest(OLD)]
+    assert collect(registry, NEW)["objects"] == [digest(OLD)]
+
+
+@pytest.mark.parametrize(
+    ("what", "instead"),
+    [
+        ("gc.is_open_elsewhere", lambda descriptor: None),  # as on NFS
+        ("in_use.filesystem", lambda registry: {"type": "overlay"}),  # where a lease does not know of mappings
+    ],
+)
+def test_when_nobody_knows_nothing_is_freed(
+    registry: Path, unnamed: Path, hiding: str, what: str, instead: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"pytest_hpcregistry.agent.{what}", instead)
+    for dry_run in (True, False):
+        with pytest.raises(agent.Refused, match="does not show what it has open"):
+            collect(registry, NEW, dry_run=dry_run)
+    assert unnamed.exists()
+
+
+def test_what_is_hidden_may_be_in_use_on_a_shared_file_system(registry: Path, hiding: str) -> None:
+    publish(registry, OLD)
+    with pytest.raises(agent.Refused, match="does not show"):
+        collect(registry, lock=agent.identity(str(registry)))
+
+
+# --- dry run, other machines
+
+
+def test_a_dry_run_changes_nothing_at_all(registry: Path, unnamed: Path) -> None:
+    (registry / agent.STAGING / ".probe-12").touch()
+    (registry / agent.LOCK).unlink()
+    before = tree(registry)
+    answer = collect(registry, NEW, dry_run=True)
+    assert (answer["objects"], answer["debris"], answer["bytes"]) == ([digest(OLD)], [".probe-12"], len(OLD))
+    assert tree(registry) == before
+    told = collect(registry, NEW)
+    assert {key: told[key] for key in answer} == answer, "and what it says is what happens"
+
+
+def test_a_node_that_lags_behind_keeps_what_its_own_catalog_means(registry: Path, unnamed: Path) -> None:
+    own = f"x: {digest(OLD)}"
+    (registry / agent.CATALOG).write_text(own)
+    for dry_run in (True, False):
+        assert collect(registry, NEW, objects=["f" * 64], dry_run=dry_run)["objects"] == []
+        assert (registry / agent.CATALOG).read_text() == own
+    assert unnamed.exists()
+
+
+def test_what_is_in_use_elsewhere_stays(registry: Path, unnamed: Path) -> None:
+    assert collect(registry, NEW, spare=[digest(OLD), "f" * 64])["in_use"] == [digest(OLD)]
+    assert unnamed.exists()
+
+
+def test_in_the_controllers_own_registry_a_node_frees_nothing(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(registry, OLD)
+    listdir = os.listdir
+    with running(sys.executable, "-c", HOLD, registry / NAME) as pid:
+        # Only this one: where these tests run there may be a process that hides.
+        monkeypatch.setattr(os, "listdir", lambda path: [str(pid)] if path == "/proc" else listdir(path))
+        publish(registry, NEW)
+        before = tree(registry)
+        lock = agent.identity(str(registry))
+        assert collect(registry, NEW, lock=lock) == {"shared": True, "in_use": [digest(OLD)]}
+        assert tree(registry) == before
+    assert agent.identity(str(registry.parent)) is None
+    assert collect(registry, NEW, lock=[1, 2])["objects"] == [digest(OLD)]
