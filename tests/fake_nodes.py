@@ -60,7 +60,7 @@ case $(cat trouble 2>/dev/null) in
     lost) exit 0 ;;
 esac
 for word; do
-    case $word in /*.registry/objects/*) cp "$word" registry/.registry/staging/ ;; esac
+    case $word in /*.registry/objects/*) cp --remove-destination "$word" registry/.registry/staging/ ;; esac
 done
 [ "$(cat trouble 2>/dev/null)" = rotten ] && for file in registry/.registry/staging/*; do printf X >> "$file"; done
 exit 0
