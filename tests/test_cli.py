@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pytest_hpcregistry import cli, deploy, facts, phases
+from pytest_hpcregistry.catalog import Catalog, Version
 from pytest_hpcregistry.cli import images, options
 from pytest_hpcregistry.cli import suites as suites_commands
 from pytest_hpcregistry.client import ControllerClient
@@ -25,7 +26,7 @@ from pytest_hpcregistry.errors import (
 )
 from pytest_hpcregistry.report import Counts
 
-from .fake_facts import NAME, OTHER, REGISTRY, gathered, image, machine
+from .fake_facts import DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine
 from .sif_writer import Sif
 from .test_docs import all_commands
 
@@ -67,7 +68,8 @@ def give_facts(monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]) -> None:
 
 def test_the_commands() -> None:
     assert {"registry setup", "convert single", "deploy all", "sync", "verify", "status", "catalog list",
-            "catalog show", "inspect", "test", "lab up", "lab down", "lab status"} <= set(COMMANDS)  # fmt: skip
+            "catalog show", "rollback", "gc", "inspect", "test", "lab up", "lab down",
+            "lab status"} <= set(COMMANDS)  # fmt: skip
 
 
 @pytest.mark.parametrize("path", COMMANDS)
@@ -158,6 +160,9 @@ def test_exit_codes(
         (["deploy", "to-cluster", "--controller", "hpc", "x.sif", "/etc/x.sif"], "does not lie in"),
         (["catalog", "show", "--controller", "hpc", "../x.sif"], "does not lie in"),
         (["verify", "--controller", "hpc", "-- -x.sif"], "-x.sif"),
+        (["rollback", "--controller", "hpc", "../x.sif"], "does not lie in"),
+        (["rollback", "--controller", "hpc"], "Missing argument"),
+        (["gc", "--controller", "hpc", "--keep", "-1"], "is not in the range"),
         (["inspect", "gone.sif"], "gone.sif"),
         (["status", "--cluster", "gone.yaml"], "gone.yaml"),
     ],
@@ -337,3 +342,60 @@ def test_convert_dates_as_the_environment_says(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv("SOURCE_DATE_EPOCH", wrong)
         assert run("convert", "single", "demo").exit_code == 2
     assert dates == [None, 1_700_000_000, 0]
+
+
+# --- versions
+
+
+def test_catalog_show_tells_each_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    older = Version(OTHER, 10, "2025-10-01T12:00:00Z", "them@y", "amd64", "docker://x:1", {"a": "b\x1b[31m"})
+    catalog = Catalog().with_version(NAME, older, 2).with_version(NAME, entry(), 2)
+    monkeypatch.setattr(ControllerClient, "catalog", lambda client: catalog)
+    lines = run("catalog", "show", "--controller", "hpc", "x.sif").output.splitlines()
+    assert lines[:2] == [NAME, f"current version {DIGEST[:12]}"]
+    rest = lines[lines.index(f"older version {OTHER[:12]}") :]
+    assert {
+        f"  digest: {OTHER}", "  published: 2025-10-01T12:00:00Z", "  by: them@y", "  source: docker://x:1",
+        "  label a: b\\x1b[31m",
+    } <= set(rest)  # fmt: skip
+    shown = json.loads(run("catalog", "show", "--json", "--controller", "hpc", "x.sif").output)
+    assert (shown["name"], shown["digest"]) == (NAME, DIGEST)
+    assert [(one["digest"], one["by"]) for one in shown["versions"]] == [(OTHER, "them@y")]
+    assert raised(run("catalog", "show", "--controller", "hpc", "gone.sif")).exit_code == 2
+
+
+def test_rollback_asks_for_one_image_and_ends_as_a_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    finished = [{"node": "c1", "state": "synced"}]
+
+    def roll_back(client: ControllerClient, *words: Any) -> list[dict[str, Any]]:
+        asked.append(words[:3])
+        return finished
+
+    monkeypatch.setattr(ControllerClient, "rollback", roll_back)
+    monkeypatch.setattr(deploy, "operator", lambda: "me@x")
+    assert run("rollback", "--controller", "hpc", "x.sif", "--to", "abcdef").exit_code == 0
+    assert asked == [(NAME, "abcdef", "me@x")]
+    finished[0] = {"node": "c1", "state": "unreachable", "message": "c1: no route"}
+    assert raised(run("rollback", "--controller", "hpc", "x.sif")).exit_code == 3
+    finished.clear()
+    assert raised(run("rollback", "--controller", "hpc", "x.sif")).exit_code == 4
+
+
+def test_gc_passes_its_options_on_and_tells_of_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    finished = [{"node": "c1", "state": "freed", "message": ""}]
+
+    def free(client: ControllerClient, words: list[str], listener: Any) -> list[dict[str, Any]]:
+        asked.append(words)
+        return finished
+
+    monkeypatch.setattr(ControllerClient, "gc", free)
+    monkeypatch.setattr(deploy, "operator", lambda: "me@x")
+    assert run("gc", "--controller", "hpc").exit_code == 0
+    assert run("gc", "--controller", "hpc", "-n", "--keep", "0", "--grace", "0").exit_code == 0
+    assert asked == [["--by", "me@x"], ["--by", "me@x", "--dry-run", "--keep", "0", "--grace", "0"]]
+    finished.append({"node": "c2", "state": "failed", "message": "disk"})
+    failure = raised(run("gc", "--controller", "hpc"))
+    assert (failure.exit_code, str(failure)) == (4, "c2: disk")
+    assert "hpc-container-manager gc" in failure.hint

@@ -138,6 +138,21 @@ def test_a_sync_that_was_ended_is_no_success(events: tuple[Any, ...], code: int)
         talk(*events, exit_code=code).sync([], lambda _: None)
 
 
+def test_rollback_and_gc_are_brought_to_their_end_as_a_sync() -> None:
+    one = talk(STARTED, ONE, TWO, FINISHED)
+    assert one.rollback(NAME, "abcdef", "me@x", lambda _: None) == [ONE, TWO]
+    assert list(asked(one).asked[0])[-6:] == ["rollback", NAME, "--to", "abcdef", "--by", "me@x"]
+    machines = {"controller": {"state": "freed", "message": ""}, "c1": {"state": "failed", "message": "disk"}}
+    one = talk({"event": "gc_started"}, {"event": "gc_finished", "machines": machines}, exit_code=4)
+    assert [(found["node"], found["state"]) for found in one.gc(["--keep", "1"], lambda _: None)] == [
+        ("controller", "freed"),
+        ("c1", "failed"),
+    ]
+    assert list(asked(one).asked[0])[-3:] == ["gc", "--keep", "1"]
+    with pytest.raises(CommandFailed, match="the gc ended before it was done"):
+        talk({"event": "gc_started"}, exit_code=0).gc([], lambda _: None)
+
+
 # --- questions and orders
 
 

@@ -50,7 +50,7 @@ def test_every_value_of_a_file_is_taken(tmp_path: Path) -> None:
         """
 controller: {name: head, host: 10.0.0.1, port: 2222, user: ops, key: id, jump: "me@gate:23"}
 nodes: ["c[1-2]", gpu01]
-registry: {path: /srv/c, owner: alice, group: hpc, directory_mode: 2775, file_mode: "0644", directories: [a, b]}
+registry: {path: /srv/c, owner: alice, group: hpc, directory_mode: 2775, file_mode: "0644", directories: [a, b], keep: 3}
 sync: {method: star, window: 8, timeout: 60, connect_timeout: 3, key: /root/k, log: /var/log/x.log}
 slurm: {container: no, conf_dir: /opt/slurm/etc, run_as: bob, partition: gpu}
 ssh: {transport: paramiko, known_hosts: known, connect_timeout: 4}
@@ -61,7 +61,13 @@ ssh: {transport: paramiko, known_hosts: known, connect_timeout: 4}
     )
     assert cluster.nodes == ("c1", "c2", "gpu01")
     assert cluster.registry == Registry(
-        path="/srv/c", owner="alice", group="hpc", directory_mode=0o2775, file_mode=0o644, directories=("a", "b")
+        path="/srv/c",
+        owner="alice",
+        group="hpc",
+        directory_mode=0o2775,
+        file_mode=0o644,
+        directories=("a", "b"),
+        keep=3,
     )
     assert cluster.sync == Sync(
         method="star", window=8, timeout=60, connect_timeout=3, key="/root/k", log="/var/log/x.log"
@@ -160,6 +166,7 @@ nodes: c[1-2],c1
         ("registry", "file_mode", ["4755", "0355", "888"]),
         ("registry", "owner", ["-R", "'a b'", "root:slurm"]),
         ("registry", "directories", ["[]", "a", "[a, a]", "[../a]", "[.registry]", "[-x]", "[[a]]", "['a b']"]),
+        ("registry", "keep", ["-1", "many", "99999", "1.5"]),
         ("sync", "window", ["0", "-1", "many", "1e3", "9999999999"]),
         ("sync", "timeout", ["0", "10s"]),
         ("sync", "method", ["rsync", "''"]),
@@ -203,6 +210,7 @@ def test_good_values_are_taken(tmp_path: Path, section: str, key: str, values: l
 
 def test_a_section_whose_lines_are_all_commented_out_is_the_default(tmp_path: Path) -> None:
     assert load(tmp_path, MINIMAL + "sync:\n  # window: 3\nslurm:\n").sync == Sync()
+    assert load(tmp_path, MINIMAL + "registry: {keep: 0}\n").registry.keep == 0
 
 
 @pytest.mark.parametrize("text", ["nodes: slurm\n", "controller:\nnodes: slurm\n", "controller: {port: 22}\n"])

@@ -426,6 +426,9 @@ def test_settings(tmp_path: Path) -> None:
     assert load(path) == Settings("/r", ("a", "b"), "0755", "auto", None, 64, 3600, 10, "/k", "/h", "/l")
     path.write_text(CONFIG.replace("slurm", "[c1, c2]"))
     assert load(path).nodes == ("c1", "c2")
+    assert load(path).keep == 2, "phase 1 of before there were versions"
+    path.write_text(CONFIG.replace('"0755"', '"0755", keep: 5'))
+    assert load(path).keep == 5
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ class FakeClient(ControllerClient):
         self.finished: list[Event] = []
         self.data = gathered({"c1": machine(image())})
         self.asked: list[dict[str, Any]] = []
+        self.freed = 0  # how often the bytes are gone when they shall be published
 
     def has(self, digest: str, size: int) -> bool:
         return digest in self.present
@@ -49,6 +50,9 @@ class FakeClient(ControllerClient):
     def publish(self, request: Any) -> Event:
         if request["name"] in self.broken:
             raise self.broken[request["name"]]
+        if self.freed:
+            self.freed -= 1
+            return {"event": "bytes_missing", "digest": request["digest"]}
         self.published.append(request)
         return {"event": "published", "name": request["name"], "digest": request["digest"], "changed": True}
 
@@ -117,6 +121,16 @@ def test_bytes_that_are_there_are_not_sent_again() -> None:
     deploy.deploy([one()], client, events.append)
     assert client.sent == []
     assert events[1]["bytes"] == 0
+
+
+def test_bytes_that_were_freed_meanwhile_are_sent_again() -> None:
+    client = FakeClient(present=[DIGEST])
+    client.freed = 1
+    deploy.deploy([one()], client, lambda _: None)
+    assert (client.sent, len(client.published)) == ([DIGEST], 1)
+    client.freed = 2
+    with pytest.raises(CommandFailed, match="went away twice"):
+        deploy.deploy([one()], client, lambda _: None)
 
 
 def test_sync_and_verify_are_for_the_images_that_were_published() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry import facts
+from pytest_hpcregistry.catalog import Catalog
 from pytest_hpcregistry.errors import HpcRegistryError
 from pytest_hpcregistry.facts import DIFFERS, MISSING, PRESENT, UNMANAGED, UNREACHABLE, Machine
 
@@ -30,6 +31,14 @@ from .fake_facts import CATALOG, DIGEST, NAME, OTHER, REGISTRY, entry, gathered,
 )
 def test_state_of_an_image_in_the_catalog(found: dict[str, Any], state: str) -> None:
     assert Machine("c1", machine(found)).state_of(NAME, entry()) == state
+
+
+def test_an_older_version_is_no_drift_wherever_it_is_or_is_not() -> None:
+    catalog = Catalog().with_version(NAME, entry(OTHER), 2).with_version(NAME, entry(), 2)
+    objects = {DIGEST: {"size": 10}, OTHER: {"size": 10}}
+    nodes = {"c1": machine(image(), objects=objects), "c2": machine(image())}
+    found = facts.read(gathered(nodes, images=catalog.images), REGISTRY)
+    assert found.matrix() == {NAME: dict.fromkeys(("controller", "c1", "c2"), PRESENT)}
 
 
 def test_state_of_an_image_that_is_not_in_the_catalog() -> None:

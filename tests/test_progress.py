@@ -9,7 +9,7 @@ import pytest
 from pytest_hpcregistry import progress
 from pytest_hpcregistry.facts import MISSING, PRESENT, UNREACHABLE
 
-from .fake_facts import DIGEST, NAME
+from .fake_facts import DIGEST, NAME, OTHER
 
 MANY = [f"c{number:03}" for number in range(1, 801)]
 
@@ -27,6 +27,17 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
          "✓ c1: synced, 5.0 MB in 1.2 s"),
         ({"event": "node_finished", "node": "c1", "state": "unchanged"}, "✓ c1: up to date"),
         ({"event": "node_finished", "node": "c1", "state": "failed", "message": "c1: disk full"}, "✗ c1: disk full"),
+        ({"event": "rolled_back", "name": NAME, "digest": DIGEST, "before": OTHER, "published": "2025-10-07T12:00:00Z"},
+         f"✓ {NAME}: version aaaaaaaaaaaa of 2025-10-07T12:00:00Z is current on the controller (was bbbbbbbbbbbb)"),
+        ({"event": "rolled_back", "name": NAME, "digest": DIGEST, "before": DIGEST, "published": "then"},
+         f"✓ {NAME}: version aaaaaaaaaaaa of then is current on the controller (as before)"),
+        ({"event": "gc_started", "nodes": ["c1", "c2"]},
+         "  looking for what nothing names any more, on the controller and c[1-2]"),
+        ({"event": "gc_finished", "dry_run": True, "machines": {
+            "c1": {"state": "freed", "objects": ["a"], "debris": [], "bytes": 5_000_000, "in_use": ["b"],
+                   "in_use_bytes": 1_000_000, "young": [], "unmanaged": []},
+            "c2": {"state": "failed", "message": "told as an error"}}},
+         "✓ c1: 1 object would be freed, 5.0 MB\n! c1: 1 object kept, 1.0 MB: somebody has it open"),
         ({"event": "failed", "message": "no"}, "✗ no"),
         ({"event": "under_way", "what": "all images", "text": "1 of 2 nodes, 40 % of 2.1 GB"},
          "  all images: 1 of 2 nodes, 40 % of 2.1 GB"),

@@ -106,12 +106,13 @@ def test_the_settings_of_the_cluster_file_reach_the_role() -> None:
     cluster = Cluster(
         controller=Controller(name="ctl", host="ctl"),
         nodes=("c001",),
-        registry=Registry(path="/srv/images", group="hpc", directory_mode=0o750, directories=("ai",)),
+        registry=Registry(path="/srv/images", group="hpc", directory_mode=0o750, directories=("ai",), keep=4),
     )
     variables = provision.inventory(cluster, ["c001"])["all"]["vars"]
     assert variables["container_registry_path"] == "/srv/images"
     assert variables["container_registry_dir_mode"] == "0750"
     assert variables["container_registry_subdirs"] == ["ai"]
+    assert variables["container_registry_keep"] == 4
     assert variables["container_registry_sync_nodes"] == ["c001"]
 
 
