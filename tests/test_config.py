@@ -50,7 +50,7 @@ def test_every_value_of_a_file_is_taken(tmp_path: Path) -> None:
         """
 controller: {name: head, host: 10.0.0.1, port: 2222, user: ops, key: id, jump: "me@gate:23"}
 nodes: ["c[1-2]", gpu01]
-registry: {path: /srv/c, owner: alice, group: hpc, directory_mode: 2775, file_mode: "0644", directories: [a, b], keep: 3}
+registry: {path: /srv/c, keep: 3, owner: alice, group: hpc, directory_mode: 2775, file_mode: "0644", directories: [a,b]}
 sync: {method: star, window: 8, timeout: 60, connect_timeout: 3, key: /root/k, log: /var/log/x.log}
 slurm: {container: no, conf_dir: /opt/slurm/etc, run_as: bob, partition: gpu}
 ssh: {transport: paramiko, known_hosts: known, connect_timeout: 4}

@@ -80,6 +80,13 @@ def test_what_nothing_names_is_freed(registry: Path, unnamed: Path) -> None:
     assert collect(registry, NEW)["objects"] == []
 
 
+def test_a_link_outside_keeps_the_bytes_so_none_are_freed(registry: Path, unnamed: Path) -> None:
+    os.link(unnamed, registry.parent / "mine.sif")
+    answer = collect(registry, NEW)
+    assert (answer["objects"], answer["bytes"]) == ([digest(OLD)], 0)
+    assert (registry.parent / "mine.sif").read_bytes() == OLD
+
+
 def test_what_the_catalog_means_stays(registry: Path, unnamed: Path) -> None:
     answer = collect(registry, NEW, OLD)
     assert answer["objects"] == answer["in_use"] == answer["young"] == []
@@ -270,7 +277,10 @@ def test_a_loop_device_that_cannot_be_asked(registry: Path, unnamed: Path, monke
 
 def test_linux_before_5_14_tells_no_inode_of_an_open_file(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gc, "is_open_elsewhere", lambda descriptor: False)
-    monkeypatch.setattr(in_use, "inode_number", lambda info, wanted: next(iter(wanted)))
+    old_linux = registry.parent / "fdinfo"
+    old_linux.write_text("pos:\t0\nflags:\t0100000\nmnt_id:\t29\n")
+    inode_number = in_use.inode_number
+    monkeypatch.setattr(in_use, "inode_number", lambda info, wanted: inode_number(str(old_linux), wanted))
     publish(registry, OLD)
     with running(sys.executable, "-c", HOLD, registry / NAME):
         publish(registry, NEW)
