@@ -52,10 +52,14 @@ def hash_file(path: Path) -> str:
 def publish(image: Image, client: ControllerClient, listener: Listener) -> bool:
     """Bring *image* to the controller if its bytes are not there, and give it its name. True if anything changed."""
     listener({"event": "image_checked", "name": image.name, "digest": image.digest, "size": image.size})
+    progress = {"event": "image_progress", "name": image.name, "size": image.size}
+
+    def send() -> None:
+        client.send(image.path, image.digest, image.size, lambda sent: listener({**progress, "bytes": sent}))
+
     present = client.has(image.digest, image.size)
     if not present:
-        progress = {"event": "image_progress", "name": image.name, "size": image.size}
-        client.send(image.path, image.digest, image.size, lambda sent: listener({**progress, "bytes": sent}))
+        send()
     listener({"event": "image_sent", "name": image.name, "bytes": 0 if present else image.size})
     request = {
         "name": image.name,
@@ -69,7 +73,7 @@ def publish(image: Image, client: ControllerClient, listener: Listener) -> bool:
     event = client.publish(request)
     if event["event"] == "bytes_missing":
         # They had no name, and a garbage collection took them after they were looked for.
-        client.send(image.path, image.digest, image.size)
+        send()
         event = client.publish(request)
     if event["event"] != "published":
         raise CommandFailed(f"controller: the bytes of {image.name} went away twice", hint="does gc run with no grace?")
