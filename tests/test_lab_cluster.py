@@ -75,8 +75,9 @@ def test_every_host_key_is_known_by_every_name_that_it_is_reached_by(written: La
 def test_every_machine_has_an_address_of_its_own(home: Path, calls: Calls) -> None:
     addresses = cluster.create_network(state.new("a", 2))
     assert addresses == {"hpc-controller": "10.0.0.2", "c001": "10.0.0.3", "c002": "10.0.0.4"}  # .1 is the gateway
-    cluster.run_container(state.new("a", 2), "c001", addresses["c001"])
+    cluster.run_container(state.new("a", 2), "c001", addresses)
     assert "--ip=10.0.0.3" in calls[-1]
+    assert {"--add-host=hpc-controller:10.0.0.2", "--add-host=c002:10.0.0.4"} < set(calls[-1])
     assert len(set(cluster.create_network(state.new("b", 64)).values())) == 65
 
 

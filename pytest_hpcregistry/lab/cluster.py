@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -86,7 +86,7 @@ def start(state: LabState, on_step: Steps) -> None:
         addresses = create_network(state)
         write_cluster_file(state, addresses[CONTROLLER])
         with ThreadPoolExecutor(max_workers=4) as pool:
-            list(pool.map(lambda machine: run_container(state, machine, addresses[machine]), state.machines))
+            list(pool.map(lambda machine: run_container(state, machine, addresses), state.machines))
     with step(on_step, "every node idle in Slurm"):
         wait_until_ready(state, {"idle"})
     if state.link_mbit:
@@ -149,7 +149,8 @@ def create_network(state: LabState) -> dict[str, str]:
     return {machine: str(host) for machine, host in zip(state.machines, hosts, strict=False)}
 
 
-def run_container(state: LabState, machine: str, address: str) -> None:
+def run_container(state: LabState, machine: str, addresses: Mapping[str, str]) -> None:
+    """Start a machine. It knows the others by /etc/hosts: questions to a DNS server get lost on a link that is full."""
     directory = state.directory
     podman(
         "run",
@@ -158,7 +159,8 @@ def run_container(state: LabState, machine: str, address: str) -> None:
         f"--name={state.container(machine)}",
         f"--hostname={machine}",
         f"--network={state.network}",
-        f"--ip={address}",
+        f"--ip={addresses[machine]}",
+        *(f"--add-host={name}:{address}" for name, address in addresses.items() if name != machine),
         f"--network-alias={machine}",
         f"--volume={directory}/machines/{machine}:/lab:ro",
         f"--volume={directory}/home:/home",
