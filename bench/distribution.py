@@ -28,12 +28,11 @@ from .images import MIB, write_incompressible
 from .measure import Measured, Target, measure
 from .noop import noop
 from .plan import Step, link_for, parse, plan
-from .report import Report, describe, make_row, table
+from .report import Report, describe, find_busy, make_row, table
 from .rollback import rollback
-from .testbed import BUILD, ROOT, Testbed, say
+from .testbed import BUILD, Testbed, say
 from .verify import verify
 
-REPORTS = ROOT / "reports"
 COPY = "/srv/bench/copy.sif"  # where the others put it: not into the registry
 
 
@@ -72,6 +71,7 @@ def run_steps(
             continue
         row = make_row(name, bed.nodes, target.size, step.link_mbit, runs)
         report.rows.append(row)
+        report.write(arguments.report)  # each time: what was measured is kept, whatever comes
         say("  " + describe(row))
         if row.seconds is None:
             say("    " + "\n    ".join(runs[-1].output.strip().splitlines()[-3:]))
@@ -148,8 +148,10 @@ def main() -> int:
         if not arguments.keep_lab:
             lab.down(arguments.lab)
     show(report)
-    draw(report.rows, REPORTS / "bench-distribution.png")
-    say(f"reports/bench-distribution.json and .png are in {REPORTS}")
+    report.write(arguments.report)
+    picture = arguments.report.with_suffix(".png")
+    draw(report.rows, picture)
+    say(f"written: {arguments.report} and {picture}")
     return 0 if report.rows else 1
 
 
@@ -158,12 +160,13 @@ def describe_links(rates: dict[int, int]) -> str:
 
 
 def show(report: Report) -> None:
-    """The table, what is not in it, and the JSON."""
+    """The table, and what is not in it, or should not be."""
     for line in table(report.rows):
         say(line)
+    for row in find_busy(report.rows):
+        say(f"not the links alone were the limit, cores {row.cpu:.0%} busy: {row.engine}, {row.nodes} nodes")
     for left in report.not_run:
         say(f"not run: {left['engine']}, {left['nodes']} nodes: {left['why']}")
-    report.write(REPORTS / "bench-distribution.json")
 
 
 if __name__ == "__main__":

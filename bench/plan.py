@@ -7,15 +7,18 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import ways
 from .images import MIB
 from .report import floor
+from .testbed import ROOT
 
 FASTEST_LINK = 100  # Mbit/s
 # All nodes together may receive so much for each core of this machine, or the cores would be the limit, not the links.
 # The table's column CPU shows whether that held.
 MBIT_PER_CORE = 400
+REPORT = ROOT / "reports" / "bench-distribution.json"
 FAULT_SECONDS = 240
 OVERHEAD = 5  # seconds of each run beside the transfer
 
@@ -62,6 +65,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--only", default="", metavar="WORD", help="only ways with this in their name, and nothing else"
     )
+    parser.add_argument("--report", type=Path, default=REPORT, metavar="FILE", help="[reports/bench-distribution.json]")
     parser.add_argument("--lab", default="bench", metavar="NAME", help="the lab's name [bench]")
     parser.add_argument("--keep-lab", action="store_true", help="let it run; the next run finds it")
     arguments = parser.parse_args(words)

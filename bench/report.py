@@ -91,6 +91,12 @@ class Report:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
+def find_busy(rows: Sequence[Row]) -> list[Row]:
+    """Rows that say more of this machine than of the way: its cores were nearly the limit, or had other work."""
+    return [row for row in rows if row.cpu > BUSY]
+
+
+BUSY = 0.85  # share of all cores
 HEADING = ["WAY", "NODES", "MBIT/S", "SECONDS", "x FLOOR", "CONTROLLER SENT", "VERIFIED", "CPU", "CONTROLLER MEMORY"]
 
 

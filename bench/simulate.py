@@ -29,8 +29,9 @@ from typing import Any
 
 from pytest_hpcregistry import progress
 
+from .plan import REPORT
 from .report import floor
-from .testbed import ROOT, say
+from .testbed import say
 
 PAYLOAD = 0.956  # of the bytes on the wire, with Ethernet's, IP's and TCP's headers: 1448 of 1514
 
@@ -163,7 +164,7 @@ def predict(site: Site, nodes: tuple[int, ...]) -> list[list[str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.simulate", description="Distribution to thousands of nodes.")
-    parser.add_argument("--report", type=Path, default=ROOT / "reports" / "bench-distribution.json")
+    parser.add_argument("--report", type=Path, default=REPORT)
     parser.add_argument("--size", type=float, default=CLUSTER.size, metavar="BYTES", help="of the image [1e10]")
     parser.add_argument("--link-mbit", type=int, default=CLUSTER.link_mbit, metavar="N", help="[10000]")
     parser.add_argument("--login", type=float, default=CLUSTER.login, metavar="SECONDS", help="CPU of one login [0.03]")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ import pytest
 from bench import images, measure, plan, testbed, ways
 from bench.fault import find_named, last_of
 from bench.measure import Measured, Target
-from bench.report import Report, describe, floor, make_row, table
+from bench.report import Report, describe, find_busy, floor, make_row, table
 from bench.testbed import Testbed
 from pytest_hpcregistry import sif
 
@@ -120,6 +121,11 @@ def test_the_table_puts_what_failed_last_and_prints_no_time_for_it() -> None:
     assert [line.split()[0] for line in lines] == ["WAY", "star", "pdcp", "sbcast"]
     assert lines[3].split()[3:5] == ["-", "-"]
     assert "0 of 2" in lines[3]
+
+
+def test_a_row_of_a_busy_machine_is_said_to_be_one() -> None:
+    one = make_row("star", NODES, 1000, 1, [measured(4, dict.fromkeys(NODES, 0.1))])
+    assert find_busy([one, replace(one, cpu=0.9)]) == [replace(one, cpu=0.9)]
 
 
 def test_the_report_is_what_programs_expect(tmp_path: Path) -> None:
