@@ -102,6 +102,13 @@ def run_extras(bed: Testbed, sif: Path, target: Target, arguments: argparse.Name
     bed.use(few, 0)
     fast = arguments.link_mbit or link_for(len(few), cores)
     report.delta = attempt("delta", lambda: delta(bed, arguments.delta_size * MIB, fast))
+    settle(bed)
+
+
+def settle(bed: Testbed) -> None:
+    """Bring every node all other images, by unlimited links: a sync moves those, too, where they lack."""
+    bed.use(bed.state.nodes, 0)
+    bed.tool("sync").check()
 
 
 def run_fault(bed: Testbed, target: Target, arguments: argparse.Namespace, report: Report) -> None:
@@ -122,6 +129,7 @@ def prepare(arguments: argparse.Namespace) -> tuple[Testbed, Path, Target]:
     target = write_incompressible(sif, arguments.size * MIB)
     bed.use(bed.state.nodes, 0)
     bed.tool("deploy", "single", "-s", sif).check()
+    settle(bed)
     copy = bed.path(CONTROLLER, COPY)
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(sif, copy)
