@@ -1,4 +1,4 @@
-"""What one dead and one slow node cost the others: the cable of one is pulled half-way, another is 20 times slower."""
+"""What one dead and one slow node cost the others: one without a cable, and one whose link is 20 times slower."""
 
 from __future__ import annotations
 
@@ -18,40 +18,41 @@ PATIENCE = 240  # seconds that the command may go on with the two after everybod
 
 
 def fault(bed: Testbed, engine: str, nodes: tuple[str, ...], target: Target, link_mbit: int) -> dict[str, Any]:
-    """The same transfer without the two nodes, then with them. The time that counts is that of the others.
+    """The same transfer without the two nodes, then with them: one dies on the way, or is dead from the start.
 
-    Raises NotAvailable when there is no such engine.
+    The time that counts is that of the others. Raises NotAvailable when there is no such engine.
     """
     dead, slow = nodes[len(nodes) // 4], nodes[len(nodes) // 2]
     others = tuple(node for node in nodes if node not in (dead, slow))
-    single = floor(target.size, link_mbit)
-    timeout = PATIENCE + 2 * len(nodes) * single
+    timeout = PATIENCE + 2 * len(nodes) * floor(target.size, link_mbit)
     bed.use(others, link_mbit)
-    without = bring(bed, engine, target, timeout=timeout)
-    bed.use(nodes, link_mbit)
-    links.limit([bed.links[slow]], max(1, link_mbit // SLOWER))
-    try:
-        with_them = bring(bed, engine, target, timeout=timeout, at=[(single / 2, lambda: bed.set_link(dead, "down"))])
-    finally:
-        bed.set_link(dead, "up")
+    without = last_of(bring(bed, engine, target, timeout=timeout).verified, others)
+    found: dict[str, Any] = {"engine": engine, "nodes": len(nodes), "link_mbit": link_mbit, "dead": dead, "slow": slow}
+    for when, sent in (("on_the_way", target.size // 2), ("from_the_start", 0)):
         bed.use(nodes, link_mbit)
-    named = find_named(with_them.output)
-    before = last_of(without.verified, others)
-    after = last_of(with_them.verified, others)
-    return {
-        "engine": engine,
-        "nodes": len(nodes),
-        "link_mbit": link_mbit,
-        "others_verified": sum(node in with_them.verified for node in others),
-        "others_seconds_without": before,
-        "others_seconds": after,
-        "others_ratio": round(after / before, 2) if before and after else None,
-        "dead": {"node": dead, "named": dead in named, "verified": dead in with_them.verified},
-        "slow": {"node": slow, "named": slow in named, "verified": slow in with_them.verified},
-        "exit_code": with_them.exit_code,
-        "command_seconds": round(with_them.seconds, 2),
-        "controller_ratio": round(with_them.sent / target.size, 2),
-    }
+        links.limit([bed.links[slow]], max(1, link_mbit // SLOWER))
+        pull = (sent, lambda: bed.set_link(dead, "down"))
+        try:
+            done = bring(bed, engine, target, timeout=timeout, at=[pull])
+        finally:
+            bed.set_link(dead, "up")
+        after, named = last_of(done.verified, others), find_named(done.output)
+        found[when] = {
+            "others": len(others),
+            "others_verified": sum(node in done.verified for node in others),
+            "others_seconds_without": without,
+            "others_seconds": after,
+            "others_ratio": round(after / without, 2) if after and without else None,
+            "dead_named": dead in named,
+            "slow_named": slow in named,
+            "slow_verified": slow in done.verified,
+            "exit_code": done.exit_code,
+            "command_seconds": round(done.seconds, 2),
+            "controller_ratio": round(done.sent / target.size, 2),
+            "cpu": round(done.cpu, 2),
+        }
+    bed.use(nodes, link_mbit)
+    return found
 
 
 def last_of(verified: dict[str, float], nodes: tuple[str, ...]) -> float | None:

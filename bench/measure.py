@@ -19,7 +19,7 @@ from .testbed import Testbed
 
 LOOK = 0.05  # seconds between two looks at the nodes' files
 SAMPLE = 0.2  # seconds between two looks at the controller program's memory
-Plan = Sequence[tuple[float, Callable[[], None]]]
+Plan = Sequence[tuple[int, Callable[[], None]]]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def has_digest(path: Path, digest: str) -> bool:
 def measure(bed: Testbed, argv: Sequence[str], target: Target, *, timeout: float, at: Plan = ()) -> Measured:
     """Run *argv* on this machine, and watch the nodes in use until it ends, or is ended after *timeout* seconds.
 
-    *at*: things to do on the way, each after so many seconds.
+    *at*: things to do on the way, each as soon as the controller has sent so many bytes.
     """
     os.sync()  # what an earlier run left to be written is not this one's
     before, busy_before = bed.wire_bytes(CONTROLLER), cpu_times()
@@ -118,7 +118,7 @@ def measure(bed: Testbed, argv: Sequence[str], target: Target, *, timeout: float
             while process.poll() is None and time.monotonic() - began < timeout:
                 watch.look(pool)
                 now = time.monotonic() - began
-                while left and left[0][0] <= now:
+                while left and left[0][0] <= bed.wire_bytes(CONTROLLER)[1] - before[1]:
                     left.pop(0)[1]()
                 if now - sampled >= SAMPLE:
                     memory, sampled = max([memory, *map(peak_memory, bed.programs())]), now
