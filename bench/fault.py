@@ -61,7 +61,7 @@ def last_of(verified: dict[str, float], nodes: tuple[str, ...]) -> float | None:
 
 
 def find_named(output: str) -> set[str]:
-    """The nodes that a command's lines of failure name, folded or not."""
-    lines = [line for line in output.splitlines() if line.startswith(("✗", "error:"))]
+    """The nodes that a command's lines of trouble name, folded or not: failures, and what was noticed."""
+    lines = [line for line in output.splitlines() if line.startswith(("✗", "!", "error:"))]
     found = [word for line in lines for word in re.findall(r"\bc(?:\d+|\[[\d,-]+\])", line)]
     return {node for word in found for node in expand(word)}

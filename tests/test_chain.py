@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -108,6 +109,50 @@ def test_a_slow_node_gets_its_bytes_last(place: int) -> None:
     assert others <= 10 * 1.2 + 16 * STEP + 2
     assert 95 <= network.done[slow] <= 110
     assert any(line.startswith(f"{slow} is slow") for line in network.said) or place == 16
+
+
+def test_the_first_node_becomes_slow_later() -> None:
+    """The controller's own link tells nothing: nothing is quicker than it there. Another in its place shows it."""
+    network = Network(*names(16))
+    network.run(6)
+    network.limits["c001"] = RATE / 20
+    network.run(200)
+    assert max(seconds for node, seconds in network.done.items() if node != "c001") <= 10 + 16 * STEP + 5
+    assert any(line.startswith("c001 is slow") for line in network.said)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("slow", [(), ("c006",)])
+def test_nodes_that_are_busy_for_moments_cost_less_than_bridging_them_would(seed: int, slow: tuple[str, ...]) -> None:
+    """Jobs run on the nodes. Who bridges whoever waits for a CPU soon has nobody left who may send."""
+    network, chance = Network(*names(16)), random.Random(seed)  # noqa: S311 - the same in every run
+    until = dict.fromkeys(names(16), 0.0)
+
+    def work(network: Network) -> bool:
+        for name in names(16):
+            if name in slow:
+                network.limits[name] = RATE / 20
+            elif network.now >= until[name]:
+                network.limits[name] = RATE * chance.choice([0.1, 0.3, 0.6, 1])
+                until[name] = network.now + chance.uniform(0.3, 1.5)
+        return False
+
+    network.run(300, until=work)
+    assert set(network.done) == set(names(16))
+    assert max(seconds for node, seconds in network.done.items() if node not in slow) <= 60  # 45 without any bridging
+    assert network.sent[C] <= 2 * TOTAL
+
+
+def test_whoever_decides_late_judges_nobody() -> None:
+    """Where the controller itself has no CPU, it is its own news that are old."""
+    network = Network(*names(4))
+    network.run(3)
+    network.now += 5
+    network.chain.tick(network.now)
+    assert network.said == []
+    network.run()
+    assert network.said == []
+    assert set(network.done) == set(names(4))
 
 
 def test_a_node_that_does_not_pass_on_is_not_asked_for_long() -> None:

@@ -1,7 +1,8 @@
 """Who sends to whom in a relay: a chain from the controller through all nodes, mended while it runs.
 
 Only decisions: no threads, no network, no clock of its own. A link that brings too little costs the node at its end its
-place in the chain: the one before sends to the one after, and the node gets its bytes last, from whoever is free.
+place in the chain: the one before sends to the one after, and the node goes to the end, where nobody waits for it. Some
+nodes are only busy for a moment, so that is all at first; after a second time nobody gets bytes from it any more.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ from collections.abc import Callable
 
 STALL = 2.0  # seconds without a byte, though there were some to send, after which a link is given up
 WINDOW = 1.5  # seconds over which rates are compared
-SLOW = 0.5  # share of the best link's rate below which a link is bridged
-PROBE = 2.0  # seconds after which the first node's place is tried with another: nobody else shows that it is slow
+SLOWEST = 0.33  # share of the best link's rate that every node should get in the long run
+# Seconds, and the share of the best link's rate below which a node is bridged after these: the slower, the sooner. What
+# is only half as quick stays, as a node does that is busy for a moment: to bridge it would cost more than it does.
+SLOW = ((WINDOW, 0.1), (3.0, 0.2), (5.0, SLOWEST))
+LATE = 1.0  # seconds between two looks after which it is the controller that is slow, and it judges nobody for STALL
+PROBE, PROBE_AGAIN = 2.0, 5.0  # seconds after which the first node's place is tried with another; again, if it slows
 TRICKLE_WINDOW, TRICKLE = 10.0, 1 << 20  # a node at the end that gets fewer bytes than this in so many seconds is stuck
+FAULTS_UNTIL_LAST = 2  # bad links after which nobody gets bytes from a node any more
 MOST_FAULTS = 3  # bad links after which a node has failed
 
 
@@ -28,7 +34,9 @@ class Member:
         self.downstream: Member | None = None
         self.linked = 0.0
         self.faults = 0
-        self.last = False  # it has lost its place in the chain and sends to nobody any more
+        self.last = False  # it sends to others only when it has everything and nobody else is free
+        self.banned = False  # it sends to nobody
+        self.named = False  # as slow, though it stays where it is
         self.tried: set[str] = set()
 
     def at(self, when: float) -> tuple[float, int, int]:
@@ -52,7 +60,11 @@ class Chain:
         self.controller = Member(controller, total)
         self.members: dict[str, Member] = {controller: self.controller}
         self.began: float | None = None
-        self.probed: tuple[Member, float, float] | None = None  # the first node, its rate, when its place was tried
+        self.probed: tuple[Member, float, float] | None = None  # who was first, its rate, since when another is
+        self.probe_again: float | None = None
+        self.best = 0.0  # the best rate that any link ever had
+        self.looked: float | None = None  # when it was looked last
+        self.sure_from = 0.0  # when all is known that links are judged by
 
     def join(self, name: str, now: float) -> None:
         """A node is ready to receive."""
@@ -76,7 +88,7 @@ class Chain:
         if member and member.upstream and member.upstream is not self.controller:
             liar = member.upstream
             self.say(f"{liar.name} sent wrong bytes to {name}: it sends no more")
-            liar.last = True
+            liar.last = liar.banned = True
             self.take_out(liar, now)
 
     def link_failed(self, upstream: str, name: str, now: float) -> None:
@@ -96,18 +108,23 @@ class Chain:
         """Look at every link, then find an upstream for everybody who lacks one. To be called some times a second."""
         if self.began is None and len(self.members) > 1:
             self.began = now
-        best = max((self.rate(member, now) for member in self.members.values()), default=0.0)
-        for member in list(self.members.values()):
-            self.judge(member, now, best)
-        self.probe_first(now)
+        if self.looked is not None and now - self.looked > LATE:
+            self.sure_from = now + STALL
+        self.looked = now
+        if now >= self.sure_from:
+            best = max((self.rate(member, now) for member in self.members.values()), default=0.0)
+            for member in list(self.members.values()):
+                self.judge(member, now, best)
+            self.best = max(self.best, best)
+            self.probe_first(now)
         for _, member in sorted(self.members.items()):
             if member.upstream is None and member is not self.controller and not self.is_done(member):
                 upstream = self.find_upstream(member)
                 if upstream:
                     self.link(upstream, member, now)
 
-    def rate(self, member: Member, now: float) -> float:
-        return member.gained(now, WINDOW) / WINDOW if member.upstream and now - member.linked >= WINDOW else 0.0
+    def rate(self, member: Member, now: float, window: float = WINDOW) -> float:
+        return member.gained(now, window) / window if member.upstream and now - member.linked >= window else 0.0
 
     def judge(self, member: Member, now: float, best: float) -> None:
         """Give up the link to *member* if it brings much less than it could."""
@@ -123,34 +140,55 @@ class Chain:
         since = now - member.linked
         if since > STALL and member.at(now)[2] < upstream.at(now - STALL)[1] and member.gained(now, STALL) == 0:
             self.put_last(member, now, f"got nothing from {upstream.name or 'the controller'} for {STALL:g} s")
-        elif since > WINDOW and upstream is not self.controller:
-            there_was = upstream.at(now - WINDOW / 3)[1] - member.at(now - WINDOW)[2]
-            if member.gained(now, WINDOW) < SLOW * min(there_was, best * WINDOW):
-                rate = member.gained(now, WINDOW) / WINDOW / 1e6
-                self.put_last(member, now, f"is slow, {rate:.1f} MB/s where others get {best / 1e6:.1f}")
+        elif upstream is not self.controller and any(
+            since > window and self.is_slow(member, upstream, now, window, share * best) for window, share in SLOW
+        ):
+            rate = member.gained(now, WINDOW) / WINDOW / 1e6
+            why = f"is slow, {rate:.1f} MB/s where others get {best / 1e6:.1f}"
+            if member.downstream or self.find_upstream(member):
+                self.put_last(member, now, why)
+            elif not member.named:
+                member.named = True
+                self.say(f"{member.name} {why}: nobody waits for it")
+
+    def is_slow(self, member: Member, upstream: Member, now: float, window: float, rate: float) -> bool:
+        """Whether a node got less than at a *rate*, and less than its upstream had for it."""
+        there_was = upstream.at(now - WINDOW / 3)[1] - member.at(now - window)[2]
+        return member.gained(now, window) < min(SLOWEST * there_was, rate * window)
 
     def probe_first(self, now: float) -> None:
-        """Let the second node take the first one's place for once: if it gets much more, the first is a slow one."""
+        """Let the second node take the first one's place for a moment: nobody else shows which of them is slow."""
         first = self.controller.downstream
-        if self.probed is None and first and first.downstream and self.began and now - self.began > PROBE:
-            self.probed = (first, self.rate(first, now), now)
-            self.take_out(first, now)
-        elif self.probed and first and now - self.probed[2] > WINDOW:
-            member, rate, _ = self.probed
-            if not member.last and 0 < rate < SLOW * self.rate(first, now) and not self.is_done(member):
-                self.put_last(member, now, f"is slow, {rate / 1e6:.1f} MB/s where {first.name} gets more")
-            self.probed = (member, 0.0, now)
+        if first is None or first.last or self.is_done(first):
+            return
+        if self.probed is None:
+            if first.downstream and self.is_probe_due(first, now):
+                self.probed, self.probe_again = (first, self.rate(first, now), now), now + PROBE_AGAIN
+                self.take_out(first, now)
+        elif now - self.probed[2] > WINDOW:
+            (member, before, _), self.probed = self.probed, None
+            rate = self.rate(first, now)
+            if not member.last and 0 < before < SLOWEST * rate and not self.is_done(member):
+                self.put_last(member, now, f"is slow, {before / 1e6:.1f} MB/s where {first.name} gets more")
+            elif 0 < rate < SLOWEST * before:
+                self.put_last(first, now, f"is slow, {rate / 1e6:.1f} MB/s where {member.name} got more")
+
+    def is_probe_due(self, first: Member, now: float) -> bool:
+        """Once in every transfer, and again when the first node gets much less than any has got before."""
+        if self.probe_again is None:
+            return self.began is not None and now - self.began > PROBE
+        return now > self.probe_again and 0 < self.rate(first, now, PROBE_AGAIN) < SLOWEST * self.best
 
     def put_last(self, member: Member, now: float, why: str) -> None:
         upstream = member.upstream
-        self.say(f"{member.name} {why}: bridged, it gets its bytes last")
-        member.last = True
         member.faults += 1
+        member.last = member.faults >= FAULTS_UNTIL_LAST
+        self.say(f"{member.name} {why}: bridged, it gets its bytes last")
         self.take_out(member, now)
         if upstream and upstream is not self.controller:
             member.tried.add(upstream.name)
             if len([other for other in self.members.values() if upstream.name in other.tried]) > 1:
-                upstream.last = True  # two could not get anything from it
+                upstream.last = upstream.banned = True  # two could not get anything from it
                 self.take_out(upstream, now)
 
     def take_out(self, member: Member, now: float) -> None:
@@ -170,13 +208,22 @@ class Chain:
             other
             for other in self.members.values()
             if other is not member
-            and not other.last
+            and not other.banned
+            and (not other.last or self.is_done(other))
             and self.is_free_for(member, other.downstream)
             and (other is self.controller or other.upstream or self.is_done(other))
             and other.name not in member.tried
             and not self.comes_from(other, member)
+            and not (other is self.controller and member.last and self.someone_will_be_free())
         ]
-        return max(free, key=lambda other: (other is not self.controller, other.have), default=None)
+        return max(free, key=self.preference, default=None)
+
+    def someone_will_be_free(self) -> bool:
+        """Whether a node in the chain has not got everything yet: it can send to those that come last, soon."""
+        return any(not other.last and not self.is_done(other) for other in self.members.values())
+
+    def preference(self, member: Member) -> tuple[bool, bool, int]:
+        return not member.last, member is not self.controller, member.have
 
     def is_free_for(self, member: Member, downstream: Member | None) -> bool:
         """Whether whoever sends to *downstream* may send to *member* instead: one that has lost its place gives way."""
