@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import threading
-from typing import Any, BinaryIO, Callable, Dict, Optional, Set
+from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, Optional, Set
 
 from .facts import (
     CATALOG,
@@ -32,7 +32,9 @@ from .facts import (
 )
 from .gc import collect
 from .publish import publish
-from .relay import Relay
+
+if TYPE_CHECKING:
+    from .relay import Relay
 
 MAX_REQUEST = 8 << 20  # bytes; a catalog of some thousand images fits
 
@@ -98,6 +100,8 @@ class Session:
 
     def start_relay(self, request: Json) -> Json:
         """Be ready to receive; tells where."""
+        from .relay import Relay  # TLS is a third of what there is to load, and most sessions need none
+
         if self.relay:
             self.relay.close()
         self.relay = Relay(self.registry, request, self.say)
