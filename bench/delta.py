@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .engine import sync_words
 from .images import FILE, change_tree, make_tree, pack_tree
 from .measure import measure
 from .testbed import BUILD, Testbed
@@ -28,7 +27,7 @@ def delta(bed: Testbed, size: int, link_mbit: int) -> dict[str, Any]:
         target = pack_tree(bed, sif)
         bed.tool("deploy", "single", sif).check()
         bed.use(bed.nodes, link_mbit)
-        done = measure(bed, bed.tool_argv(*sync_words(bed, "star")), target, timeout=600)
+        done = measure(bed, bed.tool_argv("sync", "--engine", "star"), target, timeout=600)
         moved = (done.sent + done.received) // len(bed.nodes)
         found[what] = {
             "engine": "star",

@@ -12,7 +12,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from pytest_hpcregistry.lab.state import CONTROLLER
 
 from . import ways
 from .delta import delta
-from .engine import NotAvailable, bring
+from .engine import bring
 from .fault import fault
 from .images import MIB, write_incompressible
 from .measure import Measured, Target, measure
@@ -37,7 +36,7 @@ COPY = "/srv/bench/copy.sif"  # where the others put it: not into the registry
 
 
 def run_step(bed: Testbed, step: Step, target: Target) -> Measured:
-    """Measure one way once. Raises NotAvailable for an engine that this version does not have."""
+    """Measure one way once."""
     nodes = bed.state.nodes[: step.nodes]
     timeout = 60 + 2 * step.expected
     bed.use(nodes, step.link_mbit)
@@ -56,19 +55,13 @@ def run_step(bed: Testbed, step: Step, target: Target) -> Measured:
 def run_steps(
     bed: Testbed, steps: Sequence[Step], target: Target, arguments: argparse.Namespace, report: Report
 ) -> None:
-    missing: dict[str, str] = {}  # engines that turned out not to be there
     for step in steps:
         name = step.way.name
         left = arguments.deadline - time.monotonic()
-        if name in missing or step.expected > left:
-            report.leave_out(name, step.nodes, missing.get(name) or f"no time left for about {step.expected:.0f} s")
+        if step.expected > left:
+            report.leave_out(name, step.nodes, f"no time left for about {step.expected:.0f} s")
             continue
-        try:
-            runs = [run_step(bed, step, target) for _ in range(arguments.repeat)]
-        except NotAvailable as error:
-            missing[name] = str(error)
-            report.leave_out(name, step.nodes, str(error))
-            continue
+        runs = [run_step(bed, step, target) for _ in range(arguments.repeat)]
         row = make_row(name, bed.nodes, target.size, step.link_mbit, runs)
         report.rows.append(row)
         report.write(arguments.report)  # each time: what was measured is kept, whatever comes
@@ -82,8 +75,6 @@ def attempt(name: str, function: Callable[[], dict[str, Any]]) -> dict[str, Any]
     say(f"{name} …")
     try:
         found = function()
-    except NotAvailable as error:
-        found = {"available": False, "why": str(error)}
     except HpcRegistryError as error:
         found = {"failed": str(error)}
     say(f"  {found}")
@@ -115,11 +106,7 @@ def run_fault(bed: Testbed, target: Target, arguments: argparse.Namespace, repor
     """The last of all: Slurm needs minutes to believe that the dead node is back."""
     some = bed.state.nodes[:16]
     mbit = arguments.link_mbit or link_for(len(some), os.cpu_count() or 1)
-    for way in reversed(ways.OWN):  # star is the last resort: nobody passes anything on there
-        one = partial(fault, bed, way.name, some, target, mbit)
-        report.fault = attempt(f"one dead and one slow node, {way.name}", one)
-        if "available" not in report.fault:
-            break
+    report.fault = attempt("one dead and one slow node, relay", lambda: fault(bed, "relay", some, target, mbit))
 
 
 def prepare(arguments: argparse.Namespace) -> tuple[Testbed, Path, Target]:

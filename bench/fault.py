@@ -20,7 +20,7 @@ PATIENCE = 240  # seconds that the command may go on with the two after everybod
 def fault(bed: Testbed, engine: str, nodes: tuple[str, ...], target: Target, link_mbit: int) -> dict[str, Any]:
     """The same transfer without the two nodes, then with them: one dies on the way, or is dead from the start.
 
-    The time that counts is that of the others. Raises NotAvailable when there is no such engine.
+    The time that counts is that of the others.
     """
     dead, slow = nodes[len(nodes) // 4], nodes[len(nodes) // 2]
     others = tuple(node for node in nodes if node not in (dead, slow))

@@ -6,7 +6,6 @@ from typing import Any
 
 from pytest_hpcregistry.nodeset import fold
 
-from .engine import NotAvailable
 from .images import MIB, write_incompressible
 from .measure import measure
 from .testbed import BUILD, Testbed
@@ -16,12 +15,7 @@ NAME = "ml-frameworks/rollback.sif"
 
 
 def rollback(bed: Testbed, link_mbit: int) -> dict[str, Any]:
-    """Two versions of a small image on the nodes in use, then back; beside it the time of an empty command on all.
-
-    Raises NotAvailable.
-    """
-    if not bed.offers("rollback"):
-        raise NotAvailable("not available: there is no command rollback")
+    """Two versions of a small image on the nodes in use, then back; beside it the time of an empty command on all."""
     empty = bed.on_controller(["clush", "-f", str(WINDOW), "-w", fold(bed.nodes), "true"]).check()
     bed.use(bed.nodes, 0)
     sif = BUILD / "rollback.sif"

@@ -74,11 +74,6 @@ class Testbed:
         """Run `hpc-container-manager WORDS`, whatever its exit code."""
         return run_process("workstation", self.tool_argv(*words), timeout=timeout)
 
-    def offers(self, command: str, option: str = "") -> bool:
-        """Whether the program has a command, and the command an option."""
-        told = self.tool(command, "--help")
-        return told.exit_code == 0 and option in told.stdout
-
     def controller_argv(self, argv: Sequence[str], timeout: float) -> list[str]:
         """*argv* as a command of this machine that runs it on the controller; it is ended there after *timeout*."""
         container = self.state.container(CONTROLLER)

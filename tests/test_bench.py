@@ -131,12 +131,12 @@ def test_a_row_of_a_busy_machine_is_said_to_be_one() -> None:
 def test_the_report_is_what_programs_expect(tmp_path: Path) -> None:
     report = Report(link_mbit=100, bytes=1000)
     report.rows.append(make_row("star", NODES, 1000, 100, [measured(1, dict.fromkeys(NODES, 0.1))]))
-    report.leave_out("relay", 2, "not available: no")
+    report.leave_out("relay", 2, "no time left")
     report.write(tmp_path / "reports" / "x.json")
     read: dict[str, Any] = json.loads((tmp_path / "reports" / "x.json").read_text())
     assert {"link_mbit", "bytes", "rows", "fault", "delta", "noop", "rollback", "verify", "not_run"} == set(read)
     assert {"engine", "nodes", "seconds", "ratio", "controller_ratio", "verified"} <= set(read["rows"][0])
-    assert read["not_run"] == [{"engine": "relay", "nodes": 2, "why": "not available: no"}]
+    assert read["not_run"] == [{"engine": "relay", "nodes": 2, "why": "no time left"}]
 
 
 @pytest.mark.parametrize(("nodes", "mbit"), [(4, 100), (8, 100), (16, 50), (32, 25), (4000, 1)])
