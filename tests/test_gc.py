@@ -328,7 +328,7 @@ def test_when_nobody_knows_nothing_is_freed(
 def test_what_is_hidden_may_be_in_use_on_a_shared_file_system(registry: Path, hiding: str) -> None:
     publish(registry, OLD)
     with pytest.raises(agent.Refused, match="does not show"):
-        collect(registry, lock=agent.identity(str(registry)))
+        collect(registry, lock=gc.identity(str(registry)))
 
 
 # --- dry run, other machines
@@ -367,8 +367,8 @@ def test_in_the_controllers_own_registry_a_node_frees_nothing(registry: Path, mo
         monkeypatch.setattr(os, "listdir", lambda path: [str(pid)] if path == "/proc" else listdir(path))
         publish(registry, NEW)
         before = tree(registry)
-        lock = agent.identity(str(registry))
+        lock = gc.identity(str(registry))
         assert collect(registry, NEW, lock=lock) == {"shared": True, "in_use": [digest(OLD)]}
         assert tree(registry) == before
-    assert agent.identity(str(registry.parent)) is None
+    assert gc.identity(str(registry.parent)) is None
     assert collect(registry, NEW, lock=[1, 2])["objects"] == [digest(OLD)]

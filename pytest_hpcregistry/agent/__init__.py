@@ -5,7 +5,6 @@ key, which writes. This page names what the controller program uses of it.
 """
 
 from .facts import CATALOG, LOCK, OBJECTS, PROTOCOL, STAGING, Refused, filesystem, gather, hash_file
-from .gc import collect, identity, sweep
 from .publish import apply, locked, open_directory, publish, publish_catalog, unlink_if_there
 
 __all__ = [
@@ -16,15 +15,12 @@ __all__ = [
     "STAGING",
     "Refused",
     "apply",
-    "collect",
     "filesystem",
     "gather",
     "hash_file",
-    "identity",
     "locked",
     "open_directory",
     "publish",
     "publish_catalog",
-    "sweep",
     "unlink_if_there",
 ]

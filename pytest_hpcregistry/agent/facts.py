@@ -14,9 +14,7 @@ import json
 import os
 import pwd
 import re
-import shutil
 import stat
-import subprocess
 import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -273,6 +271,9 @@ def denied(user: str, registry: str, images: List[Json]) -> Optional[List[str]]:
 
 def run(argv: List[str], seconds: int = 20) -> Optional[Json]:
     """Exit code and last line of output of a program that only reads; None if it is not installed."""
+    import shutil  # here, as a session loads this file at each login and runs nothing
+    import subprocess
+
     if not shutil.which(argv[0]):
         return None
     try:

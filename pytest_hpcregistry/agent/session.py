@@ -30,7 +30,6 @@ from .facts import (
     scan,
     write_line,
 )
-from .gc import collect
 from .publish import publish
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Session:
             "have": lambda request: have(registry, request),
             "prepare": self.prepare,
             "publish": lambda request: publish(registry, request),
-            "gc": lambda request: collect(registry, request),
+            "gc": self.collect,
             "relay": self.start_relay,
             "send": self.send,
         }
@@ -98,9 +97,14 @@ class Session:
                 os.link(os.path.join(self.registry, OBJECTS, base), staged, follow_symlinks=False)
         return {}
 
+    def collect(self, request: Json) -> Json:
+        from .gc import collect  # here, as every login loads all anew, on every node
+
+        return collect(self.registry, request)
+
     def start_relay(self, request: Json) -> Json:
         """Be ready to receive; tells where."""
-        from .relay import Relay  # TLS is a third of what there is to load, and most sessions need none
+        from .relay import Relay  # here, for TLS is a third of what there is to load, and most sessions need none
 
         if self.relay:
             self.relay.close()

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from .. import agent
+from ..agent.gc import identity, sweep
 from ..catalog import Catalog
 from ..errors import HpcRegistryError, Unreachable
 from ..fanout import fan_out
@@ -28,7 +29,7 @@ def collect(
 ) -> dict[str, Freed]:
     """Keep *keep* older versions of each image; free all that is older than *grace* seconds and not in use.
 
-    Returns for "controller" and each node what `agent.sweep` tells, or {"state": …, "message": …}. No sync runs
+    Returns for "controller" and each node what `sweep` tells, or {"state": …, "message": …}. No sync runs
     meanwhile: it would have to see again what it has counted on.
     """
     nodes = list_nodes(settings.nodes)
@@ -36,7 +37,7 @@ def collect(
         text, catalog = trim(settings.registry, keep, dry_run)
         listener({"event": "gc_started", "nodes": nodes, "keep": keep, "grace": grace, "by": by, "dry_run": dry_run})
         request = request_for(text, catalog, grace, dry_run)
-        asked = {**request, "lock": agent.identity(settings.registry)}
+        asked = {**request, "lock": identity(settings.registry)}
 
         def ask(node: str) -> Freed:
             with NodeSession(node, settings) as session:
@@ -87,12 +88,12 @@ def sweep_here(registry: str, request: dict[str, Any], by_node: Mapping[str, Fre
     spare = [digest for one in by_node.values() if one["state"] == "shared" for digest in one["in_use"]]
     try:
         if request["dry_run"]:
-            return freed(agent.sweep(registry, {**request, "spare": spare}))
+            return freed(sweep(registry, {**request, "spare": spare}))
         with agent.locked(registry):
             # Read again: somebody may have deployed since.
             text = read_catalog_text(registry)
             now = request_for(text, catalog_of(text, registry), request["grace"], False)
-            return freed(agent.sweep(registry, {**now, "spare": spare}))
+            return freed(sweep(registry, {**now, "spare": spare}))
     except (agent.Refused, OSError) as error:
         return {"state": "failed", "message": str(error)}
 
