@@ -39,6 +39,10 @@ case $(cat trouble 2>/dev/null) in
     no-python) echo "bash: python3: command not found" >&2; exit 127 ;;
     cut) nonce=$(head -n 1 | sed 's/.*"nonce": "\\([0-9a-f]*\\)".*/\\1/')
         printf 'hpcregistry %s {{"protocol": 1, "obj' "$nonce"; exit 255 ;;
+    nonsense) nonce=$(head -n 1 | sed 's/.*"nonce": "\\([0-9a-f]*\\)".*/\\1/')
+        printf 'hpcregistry %s {{"id": 1, "objects": 7}}\n' "$nonce"; exec cat ;;
+    list) nonce=$(head -n 1 | sed 's/.*"nonce": "\\([0-9a-f]*\\)".*/\\1/')
+        printf 'hpcregistry %s [1]\n' "$nonce"; exec cat ;;
     lies) agent={root}/liar.pyz ;;
     open) case "$*" in id*) echo 0; exit 0 ;; esac ;;
 esac

@@ -145,6 +145,8 @@ def test_nothing_to_do_is_wrong_use(nodes: FakeNodes, how: dict[str, Any], says:
         ("exit-255", "unreachable", "c2: rsync: what happened"),
         ("lost", "failed", f"c2: the bytes of {NAME} did not arrive"),
         ("rotten", "failed", f"c2: {NAME} arrived as "),
+        ("nonsense", "failed", "c2: the agent's answer to 'have' makes no sense: objects, names, free, shared"),
+        ("list", "failed", "c2: the agent's answer makes no sense: '[1]'"),
     ],
 )
 def test_a_node_in_trouble_is_named_and_the_other_finishes(

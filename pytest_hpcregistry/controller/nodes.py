@@ -91,11 +91,14 @@ def read_answer(node: str, nonce: str, exit_code: int, stdout: str, stderr: str)
 
 
 def read_line(node: str, nonce: str, line: str) -> Any:
-    """What the agent says in one of its lines. Raises CommandFailed when it is not whole."""
+    """What the agent says in one of its lines. Raises CommandFailed when it is not whole, or no JSON object."""
     try:
-        return json.loads(line[len(f"hpcregistry {nonce} ") :])
+        said = json.loads(line[len(f"hpcregistry {nonce} ") :])
     except ValueError:
         raise CommandFailed(f"{node}: the agent's answer was cut off") from None
+    if not isinstance(said, dict):
+        raise CommandFailed(f"{node}: the agent's answer makes no sense: {str(said)[:40]!r}")
+    return said
 
 
 def check_answer(node: str, answer: Any) -> Any:

@@ -16,6 +16,14 @@ from .nodes import ASK_TIMEOUT, check_answer, no_answer, read_line, sync_ssh
 if TYPE_CHECKING:
     from .settings import Settings
 
+# What an answer holds at least, by verb. A node may be of another version, or in a stranger's hands.
+ANSWERS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "have": {"objects": dict, "names": dict, "catalog_digest": (str, type(None)), "free": int, "shared": bool},
+    "publish": {"catalog": str},
+    "relay": {"address": str, "port": int},
+    "gc": {"shared": bool, "in_use": list},
+}
+
 
 class NodeSession:
     """One login with the sync key, for as many requests as there are. `listen` is for one thread, `tell` for any."""
@@ -47,7 +55,7 @@ class NodeSession:
         while time.monotonic() < deadline:
             said = self.listen(deadline - time.monotonic())
             if said is not None and said.get("id") == number:
-                return check_answer(self.node, said)
+                return check_form(self.node, verb, check_answer(self.node, said))
         raise Unreachable(f"{self.node}: no answer in time")
 
     def tell(self, verb: str, request: dict[str, Any] | None = None) -> int:
@@ -78,6 +86,17 @@ class NodeSession:
                 raise no_answer(self.node, line.exit_code, line.stderr)
             if line.startswith(f"hpcregistry {self.nonce} "):
                 return read_line(self.node, self.nonce, line)
+
+
+def check_form(node: str, verb: str, answer: Any) -> Any:
+    """Return *answer* if it holds what an answer to *verb* must hold; else CommandFailed is raised."""
+    wrong = [name for name, kind in ANSWERS.get(verb, {}).items() if not isinstance(answer.get(name), kind)]
+    if wrong:
+        raise CommandFailed(
+            f"{node}: the agent's answer to {verb!r} makes no sense: {', '.join(wrong)}",
+            hint="is it of another version? hpc-container-manager registry setup",
+        )
+    return answer
 
 
 def try_sync_key(node: str, settings: Settings) -> str:

@@ -92,10 +92,16 @@ class Transfer:
             while not self.heard(node, session.listen(1.0)):
                 self.check(node)
             return self.job.arrived(node)
+        except (KeyError, TypeError):
+            self.lose(node)
+            raise CommandFailed(f"{node}: what the agent says of the transfer makes no sense") from None
         except HpcRegistryError:
-            with self.deciding:
-                self.chain.lose(node, time.monotonic())
+            self.lose(node)
             raise
+
+    def lose(self, node: str) -> None:
+        with self.deciding:
+            self.chain.lose(node, time.monotonic())
 
     def heard(self, node: str, said: Mapping[str, Any] | None) -> bool:
         """Take in what a node says; True when it has everything."""
