@@ -166,12 +166,29 @@ def test_a_node_that_does_not_pass_on_is_not_asked_for_long() -> None:
 def test_whoever_sends_wrong_bytes_sends_no_more() -> None:
     network = Network(*names(8))
     network.run(2)
-    network.chain.blame_upstream("c005", network.now)
+    network.chain.blame("c004", "c005", network.now)
     assert network.senders["c005"] == "c003"
     network.run()
     assert set(network.done) == set(names(8))
     assert "c004" not in network.senders.values()
     assert network.said[0] == "c004 sent wrong bytes to c005: it sends no more"
+
+
+def test_a_liar_whose_link_broke_before_it_was_blamed() -> None:
+    """Its receiver hung up on it: both tell, and the liar may be heard first. Another sends to the receiver by then."""
+    network = Network(*names(8))
+    network.run(2)
+    network.chain.link_failed("c004", "c005", network.now)
+    network.run(1)
+    innocent = network.senders["c005"]
+    network.chain.blame("c004", "c005", network.now)
+    network.run()
+    assert set(network.done) == set(names(8))
+    assert innocent != "c004"
+    assert [line for line in network.said if "wrong bytes" in line] == [
+        "c004 sent wrong bytes to c005: it sends no more"
+    ]
+    assert network.senders["c005"] == innocent
 
 
 def test_a_link_that_cannot_be_made_is_not_tried_twice() -> None:

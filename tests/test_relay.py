@@ -19,12 +19,13 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent.relay import Relay, make_context
 from pytest_hpcregistry.controller.sync import sync
-from pytest_hpcregistry.engines import relay as engine
+from pytest_hpcregistry.engines.chain import Chain
 from pytest_hpcregistry.engines.relay import make_certificate
 
 from .fake_nodes import FakeNodes
 
 NAME, OTHER = "ml-frameworks/x.sif", "base-images/y.sif"
+LINK = bytes(range(8))
 NODES = tuple(f"c{number}" for number in range(1, 7))
 
 
@@ -81,7 +82,9 @@ def make_liar(nodes: FakeNodes) -> None:
 def test_a_node_that_sends_wrong_bytes_costs_nobody_else_anything(
     nodes: FakeNodes, liar: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "TICK", 1.0)  # all have joined by then, so that c6 is the last, which sends to nobody
+    tick = Chain.tick
+    # Only once all have joined, so that c6 is the last, which sends to nobody.
+    monkeypatch.setattr(Chain, "tick", lambda chain, now: len(chain.members) > len(NODES) and tick(chain, now))
     digest = nodes.publish(NAME, os.urandom(2 << 20))
     make_liar(nodes)
     nodes.trouble(liar, "lies")
@@ -127,7 +130,11 @@ def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[R
 def connect(relay: Relay, context: ssl.SSLContext | None) -> socket.socket:
     plain = socket.create_connection((relay.address, relay.receiver.port), 5)
     plain.settimeout(5)
-    return context.wrap_socket(plain) if context else plain
+    if context is None:
+        return plain
+    link = context.wrap_socket(plain)
+    link.sendall(LINK)
+    return link
 
 
 def test_who_has_the_certificate_is_let_in(waiting: tuple[Relay, bytes, list[dict[str, Any]]]) -> None:
@@ -196,7 +203,7 @@ def test_wrong_bytes_are_told_and_not_kept(waiting: tuple[Relay, bytes, list[dic
         link.sendall(run_of_bytes[:-1] + b"?" * 2)
         with contextlib.suppress(ConnectionError):
             link.recv(1)
-    assert said[-1] == {"event": "bad_piece", "bytes": 32}
+    assert said[-1] == {"event": "bad_piece", "link": LINK.hex()}
     assert Path(relay.paths[0]).read_bytes() == b""
 
 

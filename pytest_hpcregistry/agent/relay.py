@@ -1,8 +1,9 @@
 """Bytes that a node passes on to the next while they still arrive, each piece only after its digest was right.
 
 Standard library only, Python >= 3.6. Every connection is TLS with the certificate of this one transfer, which came by
-ssh and which both ends show: who lacks it gets no byte in and none out. Over a connection the receiver says how many
-bytes it has (8 bytes, big-endian), and the sender sends what follows, to the end.
+ssh and which both ends show: who lacks it gets no byte in and none out. Over a connection the sender says which link
+it is (8 bytes, which only it, its receiver and the controller know), the receiver how many bytes it has (8 bytes,
+big-endian), and the sender sends what follows, to the end.
 """
 
 import contextlib
@@ -12,11 +13,12 @@ import ssl
 import tempfile
 import threading
 import time
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional
 
 from .facts import DIGEST, STAGING, Json, Refused
 from .pieces import Pieces
 
+WORD = 8  # bytes of what both ends say first
 BLOCK = 256 << 10  # bytes sent at once
 HANDSHAKE = 5  # seconds for a connection to be made and both ends to prove themselves
 MOST_HANDSHAKES = 8  # strangers at the door at once; one more is sent away
@@ -73,6 +75,7 @@ class Receiver:
         try:
             caller.settimeout(HANDSHAKE)
             link = self.context.wrap_socket(caller, server_side=True)
+            name = receive_exactly(link, WORD).hex()
         except OSError:
             caller.close()
             return
@@ -85,14 +88,14 @@ class Receiver:
             self.upstream = link
             offset = self.pieces.have
         try:
-            link.sendall(offset.to_bytes(8, "big"))
-            self.take_pieces(link)
+            link.sendall(offset.to_bytes(WORD, "big"))
+            self.take_pieces(link, name)
         except OSError as error:
             self.failed(link, error)
         finally:
             link.close()
 
-    def take_pieces(self, link: ssl.SSLSocket) -> None:
+    def take_pieces(self, link: ssl.SSLSocket, name: str) -> None:
         buffer = bytearray(max(self.pieces.piece, len(self.pieces.digests)))
         while self.pieces.have < self.pieces.total:
             view = memoryview(buffer)[: self.pieces.next_length()]
@@ -108,7 +111,7 @@ class Receiver:
                     return
                 if not self.pieces.accept(view):
                     self.upstream = None
-                    self.tell({"event": "bad_piece", "bytes": self.pieces.have})
+                    self.tell({"event": "bad_piece", "link": name})
                     return
             self.tell_progress()
 
@@ -140,14 +143,15 @@ def hang_up(link: socket.socket) -> None:
 class Sender(threading.Thread):
     """Sends to one other node what is proven here, as it comes, until that has it all or the controller says stop."""
 
-    def __init__(self, pieces: Pieces, certificate: str, node: str, to: Tuple[str, int], rate: int, tell: Tell) -> None:
-        """*to* is address and port of *node*; *rate* in bytes/s, 0 for as fast as it goes."""
+    def __init__(self, pieces: Pieces, certificate: str, order: Json, tell: Tell) -> None:
+        """*order*: the `node`, its `address` and `port`, the `link` (hex), the `rate` in bytes/s or 0 for no limit."""
         super().__init__(daemon=True)
         self.pieces = pieces
         self.certificate = certificate
-        self.node = node
-        self.to = to
-        self.rate = rate
+        self.node = str(order["node"])
+        self.to = (str(order["address"]), int(order["port"]))
+        self.link_name = bytes.fromhex(order["link"])
+        self.rate = int(order["rate"])
         self.tell = tell
         self.link: Optional[socket.socket] = None
         self.stopped = False
@@ -163,7 +167,8 @@ class Sender(threading.Thread):
                 self.tell({"event": "send_failed", "node": self.node, "why": str(error)})
 
     def send(self, link: ssl.SSLSocket) -> None:
-        offset = int.from_bytes(receive_exactly(link, 8), "big")
+        link.sendall(self.link_name)
+        offset = int.from_bytes(receive_exactly(link, WORD), "big")
         link.settimeout(None)
         began, first = time.monotonic(), offset
         while offset < self.pieces.total and not self.stopped:
@@ -217,8 +222,7 @@ class Relay:
         """Send to the node that the controller names, in place of the one before."""
         if self.sender:
             self.sender.stop()
-        to = (str(request["address"]), int(request["port"]))
-        self.sender = Sender(self.pieces, self.certificate, request["node"], to, int(request["rate"]), self.tell)
+        self.sender = Sender(self.pieces, self.certificate, request, self.tell)
         self.sender.start()
         return {}
 

@@ -82,14 +82,13 @@ class Chain:
             self.take_out(self.members[name], now)
             del self.members[name]
 
-    def blame_upstream(self, name: str, now: float) -> None:
-        """A node got wrong bytes: whoever sent them sends no more."""
-        member = self.members.get(name)
-        if member and member.upstream and member.upstream is not self.controller:
-            liar = member.upstream
-            self.say(f"{liar.name} sent wrong bytes to {name}: it sends no more")
-            liar.last = liar.banned = True
-            self.take_out(liar, now)
+    def blame(self, liar: str, name: str, now: float) -> None:
+        """A node got wrong bytes from another, which may have been cut off since: that sends no more."""
+        member = self.members.get(liar)
+        if member and member is not self.controller:
+            self.say(f"{liar} sent wrong bytes to {name}: it sends no more")
+            member.last = member.banned = True
+            self.take_out(member, now)
 
     def link_failed(self, upstream: str, name: str, now: float) -> None:
         """One says that it can't send to the other."""

@@ -8,6 +8,7 @@ this one transfer, which every node is told by ssh.
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..agent.pieces import Pieces
-from ..agent.relay import Sender
+from ..agent.relay import WORD, Sender
 from ..errors import CommandFailed, HpcRegistryError, Unreachable
 from ..fanout import fan_out
 from ..naming import object_path
@@ -52,6 +53,7 @@ class Transfer:
         self.piece = min(LARGEST_PIECE, max(SMALLEST_PIECE, sum(self.sizes) // 2048))
         self.certificate = make_certificate()
         self.places: dict[str, tuple[str, int]] = {}
+        self.links: dict[str, str] = {}  # its name, which nobody can guess -> who sends over it
         self.sender: Sender | None = None
         self.deciding = threading.RLock()
         self.finished = threading.Event()
@@ -113,7 +115,7 @@ class Transfer:
                 self.chain.has(node, said["bytes"], said["arrived"], now)
                 self.job.moved(node, max(0, said["bytes"] - len(self.pieces.digests)))
             elif event == "bad_piece":
-                self.chain.blame_upstream(node, now)
+                self.chain.blame(self.links.get(said["link"], ""), node, now)
             elif event == "send_failed":
                 self.chain.link_failed(node, said["node"], now)
             elif event == "failed":
@@ -134,15 +136,16 @@ class Transfer:
     def connect(self, upstream: str, node: str) -> None:
         """Let *upstream* send to *node*."""
         address, port = self.places[node]
-        rate = self.job.settings.limit_rate
+        link = secrets.token_hex(WORD)
+        self.links[link] = upstream
+        order = {"node": node, "address": address, "port": port, "link": link, "rate": self.job.settings.limit_rate}
         if upstream != CONTROLLER:
-            to = {"node": node, "address": address, "port": port, "rate": rate}
             with suppress(Unreachable):  # what it was not told it does not do, and that shows as a stall
-                self.job.sessions[upstream].tell("send", to)
+                self.job.sessions[upstream].tell("send", order)
             return
         if self.sender:
             self.sender.stop()
-        self.sender = Sender(self.pieces, self.certificate, node, (address, port), rate, self.heard_here)
+        self.sender = Sender(self.pieces, self.certificate, order, self.heard_here)
         self.sender.start()
 
     def heard_here(self, said: Mapping[str, Any]) -> None:
