@@ -133,7 +133,11 @@ def connect(relay: Relay, context: ssl.SSLContext | None) -> socket.socket:
     if context is None:
         return plain
     link = context.wrap_socket(plain)
-    link.sendall(LINK)
+    try:
+        link.sendall(LINK)
+    except OSError:
+        link.close()
+        raise
     return link
 
 
@@ -144,9 +148,9 @@ def test_who_has_the_certificate_is_let_in(waiting: tuple[Relay, bytes, list[dic
         link.sendall(run_of_bytes)
         assert link.recv(1) == b""
     assert said[-1] == {"event": "has", "bytes": len(run_of_bytes), "arrived": len(run_of_bytes)}
-    assert Path(relay.paths[0]).read_bytes() == run_of_bytes[32:]
+    assert Path(relay.files[0][1]).read_bytes() == run_of_bytes[32:]
     relay.close()
-    assert not Path(relay.paths[0]).exists(), "what was not published does not stay"
+    assert not Path(relay.files[0][1]).exists(), "what was not published does not stay"
     with pytest.raises(OSError, match="refused"):
         connect(relay, None)
 
@@ -204,7 +208,7 @@ def test_wrong_bytes_are_told_and_not_kept(waiting: tuple[Relay, bytes, list[dic
         with contextlib.suppress(ConnectionError):
             link.recv(1)
     assert said[-1] == {"event": "bad_piece", "link": LINK.hex()}
-    assert Path(relay.paths[0]).read_bytes() == b""
+    assert Path(relay.files[0][1]).read_bytes() == b""
 
 
 def test_a_full_disk_is_told(waiting: tuple[Relay, bytes, list[dict[str, Any]]]) -> None:
@@ -220,6 +224,31 @@ def test_a_full_disk_is_told(waiting: tuple[Relay, bytes, list[dict[str, Any]]])
     relay.pieces.files = whole
     os.close(full)
     assert said[-1] == {"event": "failed", "why": "No space left on device"}
+
+
+WRONG = [
+    {"certificate": "no certificate"},
+    {"piece": 1 << 30},
+    {"piece": 0},
+    {"objects": [{"digest": "../x", "size": 1}]},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_relay_that_is_refused_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", "127.0.0.1 1 127.0.0.1 22")
+    (tmp_path / agent.STAGING).mkdir(parents=True)
+    right = {
+        "objects": [{"digest": "a" * 64, "size": 9}],
+        "piece": 1 << 17,
+        "index": "",
+        "certificate": make_certificate(),
+    }
+    with pytest.raises((agent.Refused, ValueError)):
+        Relay(str(tmp_path), {**right, **wrong}, lambda said: None)
+    assert list((tmp_path / agent.STAGING).iterdir()) == []
 
 
 def test_a_link_to_an_older_object_is_not_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,12 @@ import ssl
 import tempfile
 import threading
 import time
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List, Optional, Tuple
 
 from .facts import DIGEST, STAGING, Json, Refused
 from .pieces import Pieces
 
+LARGEST_PIECE = 8 << 20  # bytes; one is held in memory
 WORD = 8  # bytes of what both ends say first
 BLOCK = 256 << 10  # bytes sent at once
 HANDSHAKE = 5  # seconds for a connection to be made and both ends to prove themselves
@@ -202,21 +203,31 @@ class Relay:
     def __init__(self, registry: str, request: Json, tell: Tell) -> None:
         self.tell = tell
         self.certificate = request["certificate"]
-        self.paths: List[str] = []
-        files = []
-        for image in request["objects"]:
-            if not DIGEST.match(image["digest"]):
-                raise Refused(f"{image['digest']!r} is not a digest")
-            path = os.path.join(registry, STAGING, image["digest"])
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)  # it may be a link to an older object, which must not be written to
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            files.append((os.open(path, flags, 0o600), int(image["size"])))
-            self.paths.append(path)
-        self.pieces = Pieces(files, int(request["piece"]), request["index"])
-        self.address = own_address(request.get("network"))
-        self.receiver = Receiver(self.pieces, self.certificate, self.address, tell)
+        self.files: List[Tuple[int, str]] = []
         self.sender: Optional[Sender] = None
+        piece = int(request["piece"])
+        if not 0 < piece <= LARGEST_PIECE:
+            raise Refused(f"pieces of {piece} bytes are not for this relay")
+        try:
+            sizes = [self.create(registry, image) for image in request["objects"]]
+            descriptors = [descriptor for descriptor, _ in self.files]
+            self.pieces = Pieces(list(zip(descriptors, sizes)), piece, request["index"])  # noqa: B905 - Python 3.6
+            self.address = own_address(request.get("network"))
+            self.receiver = Receiver(self.pieces, self.certificate, self.address, tell)
+        except BaseException:
+            self.remove()
+            raise
+
+    def create(self, registry: str, image: Json) -> int:
+        """Make the file in staging/ that an object comes into; returns the object's size in bytes."""
+        if not DIGEST.match(image["digest"]):
+            raise Refused(f"{image['digest']!r} is not a digest")
+        path = os.path.join(registry, STAGING, image["digest"])
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # it may be a link to an older object, which must not be written to
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self.files.append((os.open(path, flags, 0o600), path))
+        return int(image["size"])
 
     def send_to(self, request: Json) -> Json:
         """Send to the node that the controller names, in place of the one before."""
@@ -227,11 +238,14 @@ class Relay:
         return {}
 
     def close(self) -> None:
-        """Nothing half stays behind; what is whole and was published has left staging/ already."""
         self.receiver.close()
         if self.sender:
             self.sender.stop()
-        for (descriptor, _), path in zip(self.pieces.files, self.paths):  # noqa: B905 - Python 3.6
+        self.remove()
+
+    def remove(self) -> None:
+        """Nothing half stays behind; what is whole and was published has left staging/ already."""
+        for descriptor, path in self.files:
             try:
                 if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
                     os.unlink(path)

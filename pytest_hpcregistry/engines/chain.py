@@ -85,7 +85,7 @@ class Chain:
     def blame(self, liar: str, name: str, now: float) -> None:
         """A node got wrong bytes from another, which may have been cut off since: that sends no more."""
         member = self.members.get(liar)
-        if member and member is not self.controller:
+        if member and member is not self.controller and not member.banned:
             self.say(f"{liar} sent wrong bytes to {name}: it sends no more")
             member.last = member.banned = True
             self.take_out(member, now)
