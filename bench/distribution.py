@@ -26,7 +26,7 @@ from .fault import fault
 from .images import MIB, write_incompressible
 from .measure import Measured, Target, measure
 from .noop import noop
-from .plan import Step, link_for, parse, plan
+from .plan import Step, parse, plan
 from .report import Report, describe, find_busy, make_row, table
 from .rollback import rollback
 from .testbed import BUILD, Testbed, say
@@ -35,11 +35,11 @@ from .verify import verify
 COPY = "/srv/bench/copy.sif"  # where the others put it: not into the registry
 
 
-def run_step(bed: Testbed, step: Step, target: Target) -> Measured:
+def run_step(bed: Testbed, step: Step, target: Target, link_mbit: int) -> Measured:
     """Measure one way once."""
     nodes = bed.state.nodes[: step.nodes]
     timeout = 60 + 2 * step.expected
-    bed.use(nodes, step.link_mbit)
+    bed.use(nodes, link_mbit)
     if step.way.argv is None:
         return bring(bed, step.way.name, target, timeout=timeout)
     for node in nodes:
@@ -61,8 +61,8 @@ def run_steps(
         if step.expected > left:
             report.leave_out(name, step.nodes, f"no time left for about {step.expected:.0f} s")
             continue
-        runs = [run_step(bed, step, target) for _ in range(arguments.repeat)]
-        row = make_row(name, bed.nodes, target.size, step.link_mbit, runs)
+        runs = [run_step(bed, step, target, arguments.link_mbit) for _ in range(arguments.repeat)]
+        row = make_row(name, bed.nodes, target.size, arguments.link_mbit, runs)
         report.rows.append(row)
         report.write(arguments.report)  # each time: what was measured is kept, whatever comes
         say("  " + describe(row))
@@ -83,16 +83,13 @@ def attempt(name: str, function: Callable[[], dict[str, Any]]) -> dict[str, Any]
 
 def run_extras(bed: Testbed, sif: Path, target: Target, arguments: argparse.Namespace, report: Report) -> None:
     """What is no row of the table, and quickly done."""
-    every, cores = bed.state.nodes, os.cpu_count() or 1
-    mbit = arguments.link_mbit or link_for(len(every), cores)
-    bed.use(every, mbit)
+    mbit = arguments.link_mbit
+    bed.use(bed.state.nodes, mbit)
     report.noop = attempt("deploy again what is there", lambda: noop(bed, sif, target))
     report.verify = attempt("verify", lambda: verify(bed, target))
     report.rollback = attempt("rollback", lambda: rollback(bed, mbit))
-    few = every[:4]
-    bed.use(few, 0)
-    fast = arguments.link_mbit or link_for(len(few), cores)
-    report.delta = attempt("delta", lambda: delta(bed, arguments.delta_size * MIB, fast))
+    bed.use(bed.state.nodes[:4], 0)
+    report.delta = attempt("delta", lambda: delta(bed, arguments.delta_size * MIB, mbit))
     settle(bed)
 
 
@@ -104,8 +101,7 @@ def settle(bed: Testbed) -> None:
 
 def run_fault(bed: Testbed, target: Target, arguments: argparse.Namespace, report: Report) -> None:
     """The last of all: Slurm needs minutes to believe that the dead node is back."""
-    some = bed.state.nodes[:16]
-    mbit = arguments.link_mbit or link_for(len(some), os.cpu_count() or 1)
+    some, mbit = bed.state.nodes[:16], arguments.link_mbit
     report.fault = attempt("one dead and one slow node, relay", lambda: fault(bed, "relay", some, target, mbit))
 
 
@@ -127,11 +123,9 @@ def main() -> int:
     from .plot import draw  # only this needs matplotlib, and a missing one is told before anything is measured
 
     arguments = parse()
-    cores = os.cpu_count() or 1
     steps = plan(arguments)
-    rates = {step.nodes: step.link_mbit for step in steps}
-    say(f"one image of {arguments.size} MiB; links, so that {cores} cores are not the limit: " + describe_links(rates))
-    report = Report(link_mbit=max(rates.values()), bytes=arguments.size * MIB)
+    say(f"one image of {arguments.size} MiB, links of {arguments.link_mbit} Mbit/s, {os.cpu_count()} cores")
+    report = Report(link_mbit=arguments.link_mbit, bytes=arguments.size * MIB)
     try:
         bed, sif, target = prepare(arguments)
         if not arguments.only:
@@ -148,10 +142,6 @@ def main() -> int:
     draw(report.rows, picture)
     say(f"written: {arguments.report} and {picture}")
     return 0 if report.rows else 1
-
-
-def describe_links(rates: dict[int, int]) -> str:
-    return ", ".join(f"{nodes} nodes {mbit} Mbit/s" for nodes, mbit in sorted(rates.items()))
 
 
 def show(report: Report) -> None:
