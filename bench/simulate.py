@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_hpcregistry import progress
+from pytest_hpcregistry.engines.relay import piece_size
 
 from .plan import REPORT
 from .report import floor
@@ -45,11 +46,9 @@ class Site:
     copy_rate: float = 1e9  # what a node can take in, write and pass on, however fast its link
     hash_rate: float = 2e9
     start: float = 0.7  # until the controller's program has begun
-    logins: int = 3  # to each node: to ask, to send, to publish
     login: float = 0.09  # of CPU; in the lab the 0.06 of the node's side are spent on the same cores
     cores: int = 2  # of the machine that makes the logins
     hop: float = 0.001  # from one node to the next, beside the piece itself
-    relay_piece: int = 1 << 16
     swarm_piece: int = 1 << 18
     swarm_use: float = 0.65  # of its link that a peer uses, measured with aria2
     dead: float = 0.0  # share of nodes that die on the way
@@ -67,9 +66,9 @@ class Site:
         """T: the time of one copy over one link."""
         return self.size / self.rate
 
-    def around(self, nodes: int) -> float:
-        """What every way has beside its transfer: start, logins, reading back."""
-        return self.start + nodes * self.logins * self.login / self.cores + self.size / self.hash_rate
+    def around(self, nodes: int, logins: int) -> float:
+        """What a way has beside its transfer: start, so many logins to each node, reading back."""
+        return self.start + nodes * logins * self.login / self.cores + self.size / self.hash_rate
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ Formula = Callable[[Site, int], Predicted]
 def star(site: Site, nodes: int) -> Predicted:
     """Dead nodes hold places in the window until they are given up; the rest of the window goes on."""
     waiting = site.dead * nodes * site.connect_timeout / site.window
-    return Predicted(site.around(nodes) + max(nodes * site.copy, waiting), nodes)
+    return Predicted(site.around(nodes, logins=2) + max(nodes * site.copy, waiting), nodes)
 
 
 def tree_of_two(site: Site, nodes: int) -> Predicted:
@@ -105,15 +104,15 @@ def copies_below(group: int) -> int:
 def doubling(site: Site, nodes: int) -> Predicted:
     """What a dead node was to serve is served in one round more."""
     rounds = math.ceil(math.log2(nodes + 1)) + (1 if site.dead * nodes >= 1 else 0)
-    return Predicted(site.around(nodes) + rounds * site.copy, rounds)
+    return Predicted(site.around(nodes, logins=2) + rounds * site.copy, rounds)
 
 
 def relay(site: Site, nodes: int, chains: int = 1) -> Predicted:
     """Every death on the way stops what is behind it until it is bridged, one after the other at worst."""
     length = math.ceil(nodes / chains)
-    hops = (length - 1) * (site.hop + site.relay_piece / site.rate)
+    hops = (length - 1) * (site.hop + piece_size(site.size) / site.rate)
     bridged = site.dead * length * site.bridge
-    return Predicted(site.around(nodes) + chains * site.copy + hops + bridged, chains)
+    return Predicted(site.around(nodes, logins=1) + chains * site.copy + hops + bridged, chains)
 
 
 def relay_at_best(site: Site, nodes: int) -> Predicted:
@@ -125,7 +124,7 @@ def swarm(site: Site, nodes: int) -> Predicted:
     """A dead peer is one of many: its share of the others' time is lost."""
     spread = math.log2(nodes + 1) * (site.hop + site.swarm_piece / site.rate)
     transfer = site.copy / site.swarm_use / (1 - site.dead)
-    return Predicted(site.around(nodes) + transfer + spread, 1 / site.swarm_use)
+    return Predicted(site.around(nodes, logins=2) + transfer + spread, 1 / site.swarm_use)
 
 
 WAYS: dict[str, Formula] = {
@@ -137,7 +136,7 @@ WAYS: dict[str, Formula] = {
     "swarm": swarm,
 }
 # A cluster of today: 10 GB to nodes at 10 Gbit/s; the controller has eight cores, and the nodes their own.
-CLUSTER = Site(size=10**10, link_mbit=10_000, login=0.03, cores=8, hop=0.0002, relay_piece=1 << 20, swarm_piece=4 << 20)
+CLUSTER = Site(size=10**10, link_mbit=10_000, login=0.03, cores=8, hop=0.0002, swarm_piece=4 << 20)
 
 
 def check(report: Mapping[str, Any]) -> list[list[str]]:

@@ -11,8 +11,13 @@ from bench.report import floor
 from bench.simulate import Site
 
 # A link that carries the image in exactly one second, and nothing beside the transfer.
-BARE: dict[str, Any] = {"start": 0.0, "logins": 0, "hop": 0.0, "hash_rate": float("inf"), "copy_rate": 1000.0}
-SITE = Site(size=1000, link_mbit=1000, relay_piece=10, swarm_piece=10, swarm_use=0.5, **BARE)
+BARE: dict[str, Any] = {"start": 0.0, "login": 0.0, "hop": 0.0, "hash_rate": float("inf"), "copy_rate": 1000.0}
+SITE = Site(size=1000, link_mbit=1000, swarm_piece=10, swarm_use=0.5, **BARE)
+
+
+@pytest.fixture(autouse=True)
+def hundredths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulate, "piece_size", lambda total: total // 100)
 
 
 @pytest.mark.parametrize(
@@ -37,8 +42,8 @@ def test_without_anything_beside_the_transfer(way: str, nodes: int, seconds: flo
 
 
 def test_what_is_beside_the_transfer_is_added_once_for_each_node() -> None:
-    site = Site(size=1000, link_mbit=1000, **{**BARE, "start": 5, "logins": 3, "hash_rate": 500.0}, login=0.1, cores=2)
-    assert site.around(10) == pytest.approx(5 + 10 * 3 * 0.1 / 2 + 2)
+    site = Site(size=1000, link_mbit=1000, **{**BARE, "start": 5, "login": 0.1, "hash_rate": 500.0}, cores=2)
+    assert site.around(10, logins=3) == pytest.approx(5 + 10 * 3 * 0.1 / 2 + 2)
 
 
 def test_a_link_carries_payload_and_headers() -> None:
@@ -77,7 +82,7 @@ def test_the_error_is_computed_over_measured() -> None:
     heading, *found = simulate.check({"bytes": 100_000_000, "rows": rows})
     assert heading[-1] == "ERROR"
     site = Site(size=100_000_000, link_mbit=8)
-    ratio = (4 * site.copy + site.around(4)) / 100
+    ratio = (4 * site.copy + site.around(4, logins=2)) / 100
     assert found == [["star", "4", "8.00", f"{ratio:.2f}", f"{ratio / 8 - 1:+.0%}"]]
 
 

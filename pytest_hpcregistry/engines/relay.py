@@ -43,6 +43,11 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     return outcomes
 
 
+def piece_size(total: int) -> int:
+    """How large the pieces of so many bytes are: small ones reach the last node sooner, large ones cost less."""
+    return min(LARGEST_PIECE, max(SMALLEST_PIECE, total // 2048))
+
+
 class Transfer:
     """The same objects to some nodes."""
 
@@ -50,7 +55,7 @@ class Transfer:
         self.job = job
         self.digests = digests
         self.sizes = [job.sizes[digest] for digest in digests]
-        self.piece = min(LARGEST_PIECE, max(SMALLEST_PIECE, sum(self.sizes) // 2048))
+        self.piece = piece_size(sum(self.sizes))
         self.certificate = make_certificate()
         self.places: dict[str, tuple[str, int]] = {}
         self.links: dict[str, str] = {}  # its name, which nobody can guess -> who sends over it
