@@ -43,8 +43,8 @@ class Registry:
 class Sync:
     """How the controller brings images to the nodes. Times in seconds; `window` is how many nodes at once.
 
-    `limit_rate` is what one machine may send, in bytes/s, 0: no limit. `network` (CIDR) is where the nodes reach each
-    other, when not where the controller reaches them by ssh.
+    `limit_rate` is what one machine may send, in bytes/s, 0: no limit. `network` (CIDR) is where images go, when not
+    where the controller reaches the nodes by ssh.
     """
 
     method: str = "auto"

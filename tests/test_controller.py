@@ -44,6 +44,18 @@ def test_what_is_no_answer(stdout: str, exit_code: int, stderr: str, kind: type[
     assert str(caught.value).startswith(says)
 
 
+def test_an_address_is_one_of_the_network() -> None:
+    assert nodes.check_address("c1", "10.1.2.3", None) == "10.1.2.3"
+    assert nodes.check_address("c1", "fd00::7", "fd00::/64") == "fd00::7"
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "fd00::7", "-oProxyCommand=id", "c2", "", "10.20.0.1:22"])
+def test_whatever_else_a_node_calls_its_address_is_refused(address: str) -> None:
+    """It would become a word of ssh's command line."""
+    with pytest.raises(CommandFailed, match=r"^c1: .* is no address in 10\.20\.0\.0/16$"):
+        nodes.check_address("c1", address, "10.20.0.0/16")
+
+
 def test_node_that_hangs_where_ssh_cannot_see_it_is_unreachable() -> None:
     with pytest.raises(Unreachable, match=r"^c001: no answer in time$"):
         nodes.converse("c001", ["sleep", "30"], "n1", None, 0)

@@ -56,6 +56,7 @@ class Session:
 
     def ask(self, verb: str, request: Any) -> Any:
         self.asked.append((verb, request))
+        return {"address": "10.20.0.7"}
 
 
 def job(
@@ -152,8 +153,21 @@ def test_only_the_difference_to_the_version_before_is_sent(nodes: FakeNodes, mon
     monkeypatch.setattr(star, "run_process", ran)
     work = job(nodes, {"c1": [DIGEST]}, bases={DIGEST: "b" * 64})
     assert star.distribute(work) == {"c1": "c1 arrived"}
-    assert cast("Session", work.sessions["c1"]).asked == [("prepare", {"bases": {DIGEST: "b" * 64}})]
-    assert {"--no-whole-file", "--ignore-times"} <= set(ran.asked["c1"])
+    assert cast("Session", work.sessions["c1"]).asked == [("prepare", {"bases": {DIGEST: "b" * 64}, "network": None})]
+    assert {"--no-whole-file", "--ignore-times", "root@c1:."} <= set(ran.asked["c1"])
+
+
+def test_another_network_is_another_address_and_the_same_host_key(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = Ran()
+    nodes.settings = replace(nodes.settings, network="10.20.0.0/16")
+    assert distribute(nodes, monkeypatch, ran, c1=[DIGEST]) == {"c1": "c1 arrived"}
+    assert ran.asked["c1"][-1] == "root@10.20.0.7:."
+    assert "HostKeyAlias=c1" in ran.asked["c1"][list(ran.asked["c1"]).index("-e") + 1]
+    nodes.settings = replace(nodes.settings, network="10.30.0.0/16")
+    with pytest.raises(CommandFailed, match="no address in"):
+        raise cast("Exception", distribute(nodes, monkeypatch, ran, c1=[DIGEST])["c1"])
 
 
 def test_the_limit_is_shared_by_all_nodes_at_once(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ import re
 import secrets
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
@@ -62,6 +64,14 @@ def sync_ssh(settings: Settings) -> list[str]:
     only = ["-o", f"UserKnownHostsFile={settings.known_hosts}", "-o", "GlobalKnownHostsFile=none"]
     key = ["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i", settings.key]
     return [*ssh_to_node(settings.connect_timeout), *only, *key]
+
+
+def check_address(node: str, address: str, network: str | None) -> str:
+    """Return the *address* that a node gives as its own. Raises CommandFailed if it is none, or not in *network*."""
+    with suppress(ValueError):
+        if network is None or ip_address(address) in ip_network(network):
+            return str(ip_address(address))
+    raise CommandFailed(f"{node}: {address[:60]!r} is no address" + (f" in {network}" if network else ""))
 
 
 def ask_facts(node: str, request: dict[str, Any], *, connect_timeout: int, timeout: int) -> Any:

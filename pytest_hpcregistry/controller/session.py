@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # What an answer holds at least, by verb. A node may be of another version, or in a stranger's hands.
 ANSWERS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "have": {"objects": dict, "names": dict, "catalog_digest": (str, type(None)), "free": int, "shared": bool},
+    "prepare": {"address": str},
     "publish": {"catalog": str},
     "relay": {"address": str, "port": int},
     "gc": {"shared": bool, "in_use": list},

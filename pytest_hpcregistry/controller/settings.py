@@ -16,7 +16,7 @@ NOT_SET_UP = "has phase 1 been run? hpc-container-manager registry setup"
 class Settings:
     """What the controller program needs. `nodes` None: ask Slurm. `window` is nodes at once; times in seconds.
 
-    `network` (CIDR) is where nodes reach each other, None: where the controller's ssh came to. `limit_rate` is what one
+    `network` (CIDR) is where images go, None: where the controller's ssh came to. `limit_rate` is what one
     machine may send, in bytes/s; 0: no limit. `keep` is how many older versions of an image are kept.
     """
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..agent.pieces import Pieces
 from ..agent.relay import WORD, Sender
+from ..controller.nodes import check_address
 from ..errors import CommandFailed, HpcRegistryError, Unreachable
 from ..fanout import fan_out
 from ..naming import object_path
@@ -93,8 +94,9 @@ class Transfer:
         own = {"certificate": self.certificate, "network": self.job.settings.network}
         try:
             place = session.ask("relay", {**request, **own})
+            address = check_address(node, place["address"], self.job.settings.network)
             with self.deciding:
-                self.places[node] = (place["address"], place["port"])
+                self.places[node] = (address, place["port"])
                 self.chain.join(node, time.monotonic())
             while not self.heard(node, session.listen(1.0)):
                 self.check(node)

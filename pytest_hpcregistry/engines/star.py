@@ -14,7 +14,7 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..controller.nodes import sync_ssh
+from ..controller.nodes import check_address, sync_ssh
 from ..errors import CommandFailed, HpcRegistryError, Unreachable
 from ..fanout import fan_out
 from ..naming import object_path
@@ -46,18 +46,22 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
 
     def bring(node: str) -> Outcome:
         if job.wanted[node]:
-            if job.bases[node]:
-                job.sessions[node].ask("prepare", {"bases": job.bases[node]})
-            send(node, job, job.settings.limit_rate // at_once)
+            to = node
+            if job.bases[node] or job.settings.network:
+                prepared = {"bases": job.bases[node], "network": job.settings.network}
+                address = job.sessions[node].ask("prepare", prepared)["address"]
+                to = check_address(node, address, job.settings.network) if job.settings.network else node
+            send(node, to, job, job.settings.limit_rate // at_once)
         return job.arrived(node)
 
     return fan_out(job.wanted, bring, window=at_once)
 
 
-def send(node: str, job: Job[Outcome], rate: int) -> None:
-    """Copy what *node* lacks to its staging directory, at most *rate* bytes/s (0: no limit).
+def send(node: str, to: str, job: Job[Outcome], rate: int) -> None:
+    """Copy what *node* lacks to its staging directory. *to* is its name or an address; *rate* bytes/s, 0: no limit.
 
-    Raises CommandFailed or Unreachable with the reason.
+    Whatever the address, the host key must be the one that phase 1 recorded for the node's name. Raises CommandFailed
+    or Unreachable with the reason.
     """
     settings = job.settings
     paths = [object_path(settings.registry, digest) for digest in job.wanted[node]]
@@ -65,7 +69,8 @@ def send(node: str, job: Job[Outcome], rate: int) -> None:
     argv = ["rsync", "--no-whole-file" if job.bases[node] else "--whole-file", "--ignore-times"]
     argv += [f"--timeout={IO_TIMEOUT}", "--info=progress2,stats1"]
     argv += [f"--bwlimit={max(1, rate // 1024)}"] if rate else []
-    argv += ["-e", shlex.join(sync_ssh(settings)), *paths, f"root@{node}:."]
+    ssh = [*sync_ssh(settings), "-o", f"HostKeyAlias={node}"]
+    argv += ["-e", shlex.join(ssh), *paths, f"root@[{to}]:." if ":" in to else f"root@{to}:."]
 
     def on_line(line: str) -> None:
         if found := PROGRESS.match(line):
