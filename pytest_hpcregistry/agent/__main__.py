@@ -11,6 +11,7 @@ def main() -> None:
     if sys.argv[1:3] != ["serve", "--registry"] or len(sys.argv) != 4:
         raise SystemExit("usage: agent.pyz serve --registry PATH")
     serve(sys.argv[3], os.environ.get("SSH_ORIGINAL_COMMAND", ""))
+    os._exit(0)  # all is said and removed; taking the interpreter apart costs every login, and waits for threads
 
 
 if __name__ == "__main__":

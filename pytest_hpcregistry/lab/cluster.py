@@ -14,8 +14,6 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-import jinja2
-
 from .. import documents
 from ..errors import HpcRegistryError, UsageError
 from ..nodeset import fold
@@ -225,6 +223,8 @@ def make_key(path: Path, comment: str) -> None:
 
 def render(template: str, state: LabState, **more: str) -> str:
     text = resources.files(__package__).joinpath("templates", template).read_text()
+    import jinja2  # here, as every command of the command line loads this module
+
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701 - no HTML
     return environment.from_string(text).render(
         lab=state.name,
