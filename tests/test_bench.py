@@ -144,6 +144,12 @@ def test_links_are_slower_where_two_cores_would_be_the_limit(nodes: int, mbit: i
     assert plan.link_for(nodes, cores=2) == mbit
 
 
+def test_the_quick_run_has_time_for_every_row() -> None:
+    arguments = plan.parse(["--quick"])
+    left = arguments.deadline - time.monotonic() - 180  # the lab, and what is no row
+    assert left > sum(step.expected for step in plan.plan(arguments)) > 0
+
+
 def test_the_quickest_comes_first_so_that_time_runs_out_on_the_slowest() -> None:
     steps = plan.plan(plan.parse(["--nodes", "4,32", "--size", "64"]))
     assert len(steps) == 2 * (len(ways.OWN) + len(ways.FOREIGN))
