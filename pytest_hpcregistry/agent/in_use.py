@@ -1,8 +1,7 @@
 """Who has a file open: processes, mappings, mounts. Standard library only, Python >= 3.6.
 
 Apptainer's own locks are no help: it takes none for a squashfs. Two are asked: /proc and the loop devices, which tell
-what can be seen from here; then the kernel, by a lease on the very file. One of them
-must know for sure.
+what can be seen from here; then the kernel, by a lease on the very file. One of them must know for sure.
 """
 
 import errno
