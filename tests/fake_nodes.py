@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry import agent
+from pytest_hpcregistry.agent.address import PEERS
 from pytest_hpcregistry.catalog import Catalog
 from pytest_hpcregistry.controller import registry as controller_registry
 from pytest_hpcregistry.controller.archive import build_agent
@@ -49,7 +50,7 @@ esac
 case "$*" in
     "python3 - "*) exec sh -c "$(echo "$*" | sed "s|{registry}|{root}/$node/registry|g")" ;;
 esac
-export SSH_CONNECTION="127.0.0.1 1 127.0.0.1 22"
+export SSH_CONNECTION="127.0.0.1 1 $(cat address) 22"
 SSH_ORIGINAL_COMMAND="$*" exec {python} -I -S "$agent" serve --registry "{root}/$node/registry"
 """
 RSYNC = """\
@@ -79,8 +80,13 @@ class FakeNodes:
         self.registry = root / "controller"
         make_registry(self.registry)
         (self.registry / agent.CATALOG).write_text("version: 1\nimages: {}\n")
+        addresses = {name: f"127.1.{number // 250}.{number % 250 + 1}" for number, name in enumerate(names)}
+        peers = "".join(f"{name} {address}\n" for name, address in addresses.items())
+        (self.registry / PEERS).write_text(peers)
         for name in names:
             make_registry(root / name / "registry")
+            (root / name / "registry" / PEERS).write_text(peers)
+            (root / name / "address").write_text(addresses[name])
         program = root / "agent.pyz"
         program.write_bytes(build_agent())
         words = {"root": root, "registry": self.registry, "python": sys.executable, "agent": program}
@@ -135,7 +141,7 @@ class FakeNodes:
 
 def make_registry(top: Path) -> None:
     for name in ("ml-frameworks", "base-images", agent.STAGING, agent.OBJECTS):
-        (top / name).mkdir(parents=True)
+        (top / name).mkdir(parents=True, mode=0o700 if name == agent.STAGING else 0o755)
 
 
 def send(registry: Path, data: bytes) -> str:

@@ -28,7 +28,7 @@ HOLD = "import sys; held = open(sys.argv[1], 'rb'); print(flush=True); sys.stdin
 def registry(tmp_path: Path) -> Path:
     top = tmp_path / "registry"
     for name in ("ml-frameworks", agent.STAGING, agent.OBJECTS):
-        (top / name).mkdir(parents=True)
+        (top / name).mkdir(parents=True, mode=0o700 if name == agent.STAGING else 0o755)
     (top / agent.CATALOG).write_text("as it was")
     return top
 
