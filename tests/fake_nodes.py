@@ -44,7 +44,7 @@ case $(cat trouble 2>/dev/null) in
         printf 'hpcregistry %s {{"id": 1, "objects": 7}}\n' "$nonce"; exec cat ;;
     list) nonce=$(head -n 1 | sed 's/.*"nonce": "\\([0-9a-f]*\\)".*/\\1/')
         printf 'hpcregistry %s [1]\n' "$nonce"; exec cat ;;
-    lies) agent={root}/liar.pyz ;;
+    lies) agent={root}/liar.pyz ;;  # all liars tell the same lie
     open) case "$*" in id*) echo 0; exit 0 ;; esac ;;
 esac
 case "$*" in

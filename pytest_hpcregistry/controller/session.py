@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 PASSED_OVER = 1 << 20  # bytes that a login may print beside what the agent says
-MOST_EVENTS = 64 << 20  # bytes that the agent may say unasked; a relay that takes a whole day says some 40 MB
+MOST_EVENTS, EVENT_RATE = 1 << 20, 2000  # bytes, and bytes a second, that the agent may say unasked; a relay's says 500
 
 
 class NodeSession:
@@ -30,6 +30,7 @@ class NodeSession:
         self.numbers = itertools.count(1)
         self.asked: dict[int, str] = {}  # number -> verb
         self.other = self.events = 0  # bytes
+        self.began = time.monotonic()
         self.conversation = Conversation(node, [*sync_ssh(settings), f"root@{node}", "session"])
         self.send({"nonce": self.nonce, "seconds": settings.timeout + ASK_TIMEOUT})
 
@@ -100,7 +101,7 @@ class NodeSession:
         said = read_line(self.node, self.nonce, line)
         if "event" in said:
             self.events += len(line)
-            if self.events > MOST_EVENTS:
+            if self.events > MOST_EVENTS + EVENT_RATE * (time.monotonic() - self.began):
                 raise CommandFailed(f"{self.node}: the agent talks without end")
             return check_event(self.node, said)
         number = said.get("id")
