@@ -31,6 +31,7 @@ STAGING = ".registry/staging"
 BASES = ".registry/bases"
 OBJECTS = ".registry/objects/sha256"
 CATALOG = ".registry/catalog.yaml"
+PEERS = ".registry/peers"
 LOCK = ".registry/lock"
 
 
@@ -69,7 +70,6 @@ def gather(request: Json) -> Json:
 PROGRAMS = {
     "python3": ["python3", "--version"],
     "rsync": ["rsync", "--version"],
-    "rrsync": ["rrsync", "--help"],
     "apptainer": ["apptainer", "--version"],
     "slurmd": ["slurmd", "-V"],
     "srun": ["srun", "-V"],
@@ -77,7 +77,7 @@ PROGRAMS = {
 
 
 def registry_paths(registry: str, request: Json) -> List[str]:
-    inside = ["", ".registry", ".registry/config.yaml", CATALOG, LOCK, OBJECTS, STAGING, "README.md"]
+    inside = ["", ".registry", ".registry/config.yaml", CATALOG, LOCK, PEERS, OBJECTS, STAGING, "README.md"]
     inside += list(request.get("directories", []))
     return [os.path.join(registry, path).rstrip("/") for path in inside] + list(request.get("paths", []))
 

@@ -171,5 +171,7 @@ def have(registry: str, request: Json) -> Json:
         "names": names,
         "catalog_digest": hash_file(os.path.join(registry, CATALOG)),
         "free": filesystem(registry)["free"],
+        # Where this node sees the controller: what from="…" before the sync key is compared with.
+        "from": os.environ.get("SSH_CONNECTION", "").partition(" ")[0] or None,
         "shared": any(entry.name == request.get("probe") for entry in scan(os.path.join(registry, STAGING))),
     }

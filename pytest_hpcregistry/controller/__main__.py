@@ -77,6 +77,7 @@ def parse() -> argparse.Namespace:
     commands.choices["has"].add_argument("digest")
     commands.choices["has"].add_argument("size", type=int)
     commands.add_parser("try-key", help="whether the sync key works on every node, and does nothing but sync")
+    commands.choices["try-key"].add_argument("nodes", nargs="*", metavar="NODE", help="instead of all")
     commands.add_parser("publish", help="publish received bytes on the controller; a JSON request on standard input")
     return parser.parse_args()
 
@@ -124,7 +125,7 @@ def run_receive(arguments: argparse.Namespace) -> int:
 
 def run_try_key(arguments: argparse.Namespace) -> int:
     config = settings.load(arguments.config)
-    nodes = list_nodes(config.nodes)
+    nodes = list_nodes(arguments.nodes or config.nodes)
     tried = fan_out(nodes, lambda node: try_sync_key(node, config), window=config.window)
     events.json_lines(sys.stdout)({"event": "tried", "nodes": {node: str(result) for node, result in tried.items()}})
     return 0

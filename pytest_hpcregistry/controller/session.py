@@ -6,6 +6,9 @@ import itertools
 import json
 import secrets
 import time
+from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CommandFailed, CommandTimeout, Unreachable
@@ -114,8 +117,17 @@ class NodeSession:
 def try_sync_key(node: str, settings: Settings) -> str:
     """Use the sync key as it is meant, then as a thief would: for a shell. Returns how that went."""
     with NodeSession(node, settings) as session:
-        session.ask("have")
+        seen = session.ask("have").get("from")
     stolen = run_process(node, [*sync_ssh(settings), f"root@{node}", "id -u"], timeout=ASK_TIMEOUT)
     if stolen.exit_code == 0 or stolen.stdout.strip():
         return "works, but also runs a shell command"
+    if not is_admitted(seen, settings.key_from):
+        return f"works, but not by the line that phase 1 wrote: the node sees the controller at {str(seen)[:60]!r}"
     return "works, refuses a shell"
+
+
+def is_admitted(address: Any, networks: Sequence[str]) -> bool:
+    """Whether from="…" with these *networks* lets a login from *address* in; it does without any."""
+    with suppress(ValueError):
+        return not networks or any(ip_address(address) in ip_network(network) for network in networks)
+    return False
