@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry import agent
-from pytest_hpcregistry.agent.address import PEERS
 from pytest_hpcregistry.catalog import Catalog
 from pytest_hpcregistry.controller import registry as controller_registry
 from pytest_hpcregistry.controller.archive import build_agent
@@ -82,10 +81,10 @@ class FakeNodes:
         (self.registry / agent.CATALOG).write_text("version: 1\nimages: {}\n")
         addresses = {name: f"127.1.{number // 250}.{number % 250 + 1}" for number, name in enumerate(names)}
         peers = "".join(f"{name} {address}\n" for name, address in addresses.items())
-        (self.registry / PEERS).write_text(peers)
+        (self.registry / agent.PEERS).write_text(peers)
         for name in names:
             make_registry(root / name / "registry")
-            (root / name / "registry" / PEERS).write_text(peers)
+            (root / name / "registry" / agent.PEERS).write_text(peers)
             (root / name / "address").write_text(addresses[name])
         program = root / "agent.pyz"
         program.write_bytes(build_agent())

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry import agent
-from pytest_hpcregistry.agent.address import PEERS
 from pytest_hpcregistry.catalog import Catalog, Entry, from_data
 from pytest_hpcregistry.controller import events, nodes, registry
 from pytest_hpcregistry.controller.settings import Settings
@@ -47,7 +46,7 @@ def test_what_is_no_answer(stdout: str, exit_code: int, stderr: str, kind: type[
 
 
 def test_an_address_is_one_that_phase_1_found(settings: Settings) -> None:
-    Path(settings.registry, PEERS).write_text("c1 10.1.2.3 fd00::7\nc2 10.1.2.4\n")
+    Path(settings.registry, agent.PEERS).write_text("c1 10.1.2.3 fd00::7\nc2 10.1.2.4\n")
     assert nodes.check_address("c1", "10.1.2.3", settings) == "10.1.2.3"
     assert nodes.check_address("c1", "fd00::7", replace(settings, network="fd00::/64")) == "fd00::7"
     with pytest.raises(CommandFailed, match=r"^c1: 10\.1\.2\.3 is no address in fd00::/64$"):
@@ -57,7 +56,7 @@ def test_an_address_is_one_that_phase_1_found(settings: Settings) -> None:
 @pytest.mark.parametrize("address", ["10.1.2.4", "127.0.0.1", "-oProxyCommand=id", "c1", "", "10.1.2.3:22", "\x1b[31m"])
 def test_whatever_else_a_node_calls_its_address_is_refused(address: str, settings: Settings) -> None:
     """It would become a word of ssh's command line, and a place that the controller connects to."""
-    Path(settings.registry, PEERS).write_text("c1 10.1.2.3 fd00::7\nc2 10.1.2.4\n")
+    Path(settings.registry, agent.PEERS).write_text("c1 10.1.2.3 fd00::7\nc2 10.1.2.4\n")
     with pytest.raises(
         CommandFailed, match=r"^c1: gives .* as its address, where phase 1 found 10\.1\.2\.3, fd00::7$"
     ) as it:

@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry import agent
-from pytest_hpcregistry.agent.address import PEERS
 from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import events, registry, trip
 from pytest_hpcregistry.controller.gather import gather, slurm_facts
@@ -77,7 +76,7 @@ def test_sync_brings_objects_names_and_catalog_to_every_node(nodes: FakeNodes) -
     assert states(outcomes) == {"c1": "synced", "c2": "synced", "c3": "synced"}
     size = (nodes.registry / NAME).stat().st_size
     assert {(outcome.objects, outcome.bytes) for outcome in outcomes.values()} == {(1, size)}
-    wanted = {NAME, f"{agent.OBJECTS}/{digest}", agent.CATALOG, agent.LOCK, PEERS}
+    wanted = {NAME, f"{agent.OBJECTS}/{digest}", agent.CATALOG, agent.LOCK, agent.PEERS}
     assert [nodes.files(node) for node in ("c1", "c2", "c3")] == [wanted] * 3
     assert (nodes.root / "c1/registry" / NAME).read_bytes() == (nodes.registry / NAME).read_bytes()
     kinds = [event["event"] for event in told]

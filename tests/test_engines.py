@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import pytest
 
 from pytest_hpcregistry import agent, engines
-from pytest_hpcregistry.agent.address import PEERS
 from pytest_hpcregistry.config import SYNC_METHODS
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.engines import Job, star
@@ -163,7 +162,7 @@ def test_another_network_is_another_address_and_the_same_host_key(
 ) -> None:
     ran = Ran()
     nodes.settings = replace(nodes.settings, network="10.20.0.0/16")
-    (nodes.registry / PEERS).write_text("c1 192.168.1.7 10.20.0.7\n")
+    (nodes.registry / agent.PEERS).write_text("c1 192.168.1.7 10.20.0.7\n")
     assert distribute(nodes, monkeypatch, ran, c1=[DIGEST]) == {"c1": "c1 arrived"}
     assert ran.asked["c1"][-1] == "root@10.20.0.7:."
     assert "HostKeyAlias=c1" in ran.asked["c1"][list(ran.asked["c1"]).index("-e") + 1]

@@ -4,7 +4,7 @@
 key, which writes. This page names what the controller program uses of it.
 """
 
-from .facts import BASES, CATALOG, LOCK, OBJECTS, PROTOCOL, STAGING, Refused, filesystem, gather, hash_file
+from .facts import BASES, CATALOG, LOCK, OBJECTS, PEERS, PROTOCOL, STAGING, Refused, filesystem, gather, hash_file
 from .publish import apply, locked, open_directory, opened_private, prove, publish, publish_catalog, unlink_if_there
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "CATALOG",
     "LOCK",
     "OBJECTS",
+    "PEERS",
     "PROTOCOL",
     "STAGING",
     "Refused",

@@ -6,9 +6,7 @@ Standard library only, Python >= 3.6.
 import os
 from typing import Any, Dict, List
 
-from .facts import Refused, read_text
-
-PEERS = ".registry/peers"  # a line for each node, NAME ADDRESS…, written by phase 1
+from .facts import PEERS, Refused, read_text
 
 
 def own_address(network: Any) -> str:
@@ -30,7 +28,7 @@ def own_address(network: Any) -> str:
 
 
 def peers(registry: str) -> Dict[str, List[str]]:
-    """The addresses of every node, as phase 1 found them on the node itself: name -> addresses."""
+    """The addresses of every node, as phase 1 found them there and wrote them down, `NAME ADDRESS…` on each line."""
     lines = (read_text(os.path.join(registry, PEERS)) or "").splitlines()
     words = [line.split() for line in lines if line.strip() and not line.startswith("#")]
     return {name: addresses for name, *addresses in words}

@@ -110,7 +110,8 @@ ANSWERS: dict[str, Form] = {
             "catalog_digest": maybe(digest),
             "free": room,
             "shared": flag,
-        }
+        },
+        {"from": maybe(anything(100))},
     ),
     "prepare": record({"address": address}),
     "publish": record({"changed": items(image_name, MOST_IMAGES), "catalog": text("written|behind|kept")}),
