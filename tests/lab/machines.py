@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_hpcregistry import documents, lab
-from pytest_hpcregistry.lab.podman import execute
+from pytest_hpcregistry.lab.podman import execute, podman
 from pytest_hpcregistry.transports import CommandResult
 
 REGISTRY = "/opt/containers"
@@ -31,9 +31,13 @@ class Machines:
     def __init__(self, state: lab.LabState) -> None:
         self.state = state
 
-    def run(self, machine: str, script: str) -> CommandResult:
+    def run(self, machine: str, script: str, timeout: float = 120) -> CommandResult:
         """Run a script whatever its exit code."""
-        return execute(self.state.container(machine), ["sh", "-c", script])
+        return execute(self.state.container(machine), ["sh", "-c", script], timeout=timeout)
+
+    def put(self, machine: str, source: Path, target: str) -> None:
+        """Copy a file of this machine to one of the lab's."""
+        podman("cp", str(source), f"{self.state.container(machine)}:{target}").check()
 
     def tell(self, machine: str, script: str) -> str:
         """What a script prints; raises CommandFailed when it fails."""
