@@ -82,12 +82,13 @@ class ControllerClient:
                 "groups": [registry.group],
                 "readers": sorted({"slurm", slurm.run_as} - {None}, key=str),
                 "paths": [AGENT, PROGRAM, LAUNCHER, sync.key, KNOWN_HOSTS, sync.log, f"{slurm.conf_dir}/oci.conf"],
-                "texts": [f"{metadata}/config.yaml", f"{slurm.conf_dir}/oci.conf"],
+                "texts": [f"{metadata}/config.yaml", f"{metadata}/peers", f"{slurm.conf_dir}/oci.conf"],
             },
             "controller": {
                 "texts": [
                     f"{metadata}/catalog.yaml",
                     f"{metadata}/config.yaml",
+                    f"{metadata}/peers",
                     f"{sync.key}.pub",
                     f"{slurm.conf_dir}/oci.conf",
                 ]

@@ -55,12 +55,15 @@ BY_NAME: dict[tuple[str, str], Callable[[str], Any]] = {
     ("sync", "network"): scalars.read_network,
     ("sync", "limit_rate"): scalars.read_rate,
     ("sync", "key"): scalars.read_remote_path,
+    ("sync", "key_from"): scalars.read_source,
     ("sync", "log"): scalars.read_remote_path,
     ("slurm", "conf_dir"): scalars.read_remote_path,
     ("slurm", "run_as"): scalars.read_account,
     ("slurm", "partition"): scalars.read_partition,
     ("ssh", "transport"): scalars.one_of(*TRANSPORTS),
 }
+# Words that stand alone, where else there is a list.
+ALONE: dict[tuple[str, str], tuple[str, ...]] = {("sync", "key_from"): ("auto", "any")}
 
 
 def load_cluster(
@@ -158,6 +161,10 @@ class Checker:
 
     def value(self, section: str, key: str, kind: Any, raw: Any) -> Any:
         reader = BY_NAME.get((section, key)) or BY_TYPE.get(kind)
+        if raw in (words := ALONE.get((section, key), ())):
+            return (raw,)
+        if words and isinstance(raw, str):
+            raise ValueError(f"must be {', '.join(words)}, or a list")
         if kind == tuple[str, ...]:
             return self.several(raw, reader or scalars.read_word)
         if not isinstance(raw, str):

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-from .errors import HpcRegistryError
+from .errors import CommandFailed, HpcRegistryError
+from .naming import visible
 
 Result = TypeVar("Result")
 PATIENCE = 0.5
@@ -17,13 +18,13 @@ PATIENCE = 0.5
 def fan_out(
     nodes: Iterable[str], work: Callable[[str], Result], *, window: int
 ) -> dict[str, Result | HpcRegistryError]:
-    """Call *work* for each node, at most *window* at a time; an HpcRegistryError becomes that node's result."""
+    """Call *work* for each node, at most *window* at a time; an error becomes that node's result."""
     names = list(nodes)
     with ThreadPoolExecutor(max_workers=max(1, min(window, len(names)))) as pool:
         started: dict[str, Future[Result]] = {name: pool.submit(work, name) for name in names}
     results: dict[str, Result | HpcRegistryError] = {}
     for name, future in started.items():
-        outcome = result_of(future)
+        outcome = result_of(name, future)
         results[name] = outcome
     return results
 
@@ -49,14 +50,17 @@ def in_rounds(
                 if not done:
                     break
                 for future in done:
-                    outcome = result_of(future)
+                    outcome = result_of(started[future], future)
                     results[started[future]] = outcome
                 patience = max(PATIENCE, time.monotonic() - began)
             yield {name: results[name] for name in names if name in results}
 
 
-def result_of(future: Future[Result]) -> Result | HpcRegistryError:
+def result_of(name: str, future: Future[Result]) -> Result | HpcRegistryError:
+    """What became of one node. Whatever went wrong, of whatever class, is that node's own failure."""
     try:
         return future.result()
     except HpcRegistryError as error:
         return error
+    except Exception as error:
+        return CommandFailed(f"{name}: an unforeseen error: {visible(f'{type(error).__name__}: {error}')[:300]}")

@@ -44,7 +44,8 @@ class Sync:
     """How the controller brings images to the nodes. Times in seconds; `window` is how many nodes at once.
 
     `limit_rate` is what one machine may send, in bytes/s, 0: no limit. `network` (CIDR) is where images go, when not
-    where the controller reaches the nodes by ssh.
+    where the controller reaches the nodes by ssh. `key_from` is where `key` may log in from: addresses and networks,
+    or alone ``auto``, every address of the controller, or ``any``.
     """
 
     method: str = "auto"
@@ -54,6 +55,7 @@ class Sync:
     timeout: int = 3600
     connect_timeout: int = 10
     key: str = "/root/.ssh/id_rsa_registry_sync"
+    key_from: tuple[str, ...] = ("auto",)
     log: str = "/var/log/container-registry-sync.log"
 
 

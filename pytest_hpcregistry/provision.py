@@ -26,6 +26,8 @@ from .transports.openssh import destination, ssh_options
 PLAYBOOK = Path(__file__).resolve().parent / "playbook-container-registry.yml"
 NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 MOST_FORKS = 50
+ALONE = (("auto",), ("any",))
+"""What `sync.key_from` is when it is no list of addresses."""
 TASK_TIMEOUT = 300
 """Seconds that one task may take on one machine: a node that hangs becomes a failure of that node."""
 
@@ -95,6 +97,7 @@ def role_variables(cluster: Cluster) -> dict[str, Any]:
         "container_registry_sync_timeout": sync.timeout,
         "container_registry_sync_connect_timeout": sync.connect_timeout,
         "container_registry_sync_key": sync.key,
+        "container_registry_sync_key_from": sync.key_from[0] if sync.key_from in ALONE else list(sync.key_from),
         "container_registry_sync_log": sync.log,
         "container_registry_slurm_integration": cluster.slurm.container,
         "container_registry_slurm_conf_dir": cluster.slurm.conf_dir,

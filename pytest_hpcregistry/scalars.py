@@ -95,6 +95,17 @@ def read_network(text: str) -> str:
         raise ValueError(f"{text!r} is not a network, such as 10.20.0.0/16") from None
 
 
+def read_source(text: str) -> str:
+    """An address, or a network, that logins come from."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        network = None
+    if network is None or "%" in text:
+        raise ValueError(f"{text!r} is neither an address nor a network, such as 10.20.0.0/16")
+    return str(network) if "/" in text else str(network.network_address)
+
+
 def read_port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
         raise ValueError(f"{text!r} is not a port, 1 to 65535")

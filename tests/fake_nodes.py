@@ -43,13 +43,13 @@ case $(cat trouble 2>/dev/null) in
         printf 'hpcregistry %s {{"id": 1, "objects": 7}}\n' "$nonce"; exec cat ;;
     list) nonce=$(head -n 1 | sed 's/.*"nonce": "\\([0-9a-f]*\\)".*/\\1/')
         printf 'hpcregistry %s [1]\n' "$nonce"; exec cat ;;
-    lies) agent={root}/liar.pyz ;;
+    lies) agent={root}/liar.pyz ;;  # all liars tell the same lie
     open) case "$*" in id*) echo 0; exit 0 ;; esac ;;
 esac
 case "$*" in
     "python3 - "*) exec sh -c "$(echo "$*" | sed "s|{registry}|{root}/$node/registry|g")" ;;
 esac
-export SSH_CONNECTION="127.0.0.1 1 127.0.0.1 22"
+export SSH_CONNECTION="127.0.0.1 1 $(cat address) 22"
 SSH_ORIGINAL_COMMAND="$*" exec {python} -I -S "$agent" serve --registry "{root}/$node/registry"
 """
 RSYNC = """\
@@ -79,8 +79,13 @@ class FakeNodes:
         self.registry = root / "controller"
         make_registry(self.registry)
         (self.registry / agent.CATALOG).write_text("version: 1\nimages: {}\n")
+        addresses = {name: f"127.1.{number // 250}.{number % 250 + 1}" for number, name in enumerate(names)}
+        peers = "".join(f"{name} {address}\n" for name, address in addresses.items())
+        (self.registry / agent.PEERS).write_text(peers)
         for name in names:
             make_registry(root / name / "registry")
+            (root / name / "registry" / agent.PEERS).write_text(peers)
+            (root / name / "address").write_text(addresses[name])
         program = root / "agent.pyz"
         program.write_bytes(build_agent())
         words = {"root": root, "registry": self.registry, "python": sys.executable, "agent": program}
@@ -135,7 +140,7 @@ class FakeNodes:
 
 def make_registry(top: Path) -> None:
     for name in ("ml-frameworks", "base-images", agent.STAGING, agent.OBJECTS):
-        (top / name).mkdir(parents=True)
+        (top / name).mkdir(parents=True, mode=0o700 if name == agent.STAGING else 0o755)
 
 
 def send(registry: Path, data: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,16 +45,23 @@ def test_what_is_no_answer(stdout: str, exit_code: int, stderr: str, kind: type[
     assert str(caught.value).startswith(says)
 
 
-def test_an_address_is_one_of_the_network() -> None:
-    assert nodes.check_address("c1", "10.1.2.3", None) == "10.1.2.3"
-    assert nodes.check_address("c1", "fd00::7", "fd00::/64") == "fd00::7"
+def test_an_address_is_one_that_phase_1_found(settings: Settings) -> None:
+    Path(settings.registry, agent.PEERS).write_text("c1 10.1.2.3 fd00::7\nc2 10.1.2.4\n")
+    assert nodes.check_address("c1", "10.1.2.3", settings) == "10.1.2.3"
+    assert nodes.check_address("c1", "fd00::7", replace(settings, network="fd00::/64")) == "fd00::7"
+    with pytest.raises(CommandFailed, match=r"^c1: 10\.1\.2\.3 is no address in fd00::/64$"):
+        nodes.check_address("c1", "10.1.2.3", replace(settings, network="fd00::/64"))
 
 
-@pytest.mark.parametrize("address", ["10.1.2.3", "fd00::7", "-oProxyCommand=id", "c2", "", "10.20.0.1:22"])
-def test_whatever_else_a_node_calls_its_address_is_refused(address: str) -> None:
-    """It would become a word of ssh's command line."""
-    with pytest.raises(CommandFailed, match=r"^c1: .* is no address in 10\.20\.0\.0/16$"):
-        nodes.check_address("c1", address, "10.20.0.0/16")
+@pytest.mark.parametrize("address", ["10.1.2.4", "127.0.0.1", "-oProxyCommand=id", "c1", "", "10.1.2.3:22", "\x1b[31m"])
+def test_whatever_else_a_node_calls_its_address_is_refused(address: str, settings: Settings) -> None:
+    """It would become a word of ssh's command line, and a place that the controller connects to."""
+    Path(settings.registry, agent.PEERS).write_text("c1 10.1.2.3 fd00::7\nc2 10.1.2.4\n")
+    with pytest.raises(
+        CommandFailed, match=r"^c1: gives .* as its address, where phase 1 found 10\.1\.2\.3, fd00::7$"
+    ) as it:
+        nodes.check_address("c1", address, settings)
+    assert "\x1b" not in str(it.value)
 
 
 def test_node_that_hangs_where_ssh_cannot_see_it_is_unreachable() -> None:
@@ -95,7 +103,7 @@ def test_catalog_whose_images_are_no_mapping(images: object) -> None:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     for directory in ("ml-frameworks", agent.OBJECTS, agent.STAGING):
-        (tmp_path / directory).mkdir(parents=True)
+        (tmp_path / directory).mkdir(parents=True, mode=0o700 if directory == agent.STAGING else 0o755)
     (tmp_path / agent.CATALOG).write_text("version: 1\nimages: {}\n")
     return Settings(str(tmp_path), ("ml-frameworks",), "0755", "auto", None, 4, 60, 5, "key", "known", "log")
 

@@ -76,7 +76,7 @@ def test_sync_brings_objects_names_and_catalog_to_every_node(nodes: FakeNodes) -
     assert states(outcomes) == {"c1": "synced", "c2": "synced", "c3": "synced"}
     size = (nodes.registry / NAME).stat().st_size
     assert {(outcome.objects, outcome.bytes) for outcome in outcomes.values()} == {(1, size)}
-    wanted = {NAME, f"{agent.OBJECTS}/{digest}", agent.CATALOG, agent.LOCK}
+    wanted = {NAME, f"{agent.OBJECTS}/{digest}", agent.CATALOG, agent.LOCK, agent.PEERS}
     assert [nodes.files(node) for node in ("c1", "c2", "c3")] == [wanted] * 3
     assert (nodes.root / "c1/registry" / NAME).read_bytes() == (nodes.registry / NAME).read_bytes()
     kinds = [event["event"] for event in told]
@@ -145,8 +145,8 @@ def test_nothing_to_do_is_wrong_use(nodes: FakeNodes, how: dict[str, Any], says:
         ("exit-255", "unreachable", "c2: rsync: what happened"),
         ("lost", "failed", f"c2: the bytes of {NAME} did not arrive"),
         ("rotten", "failed", f"c2: {NAME} arrived as "),
-        ("nonsense", "failed", "c2: the agent's answer to 'have' makes no sense: objects, names, free, shared"),
-        ("list", "failed", "c2: the agent's answer makes no sense: '[1]'"),
+        ("nonsense", "failed", "c2: the agent's answer to have makes no sense: objects is no object"),
+        ("list", "failed", "c2: the agent's answer makes no sense: it is no object"),
     ],
 )
 def test_a_node_in_trouble_is_named_and_the_other_finishes(

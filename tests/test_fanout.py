@@ -38,9 +38,18 @@ def test_a_failure_is_that_nodes_result() -> None:
     assert results["c3"] == "well"
 
 
-def test_a_bug_is_not_hidden_as_a_nodes_failure() -> None:
-    with pytest.raises(ZeroDivisionError):
-        fan_out(["c1"], lambda node: 1 // 0, window=1)
+@pytest.mark.parametrize("kind", [KeyError, TypeError, OverflowError, RecursionError, MemoryError, OSError])
+def test_an_error_of_whatever_class_costs_its_node_only_and_is_named(kind: type[Exception]) -> None:
+    def work(node: str) -> str:
+        if node == "c2":
+            raise kind("odd \x1b[31m")
+        return "well"
+
+    results = fan_out(["c1", "c2", "c3"], work, window=3)
+    assert (results["c1"], results["c3"]) == ("well", "well")
+    assert isinstance(results["c2"], CommandFailed)
+    assert str(results["c2"]).startswith(f"c2: an unforeseen error: {kind.__name__}: ")
+    assert "\x1b" not in str(results["c2"])
 
 
 def test_no_nodes_give_no_results() -> None:

@@ -28,7 +28,7 @@ HOLD = "import sys; held = open(sys.argv[1], 'rb'); print(flush=True); sys.stdin
 def registry(tmp_path: Path) -> Path:
     top = tmp_path / "registry"
     for name in ("ml-frameworks", agent.STAGING, agent.OBJECTS):
-        (top / name).mkdir(parents=True)
+        (top / name).mkdir(parents=True, mode=0o700 if name == agent.STAGING else 0o755)
     (top / agent.CATALOG).write_text("as it was")
     return top
 
@@ -372,3 +372,52 @@ def test_in_the_controllers_own_registry_a_node_frees_nothing(registry: Path, mo
         assert tree(registry) == before
     assert gc.identity(str(registry.parent)) is None
     assert collect(registry, NEW, lock=[1, 2])["objects"] == [digest(OLD)]
+
+
+# --- what a kill leaves behind -------------------------------------------------------------------------------------
+
+LEFT = [
+    *(f"{agent.STAGING}/{name}" for name in ("a" * 64, f".{'a' * 64}.123", ".x.AbCdEf")),
+    f"{agent.BASES}/{'b' * 64}",
+    "ml-frameworks/.x.sif.4711",
+    ".registry/.catalog.yaml.4711",
+]
+NOT_OURS = [*(f"ml-frameworks/{name}" for name in (".x.sif.swp", ".x.sif.47x", "x.sif.4711", ".4711")), ".x.sif.1"]
+
+
+def leave(registry: Path, *names: str) -> None:
+    for name in names:
+        (registry / name).parent.mkdir(exist_ok=True)
+        (registry / name).write_bytes(b"half")
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_leftovers_are_removed_after_the_grace_time_and_nothing_else(registry: Path, dry_run: bool) -> None:
+    publish(registry, NEW)
+    leave(registry, *LEFT, *NOT_OURS)
+    assert collect(registry, NEW, grace=3600)["debris"] == []
+    assert all((registry / name).exists() for name in LEFT)
+    answer = collect(registry, NEW, dry_run=dry_run)
+    assert answer["debris"] == sorted(name.rpartition("/")[2] for name in LEFT)
+    assert answer["bytes"] == 4 * len(LEFT)
+    assert {name for name in LEFT if (registry / name).exists()} == (set(LEFT) if dry_run else set())
+    assert all((registry / name).exists() for name in NOT_OURS)
+
+
+@pytest.mark.parametrize("beside", [f"ml-frameworks/.x.sif.{os.getpid()}", f"{agent.BASES}/{'c' * 64}"])
+def test_a_leftover_name_does_not_keep_the_bytes_of_an_object(registry: Path, unnamed: Path, beside: str) -> None:
+    (registry / beside).parent.mkdir(exist_ok=True)
+    os.link(unnamed, registry / beside)
+    answer = collect(registry, NEW)
+    assert (answer["objects"], answer["debris"]) == ([digest(OLD)], [beside.rpartition("/")[2]])
+    assert answer["bytes"] == len(OLD), "once, though it had two names"
+    assert answer["unmanaged"] == []
+
+
+def test_a_leftover_name_of_what_is_in_use_stays(registry: Path, unnamed: Path) -> None:
+    beside = registry / "ml-frameworks/.x.sif.4711"
+    os.link(unnamed, beside)
+    with running(sys.executable, "-c", HOLD, beside):
+        answer = collect(registry, NEW)
+        assert (answer["objects"], answer["debris"], answer["in_use"]) == ([], [], [digest(OLD)])
+    assert collect(registry, NEW)["debris"] == [beside.name]

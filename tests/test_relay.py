@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.engines.chain import Chain
 from pytest_hpcregistry.engines.relay import make_certificate
 
-from .fake_nodes import FakeNodes
+from .fake_nodes import FakeNodes, make_registry
 
 NAME, OTHER = "ml-frameworks/x.sif", "base-images/y.sif"
 LINK = bytes(range(8))
@@ -111,7 +111,7 @@ def test_a_node_that_cannot_write_is_named_and_the_others_finish(nodes: FakeNode
 @pytest.fixture
 def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Relay, bytes, list[dict[str, Any]]]]:
     """A node that waits for an object; the object; and what the node says."""
-    (tmp_path / agent.STAGING).mkdir(parents=True)
+    make_registry(tmp_path)
     monkeypatch.setenv("SSH_CONNECTION", "127.0.0.1 1 127.0.0.1 22")
     data = os.urandom(100_000)
     said: list[dict[str, Any]] = []
@@ -123,8 +123,20 @@ def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[R
         "certificate": make_certificate(),
     }
     relay = Relay(str(tmp_path), request, said.append)
+    relay.receiver.expect(LINK.hex())
     yield relay, digests + data, said
     relay.close()
+
+
+def staged(relay: Relay) -> Path:
+    return Path(relay.registry, agent.STAGING, relay.files[0][1])
+
+
+def wait_until(is_so: Callable[[], Any], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.01)
 
 
 def connect(relay: Relay, context: ssl.SSLContext | None) -> socket.socket:
@@ -148,9 +160,9 @@ def test_who_has_the_certificate_is_let_in(waiting: tuple[Relay, bytes, list[dic
         link.sendall(run_of_bytes)
         assert link.recv(1) == b""
     assert said[-1] == {"event": "has", "bytes": len(run_of_bytes), "arrived": len(run_of_bytes)}
-    assert Path(relay.files[0][1]).read_bytes() == run_of_bytes[32:]
+    assert staged(relay).read_bytes() == run_of_bytes[32:]
     relay.close()
-    assert not Path(relay.files[0][1]).exists(), "what was not published does not stay"
+    assert not staged(relay).exists(), "what was not published does not stay"
     with pytest.raises(OSError, match="refused"):
         connect(relay, None)
 
@@ -171,14 +183,16 @@ def test_a_stranger_gets_nothing_and_brings_nothing(
     with contextlib.suppress(OSError), connect(relay, strangers(relay.certificate)[who]) as link:
         link.sendall(run_of_bytes)
         assert link.recv(8) == b""
-    assert (said, relay.pieces.have) == ([], 0)
+    wait_until(lambda: said)
+    assert said == [{"event": "stranger", "address": "127.0.0.1", "link": ""}]
+    assert relay.pieces.have == 0
     assert relay.receiver.upstream is None
 
 
 def test_silent_strangers_do_not_keep_the_upstream_out(waiting: tuple[Relay, bytes, list[dict[str, Any]]]) -> None:
     relay = waiting[0]
     with contextlib.ExitStack() as open_connections:
-        for _ in range(5):
+        for _ in range(100):
             open_connections.enter_context(connect(relay, None))
         link = open_connections.enter_context(connect(relay, make_context(relay.certificate, server=False)))
         assert link.recv(8) == bytes(8)
@@ -192,6 +206,7 @@ def test_another_upstream_goes_on_where_the_first_was(waiting: tuple[Relay, byte
     first.sendall(run_of_bytes[:32])
     while relay.pieces.have < 32:
         time.sleep(0.01)
+    relay.receiver.expect(LINK.hex())
     with connect(relay, context) as second:
         assert second.recv(8) == (32).to_bytes(8, "big")
         second.sendall(run_of_bytes[32:])
@@ -208,7 +223,7 @@ def test_wrong_bytes_are_told_and_not_kept(waiting: tuple[Relay, bytes, list[dic
         with contextlib.suppress(ConnectionError):
             link.recv(1)
     assert said[-1] == {"event": "bad_piece", "link": LINK.hex()}
-    assert Path(relay.files[0][1]).read_bytes() == b""
+    assert staged(relay).read_bytes() == b""
 
 
 def test_a_full_disk_is_told(waiting: tuple[Relay, bytes, list[dict[str, Any]]]) -> None:
@@ -226,12 +241,9 @@ def test_a_full_disk_is_told(waiting: tuple[Relay, bytes, list[dict[str, Any]]])
     assert said[-1] == {"event": "failed", "why": "No space left on device"}
 
 
-WRONG = [
-    {"certificate": "no certificate"},
-    {"piece": 1 << 30},
-    {"piece": 0},
-    {"objects": [{"digest": "../x", "size": 1}]},
-]
+RIGHT = {"objects": [{"digest": "a" * 64, "size": 9}], "piece": 1 << 17, "index": "b" * 64}
+TOO_LARGE = [{"digest": "a" * 64, "size": 1 << 49}]
+WRONG = [{"certificate": "no certificate"}, {"network": "10.99.0.0/16"}, {"objects": TOO_LARGE}]
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -239,22 +251,16 @@ def test_a_relay_that_is_refused_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "127.0.0.1 1 127.0.0.1 22")
-    (tmp_path / agent.STAGING).mkdir(parents=True)
-    right = {
-        "objects": [{"digest": "a" * 64, "size": 9}],
-        "piece": 1 << 17,
-        "index": "",
-        "certificate": make_certificate(),
-    }
-    with pytest.raises((agent.Refused, ValueError)):
-        Relay(str(tmp_path), {**right, **wrong}, lambda said: None)
+    make_registry(tmp_path)
+    with pytest.raises((agent.Refused, ValueError, OSError)):
+        Relay(str(tmp_path), {**RIGHT, "certificate": make_certificate(), **wrong}, lambda said: None)
     assert list((tmp_path / agent.STAGING).iterdir()) == []
 
 
 def test_a_link_to_an_older_object_is_not_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sync by star that was cut off may have left one in staging/, under the same digest."""
     monkeypatch.setenv("SSH_CONNECTION", "127.0.0.1 1 127.0.0.1 22")
-    (tmp_path / agent.STAGING).mkdir(parents=True)
+    make_registry(tmp_path)
     older, digest = tmp_path / "older", "a" * 64
     older.write_bytes(b"older")
     (tmp_path / agent.STAGING / digest).hardlink_to(older)

@@ -4,13 +4,15 @@
 key, which writes. This page names what the controller program uses of it.
 """
 
-from .facts import CATALOG, LOCK, OBJECTS, PROTOCOL, STAGING, Refused, filesystem, gather, hash_file
-from .publish import apply, locked, open_directory, publish, publish_catalog, unlink_if_there
+from .facts import BASES, CATALOG, LOCK, OBJECTS, PEERS, PROTOCOL, STAGING, Refused, filesystem, gather, hash_file
+from .publish import apply, locked, open_directory, opened_private, prove, publish, publish_catalog, unlink_if_there
 
 __all__ = [
+    "BASES",
     "CATALOG",
     "LOCK",
     "OBJECTS",
+    "PEERS",
     "PROTOCOL",
     "STAGING",
     "Refused",
@@ -20,6 +22,8 @@ __all__ = [
     "hash_file",
     "locked",
     "open_directory",
+    "opened_private",
+    "prove",
     "publish",
     "publish_catalog",
     "unlink_if_there",

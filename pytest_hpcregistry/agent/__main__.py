@@ -3,11 +3,15 @@
 import os
 import sys
 
+from .. import __version__
 from .serve import serve
 
 
 def main() -> None:
     os.umask(0o077)
+    if sys.argv[1:] == ["--version"]:  # phase 1 asks before it installs this: all is loaded, so it runs here
+        sys.stdout.write(__version__ + "\n")
+        return
     if sys.argv[1:3] != ["serve", "--registry"] or len(sys.argv) != 4:
         raise SystemExit("usage: agent.pyz serve --registry PATH")
     serve(sys.argv[3], os.environ.get("SSH_ORIGINAL_COMMAND", ""))

@@ -28,8 +28,10 @@ DIRECTORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 HEADER_SIZE = 128  # bytes of the SIF global header, enough to see a truncated file
 STAGING = ".registry/staging"
+BASES = ".registry/bases"
 OBJECTS = ".registry/objects/sha256"
 CATALOG = ".registry/catalog.yaml"
+PEERS = ".registry/peers"
 LOCK = ".registry/lock"
 
 
@@ -68,7 +70,6 @@ def gather(request: Json) -> Json:
 PROGRAMS = {
     "python3": ["python3", "--version"],
     "rsync": ["rsync", "--version"],
-    "rrsync": ["rrsync", "--help"],
     "apptainer": ["apptainer", "--version"],
     "slurmd": ["slurmd", "-V"],
     "srun": ["srun", "-V"],
@@ -76,7 +77,7 @@ PROGRAMS = {
 
 
 def registry_paths(registry: str, request: Json) -> List[str]:
-    inside = ["", ".registry", ".registry/config.yaml", CATALOG, LOCK, OBJECTS, STAGING, "README.md"]
+    inside = ["", ".registry", ".registry/config.yaml", CATALOG, LOCK, PEERS, OBJECTS, STAGING, "README.md"]
     inside += list(request.get("directories", []))
     return [os.path.join(registry, path).rstrip("/") for path in inside] + list(request.get("paths", []))
 
@@ -112,11 +113,26 @@ def name_of(lookup: Callable[[int], Any], number: int) -> str:
         return str(number)
 
 
+def open_regular(path: str, parent: Optional[int] = None, follow_links: bool = False) -> int:
+    """Open a regular file for reading. Anything else is Refused and not even opened: a FIFO would wait for its other
+    end for ever, and a device may act."""
+    if not stat.S_ISREG(os.stat(path, dir_fd=parent, follow_symlinks=follow_links).st_mode):
+        raise Refused(f"{path} is no regular file")
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags, dir_fd=parent)
+    # Looked at again: it may have become another file in between.
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Refused(f"{path} is no regular file")
+    return descriptor
+
+
 def read_text(path: str) -> Optional[str]:
+    """The first MiB of a text file that may be a link; None if there is none."""
     try:
-        with open(path, errors="replace") as stream:
+        with open(open_regular(path, follow_links=True), errors="replace") as stream:
             return stream.read(1 << 20)
-    except OSError:
+    except (OSError, Refused):
         return None
 
 
@@ -136,10 +152,15 @@ class Hashes:
 
 def hash_file(path: str) -> Optional[str]:
     try:
-        with open(path, "rb") as stream:
-            return hash_descriptor(stream.fileno())
+        descriptor = open_regular(path)
+    except (OSError, Refused):
+        return None
+    try:
+        return hash_descriptor(descriptor)
     except OSError:
         return None
+    finally:
+        os.close(descriptor)
 
 
 def hash_descriptor(descriptor: int) -> str:
@@ -192,9 +213,9 @@ def list_images(
 
 def read_header(path: str) -> str:
     try:
-        with open(path, "rb") as stream:
+        with open(open_regular(path), "rb") as stream:
             return stream.read(HEADER_SIZE).hex()
-    except OSError:
+    except (OSError, Refused):
         return ""
 
 
@@ -320,8 +341,8 @@ def result_of(work: Callable[..., Json], *arguments: Any) -> Json:
         return {"error": str(refusal)}
     except OSError as error:
         return {"error": f"{error.strerror}: {error.filename}" if error.filename else str(error)}
-    except (KeyError, TypeError, ValueError) as error:
-        return {"error": f"a request that this agent does not understand: {error!r}"}
+    except Exception as error:  # whatever it is, it costs this request only
+        return {"error": f"the agent failed: {error!r}"[:300]}
 
 
 def write_line(nonce: str, result: Json) -> None:

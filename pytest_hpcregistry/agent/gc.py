@@ -5,15 +5,31 @@ grace time, or when it is in use (in_use.py).
 """
 
 import os
+import re
 import stat
 import time
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
-from .facts import CATALOG, DIGEST, DIRECTORY_NAME, LOCK, OBJECTS, STAGING, Json, read_text, scan
-from .in_use import Hidden, in_use, inode, is_open_elsewhere
-from .publish import locked, open_directory, publish_catalog
+from .facts import (
+    BASES,
+    CATALOG,
+    DIGEST,
+    DIRECTORY_NAME,
+    LOCK,
+    OBJECTS,
+    STAGING,
+    Json,
+    Refused,
+    open_regular,
+    read_text,
+    scan,
+)
+from .in_use import Hidden, Inode, in_use, inode, is_open_elsewhere
+from .publish import locked, opened, publish_catalog
 
 Files = Dict[str, os.stat_result]
+# What publish.py writes beside a name before it renames it: a kill in between leaves it behind.
+LEFTOVER = re.compile(r"\.(catalog\.yaml|[A-Za-z0-9][A-Za-z0-9._+-]{0,199})\.[0-9]+\Z")
 
 
 def collect(registry: str, request: Json) -> Json:
@@ -22,11 +38,12 @@ def collect(registry: str, request: Json) -> Json:
     With request["dry_run"] nothing is changed, not even a lock made; else the lock is held all the time.
     """
     if request["lock"] and request["lock"] == identity(registry):
-        objects = regular_files(os.path.join(registry, OBJECTS))
+        objects = regular_files(registry, OBJECTS)
         used, hidden = in_use(registry, objects.values())
         if hidden:
             raise hidden
-        return {"shared": True, "in_use": sorted(name for name, found in objects.items() if inode(found) in used)}
+        busy = {path: found for path, found in objects.items() if inode(found) in used}
+        return {"shared": True, "in_use": digests_of(busy)}
     if request["dry_run"]:
         return sweep(registry, request)
     with locked(registry) as root:
@@ -50,37 +67,64 @@ def sweep(registry: str, request: Json) -> Json:
     request["keep"] is the digests that the catalog means, request["names"] its names, request["spare"] the digests
     that are in use on other machines.
     """
-    objects = regular_files(os.path.join(registry, OBJECTS))
-    staged = regular_files(os.path.join(registry, STAGING))
-    names = dict(list_names(registry))
+    objects = regular_files(registry, OBJECTS)
+    oldest = time.time() - request["grace"]
+    debris = {path: found for path, found in leftovers(registry).items() if found.st_ctime <= oldest}
+    names = {path: found for path, found in list_names(registry) if path not in debris}
     linked = {inode(found) for found in names.values()}
     keep = set(request["keep"]) | own_catalog(registry, request)
-    unnamed = {name: found for name, found in objects.items() if name not in keep and inode(found) not in linked}
+    unnamed = {
+        path: found for path, found in objects.items() if digest_of(path) not in keep and inode(found) not in linked
+    }
     # An inode's change time: also of when it lost its last name, as a link less is a change.
-    oldest = time.time() - request["grace"]
-    young = {name: found for name, found in unnamed.items() if found.st_ctime > oldest}
-    old = {name: found for name, found in unnamed.items() if name not in young}
-    debris = {name: found for name, found in staged.items() if found.st_ctime <= oldest}
+    young = {path: found for path, found in unnamed.items() if found.st_ctime > oldest}
+    old = {path: found for path, found in unnamed.items() if path not in young}
     used, hidden = in_use(registry, [*old.values(), *debris.values()])
-    used.update(inode(objects[digest]) for digest in request["spare"] if digest in objects)
-    idle, leftovers = (
-        {name: found for name, found in files.items() if inode(found) not in used} for files in (old, debris)
+    used.update(inode(found) for path, found in objects.items() if digest_of(path) in request["spare"])
+    idle, idle_debris = (
+        {path: found for path, found in files.items() if inode(found) not in used} for files in (old, debris)
     )
-    freed = remove(os.path.join(registry, OBJECTS), idle, hidden, request["dry_run"])
-    cleaned = remove(os.path.join(registry, STAGING), leftovers, hidden, request["dry_run"])
-    held = {name: found for name, found in old.items() if name not in freed}
+    freed = remove(registry, idle, hidden, request["dry_run"])
+    cleaned = remove(registry, idle_debris, hidden, request["dry_run"])
+    held = {path: found for path, found in old.items() if path not in freed}
     known = set(request["names"])
     return {
         "shared": False,
-        "objects": sorted(freed),
-        "debris": sorted(cleaned),
-        "bytes": sum(found.st_size for found in [*freed.values(), *cleaned.values()] if found.st_nlink == 1),
-        "in_use": sorted(held),
+        "objects": digests_of(freed),
+        "debris": sorted(os.path.basename(path) for path in cleaned),
+        "bytes": sum(found.st_size for found in gone({**freed, **cleaned})),
+        "in_use": digests_of(held),
         "in_use_bytes": sum(found.st_size for found in held.values()),
-        "young": sorted(young),
+        "young": digests_of(young),
         "young_bytes": sum(found.st_size for found in young.values()),
-        "unmanaged": sorted(name for name in names if "/" in name and name not in known),
+        "unmanaged": sorted(path for path in names if "/" in path and path not in known),
     }
+
+
+def digest_of(path: str) -> str:
+    return os.path.basename(path)
+
+
+def digests_of(files: Files) -> List[str]:
+    return sorted(digest_of(path) for path in files)
+
+
+def gone(removed: Files) -> List[os.stat_result]:
+    """Those of the *removed* files of which no name is left, each once, so that its bytes are free."""
+    names: Dict[Inode, int] = {}
+    for found in removed.values():
+        names[inode(found)] = names.get(inode(found), 0) + 1
+    return list({inode(found): found for found in removed.values() if names[inode(found)] >= found.st_nlink}.values())
+
+
+def leftovers(registry: str) -> Files:
+    """What a killed transfer or publish leaves behind: all of staging/ and bases/, and names beside a name."""
+    found = {**regular_files(registry, STAGING), **regular_files(registry, BASES)}
+    places = [".registry", *(entry.name for entry in scan(registry) if DIRECTORY_NAME.match(entry.name))]
+    for place in places:
+        beside = regular_files(registry, place)
+        found.update((path, status) for path, status in beside.items() if LEFTOVER.match(os.path.basename(path)))
+    return found
 
 
 def own_catalog(registry: str, request: Json) -> Set[str]:
@@ -92,16 +136,16 @@ def own_catalog(registry: str, request: Json) -> Set[str]:
     return {digest for digest in present if digest in text}
 
 
-def regular_files(directory: str) -> Files:
-    """Name -> lstat of the regular files in *directory*; in objects/, only those that are objects."""
+def regular_files(registry: str, directory: str) -> Files:
+    """Path below the registry -> lstat of the regular files in *directory*; of objects/ only those that are objects."""
     found = {}
-    for name in os.listdir(directory):
+    for entry in scan(os.path.join(registry, directory)):
         try:
-            status = os.lstat(os.path.join(directory, name))
+            status = os.lstat(entry.path)
         except FileNotFoundError:
             continue  # a dry run holds no lock
-        if stat.S_ISREG(status.st_mode) and (DIGEST.match(name) or directory.endswith(STAGING)):
-            found[name] = status
+        if stat.S_ISREG(status.st_mode) and (directory != OBJECTS or DIGEST.match(entry.name)):
+            found[os.path.join(directory, entry.name)] = status
     return found
 
 
@@ -123,27 +167,26 @@ def list_names(registry: str) -> Iterator[Tuple[str, os.stat_result]]:
             yield os.path.relpath(path, registry), found
 
 
-def remove(directory: str, files: Files, hidden: Optional[Hidden], dry_run: bool) -> Files:
+def remove(registry: str, files: Files, hidden: Optional[Hidden], dry_run: bool) -> Files:
     """Remove those *files* that the kernel does not know to be open, and return them; with *dry_run*, only return them.
 
     Where it does not say, a process that hides what it has open (*hidden*) ends it all.
     """
     removed = {}
-    parent = open_directory(directory, None)
-    try:
-        for name, found in files.items():
-            if remove_one(parent, name, found, hidden, dry_run):
-                removed[name] = found
-    finally:
-        os.close(parent)
+    with opened(registry) as root:
+        for path, found in files.items():
+            directory, name = os.path.split(path)
+            with opened(directory, root) as parent:
+                if remove_one(parent, name, found, hidden, dry_run):
+                    removed[path] = found
     return removed
 
 
 def remove_one(directory: int, name: str, found: os.stat_result, hidden: Optional[Hidden], dry_run: bool) -> bool:
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    except FileNotFoundError:
-        return False
+        descriptor = open_regular(name, directory)
+    except (FileNotFoundError, Refused):
+        return False  # it has gone, or become something else
     try:
         is_open = is_open_elsewhere(descriptor)
         if is_open is None and hidden:

@@ -53,6 +53,8 @@ class Pieces:
             if actual.digest() != self.digests[number * HASH_SIZE : (number + 1) * HASH_SIZE]:
                 return False
             self.write(self.have - len(self.digests), data)
+            if self.have + len(data) == self.total:
+                self.end_writing()
         with self.changed:
             self.have += len(data)
             self.changed.notify_all()
@@ -85,3 +87,10 @@ class Pieces:
                 written = os.pwrite(descriptor, data[: size - offset], offset)
                 data, offset = data[written:], offset + written
             offset -= size
+
+    def end_writing(self) -> None:
+        """Open the files anew for reading only, under the same numbers: who publishes them wants no writer left."""
+        for descriptor, _ in self.files:
+            reader = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+            os.dup2(reader, descriptor, inheritable=False)
+            os.close(reader)

@@ -1,11 +1,14 @@
 """The only way a name changes, on the controller as on the nodes: bytes are proven first, by their digest.
 
+Bytes are proven without the registry's lock, for that takes as long as they are many; only names change under it.
 Standard library only, Python >= 3.6.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
+import signal
 import stat
 from typing import Iterator, List, Optional
 
@@ -20,6 +23,7 @@ from .facts import (
     Json,
     Refused,
     hash_descriptor,
+    open_regular,
 )
 
 
@@ -29,33 +33,60 @@ def publish(registry: str, request: Json) -> Json:
     The bytes must lie in staging/ under their digest, or in objects/ already. Refused is raised, and the old file
     stays, when the bytes that are on this disk are not the ones that the digest means.
     """
+    prove(registry, request)
     with locked(registry) as root:
         return apply(root, request)
+
+
+def prove(registry: str, request: Json) -> None:
+    """The first half of publish(): all of request["images"] are in objects/ afterwards, whatever their names mean."""
+    mode = mode_of(request)
+    for image in request["images"]:
+        check_image(image)
+        accept(registry, image, mode)
+
+
+def apply(root: int, request: Json) -> Json:
+    """The second half, for a caller who holds the lock: names of objects that are here, and the catalog."""
+    mode = mode_of(request)
+    changed = [image["name"] for image in request["images"] if give_name(root, image, mode)]
+    catalog = publish_catalog(root, request["catalog"], request["objects"]) if request.get("catalog") else "kept"
+    return {"protocol": PROTOCOL, "changed": changed, "catalog": catalog}
+
+
+def mode_of(request: Json) -> int:
+    mode = int(request.get("mode", "0755"), 8)
+    if mode & ~0o755:
+        raise Refused(f"mode {mode:04o} would let others write, or run as the owner")
+    return mode
+
+
+def check_image(image: Json) -> None:
+    directory, _, file_name = image["name"].partition("/")
+    if not DIRECTORY_NAME.match(directory) or not FILE_NAME.match(file_name) or not DIGEST.match(image["digest"]):
+        raise Refused(f"{image['name']!r} with digest {image['digest']!r} is not an image of this registry")
 
 
 @contextlib.contextmanager
 def locked(registry: str) -> Iterator[int]:
     """Hold the registry's kernel lock, which nothing can leave behind, and give a descriptor of the registry."""
-    root = open_directory(registry, None)
-    try:
-        lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root)
+    with opened(registry) as root:
+        lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=root)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield root
         finally:
             os.close(lock)
+
+
+@contextlib.contextmanager
+def opened(path: str, parent: Optional[int] = None) -> Iterator[int]:
+    """A descriptor of a directory for as long as it is needed."""
+    descriptor = open_directory(path, parent)
+    try:
+        yield descriptor
     finally:
-        os.close(root)
-
-
-def apply(root: int, request: Json) -> Json:
-    """What publish() does, for a caller who holds the lock."""
-    mode = int(request.get("mode", "0755"), 8)
-    if mode & ~0o755:
-        raise Refused(f"mode {mode:04o} would let others write, or run as the owner")
-    changed = [image["name"] for image in request.get("images", []) if publish_image(root, image, mode)]
-    catalog = publish_catalog(root, request["catalog"], request["objects"]) if request.get("catalog") else "kept"
-    return {"protocol": PROTOCOL, "changed": changed, "catalog": catalog}
+        os.close(descriptor)
 
 
 def open_directory(path: str, parent: Optional[int]) -> int:
@@ -63,20 +94,15 @@ def open_directory(path: str, parent: Optional[int]) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
 
 
-def publish_image(root: int, image: Json, mode: int) -> bool:
-    directory_name, _, file_name = image["name"].partition("/")
-    if not DIRECTORY_NAME.match(directory_name) or not FILE_NAME.match(file_name) or not DIGEST.match(image["digest"]):
-        raise Refused(f"{image['name']!r} with digest {image['digest']!r} is not an image of this registry")
-    directory = open_directory(directory_name, root)
-    objects = open_directory(OBJECTS, root)
-    staging = open_directory(STAGING, root)
-    try:
-        if not has_object(objects, image):
-            accept(staging, objects, image, mode, os.fstat(directory))
-        return link_name(objects, image["digest"], directory, file_name)
-    finally:
-        for descriptor in (directory, objects, staging):
-            os.close(descriptor)
+@contextlib.contextmanager
+def opened_private(path: str, parent: Optional[int] = None) -> Iterator[int]:
+    """As opened(), for a directory in which nobody else may write or look; Refused is raised if others may."""
+    with opened(path, parent) as descriptor:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != 0o700:
+            mode = stat.S_IMODE(found.st_mode)
+            raise Refused(f"{path} has mode {mode:04o} and owner {found.st_uid}: it must be root's own, 0700")
+        yield descriptor
 
 
 def has_object(objects: int, image: Json) -> bool:
@@ -87,39 +113,98 @@ def has_object(objects: int, image: Json) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size == image["size"]
 
 
-def accept(staging: int, objects: int, image: Json, mode: int, owner: os.stat_result) -> None:
+def accept(registry: str, image: Json, mode: int) -> None:
     """Move the bytes from staging/ to objects/ if they are what their name says: by one descriptor, never reopened."""
+    digest = image["digest"]
+    with opened(registry) as root, opened(OBJECTS, root) as objects, opened_private(STAGING, root) as staging:
+        if has_object(objects, image):
+            return
+        try:
+            descriptor = open_regular(digest, staging)
+        except FileNotFoundError:
+            raise Refused(f"the bytes of {image['name']} did not arrive") from None
+        try:
+            check_bytes(descriptor, image, staging)
+            set_owner_and_mode(descriptor, os.fstat(objects), mode)
+            os.fsync(descriptor)
+            with locked(registry):
+                if not has_object(objects, image):
+                    move(descriptor, digest, staging, objects)
+        finally:
+            os.close(descriptor)
+
+
+def check_bytes(descriptor: int, image: Json, staging: int) -> None:
+    """Read back what arrived; remove it and raise Refused if that is not what was promised."""
+    refuse_writers(descriptor, image)
+    found = os.fstat(descriptor)
+    if found.st_nlink != 1:
+        raise Refused(f"the bytes of {image['name']} have another name on this disk")
+    actual = hash_descriptor(descriptor)
+    if actual != image["digest"] or found.st_size != image["size"]:
+        unlink_if_there(image["digest"], staging)
+        arrived = f"{found.st_size} bytes with digest {actual[:12]}"
+        wanted = f"{image['size']} bytes with {image['digest'][:12]}"
+        raise Refused(f"{image['name']} arrived as {arrived}, not {wanted}")
+
+
+def refuse_writers(descriptor: int, image: Json) -> None:
+    """Raise Refused while anybody has the file open for writing: what is proven could still be changed.
+
+    A read lease, fcntl(2), is not given then; it is held as long as *descriptor* is open.
+    """
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # to be told by it, not by SIGIO, which ends a process
     try:
-        descriptor = os.open(image["digest"], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=staging)
-    except FileNotFoundError:
-        raise Refused(f"the bytes of {image['name']} did not arrive") from None
-    try:
-        found = os.fstat(descriptor)
-        actual = hash_descriptor(descriptor) if stat.S_ISREG(found.st_mode) else "no regular file"
-        if actual != image["digest"] or found.st_size != image["size"]:
-            os.unlink(image["digest"], dir_fd=staging)
-            arrived = f"{found.st_size} bytes with digest {actual[:12]}"
-            wanted = f"{image['size']} bytes with {image['digest'][:12]}"
-            raise Refused(f"{image['name']} arrived as {arrived}, not {wanted}")
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)  # the ids of this node: they may differ between nodes
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
+            raise Refused(f"the bytes of {image['name']} are still being written") from None
+        # This file system, such as NFS or Lustre, has no leases. There only the controller publishes.
+
+
+def set_owner_and_mode(descriptor: int, directory: os.stat_result, mode: int) -> None:
+    """Give a file the owner of the *directory* it belongs to, by this node's ids, which may differ between nodes."""
+    found = os.fstat(descriptor)
+    if (found.st_uid, found.st_gid) != (directory.st_uid, directory.st_gid):
+        os.fchown(descriptor, directory.st_uid, directory.st_gid)
+    if stat.S_IMODE(found.st_mode) != mode:
         os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(image["digest"], image["digest"], src_dir_fd=staging, dst_dir_fd=objects)
+
+
+def move(descriptor: int, digest: str, staging: int, objects: int) -> None:
+    """Move the very file that was proven; Refused is raised if another has taken its place in staging/ since."""
+    os.rename(digest, digest, src_dir_fd=staging, dst_dir_fd=objects)
+    if not os.path.samestat(os.stat(digest, dir_fd=objects, follow_symlinks=False), os.fstat(descriptor)):
+        os.unlink(digest, dir_fd=objects)
+        raise Refused(f"the bytes with digest {digest[:12]} were replaced while they were read")
     os.fsync(objects)
 
 
-def link_name(objects: int, digest: str, directory: int, file_name: str) -> bool:
-    """Let *file_name* be a hard link to the object; a job that runs from the old file keeps the old inode."""
-    wanted = os.stat(digest, dir_fd=objects, follow_symlinks=False)
-    try:
-        present = os.stat(file_name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        present = None
-    if present and (present.st_dev, present.st_ino) == (wanted.st_dev, wanted.st_ino):
-        return False
+def give_name(root: int, image: Json, mode: int) -> bool:
+    """Let a name be a hard link to its object, whose owner and mode are set if they were changed by somebody.
+
+    A job that runs from the old file keeps the old inode. Returns whether the name meant another file.
+    """
+    check_image(image)
+    directory_name, _, file_name = image["name"].partition("/")
+    with opened(directory_name, root) as directory, opened(OBJECTS, root) as objects:
+        try:
+            descriptor = open_regular(image["digest"], objects)
+        except FileNotFoundError:
+            raise Refused(f"the bytes of {image['name']} are not here") from None
+        try:
+            set_owner_and_mode(descriptor, os.fstat(directory), mode)
+            return link_name(descriptor, image["digest"], objects, directory, file_name)
+        finally:
+            os.close(descriptor)
+
+
+def link_name(descriptor: int, digest: str, objects: int, directory: int, file_name: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(os.stat(file_name, dir_fd=directory, follow_symlinks=False), os.fstat(descriptor)):
+            return False
     beside = f".{file_name[:200]}.{os.getpid()}"
+    unlink_if_there(beside, directory)  # of a process that had the same number and was killed
     try:
         os.link(digest, beside, src_dir_fd=objects, dst_dir_fd=directory, follow_symlinks=False)
         os.rename(beside, file_name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -137,17 +222,12 @@ def unlink_if_there(name: str, directory: int) -> None:
 
 def publish_catalog(root: int, text: str, digests: List[str]) -> str:
     """Write the catalog, unless it names an object that is not here: a reader must never follow it to nothing."""
-    objects = open_directory(OBJECTS, root)
-    metadata = open_directory(".registry", root)
-    try:
+    with opened(OBJECTS, root) as objects, opened(".registry", root) as metadata:
         present = set(os.listdir(objects))
         if not present.issuperset(digests):
             return "behind"
         write_file(metadata, "catalog.yaml", text.encode())
         return "written"
-    finally:
-        os.close(objects)
-        os.close(metadata)
 
 
 def write_file(directory: int, name: str, data: bytes) -> None:
@@ -157,9 +237,7 @@ def write_file(directory: int, name: str, data: bytes) -> None:
     unlink_if_there(beside, directory)
     descriptor = os.open(beside, flags, 0o600, dir_fd=directory)
     try:
-        owner = os.fstat(directory)
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        os.fchmod(descriptor, 0o644)
+        set_owner_and_mode(descriptor, os.fstat(directory), 0o644)
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]

@@ -2,28 +2,32 @@
 
 Standard library only, Python >= 3.6. Every connection is TLS with the certificate of this one transfer, which came by
 ssh and which both ends show: who lacks it gets no byte in and none out. Over a connection the sender says which link
-it is (8 bytes, which only it, its receiver and the controller know), the receiver how many bytes it has (8 bytes,
-big-endian), and the sender sends what follows, to the end.
+it is (8 bytes, which only it, its receiver and the controller know, and which the receiver was told by ssh to expect),
+the receiver how many bytes it has (8 bytes, big-endian), and the sender sends what follows, to the end.
 """
 
 import contextlib
+import hmac
 import os
 import socket
 import ssl
 import tempfile
 import threading
 import time
-from typing import Callable, List, Optional, Tuple
+from collections import Counter
+from typing import Callable, Dict, List, Optional, Set, Tuple
 
-from .address import own_address
-from .facts import DIGEST, STAGING, Json, Refused
+from .address import check_peer, own_address
+from .facts import STAGING, Json, Refused, filesystem
 from .pieces import Pieces
+from .publish import opened_private, unlink_if_there
 
-LARGEST_PIECE = 8 << 20  # bytes; one is held in memory
+RESERVE = 64 << 20  # bytes to leave free
 WORD = 8  # bytes of what both ends say first
 BLOCK = 256 << 10  # bytes sent at once
 HANDSHAKE = 5  # seconds for a connection to be made and both ends to prove themselves
-MOST_HANDSHAKES = 8  # strangers at the door at once; one more is sent away
+MOST_AT_DOOR = 32  # callers that have not proven themselves; one more costs whoever has most of them the oldest
+MOST_TOLD_OF = 100  # addresses
 TELL_EVERY = 0.2  # seconds between two words about progress
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, openssl/x509_vfy.h: a node's clock may be years off
 
@@ -52,50 +56,91 @@ class Receiver:
         self.context = make_context(certificate, server=True)
         self.tell = tell
         self.told = 0.0
-        self.callers = threading.Semaphore(MOST_HANDSHAKES)
         self.turn = threading.Lock()
+        self.at_door: Dict[socket.socket, str] = {}  # callers that have proven nothing yet -> address, oldest first
+        self.told_of: Set[str] = set()  # addresses from where somebody came who was not expected
+        self.expected: Optional[str] = None
         self.upstream: Optional[ssl.SSLSocket] = None
         self.listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
         self.listener.bind((address, 0))
-        self.listener.listen(16)
+        self.listener.listen(64)
         self.port: int = self.listener.getsockname()[1]
         threading.Thread(target=self.accept_callers, daemon=True).start()
+
+    def expect(self, link: str) -> None:
+        """Let in the one who knows the name of this *link* (hex), once, in place of who sends now."""
+        with self.turn:
+            self.expected = link
 
     def accept_callers(self) -> None:
         while True:
             try:
-                caller, _ = self.listener.accept()
+                caller, address = self.listener.accept()
             except OSError:
                 return  # closed
-            if self.callers.acquire(blocking=False):
-                threading.Thread(target=self.let_in, args=(caller,), daemon=True).start()
-            else:
-                caller.close()
+            self.open_door(caller, address[0])
+            threading.Thread(target=self.let_in, args=(caller, address[0]), daemon=True).start()
 
-    def let_in(self, caller: socket.socket) -> None:
-        """Take the caller for the new upstream, if it has the certificate."""
+    def open_door(self, caller: socket.socket, address: str) -> None:
+        """Let one more prove itself. Where there are too many, the address that has most of them loses its oldest: a
+        crowd from one place keeps nobody else out."""
+        with self.turn:
+            if len(self.at_door) >= MOST_AT_DOOR:
+                crowd = Counter(self.at_door.values()).most_common(1)[0][0]
+                oldest = next(one for one, place in self.at_door.items() if place == crowd)
+                del self.at_door[oldest]
+                hang_up(oldest)
+            self.at_door[caller] = address
+
+    def let_in(self, caller: socket.socket, address: str) -> None:
+        """Take the caller for the new upstream, if it has the certificate and is the one that is expected."""
+        with contextlib.closing(caller):
+            link, name = self.hear_name(caller)
+            with self.turn:
+                self.at_door.pop(caller, None)
+            if link is None or not self.take_upstream(link, name):
+                self.refuse(address, name)
+                return
+            try:
+                link.settimeout(None)  # the upstream may have nothing to send for a while: the controller decides
+                link.sendall(self.pieces.have.to_bytes(WORD, "big"))
+                self.take_pieces(link, name)
+            except OSError as error:
+                self.failed(link, error)
+            finally:
+                link.close()
+
+    def hear_name(self, caller: socket.socket) -> Tuple[Optional[ssl.SSLSocket], str]:
+        """The proven connection, and the name of the link that the caller says; neither, if it fails to."""
         try:
             caller.settimeout(HANDSHAKE)
-            link = self.context.wrap_socket(caller, server_side=True)
-            name = receive_exactly(link, WORD).hex()
+            # A copy: the caller itself can still be hung up on from outside.
+            link = self.context.wrap_socket(caller.dup(), server_side=True)
         except OSError:
-            caller.close()
-            return
-        finally:
-            self.callers.release()
-        link.settimeout(None)  # the upstream may have nothing to send for a while; the controller decides about it
+            return None, ""
+        try:
+            return link, receive_exactly(link, WORD).hex()
+        except OSError:
+            link.close()
+            return None, ""
+
+    def take_upstream(self, link: ssl.SSLSocket, name: str) -> bool:
         with self.turn:
+            if self.expected is None or not hmac.compare_digest(self.expected, name):
+                return False
+            self.expected = None
             if self.upstream:
                 hang_up(self.upstream)
             self.upstream = link
-            offset = self.pieces.have
-        try:
-            link.sendall(offset.to_bytes(WORD, "big"))
-            self.take_pieces(link, name)
-        except OSError as error:
-            self.failed(link, error)
-        finally:
-            link.close()
+            return True
+
+    def refuse(self, address: str, name: str) -> None:
+        """Tell of a caller that was not expected, once for each address."""
+        with self.turn:
+            if address in self.told_of or len(self.told_of) >= MOST_TOLD_OF:
+                return
+            self.told_of.add(address)
+        self.tell({"event": "stranger", "address": address, "link": name})
 
     def take_pieces(self, link: ssl.SSLSocket, name: str) -> None:
         buffer = bytearray(max(self.pieces.piece, len(self.pieces.digests)))
@@ -164,9 +209,10 @@ class Sender(threading.Thread):
             with make_context(self.certificate, server=False).wrap_socket(caller) as link:
                 self.link = link
                 self.send(link)
-        except OSError as error:
+        except OSError:
             if not self.stopped:
-                self.tell({"event": "send_failed", "node": self.node, "why": str(error)})
+                # Why is nobody's to know: it would tell what listens there.
+                self.tell({"event": "send_failed", "node": self.node})
 
     def send(self, link: ssl.SSLSocket) -> None:
         link.sendall(self.link_name)
@@ -202,41 +248,40 @@ class Relay:
     """A node's part in one transfer: bytes come into staging/, and are sent on to another node."""
 
     def __init__(self, registry: str, request: Json, tell: Tell) -> None:
-        self.tell = tell
+        self.registry = registry
         self.certificate = request["certificate"]
+        self.tell = tell
         self.files: List[Tuple[int, str]] = []
         self.sender: Optional[Sender] = None
-        piece = int(request["piece"])
-        if not 0 < piece <= LARGEST_PIECE:
-            raise Refused(f"pieces of {piece} bytes are not for this relay")
+        sizes = [image["size"] for image in request["objects"]]
+        free = filesystem(registry)["free"]
+        if sum(sizes) + RESERVE > free:
+            raise Refused(f"{sum(sizes) / 1e6:.0f} MB and a reserve needed, {free / 1e6:.0f} MB free")
         try:
-            sizes = [self.create(registry, image) for image in request["objects"]]
+            with opened_private(os.path.join(registry, STAGING)) as staging:
+                for image in request["objects"]:
+                    self.create(staging, image["digest"])
             descriptors = [descriptor for descriptor, _ in self.files]
-            self.pieces = Pieces(list(zip(descriptors, sizes)), piece, request["index"])  # noqa: B905 - Python 3.6
+            self.pieces = Pieces(list(zip(descriptors, sizes)), request["piece"], request["index"])  # noqa: B905 - Python 3.6
             self.address = own_address(request.get("network"))
             self.receiver = Receiver(self.pieces, self.certificate, self.address, tell)
         except BaseException:
             self.remove()
             raise
 
-    def create(self, registry: str, image: Json) -> int:
-        """Make the file in staging/ that an object comes into; returns the object's size in bytes."""
-        if not DIGEST.match(image["digest"]):
-            raise Refused(f"{image['digest']!r} is not a digest")
-        path = os.path.join(registry, STAGING, image["digest"])
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # it may be a link to an older object, which must not be written to
+    def create(self, staging: int, digest: str) -> None:
+        """Make the file in staging/ that an object comes into."""
+        unlink_if_there(digest, staging)  # somebody else may still write to it
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self.files.append((os.open(path, flags, 0o600), path))
-        return int(image["size"])
+        self.files.append((os.open(digest, flags, 0o600, dir_fd=staging), digest))
 
-    def send_to(self, request: Json) -> Json:
+    def send_to(self, request: Json) -> None:
         """Send to the node that the controller names, in place of the one before."""
+        check_peer(self.registry, request["node"], request["address"])
         if self.sender:
             self.sender.stop()
         self.sender = Sender(self.pieces, self.certificate, request, self.tell)
         self.sender.start()
-        return {}
 
     def close(self) -> None:
         self.receiver.close()
@@ -246,9 +291,8 @@ class Relay:
 
     def remove(self) -> None:
         """Nothing half stays behind; what is whole and was published has left staging/ already."""
-        for descriptor, path in self.files:
-            try:
-                if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
-                    os.unlink(path)
-            except OSError:
-                pass
+        with contextlib.suppress(OSError, Refused), opened_private(os.path.join(self.registry, STAGING)) as staging:
+            for descriptor, digest in self.files:
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(os.stat(digest, dir_fd=staging, follow_symlinks=False), os.fstat(descriptor)):
+                        os.unlink(digest, dir_fd=staging)

@@ -5,35 +5,46 @@ Standard library only, Python >= 3.6.
 
 import os
 import re
-import shlex
 import sys
 from typing import List
 
-from .facts import STAGING
+from .facts import BASES, STAGING, Refused, filesystem
+from .publish import opened_private
 from .session import Session
 
-# What rsync's client asks for when engines/star.py calls it; whatever else someone with the key asks for is refused.
-RSYNC_SHORT = re.compile(r"-[A-Za-z.]+\Z")
-RSYNC_LONG = re.compile(
-    r"--(log-format=[%a-zA-Z]*|timeout=\d+|bwlimit=\d+|fsync|no-W|info=STATS|new-compress|whole-file)\Z"
+# What rsync's client of 3.1 to 3.5 asks for when engines/star.py calls it, word by word: -W (--whole-file) or not, -I
+# (--ignore-times), and after -e. what the client's protocol can do. A word more would be one that star never sends.
+RSYNC = re.compile(
+    r"rsync --server (?P<short>-W?Ie\.L?s?f(?:xC(?:Ivu)?)?)"
+    r" (?P<long>--timeout=60(?: --bwlimit=[1-9][0-9]{0,9})?(?: --info=STATS)?) \. \.\Z"
 )
+RESERVE = 64 << 20  # bytes that a file must leave free
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 
 def serve(registry: str, command: str) -> None:
     """Do what the holder of the sync key asks for in *command* (SSH_ORIGINAL_COMMAND), if it is one of two things."""
-    words = shlex.split(command)
-    if words[:2] == ["rsync", "--server"]:
-        receive_by_rsync(registry, words)
-    elif words == ["session"]:
+    transfer = RSYNC.match(command)
+    if transfer:
+        receive_by_rsync(registry, transfer.group("short"), transfer.group("long").split())
+    elif command == "session":
         Session(registry, sys.stdin.buffer).run()
     else:
         raise SystemExit("hpcregistry: this key can only sync the registry")
 
 
-def receive_by_rsync(registry: str, words: List[str]) -> None:
-    """Hand over to rrsync, which confines rsync to writing below staging/, after allowing only what we ever send."""
-    options, places = words[2:-2], words[-2:]
-    if places != [".", "."] or not all(RSYNC_SHORT.match(word) or RSYNC_LONG.match(word) for word in options):
-        raise SystemExit("hpcregistry: this key can only send files to the registry's staging directory")
-    os.environ["SSH_ORIGINAL_COMMAND"] = " ".join(words)
-    os.execvp("rrsync", ["rrsync", "-wo", "-no-del", "-no-lock", os.path.join(registry, STAGING)])
+def receive_by_rsync(registry: str, short: str, long: List[str]) -> None:
+    """Become rsync's server, which writes regular files into staging/: no options that give a file anything but bytes.
+
+    Nothing that is published has a name there. Where a difference comes (no -W), rsync compares with what `prepare`
+    has put into bases/, which it only reads.
+    """
+    try:
+        with opened_private(os.path.join(registry, STAGING)) as staging:
+            os.fchdir(staging)
+    except (OSError, Refused) as error:
+        raise SystemExit(f"hpcregistry: {error}") from None
+    long.append(f"--max-size={max(0, filesystem(registry)['free'] - RESERVE)}")
+    if "W" not in short:
+        long.append("--compare-dest=" + os.path.join(registry, BASES))
+    os.execve("/usr/bin/rsync", ["rsync", "--server", short, *long, ".", "."], ENVIRONMENT)

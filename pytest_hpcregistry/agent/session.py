@@ -1,8 +1,9 @@
 """A conversation of the controller with one node, over one login.
 
-Each line of input is a request, {"do": verb, "id": number, …}; each is answered by one line, as facts.py writes it,
-with the same id. The first line is {"nonce": …, "seconds": …}: every answer carries the nonce, and after so many
-seconds without a request the session ends by itself. Between the answers there may be events, {"event": …}.
+Each line of input is a request, {"do": verb, "id": number, …} in the forms of requests.py; each is answered by one
+line, as facts.py writes it, with the same id. The first line is {"nonce": …, "seconds": …}: every answer carries the
+nonce, and after so many seconds without a request the session ends by itself. Between the answers there may be events,
+{"event": …}.
 
 Standard library only, Python >= 3.6.
 """
@@ -14,10 +15,11 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, Optional, Set
 
+from . import requests
 from .address import own_address
 from .facts import (
+    BASES,
     CATALOG,
-    DIGEST,
     DIRECTORY_NAME,
     OBJECTS,
     PROTOCOL,
@@ -31,7 +33,8 @@ from .facts import (
     scan,
     write_line,
 )
-from .publish import publish
+from .forms import Misshapen
+from .publish import opened, opened_private, publish, unlink_if_there
 
 if TYPE_CHECKING:
     from .relay import Relay
@@ -42,9 +45,10 @@ MAX_REQUEST = 8 << 20  # bytes; a catalog of some thousand images fits
 class Session:
     """Answers one request after the other until the controller hangs up."""
 
-    def __init__(self, registry: str, requests: BinaryIO) -> None:
+    def __init__(self, registry: str, lines: BinaryIO) -> None:
+        """Take the first line. Raises SystemExit when it is none that the controller sends."""
         self.registry = registry
-        self.requests = requests
+        self.lines = lines
         self.speaking = threading.Lock()
         self.relay: Optional[Relay] = None
         self.prepared: Set[str] = set()
@@ -54,14 +58,22 @@ class Session:
             "publish": lambda request: publish(registry, request),
             "gc": self.collect,
             "relay": self.start_relay,
+            "expect": self.expect,
             "send": self.send,
         }
         first = self.next_request()
-        self.nonce, self.patience = str(first["nonce"]), int(first["seconds"])
+        try:
+            requests.FIRST(first, "the first line")
+        except Misshapen as error:
+            raise SystemExit(f"hpcregistry: {error}") from None
+        self.nonce, self.patience = first["nonce"], first["seconds"]
 
     def next_request(self) -> Any:
-        line = self.requests.readline(MAX_REQUEST)
-        return json.loads(line.decode()) if line else None
+        line = self.lines.readline(MAX_REQUEST)
+        try:
+            return json.loads(line.decode()) if line else None
+        except (ValueError, RecursionError):
+            raise SystemExit("hpcregistry: a line that is no request") from None
 
     def run(self) -> None:
         signal.signal(signal.SIGALRM, give_up)
@@ -69,16 +81,14 @@ class Session:
         try:
             for request in iter(self.next_request, None):
                 signal.alarm(self.patience)
-                self.say(dict(result_of(self.do, request), id=request.get("id")))
+                self.say(dict(result_of(self.do, request), id=number_of(request)))
         finally:
             if self.relay:
                 self.relay.close()
-            for path in self.prepared:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)  # rsync did not come to its end
+            self.forget_bases()
 
-    def do(self, request: Json) -> Json:
-        return self.verbs[request["do"]](request)
+    def do(self, request: Any) -> Json:
+        return self.verbs[requests.check(request)["do"]](request)
 
     def say(self, said: Json) -> None:
         with self.speaking:
@@ -87,17 +97,22 @@ class Session:
     def prepare(self, request: Json) -> Json:
         """Let rsync find the version before under the new object's name, so that it sends the difference only.
 
-        It is a link, and rsync (without --inplace) renames the new file over it: the old object is never written to.
-        Tells which of this node's addresses to send to.
+        The name is a link in bases/, which rsync's server reads and never writes to. Tells which of this node's
+        addresses to send to.
         """
-        for digest, base in request["bases"].items():
-            if not DIGEST.match(digest) or not DIGEST.match(base):
-                raise Refused(f"{digest!r} or {base!r} is not a digest")
-            staged = os.path.join(self.registry, STAGING, digest)
-            self.prepared.add(staged)
-            with contextlib.suppress(FileExistsError):
-                os.link(os.path.join(self.registry, OBJECTS, base), staged, follow_symlinks=False)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.join(self.registry, BASES), 0o700)
+        with opened(self.registry) as root, opened(OBJECTS, root) as objects, opened_private(BASES, root) as bases:
+            for digest, base in request["bases"].items():
+                self.prepared.add(digest)
+                with contextlib.suppress(FileExistsError):
+                    os.link(base, digest, src_dir_fd=objects, dst_dir_fd=bases, follow_symlinks=False)
         return {"address": own_address(request.get("network"))}
+
+    def forget_bases(self) -> None:
+        with contextlib.suppress(OSError, Refused), opened_private(os.path.join(self.registry, BASES)) as bases:
+            for digest in self.prepared:
+                unlink_if_there(digest, bases)
 
     def collect(self, request: Json) -> Json:
         from .gc import collect  # here, as every login loads all anew, on every node
@@ -113,11 +128,23 @@ class Session:
         self.relay = Relay(self.registry, request, self.say)
         return {"address": self.relay.address, "port": self.relay.receiver.port}
 
-    def send(self, request: Json) -> Json:
-        if not self.relay:
-            raise Refused("there is nothing to send yet")
-        self.relay.send_to(request)
+    def expect(self, request: Json) -> Json:
+        self.needed_relay().receiver.expect(request["link"])
         return {}
+
+    def send(self, request: Json) -> Json:
+        self.needed_relay().send_to(request)
+        return {}
+
+    def needed_relay(self) -> "Relay":
+        if not self.relay:
+            raise Refused("there is no transfer yet")
+        return self.relay
+
+
+def number_of(request: Any) -> Any:
+    """The id of what may be no request at all."""
+    return request.get("id") if isinstance(request, dict) else None
 
 
 def give_up(*_: Any) -> None:
@@ -144,5 +171,7 @@ def have(registry: str, request: Json) -> Json:
         "names": names,
         "catalog_digest": hash_file(os.path.join(registry, CATALOG)),
         "free": filesystem(registry)["free"],
+        # Where this node sees the controller: what from="…" before the sync key is compared with.
+        "from": os.environ.get("SSH_CONNECTION", "").partition(" ")[0] or None,
         "shared": any(entry.name == request.get("probe") for entry in scan(os.path.join(registry, STAGING))),
     }

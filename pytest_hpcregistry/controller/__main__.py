@@ -79,6 +79,7 @@ def parse() -> argparse.Namespace:
     commands.choices["has"].add_argument("digest")
     commands.choices["has"].add_argument("size", type=int)
     commands.add_parser("try-key", help="whether the sync key works on every node, and does nothing but sync")
+    commands.choices["try-key"].add_argument("nodes", nargs="*", metavar="NODE", help="instead of all")
     commands.add_parser("publish", help="publish received bytes on the controller; a JSON request on standard input")
     return parser.parse_args()
 
@@ -134,7 +135,7 @@ def run_receive(arguments: argparse.Namespace) -> int:
 
 def run_try_key(arguments: argparse.Namespace) -> int:
     config = settings.load(arguments.config)
-    nodes = list_nodes(config.nodes)
+    nodes = list_nodes(arguments.nodes or config.nodes)
     room = limits.make_room(len(nodes), config.window, held=0, each=limits.SESSION)
     tried = fan_out(nodes, lambda node: try_sync_key(node, config), window=room.window)
     events.json_lines(sys.stdout)({"event": "tried", "nodes": {node: str(result) for node, result in tried.items()}})

@@ -9,6 +9,7 @@ from .. import agent
 from ..errors import HpcRegistryError
 from ..fanout import fan_out
 from ..transports.local import run_process
+from .answers import check_answer
 from .limits import FACTS, make_room
 from .nodes import SLURM_TIMEOUT, ask_facts, list_nodes, slurm_nodes
 
@@ -23,7 +24,8 @@ def gather(request: dict[str, Any]) -> dict[str, Any]:
     room = make_room(len(nodes), request["window"], held=0, each=FACTS)
 
     def ask(node: str) -> Any:
-        return ask_facts(node, asked, connect_timeout=request["connect_timeout"], timeout=request["timeout"])
+        answer = ask_facts(node, asked, connect_timeout=request["connect_timeout"], timeout=request["timeout"])
+        return check_answer(node, "facts", answer)
 
     answers = fan_out(nodes, ask, window=room.window)
     return {

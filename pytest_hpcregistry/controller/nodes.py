@@ -8,11 +8,12 @@ import re
 import secrets
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
+from ..agent.address import peers
 from ..errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
+from ..naming import visible
 from ..transports import unreachable_reason
 from ..transports.local import run_process
 
@@ -66,12 +67,20 @@ def sync_ssh(settings: Settings) -> list[str]:
     return [*ssh_to_node(settings.connect_timeout), *only, *key]
 
 
-def check_address(node: str, address: str, network: str | None) -> str:
-    """Return the *address* that a node gives as its own. Raises CommandFailed if it is none, or not in *network*."""
-    with suppress(ValueError):
-        if network is None or ip_address(address) in ip_network(network):
-            return str(ip_address(address))
-    raise CommandFailed(f"{node}: {address[:60]!r} is no address" + (f" in {network}" if network else ""))
+def check_address(node: str, address: str, settings: Settings) -> str:
+    """Return the *address* that a node gives as its own, if phase 1 found it there, and in the configured network.
+
+    Raises CommandFailed if not: a node must not send the controller, or other nodes, to somebody else.
+    """
+    known = peers(settings.registry).get(node, [])
+    if address not in known:
+        raise CommandFailed(
+            f"{node}: gives {visible(address)[:60]} as its address, where phase 1 found {', '.join(known) or 'none'}",
+            hint="has its address changed? hpc-container-manager registry setup",
+        )
+    if settings.network and ip_address(address) not in ip_network(settings.network):
+        raise CommandFailed(f"{node}: {address} is no address in {settings.network}")
+    return address
 
 
 def ask_facts(node: str, request: dict[str, Any], *, connect_timeout: int, timeout: int) -> Any:
@@ -96,7 +105,7 @@ def read_answer(node: str, nonce: str, exit_code: int, stdout: str, stderr: str)
     """Find the agent's line among whatever else the login printed. Raises Unreachable or CommandFailed."""
     lines = [line for line in stdout.splitlines() if line.startswith(f"hpcregistry {nonce} ")]
     if lines:
-        return check_answer(node, read_line(node, nonce, lines[-1]))
+        return refuse_error(node, read_line(node, nonce, lines[-1]))
     raise no_answer(node, exit_code, stderr)
 
 
@@ -106,15 +115,17 @@ def read_line(node: str, nonce: str, line: str) -> Any:
         said = json.loads(line[len(f"hpcregistry {nonce} ") :])
     except ValueError:
         raise CommandFailed(f"{node}: the agent's answer was cut off") from None
+    except RecursionError:
+        raise CommandFailed(f"{node}: the agent's answer makes no sense: it is too deep") from None
     if not isinstance(said, dict):
-        raise CommandFailed(f"{node}: the agent's answer makes no sense: {str(said)[:40]!r}")
+        raise CommandFailed(f"{node}: the agent's answer makes no sense: it is no object")
     return said
 
 
-def check_answer(node: str, answer: Any) -> Any:
+def refuse_error(node: str, answer: Any) -> Any:
     """Return *answer*, unless it is an error: then CommandFailed is raised."""
     if "error" in answer:
-        raise CommandFailed(f"{node}: {answer['error']}")
+        raise CommandFailed(f"{node}: {visible(str(answer['error'])[:300])}")
     return answer
 
 

@@ -59,21 +59,21 @@ def receive(registry: str, digest: str, size: int, stream: BinaryIO) -> None:
     free = agent.filesystem(registry)["free"]
     if size + RESERVE > free:
         raise HpcRegistryError(f"controller: {size / 1e6:.0f} MB and a reserve needed, {free / 1e6:.0f} MB free")
-    staging = agent.open_directory(str(Path(registry, agent.STAGING)), None)
     beside = f".{digest}.{os.getpid()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    try:
-        with os.fdopen(os.open(beside, flags, 0o600, dir_fd=staging), "wb") as copy:
-            actual = copy_and_hash(stream, copy, size)
-        if actual != digest:
-            raise CommandFailed(f"controller: {size} bytes with digest {digest[:12]} were sent, {actual} arrived")
-        if not has_object(registry, digest, size):
-            # A damaged object would be taken for the right one by its name and size. Jobs keep the file they opened.
-            Path(object_path(registry, digest)).unlink(missing_ok=True)
-        os.rename(beside, digest, src_dir_fd=staging, dst_dir_fd=staging)
-    finally:
-        agent.unlink_if_there(beside, staging)
-        os.close(staging)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with refusals(), agent.opened_private(str(Path(registry, agent.STAGING))) as staging:
+        agent.unlink_if_there(beside, staging)  # of a process that had the same number and was killed
+        try:
+            with os.fdopen(os.open(beside, flags, 0o600, dir_fd=staging), "wb") as copy:
+                actual = copy_and_hash(stream, copy, size)
+            if actual != digest:
+                raise CommandFailed(f"controller: {size} bytes with digest {digest[:12]} were sent, {actual} arrived")
+            if not has_object(registry, digest, size):
+                # A damaged object would be taken for the right one by its name and size. Jobs keep what they opened.
+                Path(object_path(registry, digest)).unlink(missing_ok=True)
+            os.rename(beside, digest, src_dir_fd=staging, dst_dir_fd=staging)
+        finally:
+            agent.unlink_if_there(beside, staging)
 
 
 def copy_and_hash(source: BinaryIO, target: BinaryIO, size: int) -> str:
@@ -96,8 +96,11 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
     """
     name = image_name(request["name"], settings.registry, settings.directories)
     digest, size = request["digest"], int(request["size"])
-    with agent.locked(settings.registry) as root, no_debris(settings.registry, digest):
+    wanted = {"images": [{"name": name, "digest": digest, "size": size}], "mode": settings.file_mode}
+    with refusals(), no_debris(settings.registry, digest):
         check_structure(settings.registry, digest)
+        agent.prove(settings.registry, wanted)
+    with refusals(), agent.locked(settings.registry) as root:
         catalog = read_catalog(settings.registry)
         version = Version(
             digest=digest,
@@ -108,15 +111,11 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
             source=request["source"],
             labels=request["labels"],
         )
-        image = {"name": name, "digest": digest, "size": size}
         before = catalog.images.get(name)
         known = before is not None and before.digest == digest
-        try:
-            answer = agent.apply(root, {"images": [image], "mode": settings.file_mode})
-            if not known:
-                write_catalog(root, catalog.with_version(name, version, settings.keep), settings.registry)
-        except agent.Refused as refusal:
-            raise CheckFailed(f"controller: {refusal}") from None
+        answer = agent.apply(root, wanted)
+        if not known:
+            write_catalog(root, catalog.with_version(name, version, settings.keep), settings.registry)
     return before if before and known else version, bool(answer["changed"]) or not known
 
 
@@ -134,7 +133,7 @@ def rollback(settings: Settings, name: str, wanted: str | None) -> tuple[Version
 
     Raises UsageError when there is no such version, CheckFailed when its bytes are gone or damaged.
     """
-    with agent.locked(settings.registry) as root:
+    with refusals(), agent.locked(settings.registry) as root:
         catalog = read_catalog(settings.registry)
         if name not in catalog.images:
             raise UsageError(f"{name!r} is not in the catalog", hint="see: hpc-container-manager catalog list")
@@ -154,6 +153,15 @@ def rollback(settings: Settings, name: str, wanted: str | None) -> tuple[Version
             # None is dropped, whatever `keep` is: the way back must stay open.
             write_catalog(root, catalog.with_version(name, chosen, len(before.versions)), settings.registry)
     return before, chosen
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What the agent's code refuses here is a failed check of the controller."""
+    try:
+        yield
+    except agent.Refused as refusal:
+        raise CheckFailed(f"controller: {refusal}") from None
 
 
 @contextmanager

@@ -6,24 +6,22 @@ import itertools
 import json
 import secrets
 import time
+from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CommandFailed, CommandTimeout, Unreachable
 from ..transports.conversation import Conversation, Ended
 from ..transports.local import run_process
-from .nodes import ASK_TIMEOUT, check_answer, no_answer, read_line, sync_ssh
+from .answers import HINT, check_answer, check_event
+from .nodes import ASK_TIMEOUT, no_answer, read_line, refuse_error, sync_ssh
 
 if TYPE_CHECKING:
     from .settings import Settings
 
-# What an answer holds at least, by verb. A node may be of another version, or in a stranger's hands.
-ANSWERS: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "have": {"objects": dict, "names": dict, "catalog_digest": (str, type(None)), "free": int, "shared": bool},
-    "prepare": {"address": str},
-    "publish": {"catalog": str},
-    "relay": {"address": str, "port": int},
-    "gc": {"shared": bool, "in_use": list},
-}
+PASSED_OVER = 1 << 20  # bytes that a login may print beside what the agent says
+MOST_EVENTS, EVENT_RATE = 1 << 20, 2000  # bytes, and bytes a second, that the agent may say unasked; a relay's says 500
 
 
 class NodeSession:
@@ -33,6 +31,9 @@ class NodeSession:
         self.node = node
         self.nonce = secrets.token_hex(8)
         self.numbers = itertools.count(1)
+        self.asked: dict[int, str] = {}  # number -> verb
+        self.other = self.events = 0  # bytes
+        self.began = time.monotonic()
         self.conversation = Conversation(node, [*sync_ssh(settings), f"root@{node}", "session"])
         self.send({"nonce": self.nonce, "seconds": settings.timeout + ASK_TIMEOUT})
 
@@ -56,12 +57,13 @@ class NodeSession:
         while time.monotonic() < deadline:
             said = self.listen(deadline - time.monotonic())
             if said is not None and said.get("id") == number:
-                return check_form(self.node, verb, check_answer(self.node, said))
+                return refuse_error(self.node, said)
         raise Unreachable(f"{self.node}: no answer in time")
 
     def tell(self, verb: str, request: dict[str, Any] | None = None) -> int:
         """Have the agent do *verb*, without waiting for its answer, which will have the number that is returned."""
         number = next(self.numbers)
+        self.asked[number] = verb
         self.send({"do": verb, "id": number, **(request or {})})
         return number
 
@@ -72,9 +74,10 @@ class NodeSession:
             raise Unreachable(str(error)) from None
 
     def listen(self, timeout: float) -> Any:
-        """The next thing that the agent says, an answer or an event; None when it is silent for *timeout* seconds.
+        """The next thing that the agent says, an event or an answer in its form or an error; None if there is none in
+        *timeout* seconds, however much else comes.
 
-        Whatever else the login prints is passed over. Raises Unreachable or CommandFailed when the session has ended.
+        Raises Unreachable or CommandFailed when the session has ended, or what is said makes no sense.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -85,26 +88,46 @@ class NodeSession:
                 if self.conversation.held.startswith(b"hpcregistry "):
                     raise CommandFailed(f"{self.node}: the agent's answer was cut off")
                 raise no_answer(self.node, line.exit_code, line.stderr)
-            if line.startswith(f"hpcregistry {self.nonce} "):
-                return read_line(self.node, self.nonce, line)
+            said = self.understand(line)
+            if said is not None:
+                return said
+            if time.monotonic() >= deadline:
+                return None
 
-
-def check_form(node: str, verb: str, answer: Any) -> Any:
-    """Return *answer* if it holds what an answer to *verb* must hold; else CommandFailed is raised."""
-    wrong = [name for name, kind in ANSWERS.get(verb, {}).items() if not isinstance(answer.get(name), kind)]
-    if wrong:
-        raise CommandFailed(
-            f"{node}: the agent's answer to {verb!r} makes no sense: {', '.join(wrong)}",
-            hint="is it of another version? hpc-container-manager registry setup",
-        )
-    return answer
+    def understand(self, line: str) -> Any:
+        """What a line says, checked for its form; None for what may be passed over, of which there is a limit."""
+        if not line.startswith(f"hpcregistry {self.nonce} "):
+            self.other += len(line) + 1
+            if self.other > PASSED_OVER:
+                raise CommandFailed(f"{self.node}: its login prints without end")
+            return None
+        said = read_line(self.node, self.nonce, line)
+        if "event" in said:
+            self.events += len(line)
+            if self.events > MOST_EVENTS + EVENT_RATE * (time.monotonic() - self.began):
+                raise CommandFailed(f"{self.node}: the agent talks without end")
+            return check_event(self.node, said)
+        number = said.get("id")
+        verb = self.asked.pop(number, None) if type(number) is int else None
+        if verb is None:
+            raise CommandFailed(f"{self.node}: the agent answers what it was not asked", hint=HINT)
+        return said if "error" in said else check_answer(self.node, verb, said)
 
 
 def try_sync_key(node: str, settings: Settings) -> str:
     """Use the sync key as it is meant, then as a thief would: for a shell. Returns how that went."""
     with NodeSession(node, settings) as session:
-        session.ask("have")
+        seen = session.ask("have").get("from")
     stolen = run_process(node, [*sync_ssh(settings), f"root@{node}", "id -u"], timeout=ASK_TIMEOUT)
     if stolen.exit_code == 0 or stolen.stdout.strip():
         return "works, but also runs a shell command"
+    if not is_admitted(seen, settings.key_from):
+        return f"works, but not by the line that phase 1 wrote: the node sees the controller at {str(seen)[:60]!r}"
     return "works, refuses a shell"
+
+
+def is_admitted(address: Any, networks: Sequence[str]) -> bool:
+    """Whether from="…" with these *networks* lets a login from *address* in; it does without any."""
+    with suppress(ValueError):
+        return not networks or any(ip_address(address) in ip_network(network) for network in networks)
+    return False

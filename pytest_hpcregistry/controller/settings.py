@@ -18,6 +18,7 @@ class Settings:
 
     `network` (CIDR) is where images go, None: where the controller's ssh came to. `limit_rate` is what one
     machine may send, in bytes/s; 0: no limit. `keep` is how many older versions of an image are kept.
+    `key_from` is where the sync key may log in from, addresses and networks (CIDR); empty: anywhere.
     """
 
     registry: str
@@ -34,6 +35,7 @@ class Settings:
     network: str | None = None
     limit_rate: int = 0
     keep: int = 2
+    key_from: tuple[str, ...] = ()
 
 
 def load(path: Path) -> Settings:
@@ -60,6 +62,7 @@ def load(path: Path) -> Settings:
             network=sync.get("network") or None,
             limit_rate=int(sync.get("limit_rate", 0)),
             keep=int(registry.get("keep", 2)),
+            key_from=tuple(sync.get("key_from", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(str(path), [f"{type(error).__name__}: {error}"], hint="run phase 1 again") from None

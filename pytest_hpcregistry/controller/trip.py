@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import agent
+from ..agent.requests import MOST_IMAGES
 from ..catalog import Catalog, Entry
 from ..engines import ENGINES, Job
 from ..engines.cost import Load, choose, link_rate
@@ -181,15 +182,19 @@ class Trip:
             for name, entry in self.wanted.items()
             if self.has[node]["names"].get(name) != entry.digest or entry.digest in lacks
         ]
-        request = {"images": images, "mode": self.settings.file_mode}
         stale = self.has[node]["catalog_digest"] != self.catalog_digest
         if not images and not stale:
             return self.finish(node, Outcome("unchanged"))
-        if stale:
-            request.update(catalog=self.catalog_text, objects=self.catalog_objects)
+        # In parts: nobody holds a node's lock for long. The catalog goes with the last one.
+        parts = [images[start : start + MOST_IMAGES] for start in range(0, len(images), MOST_IMAGES)] or [[]]
+        changed = bool(images)
         seconds = 60 + size * PUBLISH_SECONDS_PER_GB // 10**9
-        answer = self.sessions[node].ask("publish", request, timeout=seconds)
-        changed = bool(images) or answer["catalog"] == "written"
+        for part in parts:
+            request: dict[str, Any] = {"images": part, "mode": self.settings.file_mode}
+            if stale and part is parts[-1]:
+                request.update(catalog=self.catalog_text, objects=self.catalog_objects)
+            answer = self.sessions[node].ask("publish", request, timeout=seconds)
+            changed = changed or answer["catalog"] == "written"
         moved = self.sent.get(node, size)
         return self.finish(node, Outcome("synced" if changed else "unchanged", len(lacks), moved))
 

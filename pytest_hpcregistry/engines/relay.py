@@ -11,17 +11,20 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..agent.pieces import Pieces
 from ..agent.relay import WORD, Sender
-from ..controller.nodes import check_address
+from ..controller.nodes import check_address, refuse_error
 from ..errors import CommandFailed, HpcRegistryError, Unreachable
 from ..fanout import fan_out
-from ..naming import object_path
+from ..naming import object_path, visible
+from ..nodeset import fold
 from ..transports.local import run_process
+from . import star
 from .chain import Chain
 
 if TYPE_CHECKING:
@@ -41,7 +44,16 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     outcomes = fan_out(chains.pop((), []), job.arrived, window=job.settings.window)
     for digests, nodes in sorted(chains.items(), key=lambda chain: -len(chain[1])):
         outcomes.update(Transfer(job, digests).run(nodes))
+    left = [node for node, outcome in outcomes.items() if isinstance(outcome, Ended)]
+    if left:
+        job.say(f"the relay ended, {outcomes[left[0]]}: {fold(left)} get their bytes by star")
+        by_star = star.distribute(replace(job, wanted={node: job.wanted[node] for node in left}))
+        outcomes.update(by_star)
     return outcomes
+
+
+class Ended(HpcRegistryError):
+    """The transfer has ended before its time, by no fault of the node."""
 
 
 def piece_size(total: int) -> int:
@@ -60,7 +72,9 @@ class Transfer:
         self.certificate = make_certificate()
         self.places: dict[str, tuple[str, int]] = {}
         self.links: dict[str, str] = {}  # its name, which nobody can guess -> who sends over it
+        self.orders: dict[tuple[str, int], Callable[[Any], None]] = {}  # node, number -> what its answer is for
         self.sender: Sender | None = None
+        self.broken = ""  # why the transfer cannot be mended any more
         self.deciding = threading.RLock()
         self.finished = threading.Event()
         self.deadline = time.monotonic() + job.settings.timeout
@@ -82,9 +96,13 @@ class Transfer:
                     self.sender.stop()
 
     def conduct(self) -> None:
-        while not self.finished.wait(TICK):
-            with self.deciding:
-                self.chain.tick(time.monotonic())
+        """Look at the chain again and again. If that fails, whatever the reason, the transfer ends: see `check`."""
+        try:
+            while not self.finished.wait(TICK):
+                with self.deciding:
+                    self.chain.tick(time.monotonic())
+        except Exception as error:
+            self.broken = f"{type(error).__name__}: {error}"
 
     def carry(self, node: str) -> Any:
         """Have *node* receive, and listen to what it says until it has everything and has published it."""
@@ -94,40 +112,59 @@ class Transfer:
         own = {"certificate": self.certificate, "network": self.job.settings.network}
         try:
             place = session.ask("relay", {**request, **own})
-            address = check_address(node, place["address"], self.job.settings.network)
+            address = check_address(node, place["address"], self.job.settings)
             with self.deciding:
                 self.places[node] = (address, place["port"])
                 self.chain.join(node, time.monotonic())
             while not self.heard(node, session.listen(1.0)):
                 self.check(node)
             return self.job.arrived(node)
-        except (KeyError, TypeError):
-            self.lose(node)
-            raise CommandFailed(f"{node}: what the agent says of the transfer makes no sense") from None
-        except HpcRegistryError:
-            self.lose(node)
+        except Exception:
+            with self.deciding:
+                self.chain.lose(node, time.monotonic())
             raise
-
-    def lose(self, node: str) -> None:
-        with self.deciding:
-            self.chain.lose(node, time.monotonic())
 
     def heard(self, node: str, said: Mapping[str, Any] | None) -> bool:
         """Take in what a node says; True when it has everything."""
-        event, now = (said or {}).get("event"), time.monotonic()
+        if said is None:
+            return False
         with self.deciding:
-            if said is None or event is None:
+            if "id" in said:
+                self.orders.pop((node, said["id"]), ignore)(said)
                 return False
-            if event == "has":
-                self.chain.has(node, said["bytes"], said["arrived"], now)
-                self.job.moved(node, max(0, said["bytes"] - len(self.pieces.digests)))
-            elif event == "bad_piece":
-                self.chain.blame(self.links.get(said["link"], ""), node, now)
-            elif event == "send_failed":
-                self.chain.link_failed(node, said["node"], now)
-            elif event == "failed":
-                raise CommandFailed(f"{node}: cannot write there: {said['why']}")
-            return event == "has" and bool(said["bytes"] == self.pieces.total)
+            return self.take_event(node, said, time.monotonic())
+
+    def take_event(self, node: str, said: Mapping[str, Any], now: float) -> bool:
+        event = said["event"]
+        if event == "has":
+            self.check_progress(node, said["bytes"], said["arrived"])
+            self.chain.has(node, said["bytes"], said["arrived"], now)
+            self.job.moved(node, max(0, said["bytes"] - len(self.pieces.digests)))
+            return bool(said["bytes"] == self.pieces.total)
+        if event == "bad_piece":
+            self.chain.blame(self.links.get(said["link"], ""), node, now)
+        elif event == "send_failed":
+            self.chain.link_failed(node, said["node"], now)
+        elif event == "stranger":
+            self.tell_of_stranger(node, said["address"])
+        elif event == "failed":
+            raise CommandFailed(f"{node}: cannot write there: {visible(said['why'])}")
+        return False
+
+    def check_progress(self, node: str, proven: int, arrived: int) -> None:
+        """Numbers go forward only, and not beyond the end."""
+        before = self.chain.members[node]
+        if not before.have <= proven <= self.pieces.total or not proven <= arrived <= self.pieces.total:
+            raise CommandFailed(
+                f"{node}: what the agent says of the transfer makes no sense: {proven} of {self.pieces.total} bytes are"
+                f" there, {arrived} have come, and {before.have} were there before"
+            )
+
+    def tell_of_stranger(self, node: str, address: str) -> None:
+        """Somebody came to a node and was refused. A node that was to send there, and is late, is no stranger."""
+        caller = next((name for name, (known, _) in self.places.items() if known == address), f"somebody at {address}")
+        if caller not in self.links.values():
+            self.job.say(f"{caller} connected to {node} without being told to: refused")
 
     def check(self, node: str) -> None:
         with self.deciding:
@@ -137,26 +174,48 @@ class Transfer:
                     f"{node}: got {have} of {self.pieces.total} bytes and then nothing, whoever sent",
                     hint="do the nodes reach each other on all ports? sync --engine star needs ssh only",
                 )
+        if self.broken:
+            raise Ended(self.broken)
         if time.monotonic() > self.deadline:
             raise CommandFailed(f"{node}: not all bytes came within {self.job.settings.timeout} s")
 
     def connect(self, upstream: str, node: str) -> None:
-        """Let *upstream* send to *node*."""
+        """Let *upstream* send to *node*, which is told first: it lets nobody in whom it does not expect."""
         address, port = self.places[node]
         link = secrets.token_hex(WORD)
         self.links[link] = upstream
         order = {"node": node, "address": address, "port": port, "link": link, "rate": self.job.settings.limit_rate}
+
+        def expected(answer: Mapping[str, Any]) -> None:
+            refuse_error(node, answer)
+            self.send(upstream, order)
+
+        self.order(node, "expect", {"link": link}, expected)
+
+    def send(self, upstream: str, order: dict[str, Any]) -> None:
+        """Have a node, or the controller itself, send to another."""
+
+        def begun(answer: Mapping[str, Any]) -> None:
+            if "error" in answer:
+                self.job.say(f"{upstream} does not send to {order['node']}: {visible(str(answer['error'])[:300])}")
+                self.chain.link_failed(upstream, order["node"], time.monotonic())
+
         if upstream != CONTROLLER:
-            with suppress(Unreachable):  # what it was not told it does not do, and that shows as a stall
-                self.job.sessions[upstream].tell("send", order)
+            self.order(upstream, "send", order, begun)
             return
         if self.sender:
             self.sender.stop()
-        self.sender = Sender(self.pieces, self.certificate, order, self.heard_here)
+        self.sender = Sender(self.pieces, self.certificate, order, lambda said: ignore(self.heard(CONTROLLER, said)))
         self.sender.start()
 
-    def heard_here(self, said: Mapping[str, Any]) -> None:
-        self.heard(CONTROLLER, said)
+    def order(self, node: str, verb: str, request: dict[str, Any], on_answer: Callable[[Any], None]) -> None:
+        # What it was not told it does not do, and that shows as a stall.
+        with suppress(Unreachable):
+            self.orders[node, self.job.sessions[node].tell(verb, request)] = on_answer
+
+
+def ignore(_: Any) -> None:
+    """An answer on which nothing depends."""
 
 
 @contextmanager

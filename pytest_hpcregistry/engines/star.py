@@ -1,6 +1,7 @@
 """star: the controller sends to all nodes at once, within a window, by rsync through the restricted sync key.
 
 Where a node has the version before, only the difference is sent (the agent's `prepare` puts it where rsync looks).
+agent/serve.py lets in just the options that stand here.
 
 No `-z` (a SIF is compressed: with it one stream was limited to 31 MB/s, without it 444), no `--partial`, `--inplace`
 or `--delay-updates` (each can leave half a file, or exit 0 without delivery).
@@ -28,6 +29,8 @@ Outcome = TypeVar("Outcome")
 PROGRESS = re.compile(r"\s*([\d,]+)\s+\d+%")  # rsync(1), --info=progress2
 SENT = re.compile(r"sent ([\d,]+) bytes ")  # …, stats1
 IO_TIMEOUT = 60  # seconds without a byte, after which rsync gives a node up
+# --ignore-times: the version before may have the same size and time, and is another file all the same.
+OPTIONS = ["--ignore-times", f"--timeout={IO_TIMEOUT}", "--info=progress2,stats1"]
 
 # rsync(1), EXIT VALUES
 REASONS = {
@@ -56,7 +59,7 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
             if job.bases[node] or job.settings.network:
                 prepared = {"bases": job.bases[node], "network": job.settings.network}
                 address = job.sessions[node].ask("prepare", prepared)["address"]
-                to = check_address(node, address, job.settings.network) if job.settings.network else node
+                to = check_address(node, address, job.settings) if job.settings.network else node
             send(node, to, job, job.settings.limit_rate // at_once)
         return job.arrived(node)
 
@@ -71,9 +74,7 @@ def send(node: str, to: str, job: Job[Outcome], rate: int) -> None:
     """
     settings = job.settings
     paths = [object_path(settings.registry, digest) for digest in job.wanted[node]]
-    # --ignore-times: the version before may have the same size and time, and is another file all the same.
-    argv = ["rsync", "--no-whole-file" if job.bases[node] else "--whole-file", "--ignore-times"]
-    argv += [f"--timeout={IO_TIMEOUT}", "--info=progress2,stats1"]
+    argv = ["rsync", *OPTIONS, "--no-whole-file" if job.bases[node] else "--whole-file"]
     argv += [f"--bwlimit={max(1, rate // 1024)}"] if rate else []
     ssh = [*sync_ssh(settings), "-o", f"HostKeyAlias={node}"]
     argv += ["-e", shlex.join(ssh), *paths, f"root@[{to}]:." if ":" in to else f"root@{to}:."]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import pytest
 
-from pytest_hpcregistry.client import KNOWN_HOSTS, ControllerClient
+from pytest_hpcregistry.client import AGENT, KNOWN_HOSTS, ControllerClient
 from pytest_hpcregistry.facts import Facts, Machine
 from pytest_hpcregistry.model import Cluster
 from pytest_hpcregistry.nodeset import fold
@@ -32,9 +33,10 @@ def test_sync_key_is_authorized_and_restricted(node: Machine, controller: Machin
     fingerprint = hashlib.sha256(public.split()[1].encode()).hexdigest()
     lines = [key["options"] for key in node.facts["authorized_keys"] if key["fingerprint"] == fingerprint]
     assert lines, "the sync key is not authorized on this node"
+    source = "" if cluster.sync.key_from == ("any",) else 'from="[^"]+",'
+    program = re.escape(f"{AGENT} serve --registry {cluster.registry.path}")
     for options in lines:  # a second line with the same key and no restriction would undo the first
-        assert options.startswith("restrict,command=")
-        assert f"agent.pyz serve --registry {cluster.registry.path}" in options
+        assert re.fullmatch(f'restrict,{source}command="/usr/bin/python3 -I {program}"', options), options
 
 
 def test_sync_key_reaches_every_node_and_only_syncs(hpc_client: ControllerClient, cluster_facts: Facts) -> None:

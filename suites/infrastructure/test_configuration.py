@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry import documents
-from pytest_hpcregistry.facts import Machine
+from pytest_hpcregistry.facts import Facts, Machine
 from pytest_hpcregistry.model import Cluster
 
 pytestmark = pytest.mark.infrastructure
@@ -24,6 +24,16 @@ def test_config_agrees_with_the_cluster_file(controller: Machine, cluster: Clust
     assert config["registry"]["directories"] == list(cluster.registry.directories)
     assert config["synchronization"]["key"] == cluster.sync.key
     assert config["synchronization"]["log"] == cluster.sync.log
+
+
+def test_peers_name_every_node(machine: Machine, controller: Machine, cluster: Cluster, cluster_facts: Facts) -> None:
+    """Bytes of images go to these addresses, and to no others."""
+    path = f"{cluster.registry.path}/.registry/peers"
+    text = machine.facts["texts"][path]
+    assert text is not None, f"{path} does not exist"
+    assert text == controller.facts["texts"][path]
+    named = {words[0] for words in map(str.split, text.splitlines()) if len(words) > 1}
+    assert set(cluster_facts.nodes) - named == set()
 
 
 def test_config_is_the_controllers(node: Machine, controller: Machine, cluster: Cluster) -> None:

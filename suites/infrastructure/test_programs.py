@@ -33,11 +33,7 @@ def test_program(machine: Machine, program: str) -> None:
     assert machine.facts["programs"][program], f"{program} is not installed"
 
 
-def test_rrsync(node: Machine) -> None:
-    assert node.facts["programs"]["rrsync"] is not None, "rrsync, which confines the sync key, is not installed"
-
-
 def test_sync_log(controller: Machine, cluster: Cluster) -> None:
     found = controller.path(cluster.sync.log)
     assert found is not None, f"{cluster.sync.log} does not exist"
-    assert int(found["mode"], 8) & 0o022 == 0
+    assert (found["type"], found["mode"], found["owner"]) == ("file", "0640", "root")

@@ -10,6 +10,7 @@ from pytest_hpcregistry.model import Registry
 pytestmark = pytest.mark.infrastructure
 PUBLIC = ["", ".registry", ".registry/objects/sha256"]
 FILES = ["README.md", ".registry/config.yaml", ".registry/catalog.yaml"]
+ROOTS = {".registry/peers": "0644", ".registry/lock": "0600"}
 
 
 def test_directories(machine: Machine, registry: Registry) -> None:
@@ -42,6 +43,14 @@ def test_files(machine: Machine, registry: Registry, name: str) -> None:
     assert found is not None, f"{registry.path}/{name} does not exist"
     assert found["type"] == "file"
     assert found["size"] > 0
+    assert (found["mode"], found["owner"], found["group"]) == ("0644", registry.owner, registry.group)
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_files_of_root(machine: Machine, registry: Registry, name: str) -> None:
+    found = machine.path(f"{registry.path}/{name}")
+    assert found is not None, f"{registry.path}/{name} does not exist"
+    assert (found["type"], found["mode"], found["owner"], found["group"]) == ("file", ROOTS[name], "root", "root")
 
 
 def test_group_exists(machine: Machine, registry: Registry) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_hpcregistry import documents, lab
@@ -36,6 +38,17 @@ class Machines:
     def tell(self, machine: str, script: str) -> str:
         """What a script prints; raises CommandFailed when it fails."""
         return self.run(machine, script).check().stdout
+
+    @contextmanager
+    def in_front_of(self, machine: str, path: str, script: str) -> Iterator[None]:
+        """Have a shell script run in place of the program *path*, which it finds as *path*.real."""
+        self.tell(
+            machine, f"mv {path} {path}.real && cat > {path} <<'END'\n#!/bin/sh\n{script}\nEND\nchmod 0755 {path}"
+        )
+        try:
+            yield
+        finally:
+            self.tell(machine, f"mv {path}.real {path}")
 
     def everywhere(self, script: str) -> dict[str, str]:
         """`tell` on all machines at once."""

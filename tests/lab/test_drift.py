@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -136,16 +136,8 @@ def test_sync_that_waited_does_not_bring_back_the_older_image(
 # --- things that die on the way ------------------------------------------------------------------------------------
 
 
-@contextmanager
-def slow_node(machines: Machines, seconds: int) -> Iterator[None]:
-    path = "/usr/local/bin/rrsync"
-    machines.tell(
-        NODE, f"printf '#!/bin/sh\\nsleep {seconds}; exec /usr/bin/rrsync \"$@\"\\n' > {path}; chmod 755 {path}"
-    )
-    try:
-        yield
-    finally:
-        machines.tell(NODE, f"rm {path}")
+def slow_node(machines: Machines, seconds: int) -> AbstractContextManager[None]:
+    return machines.in_front_of(NODE, "/usr/bin/rsync", f'sleep {seconds}; exec /usr/bin/rsync.real "$@"')
 
 
 def children(pid: int) -> list[int]:

@@ -179,10 +179,8 @@ def test_no_room_on_a_node_is_said_before_a_byte_is_sent(tool: Cli, machines: Ma
 
 
 # Somebody else fills the disk between the look and the transfer: what is left is less than the image.
-FILL = f"""#!/bin/sh
-cd {REGISTRY} && dd if=/dev/zero of=filler bs=1M 2>/dev/null; truncate -s -2M filler
-exec /usr/bin/rrsync "$@"
-"""
+FILL = f"""(cd {REGISTRY} && dd if=/dev/zero of=filler bs=1M 2>/dev/null; truncate -s -2M filler)
+exec /usr/bin/rsync.real "$@\""""
 
 
 def test_disk_that_fills_up_in_the_middle_leaves_the_old_image_and_no_debris(
@@ -192,7 +190,7 @@ def test_disk_that_fills_up_in_the_middle_leaves_the_old_image_and_no_debris(
     new = sif("kept", 8192, tmp_path)
     with small_disk(machines, 160):
         before = machines.tell(FAULTY, TREE)
-        with program_in_front(machines, "rrsync", FILL):
+        with machines.in_front_of(FAULTY, "/usr/bin/rsync", FILL):
             result = tool("deploy", "single", "-s", new)
         refused(result, 4, f"{FAULTY}: cannot write there (disk full", "c001: synced", "c003: synced")
         assert machines.digest(FAULTY, kept) == old
@@ -200,17 +198,6 @@ def test_disk_that_fills_up_in_the_middle_leaves_the_old_image_and_no_debris(
         assert machines.tell(FAULTY, TREE) == before
     tool("sync").check()
     assert len(machines.digests(kept)) == 1
-
-
-@contextmanager
-def program_in_front(machines: Machines, name: str, script: str, machine: str = FAULTY) -> Iterator[None]:
-    """Have *script* run in place of a program."""
-    path = f"/usr/local/bin/{name}"
-    machines.tell(machine, f"cat > {path} <<'END'\n{script}END\nchmod 0755 {path}")
-    try:
-        yield
-    finally:
-        machines.tell(machine, f"rm {path}")
 
 
 UNTIL_IDLE = 'for n in $(seq 90); do [ "$(sinfo -h -o %t | sort -u)" = idle ] && exit; sleep 0.5; done; exit 1'

@@ -17,8 +17,10 @@ from pytest_hpcregistry.recap import Recap
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.local import LocalTransport
 
+from .conftest import NAME as LAB
+
 pytestmark = pytest.mark.lab
-NAME = "setup"
+NAME = f"setup-{LAB}"
 REGISTRY = "/opt/containers"
 AGENT_KEY = "hpcregistry-sync"
 # Everything that phase 1 may touch, with a digest for each file: the same text means that nothing was changed.
@@ -161,12 +163,12 @@ def test_a_node_with_an_unknown_host_key_is_named_and_the_others_are_finished(
 
 
 def test_what_a_machine_lacks_is_said_before_anything_is_changed(fresh: lab.LabState, cluster: Cluster) -> None:
-    on("c002", "mv /usr/bin/rrsync /usr/bin/rrsync.away").check()
+    on("c002", "mv /usr/bin/rsync /usr/bin/rsync.away").check()
     try:
-        with pytest.raises(CommandFailed, match=r"^c002: Stop where something is missing: missing: rrsync \(package"):
+        with pytest.raises(CommandFailed, match=r"^c002: Stop where .*: missing: /usr/bin/rsync \(package"):
             set_up(cluster, fresh)
     finally:
-        on("c002", "mv /usr/bin/rrsync.away /usr/bin/rrsync").check()
+        on("c002", "mv /usr/bin/rsync.away /usr/bin/rsync").check()
 
 
 def test_plain_ansible_playbook_does_the_same(fresh: lab.LabState, cluster: Cluster, tmp_path: Path) -> None:

@@ -1,11 +1,23 @@
 # What phase 1 must know of a machine, in one trip. Nothing is changed. Lines of the answer:
-#   missing WHAT (HOW TO GET IT)    directory MODE OWNER GROUP PATH    key TYPE BASE64    slurm VERSION
-#   look.sh OWNER GROUP PYTHON SLURM_PROGRAM HOST_KEYS DIRECTORY...
-owner=$1 group=$2 python=$3 slurm=$4 host_keys=$5
-shift 5
+#   problem WHAT (HOW TO MEND IT)   todo ITEM   address IP   key TYPE BASE64   known LINE   peer LINE   slurm VERSION
+#   look.sh OWNER GROUP FILE_MODE PYTHON SLURM_PROGRAM HOST_KEYS REGISTRY ITEM...
+# An ITEM is one of these; a `todo` gives it back where there is something to do:
+#   ours MODE OWNER GROUP PATH      a directory of the registry: made, and kept as it shall be
+#   parent MODE OWNER GROUP PATH    a directory that a configured file lies in: made where it is missing, else left alone
+#   file MODE OWNER GROUP PATH      a file of ours: owner and mode are kept as they shall be
+#   key PATH, root PATH, registry PATH, slurm PATH      who could put something else there is looked at, see guard
+#   authorized PATH                 authorized_keys: made where it is missing, else its owner and mode are left alone
+#   known PATH, peer PATH           is read
+owner=$1 group=$2 file_mode=$3 python=$4 slurm=$5 host_keys=$6 registry=$7
+shift 7
+export LC_ALL=C
+
+problem() {
+    echo "problem $*"
+}
 
 missing() {
-    echo "missing $*"
+    problem "missing: $*"
 }
 
 [ "$(id -u)" = 0 ] || missing "root rights (log in as root, or become root: --become)"
@@ -13,13 +25,110 @@ getent passwd "$owner" >/dev/null || missing "the user $owner (or set container_
 getent group "$group" >/dev/null || missing "the group $group (or set container_registry_group)"
 /usr/bin/python3 -c "import sys; sys.exit(sys.version_info < ($python))" 2>/dev/null ||
     missing "/usr/bin/python3 of at least $python (package python3)"
-command -v rsync >/dev/null || missing "rsync (package rsync)"
-command -v rrsync >/dev/null || missing "rrsync (package rsync, or rsync-rrsync on Fedora and Enterprise Linux)"
+[ -x /usr/bin/rsync ] || missing "/usr/bin/rsync (package rsync)"
 command -v ssh-keygen >/dev/null || missing "ssh-keygen (package openssh-client, or openssh)"
 
-for path; do
-    [ ! -d "$path" ] || [ -L "$path" ] || stat -c 'directory %04a %U %G %n' "$path"
+# ip(8) may be missing; `hostname -I` knows the same addresses.
+addresses=$(ip -o addr show scope global 2>/dev/null | awk '{ sub("/.*", "", $4); print $4 }')
+for address in ${addresses:-$(hostname -I 2>/dev/null)}; do
+    echo "address $address"
 done
+
+# guard KIND PATH: whether somebody could put something else in the place of PATH, by what they may do with the
+# directories above it, links followed. Only for `key` is a group that may write one too many at any rate, as for sshd:
+# /usr/local and /var/log belong to groups of the system on some distributions. Below a directory with the sticky bit
+# nobody can move what is root's.
+guard() {
+    place=${2%/*}
+    until [ -e "${place:=/}" ] || [ -L "$place" ]; do place=${place%/*}; done
+    [ -d "$place" ] || { problem "$place is no directory, and $2 shall lie there"; return; }
+    for place in "$place" "$(readlink -f "$place")"; do
+        while :; do
+            case $seen in *"|$1 $place|"*) ;; *) seen="$seen|$1 $place|"; guard_one "$1" "$place" "$2" ;; esac
+            [ "$place" != / ] || break
+            place=${place%/*}
+            place=${place:-/}
+        done
+    done
+}
+
+guard_one() {
+    who=$(stat -L -c '%a %u %g %U %G' "$2")
+    read -r mode uid gid user its_group <<END
+$who
+END
+    case $1 in
+        slurm) ;; # often belongs to the user slurm
+        registry) [ "$uid" = 0 ] || [ "$user" = "$owner" ] || problem "$2 belongs to $user, who could replace $3" ;;
+        *) [ "$uid" = 0 ] || problem "$2 belongs to $user, who could replace $3 (chown root $2, or choose another place)" ;;
+    esac
+    case $mode in
+        [1357]???) [ "$1" = key ] || return 0 ;;
+    esac
+    case $mode in
+        *[2367]) problem "everybody may write to $2, and so replace $3 (chmod o-w $2, or choose another place)" ;;
+        *[2367]?) [ "$1" != key ] && [ "$gid" -lt 1000 ] ||
+            problem "the group $its_group may write to $2, and so replace $3 (chmod g-w $2, or choose another place)" ;;
+    esac
+}
+
+# What the registry has lies on one file system: an image is a hard link to an object.
+one_file_system() {
+    [ "${device:=$(stat -L -c %d "$registry" 2>/dev/null)}" = "$(stat -L -c %d "$1")" ] ||
+        problem "$1 lies on another file system than $registry: an image is a hard link, and none goes across"
+}
+
+seen=
+for item; do
+    read -r kind mode user its_group path <<END
+$item
+END
+    [ "$path" ] || path=$mode
+    case $kind in
+        ours | parent)
+            if [ ! -e "$path" ] && [ ! -L "$path" ]; then
+                echo "todo $item"
+            elif [ ! -d "$path" ]; then
+                problem "$path is no directory"
+            elif [ "$kind" = ours ]; then
+                one_file_system "$path"
+                found=$(stat -L -c '%04a %U %G' "$path")
+                if [ "$found" = "$mode $user $its_group" ]; then
+                    continue
+                elif [ -e "$registry/.registry/config.yaml" ] || [ "$path" != "${path#"$registry/.registry"}" ]; then
+                    echo "todo $item"
+                else
+                    problem "$path was there before and is $found, not $mode $user $its_group (if it is for images" \
+                        "only: chown $user:$its_group $path && chmod $mode $path; or choose another directory)"
+                fi
+            fi ;;
+        file)
+            if [ -L "$path" ]; then
+                problem "$path is a symbolic link (name the file that it leads to)"
+            elif [ -e "$path" ] && [ ! -f "$path" ]; then
+                problem "$path is no regular file"
+            elif [ -f "$path" ] && [ "$(stat -c '%04a %U %G' "$path")" != "$mode $user $its_group" ]; then
+                echo "todo $item"
+            fi ;;
+        authorized)
+            if [ ! -e "$path" ]; then
+                echo "todo $item"
+            else
+                # Such a file is ignored by sshd, or is anybody's way to root.
+                [ "$(stat -L -c %u "$path")" = 0 ] || problem "$path is not root's (chown root $path)"
+                case $(stat -L -c %a "$path") in
+                    *[2367] | *[2367]?) problem "$path can be written by others than root (chmod go-w $path)" ;;
+                esac
+            fi ;;
+        known | peer) [ ! -f "$path" ] || sed "s/^/$kind /" "$path" ;;
+        *) guard "$kind" "$path" ;;
+    esac
+done
+
+# Objects are what people run: an image is another name of one. A list of those that are not as publishing makes them.
+find "$registry/.registry/objects/sha256" -maxdepth 1 -type f ! -name '.*' \
+    ! '(' -user "$owner" -group "$group" -perm "$file_mode" ')' \
+    -printf "todo file $file_mode $owner $group %p\n" 2>/dev/null
 
 if [ "$slurm" ]; then
     version=$("$slurm" -V 2>/dev/null) && echo "slurm ${version##* }" ||
@@ -34,3 +143,4 @@ if [ "$host_keys" ]; then
     done
     [ "$found" ] || missing "a public host key in /etc/ssh (ssh-keygen -A makes them)"
 fi
+exit 0

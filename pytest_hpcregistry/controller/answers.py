@@ -1,0 +1,153 @@
+"""What a node's agent may say: the form of every answer and event. A node may be of another version, broken, or in a
+stranger's hands; whatever comes from it passes here first, and what has another form is that node's failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..agent.forms import (
+    Form,
+    Misshapen,
+    anything,
+    flag,
+    items,
+    mapping,
+    maybe,
+    number,
+    prose,
+    record,
+    seconds,
+    text,
+)
+from ..agent.requests import LARGEST_OBJECT, MOST_IMAGES, MOST_OBJECTS, address, digest, image_name, size
+from ..errors import CommandFailed
+
+MOST_FILES = 100_000  # in one registry, counting those that are not ours
+HINT = "is it of another version? hpc-container-manager registry setup"
+
+room = number(0, 1 << 80)
+identifier = number(0, 1 << 64)
+file_name = anything(600)
+path = anything(4096)
+
+SHARED = record({"in_use": items(digest, MOST_OBJECTS)})
+FREED = record(
+    {
+        "objects": items(digest, MOST_FILES),
+        "debris": items(file_name, MOST_FILES),
+        "bytes": room,
+        "in_use": items(digest, MOST_FILES),
+        "in_use_bytes": room,
+        "young": items(digest, MOST_FILES),
+        "young_bytes": room,
+        "unmanaged": items(path, MOST_FILES),
+    }
+)
+
+
+def collected(value: Any, place: str) -> None:
+    """gc's answer: of a registry of the node's own, or of one that it shares with the controller."""
+    record({"shared": flag})(value, place)
+    (SHARED if value["shared"] else FREED)(value, place)
+
+
+STATUS = {
+    "type": text("file|directory|link|other"),
+    "mode": text("[0-7]{4}"),
+    "owner": anything(256),
+    "group": anything(256),
+    "size": size,
+    "inode": identifier,
+    "device": identifier,
+    "links": identifier,
+    "modified": seconds,
+}
+content = text("[0-9a-f]{64}|unreadable")
+FACTS = record(
+    {
+        "protocol": number(0, 1000),
+        "hostname": anything(256),
+        "time": seconds,
+        "uid": identifier,
+        "paths": mapping("(?s:.{1,4096})", maybe(record(STATUS)), MOST_FILES),
+        "texts": mapping("(?s:.{1,4096})", maybe(anything(1 << 20)), 100),
+        "catalog_digest": maybe(digest),
+        "filesystem": record({"mount": path, "type": path, "source": path, "free": room, "total": room}),
+        "staging": items(record({"name": file_name, "size": size, "modified": seconds}), MOST_FILES),
+        "objects": mapping(
+            "[0-9a-f]{64}",
+            record({"size": size, "inode": identifier, "device": identifier}, {"sha256": content}),
+            MOST_FILES,
+        ),
+        "images": items(
+            record(
+                {**STATUS, "name": file_name, "object": maybe(digest)},
+                {
+                    "header": text("([0-9a-f]{2}){0,256}"),
+                    "sha256": content,
+                    "inspect": maybe(record({"exit": number(-256, 256), "says": path})),
+                },
+            ),
+            MOST_FILES,
+        ),
+        "accounts": record(
+            {name: mapping(".{1,256}", maybe(identifier), 1000) for name in ("users", "groups")},
+        ),
+        "denied": mapping(".{1,256}", maybe(items(path, 1000)), 100),
+        "programs": mapping(".{1,256}", maybe(path), 100),
+        "authorized_keys": items(record({"fingerprint": digest, "options": anything(1 << 16)}), MOST_OBJECTS),
+    }
+)
+
+ANSWERS: dict[str, Form] = {
+    "facts": FACTS,
+    "have": record(
+        {
+            "objects": mapping("[0-9a-f]{64}", size, MOST_FILES),
+            "names": mapping("(?s:.{1,600})", maybe(digest), MOST_FILES),
+            "catalog_digest": maybe(digest),
+            "free": room,
+            "shared": flag,
+        },
+        {"from": maybe(anything(100))},
+    ),
+    "prepare": record({"address": address}),
+    "publish": record({"changed": items(image_name, MOST_IMAGES), "catalog": text("written|behind|kept")}),
+    "relay": record({"address": address, "port": number(1024, 65535)}),
+    "expect": record({}),
+    "send": record({}),
+    "gc": collected,
+}
+EVENTS: dict[str, Form] = {
+    "has": record({"bytes": number(0, LARGEST_OBJECT), "arrived": number(0, LARGEST_OBJECT)}),
+    "bad_piece": record({"link": text("[0-9a-f]{16}")}),
+    "send_failed": record({"node": anything(256)}),
+    "stranger": record({"address": address, "link": text("([0-9a-f]{16})?")}),
+    "failed": record({"why": prose(300)}),
+}
+
+
+def check_answer(node: str, verb: str, answer: Any) -> Any:
+    """Return the *answer* to a *verb* if it has its form. Raises CommandFailed if not."""
+    return checked(node, f"answer to {verb}", ANSWERS[verb], answer)
+
+
+def check_event(node: str, said: Any) -> Any:
+    """Return an event if it has its form, or is of a kind that is not known here. Raises CommandFailed if not."""
+    kind = said["event"]
+    known = EVENTS.get(kind) if isinstance(kind, str) else refuse
+    return checked(node, "word", known, said) if known else said
+
+
+def refuse(_: Any, place: str) -> None:
+    raise Misshapen(f"{place} is of no kind")
+
+
+def checked(node: str, what: str, form: Callable[[Any, str], None], value: Any) -> Any:
+    try:
+        form(value, "it")
+    except Misshapen as error:
+        raise CommandFailed(f"{node}: the agent's {what} makes no sense: {error}", hint=HINT) from None
+    return value

@@ -1,0 +1,13 @@
+# Whether bytes can go the way of an image: from staging/ to objects/, and by a hard link into each directory. The names
+# begin with a dot, and hold the machine's own, as others may try in the same registry.
+#   try-links.sh REGISTRY SUBDIRECTORY...
+cd "$1" || exit
+shift
+name=.try-$(uname -n)
+trap 'rm -f ".registry/staging/$name" ".registry/objects/sha256/$name" "$tried"' EXIT
+trap 'exit 1' HUP INT TERM
+: >".registry/staging/$name" && mv ".registry/staging/$name" ".registry/objects/sha256/$name" || exit
+for directory; do
+    tried=$directory/$name
+    ln -f ".registry/objects/sha256/$name" "$tried" && rm -f "$tried" || exit
+done

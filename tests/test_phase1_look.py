@@ -1,0 +1,211 @@
+"""look.sh, with which phase 1 looks at a machine before it changes anything; and how the role reads addresses."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import runpy
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_hpcregistry import provision
+
+ROLE = provision.PLAYBOOK.parent / "roles" / "container_registry"
+ADDRESSES = runpy.run_path(str(ROLE / "filter_plugins" / "addresses.py"))
+OWNER, GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="who owns a directory can only be tried as root")
+
+
+def look(registry: Path, *items: str, path: str = os.environ["PATH"]) -> list[str]:
+    """What look.sh says of *items*, without what it says of every machine."""
+    argv = ["/bin/sh", str(ROLE / "files" / "look.sh"), OWNER, GROUP, "0755", "3, 6", "", "", str(registry), *items]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env={"PATH": path})
+    assert done.stderr == ""
+    general = ("address ", "problem missing: ")
+    return [line for line in done.stdout.splitlines() if not line.startswith(general)]
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    """Where a registry could be, in a directory that only this user may write to."""
+    place = tmp_path / "containers"
+    (place / ".registry").mkdir(parents=True)
+    place.chmod(0o755)
+    return place
+
+
+@pytest.fixture
+def private() -> Iterator[Path]:
+    """Below a directory that is only root's: pytest's own lies in /tmp, which is everybody's."""
+    with tempfile.TemporaryDirectory(dir=Path("~root").expanduser()) as place:
+        yield Path(place)
+
+
+def ours(path: Path, mode: str = "0755") -> str:
+    return f"ours {mode} {OWNER} {GROUP} {path}"
+
+
+def test_what_is_missing_is_to_be_made_and_what_is_right_is_left(registry: Path) -> None:
+    right, missing = ours(registry), ours(registry / "ml-frameworks")
+    parent = f"parent 0700 root root {registry / '.ssh'}"
+    assert look(registry, right, missing, parent) == [f"todo {missing}", f"todo {parent}"]
+
+
+def test_a_parent_that_is_there_is_never_to_be_changed(registry: Path) -> None:
+    assert look(registry, f"parent 0700 root root {registry}") == []
+
+
+def test_a_foreign_directory_where_the_registry_shall_be_is_refused(registry: Path) -> None:
+    """/opt, /home or a mount point: whose it is, only the administrator knows."""
+    registry.chmod(0o711)
+    (line,) = look(registry, ours(registry))
+    assert line.startswith(f"problem {registry} was there before and is 0711 {OWNER} {GROUP}, not 0755 ")
+    assert f"chmod 0755 {registry}; or choose another" in line
+
+
+def test_a_directory_that_has_a_registry_is_put_right(registry: Path) -> None:
+    registry.chmod(0o777)
+    (registry / ".registry" / "config.yaml").touch()
+    assert look(registry, ours(registry)) == [f"todo {ours(registry)}"]
+
+
+def test_a_foreign_directory_below_is_refused_as_well(registry: Path) -> None:
+    (registry / "local").mkdir(mode=0o700)
+    assert [line.split(" was")[0] for line in look(registry, ours(registry / "local"))] == [f"problem {registry}/local"]
+
+
+@pytest.mark.parametrize("kind", ["ours", "parent"])
+def test_a_file_where_a_directory_shall_be(registry: Path, kind: str) -> None:
+    (registry / "x").touch()
+    assert look(registry, f"{kind} 0755 {OWNER} {GROUP} {registry / 'x'}") == [f"problem {registry}/x is no directory"]
+
+
+def test_a_file_where_a_parent_shall_be(registry: Path) -> None:
+    (registry / "x").touch()
+    said = look(registry, f"root {registry}/x/y/agent.pyz")
+    assert said == [f"problem {registry}/x is no directory, and {registry}/x/y/agent.pyz shall lie there"]
+
+
+def test_owner_and_mode_of_a_file_are_looked_at_each_time(registry: Path) -> None:
+    (registry / "catalog.yaml").touch()
+    (registry / "catalog.yaml").chmod(0o644)
+    item = f"file 0644 {OWNER} {GROUP} {registry}/catalog.yaml"
+    assert look(registry, item, f"file 0600 {OWNER} {GROUP} {registry}/lock") == []
+    (registry / "catalog.yaml").chmod(0o666)
+    assert look(registry, item) == [f"todo {item}"]
+
+
+@pytest.mark.parametrize("kind", ["link", "directory"])
+def test_what_is_no_regular_file_gets_no_mode(registry: Path, kind: str) -> None:
+    if kind == "link":
+        (registry / "log").symlink_to("/etc/passwd")
+    else:
+        (registry / "log").mkdir()
+    (line,) = look(registry, f"file 0640 root root {registry}/log")
+    assert line.startswith(f"problem {registry}/log is ")
+
+
+def test_objects_are_put_right_too(registry: Path) -> None:
+    objects = registry / ".registry" / "objects" / "sha256"
+    objects.mkdir(parents=True)
+    for name, mode in (("a" * 64, 0o755), ("b" * 64, 0o777)):
+        (objects / name).touch()
+        (objects / name).chmod(mode)
+    assert look(registry) == [f"todo file 0755 {OWNER} {GROUP} {objects}/{'b' * 64}"]
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("kind", "mode", "group", "refused"),
+    [
+        ("key", 0o777, 0, True),
+        ("key", 0o1777, 0, True),
+        ("key", 0o775, 50, True),
+        ("key", 0o755, 0, False),
+        ("root", 0o777, 0, True),
+        ("root", 0o1777, 0, False),
+        ("root", 0o775, 50, False),  # root:staff, as Debian's /usr/local; root:syslog, as Ubuntu's /var/log
+        ("root", 0o775, 1234, True),
+        ("registry", 0o777, 0, True),
+        ("slurm", 0o777, 0, True),
+    ],
+)
+def test_what_others_may_write_to_is_refused(private: Path, kind: str, mode: int, group: int, refused: bool) -> None:
+    """However far above: here it is the directory above the one that the file lies in."""
+    (private / "above" / "in").mkdir(parents=True)
+    os.chown(private / "above", 0, group)
+    (private / "above").chmod(mode)
+    said = look(private, f"{kind} {private}/above/in/not-yet/file")
+    assert [f" may write to {private}/above, " in line for line in said] == [True] * refused
+
+
+@as_root
+@pytest.mark.parametrize(("kind", "refused"), [("key", True), ("root", True), ("registry", True), ("slurm", False)])
+def test_what_belongs_to_another_user_is_refused(private: Path, kind: str, refused: bool) -> None:
+    os.chown(private, 12345, 0)
+    said = look(private, f"{kind} {private}/file")
+    assert [line.startswith(f"problem {private} belongs to UNKNOWN") for line in said] == [True] * refused
+
+
+@as_root
+def test_where_a_link_leads_is_looked_at(private: Path) -> None:
+    (private / "open" / "ssh").mkdir(parents=True)
+    (private / "open").chmod(0o777)
+    (private / "link").symlink_to(private / "open" / "ssh")
+    assert len(look(private, f"key {private}/link/id")) == 1
+
+
+@as_root
+@pytest.mark.parametrize(("mode", "uid", "refused"), [(0o600, 0, 0), (0o644, 0, 0), (0o664, 0, 1), (0o606, 12345, 2)])
+def test_authorized_keys_is_looked_at_and_left(private: Path, mode: int, uid: int, refused: int) -> None:
+    (private / "keys").touch()
+    (private / "keys").chmod(mode)
+    os.chown(private / "keys", uid, 0)
+    said = look(private, f"authorized {private}/keys")
+    assert [line.split()[0] for line in said] == ["problem"] * refused
+
+
+def test_a_registry_on_two_file_systems_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "shm").symlink_to("/dev/shm")  # noqa: S108
+    (line,) = [line for line in look(tmp_path, ours(tmp_path / "shm")) if "file system" in line]
+    assert line.startswith(f"problem {tmp_path}/shm lies on another file system than {tmp_path}: ")
+
+
+def test_addresses_are_told_without_ip(tmp_path: Path) -> None:
+    for name in ("getent", "awk", "stat", "find", "id", "sed", "cut", "readlink"):
+        (tmp_path / name).symlink_to(f"/usr/bin/{name}")
+    (tmp_path / "hostname").write_text('#!/bin/sh\necho "192.0.2.1 2001:db8::1 "\n')
+    (tmp_path / "hostname").chmod(0o755)
+    argv = ["/bin/sh", str(ROLE / "files" / "look.sh"), OWNER, GROUP, "0755", "3, 6", "", "", str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env={"PATH": str(tmp_path)})
+    assert [line for line in done.stdout.splitlines() if line.startswith("address ")] == [
+        "address 192.0.2.1",
+        "address 2001:db8::1",
+    ]
+
+
+def test_only_addresses_that_others_can_reach_are_taken() -> None:
+    told = ["10.0.0.10", "10.0.0.9", "10.0.0.9", "2001:DB8::1", "fd00::5", "127.0.0.1", "::1", "fe80::1", "169.254.7.7"]
+    told += [
+        "224.0.0.1",
+        "0.0.0.0",  # noqa: S104
+        "::",
+        "10.0.0.0/24",
+        "2001:db8::1%eth0",
+        "c001",
+        "",
+        '1.2.3.4",x="',
+        "1.2.3",
+        "٣.1.1.1",
+    ]
+    assert ADDRESSES["reachable"](told) == ["10.0.0.9", "10.0.0.10", "2001:db8::1", "fd00::5"]
+
+
+def test_what_sshd_would_not_take_as_a_source_is_named() -> None:
+    given = ["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "10.0.0.1/8", "*", "host.example.org", '1.2.3.4",command="id']
+    assert ADDRESSES["no_sources"](given) == given[3:]
