@@ -64,6 +64,7 @@ def job(
     wanted: dict[str, list[str]],
     arrived: Callable[[str], str] = lambda node: f"{node} arrived",
     bases: dict[str, str] | None = None,
+    left: list[str] | None = None,
 ) -> Job[str]:
     return Job(
         wanted=wanted,
@@ -75,6 +76,7 @@ def job(
         moved=lambda node, size: None,
         sent=lambda node, size: None,
         say=lambda text: None,
+        leave=left.append if left is not None else lambda node: None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import getpass
 import json
 import os
@@ -19,7 +20,7 @@ from ..errors import HpcRegistryError
 from ..fanout import fan_out
 from ..naming import image_name
 from ..pace import told_every
-from . import events, gc, registry, settings
+from . import events, gc, limits, registry, settings
 from .gather import gather
 from .nodes import list_nodes
 from .session import try_sync_key
@@ -35,13 +36,14 @@ def main() -> int:
     # The workstation may go away at any time (a closed laptop): what was started is brought to its end.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.umask(0o077)
+    limits.raise_limit()
     try:
         return COMMANDS[arguments.command](arguments)
     except HpcRegistryError as error:
         report(error, arguments.json)
         return error.exit_code
     except OSError as error:
-        report(HpcRegistryError(f"controller: {error.strerror}: {error.filename}"), arguments.json)
+        report(in_words(error), arguments.json)
         return HpcRegistryError.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -97,6 +99,14 @@ def report(error: HpcRegistryError, as_json: bool) -> None:
         sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
 
 
+def in_words(error: OSError) -> HpcRegistryError:
+    """What the system said, and of which file if it is one's."""
+    said = error.strerror or str(error) or type(error).__name__
+    file = "" if error.filename is None else f": {error.filename}"
+    hint = limits.HINT if error.errno == errno.EMFILE else ""
+    return HpcRegistryError(f"controller: {said}{file}", hint=hint)
+
+
 def listener_of(arguments: argparse.Namespace, config: settings.Settings) -> events.Listener:
     log = events.log_lines(config.log)
     if arguments.json:
@@ -126,7 +136,8 @@ def run_receive(arguments: argparse.Namespace) -> int:
 def run_try_key(arguments: argparse.Namespace) -> int:
     config = settings.load(arguments.config)
     nodes = list_nodes(arguments.nodes or config.nodes)
-    tried = fan_out(nodes, lambda node: try_sync_key(node, config), window=config.window)
+    room = limits.make_room(len(nodes), config.window, held=0, each=limits.SESSION)
+    tried = fan_out(nodes, lambda node: try_sync_key(node, config), window=room.window)
     events.json_lines(sys.stdout)({"event": "tried", "nodes": {node: str(result) for node, result in tried.items()}})
     return 0
 

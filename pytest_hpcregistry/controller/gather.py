@@ -10,22 +10,24 @@ from ..errors import HpcRegistryError
 from ..fanout import fan_out
 from ..transports.local import run_process
 from .answers import check_answer
+from .limits import FACTS, make_room
 from .nodes import SLURM_TIMEOUT, ask_facts, list_nodes, slurm_nodes
 
 
 def gather(request: dict[str, Any]) -> dict[str, Any]:
     """The facts of the whole cluster. *request* has the agent's request, `nodes` (None: Slurm's) and the limits.
 
-    A node that can't be asked is there too, as {"unreachable": reason}.
+    A node that can't be asked is there too, as {"unreachable": reason}. The window is as large as open files allow.
     """
     nodes = list_nodes(request["nodes"])
     asked = request["agent"]
+    room = make_room(len(nodes), request["window"], held=0, each=FACTS)
 
     def ask(node: str) -> Any:
         answer = ask_facts(node, asked, connect_timeout=request["connect_timeout"], timeout=request["timeout"])
         return check_answer(node, "facts", answer)
 
-    answers = fan_out(nodes, ask, window=request["window"])
+    answers = fan_out(nodes, ask, window=room.window)
     return {
         "controller": {**agent.gather({**asked, **request["controller"]}), "slurm": slurm_facts()},
         "nodes": {

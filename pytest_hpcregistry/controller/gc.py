@@ -13,6 +13,7 @@ from ..errors import HpcRegistryError, Unreachable
 from ..fanout import fan_out
 from .events import Listener
 from .gather import reason_of
+from .limits import SESSION, make_room
 from .nodes import list_nodes
 from .registry import catalog_of, read_catalog_text, write_catalog
 from .session import NodeSession
@@ -33,9 +34,12 @@ def collect(
     meanwhile: it would have to see again what it has counted on.
     """
     nodes = list_nodes(settings.nodes)
+    room = make_room(len(nodes), settings.window, held=0, each=SESSION)
     with nullcontext() if dry_run else only_one_sync(settings.registry):
         text, catalog = trim(settings.registry, keep, dry_run)
         listener({"event": "gc_started", "nodes": nodes, "keep": keep, "grace": grace, "by": by, "dry_run": dry_run})
+        if room.note:
+            listener({"event": "noticed", "message": room.note})
         request = request_for(text, catalog, grace, dry_run)
         asked = {**request, "lock": identity(settings.registry)}
 
@@ -43,7 +47,7 @@ def collect(
             with NodeSession(node, settings) as session:
                 return freed(session.ask("gc", asked, timeout=TIMEOUT))
 
-        answers = fan_out(nodes, ask, window=settings.window)
+        answers = fan_out(nodes, ask, window=room.window)
         by_node = {
             node: failure(node, one) if isinstance(one, HpcRegistryError) else one for node, one in answers.items()
         }

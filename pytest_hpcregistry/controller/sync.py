@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ..catalog import Catalog, Entry
@@ -12,6 +13,7 @@ from ..engines import check_method
 from ..errors import UsageError
 from ..naming import check_directory
 from .events import Listener
+from .limits import RSYNC, SESSION, make_room
 from .nodes import list_nodes
 from .registry import catalog_of, read_catalog_text
 from .settings import Settings
@@ -33,8 +35,14 @@ def sync(
         catalog_text = read_catalog_text(settings.registry)
         catalog = catalog_of(catalog_text, settings.registry)
         wanted = choose_images(catalog, settings, subdirectory, names)
+        # A relay has all the objects open that a node lacks, which may be all that are wanted.
+        files = len(wanted) if settings.method in ("auto", "relay") else 0
+        room = make_room(len(nodes), settings.window, held=SESSION, each=RSYNC, files=files)
         listener({"event": "sync_started", "what": what, "nodes": nodes})
-        outcomes = Trip(settings, what, wanted, (catalog_text, catalog), listener).run(nodes)
+        if room.note:
+            listener({"event": "noticed", "message": room.note})
+        trip = Trip(replace(settings, window=room.window), what, wanted, (catalog_text, catalog), listener)
+        outcomes = trip.run(nodes, room.nodes)
     listener({"event": "sync_finished", "what": what, "states": {node: out.state for node, out in outcomes.items()}})
     return outcomes
 

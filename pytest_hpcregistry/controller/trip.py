@@ -67,29 +67,47 @@ class Trip:
         self.sessions: dict[str, NodeSession] = {}
         self.outcomes: dict[str, Outcome] = {}
 
-    def run(self, nodes: Sequence[str]) -> dict[str, Outcome]:
-        """Bring every node up to date; nodes that answer late are served in a later round."""
+    def run(self, nodes: Sequence[str], at_once: int) -> dict[str, Outcome]:
+        """Bring every node up to date, *at_once* at a time; nodes that answer late are served in a later round."""
         probe = Path(self.settings.registry, agent.STAGING, self.probe)
         with ExitStack() as closing:
             probe.touch(mode=0o600)
             closing.callback(probe.unlink)
             closing.callback(self.close_sessions)
-            for answers in in_rounds(nodes, self.look, window=self.settings.window):
-                for node, error in answers.items():
-                    if isinstance(error, HpcRegistryError):
-                        self.finish(node, failure_of(error))
-                self.serve([node for node, error in answers.items() if error is None])
+            for first in range(0, len(nodes), at_once):
+                self.visit(nodes[first : first + at_once])
         return {node: self.outcomes[node] for node in nodes}
+
+    def visit(self, nodes: Sequence[str]) -> None:
+        for answers in in_rounds(nodes, self.look, window=self.settings.window):
+            for node, error in answers.items():
+                if isinstance(error, HpcRegistryError):
+                    self.finish(node, failure_of(error))
+            self.serve([node for node, error in answers.items() if error is None])
 
     def close_sessions(self) -> None:
         # At once: a node that has frozen is waited for, some seconds each.
-        fan_out(self.sessions, lambda node: self.sessions[node].close(), window=len(self.sessions))
+        fan_out(list(self.sessions), self.close, window=len(self.sessions))
+
+    def close(self, node: str) -> None:
+        """Hang up; the node may have been left before."""
+        session = self.sessions.pop(node, None)
+        if session:
+            session.close()
 
     def look(self, node: str) -> None:
-        """Log in and learn what the node has, so what it lacks, and whether there is room for that."""
+        """Log in and see what is to be done; a node that is not to be served is hung up on."""
         self.listener({"event": "node_started", "node": node, "what": self.what})
         self.started[node] = time.monotonic()
         self.sessions[node] = NodeSession(node, self.settings)
+        try:
+            self.learn(node)
+        except BaseException:
+            self.close(node)
+            raise
+
+    def learn(self, node: str) -> None:
+        """Ask what the node has, so what it lacks, and whether there is room for that."""
         self.has[node] = has = self.sessions[node].ask("have", {"probe": self.probe})
         self.lacks[node] = lacks = sorted(
             digest for digest, size in self.sizes.items() if has["objects"].get(digest) != size
@@ -139,8 +157,10 @@ class Trip:
                 moved=meter.moved,
                 sent=self.sent.__setitem__,
                 say=lambda text: self.listener({"event": "noticed", "message": text}),
+                leave=self.close,
             )
             results = ENGINES[engine].distribute(job)
+        fan_out(nodes, self.close, window=len(nodes))  # those that the engine has not left before
         for node, result in results.items():
             if isinstance(result, HpcRegistryError):
                 self.finish(node, failure_of(result))

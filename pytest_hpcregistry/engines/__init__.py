@@ -28,7 +28,8 @@ class Job(Generic[Outcome]):
     `wanted` is the objects (digests) that each node lacks, which may be none; `sizes` their sizes in bytes; `bases`,
     for each node, which object that it has is the version before one that it lacks. `moved(node, bytes)` is called
     when more has arrived there: how much in all; `sent(node, bytes)` when it cost other than all bytes to bring it;
-    `say(text)` when something is odd.
+    `say(text)` when something is odd; `leave(node)`
+    when the engine has no more to do there, so that the node's session can be closed before the others are done.
     """
 
     wanted: Mapping[str, Sequence[str]]
@@ -40,6 +41,7 @@ class Job(Generic[Outcome]):
     moved: Callable[[str, int], None]
     sent: Callable[[str, int], None]
     say: Callable[[str], None]
+    leave: Callable[[str], None]
 
 
 class Engine(Protocol):

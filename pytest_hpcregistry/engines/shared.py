@@ -15,4 +15,11 @@ Outcome = TypeVar("Outcome")
 
 def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     """See engines.Engine. `arrived` waits until the node sees what the controller has published."""
-    return fan_out(job.wanted, job.arrived, window=job.settings.window)
+
+    def look(node: str) -> Outcome:
+        try:
+            return job.arrived(node)
+        finally:
+            job.leave(node)
+
+    return fan_out(job.wanted, look, window=job.settings.window)

@@ -47,6 +47,12 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     """See engines.Engine."""
     at_once = max(1, min(job.settings.window, len(job.wanted)))
 
+    def serve(node: str) -> Outcome:
+        try:
+            return bring(node)
+        finally:
+            job.leave(node)
+
     def bring(node: str) -> Outcome:
         if job.wanted[node]:
             to = node
@@ -57,7 +63,7 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
             send(node, to, job, job.settings.limit_rate // at_once)
         return job.arrived(node)
 
-    return fan_out(job.wanted, bring, window=at_once)
+    return fan_out(job.wanted, serve, window=at_once)
 
 
 def send(node: str, to: str, job: Job[Outcome], rate: int) -> None:

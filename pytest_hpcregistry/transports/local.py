@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import shlex
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import IO, BinaryIO
@@ -22,6 +24,8 @@ TICK = 0.1
 """Seconds between two looks at whether the process has ended; only matters when its pipes stay open."""
 STOP_GRACE = 3.0
 """Seconds that a process group gets to tidy up between SIGTERM and SIGKILL."""
+STARTING = threading.Lock()
+"""A start holds the program's ends of its pipes as well: one at a time, or that is as many as there are threads."""
 
 
 class LocalTransport:
@@ -67,7 +71,7 @@ def run_process(
     """
     command = tuple(argv if shown is None else shown)
     began = time.monotonic()
-    process = start_process(where, argv, wants_input=stdin is not None)
+    process = start_process(where, argv, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE)
     talk = _Talk(process, stdin, Stream("standard output", stdout, on_line), Stream("standard error"))
     try:
         talk.run(began + timeout)
@@ -149,7 +153,7 @@ class _Talk:
         self.pending = memoryview(stdin if isinstance(stdin, bytes) else b"")
         self.output = output
         self.errors = errors
-        self.pipes = selectors.DefaultSelector()
+        self.pipes = selectors.PollSelector()  # epoll would be one descriptor more for each program
         assert process.stdout is not None
         assert process.stderr is not None
         self.pipes.register(process.stdout, selectors.EVENT_READ, output)
@@ -217,28 +221,34 @@ class _Talk:
         pipe.close()
 
 
-def start_process(where: str, argv: Sequence[str], *, wants_input: bool) -> subprocess.Popen[bytes]:
+def start_process(
+    where: str, argv: Sequence[str], *, stdin: int, stdout: int = subprocess.PIPE
+) -> subprocess.Popen[bytes]:
+    """Start *argv* in a process group of its own; *stdin* and *stdout* as in subprocess.Popen. Raises CommandFailed."""
     if any("\0" in word for word in argv):
         raise UsageError(f"{where}: a command may not hold a NUL character: {_short(argv)}")
     try:
-        return subprocess.Popen(
-            list(argv),
-            stdin=subprocess.PIPE if wants_input else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
-    except FileNotFoundError as error:
-        raise _missing(where, argv[0], "there is no such program") from error
+        with STARTING:
+            return subprocess.Popen(
+                list(argv),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
     except OSError as error:
-        raise _missing(where, argv[0], error.strerror or str(error)) from error
+        raise not_started(where, argv[0], error) from error
 
 
-def _missing(where: str, program: str, why: str) -> HpcRegistryError:
-    return CommandFailed(
-        f"{where}: {program} cannot be run: {why}", hint=f"install {program} there, or put it on the PATH"
-    )
+def not_started(where: str, program: str, error: OSError) -> HpcRegistryError:
+    """The error for a program that could not be started, with what to do about it."""
+    why, hint = error.strerror or str(error), f"install {program} there, or put it on the PATH"
+    if isinstance(error, FileNotFoundError):
+        why = "there is no such program"
+    elif error.errno in (errno.EMFILE, errno.ENFILE):
+        hint = "allow more open files where this runs: ulimit -n"
+    return CommandFailed(f"{where}: {program} cannot be run: {why}", hint=hint)
 
 
 def stop_process(process: subprocess.Popen[bytes]) -> None:
