@@ -272,3 +272,14 @@ def test_a_link_to_an_older_object_is_not_written_to(tmp_path: Path, monkeypatch
     }
     Relay(str(tmp_path), request, lambda said: None).close()
     assert older.read_bytes() == b"older"
+
+
+def test_a_node_that_nobody_may_send_to_gets_its_bytes_from_the_controller_or_is_named(nodes: FakeNodes) -> None:
+    for node in NODES:
+        (nodes.root / node / "registry" / agent.PEERS).write_text("")
+    nodes.publish(NAME, os.urandom(1 << 20))
+    states, told = run(nodes)
+    assert "synced" in states.values()
+    said = " ".join(event.get("message", "") for event in told)
+    assert "is not another node that phase 1 has seen: run registry setup on all nodes" in said
+    assert all(state == "synced" or state.startswith(f"{node}: got ") for node, state in states.items()), states

@@ -73,6 +73,8 @@ def locked(registry: str) -> Iterator[int]:
     with opened(registry) as root:
         lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=root)
         try:
+            if not stat.S_ISREG(os.fstat(lock).st_mode):
+                raise Refused(f"{LOCK} is no regular file")
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield root
         finally:

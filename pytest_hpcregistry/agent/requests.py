@@ -8,7 +8,7 @@ from typing import Any
 from .facts import Json, Refused
 from .forms import Misshapen, flag, items, mapping, maybe, number, prose, record, text
 
-LONGEST_SILENCE = 100000  # seconds; config.py allows a sync.timeout of a day
+LONGEST_SILENCE = 100000  # a little more than a day
 MOST_IMAGES = 100  # in one request: their names are changed under the registry's lock, which nobody shall hold for long
 MOST_OBJECTS = 20000  # more than a catalog of the size below can name
 LARGEST_OBJECT = 1 << 50

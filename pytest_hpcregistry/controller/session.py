@@ -11,6 +11,7 @@ from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
+from ..agent.requests import LONGEST_SILENCE
 from ..errors import CommandFailed, CommandTimeout, Unreachable
 from ..transports.conversation import Conversation, Ended
 from ..transports.local import run_process
@@ -35,7 +36,7 @@ class NodeSession:
         self.other = self.events = 0  # bytes
         self.began = time.monotonic()
         self.conversation = Conversation(node, [*sync_ssh(settings), f"root@{node}", "session"])
-        self.send({"nonce": self.nonce, "seconds": settings.timeout + ASK_TIMEOUT})
+        self.send({"nonce": self.nonce, "seconds": min(settings.timeout + ASK_TIMEOUT, LONGEST_SILENCE)})
 
     def __enter__(self) -> NodeSession:
         return self

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..agent.facts import Refused, open_regular
 from ..agent.pieces import Pieces
 from ..agent.relay import WORD, Sender
 from ..controller.nodes import check_address, refuse_error
@@ -223,8 +224,10 @@ def opened(paths: Iterable[str]) -> Iterator[list[int]]:
     descriptors: list[int] = []
     try:
         for path in paths:
-            descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            descriptors.append(open_regular(path))
         yield descriptors
+    except Refused as refusal:
+        raise CommandFailed(f"controller: {refusal}") from None
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
