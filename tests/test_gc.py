@@ -404,6 +404,18 @@ def test_leftovers_are_removed_after_the_grace_time_and_nothing_else(registry: P
     assert all((registry / name).exists() for name in NOT_OURS)
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_directories_in_staging_are_somebody_elses_and_go(registry: Path, dry_run: bool) -> None:
+    tree = registry / agent.STAGING / "dir"
+    (tree / "dir").mkdir(parents=True)
+    (tree / "dir" / "link").symlink_to(registry / "ml-frameworks")
+    publish(registry, NEW)
+    assert collect(registry, NEW, grace=3600)["debris"] == []
+    assert collect(registry, NEW, dry_run=dry_run)["debris"] == ["dir"]
+    assert tree.exists() == dry_run
+    assert (registry / NAME).read_bytes() == NEW
+
+
 @pytest.mark.parametrize("beside", [f"ml-frameworks/.x.sif.{os.getpid()}", f"{agent.BASES}/{'c' * 64}"])
 def test_a_leftover_name_does_not_keep_the_bytes_of_an_object(registry: Path, unnamed: Path, beside: str) -> None:
     (registry / beside).parent.mkdir(exist_ok=True)

@@ -86,12 +86,13 @@ def sweep(registry: str, request: Json) -> Json:
     )
     freed = remove(registry, idle, hidden, request["dry_run"])
     cleaned = remove(registry, idle_debris, hidden, request["dry_run"])
+    trees = remove_trees(registry, oldest, request["dry_run"])
     held = {path: found for path, found in old.items() if path not in freed}
     known = set(request["names"])
     return {
         "shared": False,
         "objects": digests_of(freed),
-        "debris": sorted(os.path.basename(path) for path in cleaned),
+        "debris": sorted([*trees, *(os.path.basename(path) for path in cleaned)]),
         "bytes": sum(found.st_size for found in gone({**freed, **cleaned})),
         "in_use": digests_of(held),
         "in_use_bytes": sum(found.st_size for found in held.values()),
@@ -180,6 +181,18 @@ def remove(registry: str, files: Files, hidden: Optional[Hidden], dry_run: bool)
                 if remove_one(parent, name, found, hidden, dry_run):
                     removed[path] = found
     return removed
+
+
+def remove_trees(registry: str, oldest: float, dry_run: bool) -> List[str]:
+    """Remove directories from staging/, where no transfer of ours makes any, and return their names."""
+    entries = [entry for entry in scan(os.path.join(registry, STAGING)) if entry.is_dir(follow_symlinks=False)]
+    old = [entry for entry in entries if entry.stat(follow_symlinks=False).st_ctime <= oldest]
+    if old and not dry_run:
+        import shutil  # here, as there are none
+
+        for entry in old:
+            shutil.rmtree(entry.path)
+    return [entry.name for entry in old]
 
 
 def remove_one(directory: int, name: str, found: os.stat_result, hidden: Optional[Hidden], dry_run: bool) -> bool:

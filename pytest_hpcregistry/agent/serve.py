@@ -34,7 +34,7 @@ def serve(registry: str, command: str) -> None:
 
 
 def receive_by_rsync(registry: str, short: str, long: List[str]) -> None:
-    """Become rsync's server, which writes regular files into staging/: no options that give a file anything but bytes.
+    """Become rsync's server, which writes into staging/: no options that give a file anything but bytes.
 
     Nothing that is published has a name there. Where a difference comes (no -W), rsync compares with what `prepare`
     has put into bases/, which it only reads.

@@ -11,6 +11,7 @@ import string
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.lab
 OLD, NEW = b"an object that was there before", b"what is to come"
 ALLOWED = "rsync --server -WIe.LsfxCIvu --timeout=60 --info=STATS . ."
 DELTA = ALLOWED.replace("-WI", "-I")
-# All that a thief could change: of everything but what lies in staging/, which is his to fill, and the time of that.
+# All that a thief could change: of everything but what lies in staging/, which is his to fill.
 SNAPSHOT = f"""
 import hashlib, json, os
 registry, staging = {REGISTRY!r}, {STAGING!r}
@@ -32,8 +33,8 @@ def look(path):
     names = os.listxattr(path, follow_symlinks=False)
     attributes = {{name: os.getxattr(path, name, follow_symlinks=False).hex() for name in names}}
     content = hashlib.sha256(open(path, "rb").read()).hexdigest() if os.path.isfile(path) else ""
-    who = [found.st_mode, found.st_uid, found.st_gid, found.st_nlink, found.st_ino]
-    return [*who, 0 if path == staging else found.st_mtime_ns, found.st_size, attributes, content]
+    who = [found.st_mode, found.st_uid, found.st_gid, found.st_ino, attributes]
+    return who if path == staging else [*who, found.st_nlink, found.st_mtime_ns, found.st_size, content]
 paths = [path for top, _, files in os.walk(registry) for path in [top, *(os.path.join(top, name) for name in files)]]
 print(json.dumps({{path: look(path) for path in sorted(paths) if not path.startswith(staging + "/")}}))
 """
@@ -104,16 +105,15 @@ def options(machines: Machines) -> list[str]:
     return [f"{base} {one}" for base in ("-I", "-Ip", "-cp") for one in letters + long if not one.startswith(never)]
 
 
-def asked_for(machines: Machines, choices: list[str]) -> dict[str, str]:
+def asked_for(machines: Machines, choices: list[str], scratch: Path) -> dict[str, str]:
     """What rsync's client would have the node do, by options: asked of the client, without a login."""
-    machines.tell(
-        CONTROLLER, f"printf '#!/bin/sh\\nshift 3\\necho \"$*\" >&2\\nexit 9\\n' > {LOOT}/ask; chmod 755 {LOOT}/ask"
-    )
-    ask = "\n".join(
-        f"echo $(timeout 5 rsync {one} -e {LOOT}/ask {file()} x:. </dev/null 2>&1 | grep -m 1 server)"
-        for one in choices
-    )
-    said = machines.tell(CONTROLLER, ask).splitlines()
+    (scratch / "ask").write_text('#!/bin/sh\nshift 3\necho "$*" >&2\nexit 9\n')
+    (scratch / "choices").write_text("".join(f"{one}\n" for one in choices))
+    for name in ("ask", "choices"):
+        machines.put(CONTROLLER, scratch / name, f"{LOOT}/{name}")
+    one = f"timeout 5 rsync $one -e {LOOT}/ask {file()} root@x:. </dev/null 2>&1 | grep -m 1 server"
+    loop = f"chmod 755 {LOOT}/ask; while read -r one; do echo $({one}); done < {LOOT}/choices"
+    said = machines.tell(CONTROLLER, loop).splitlines()
     assert len(said) == len(choices)
     return dict(zip(choices, said, strict=True))
 
@@ -129,9 +129,9 @@ def check(machines: Machines, attacks: list[str]) -> None:
         pytest.fail("something has changed that cannot be undone: " + "; ".join(attacks))
 
 
-def test_no_option_of_rsync_changes_the_registry(thief: Machines) -> None:
+def test_no_option_of_rsync_changes_the_registry(thief: Machines, tmp_path: Path) -> None:
     """Those with which the client asks for what is let in are tried; of the rest, one for each thing asked for."""
-    asked = asked_for(thief, options(thief))
+    asked = asked_for(thief, options(thief), tmp_path)
     let_in = [one for one, command in asked.items() if RSYNC.match(command)]
     refused = {command: one for one, command in asked.items() if command and not RSYNC.match(command)}
     assert len(refused) > 100
@@ -162,8 +162,8 @@ def test_a_client_that_deceives_the_server_changes_nothing(thief: Machines, comm
     thief.tell(CONTROLLER, f"echo '{command}' > {LOOT}/command")
     kinds = f"{LOOT}/second {LOOT}/link {LOOT}/to-registry {LOOT}/fifo {LOOT}/device {LOOT}/dir {LOOT}/dir/"
     check(thief, [send(options, what, f"{LOOT}/deceive") for what in (file(), kinds)])
-    found = thief.tell(NODE, f"find {STAGING} -mindepth 1 '(' ! -type f -o -perm /7077 -o ! -user root ')'")
-    assert found == "", "regular files of root's own, for nobody else"
+    found = thief.tell(NODE, f"find {STAGING} -mindepth 1 '(' ! -type f ! -type d -o -perm /7077 -o ! -user root ')'")
+    assert found == "", "nothing but files and directories of root's own, for nobody else"
     thief.tell(NODE, f"find {STAGING} -mindepth 1 -delete")
 
 
