@@ -78,6 +78,18 @@ ssh: {transport: paramiko, known_hosts: known, connect_timeout: 4}
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("auto", ("auto",)),
+        ("any", ("any",)),
+        ("[10.20.0.1, 10.30.0.0/16, '2001:DB8::/32']", ("10.20.0.1", "10.30.0.0/16", "2001:db8::/32")),
+    ],
+)
+def test_where_the_sync_key_may_log_in_from(tmp_path: Path, text: str, expected: tuple[str, ...]) -> None:
+    assert load(tmp_path, f"{MINIMAL}sync: {{key_from: {text}}}\n").sync.key_from == expected
+
+
+@pytest.mark.parametrize(
     ("nodes", "expected"),
     [
         ("slurm", None),
@@ -171,6 +183,22 @@ nodes: c[1-2],c1
         ("sync", "timeout", ["0", "10s"]),
         ("sync", "method", ["rsync", "''"]),
         ("sync", "key", ["id_rsa", "~/k"]),
+        (
+            "sync",
+            "key_from",
+            [
+                "10.0.0.1",
+                "everywhere",
+                "[auto]",
+                "['*']",
+                "[10.0.0.1/8]",
+                "[host]",
+                "[]",
+                "[fe80::1%eth0]",
+                "''",
+                "{a: b}",
+            ],
+        ),
         ("sync", "log", ["x.log", "/var/log/a'b"]),
         ("slurm", "container", ["maybe", "1"]),
         ("slurm", "conf_dir", ["etc"]),

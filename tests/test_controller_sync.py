@@ -14,6 +14,7 @@ import sys
 import threading
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,29 @@ def test_the_sync_key_and_its_thief(nodes: FakeNodes) -> None:
         try_sync_key("c9", nodes.settings)
 
 
+def test_the_line_of_the_key_is_compared_with_the_address_that_the_node_sees(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older line of the key, without from=, would let the login in as well."""
+    settings = replace(nodes.settings, key_from=("10.0.0.0/8", "2001:db8::1"))
+    for seen in ("10.1.2.3", "2001:db8::1"):
+        monkeypatch.setenv("SSH_CONNECTION", f"{seen} 50000 10.9.9.9 22")
+        assert try_sync_key("c1", settings) == "works, refuses a shell"
+    for seen in ("192.0.2.1", "2001:db8::2", "nonsense"):
+        monkeypatch.setenv("SSH_CONNECTION", f"{seen} 50000 10.9.9.9 22")
+        assert try_sync_key("c1", settings).endswith(f"the node sees the controller at '{seen}'")
+        assert try_sync_key("c1", nodes.settings) == "works, refuses a shell"
+    monkeypatch.delenv("SSH_CONNECTION")
+    assert try_sync_key("c1", settings).endswith("the node sees the controller at 'None'")
+
+
+def test_only_some_nodes_are_tried(nodes: FakeNodes, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG.replace("/r,", f"{nodes.registry},").replace("/h,", "/root/.ssh/known,"))
+    program.run_try_key(Namespace(config=config, nodes=["c1"]))
+    assert json.loads(capsys.readouterr().out)["nodes"] == {"c1": "works, refuses a shell"}
+
+
 def test_ssh_to_nodes_is_strict(nodes: FakeNodes) -> None:
     try_sync_key("c1", nodes.settings)
     for call in (nodes.root / "calls").read_text().splitlines():
@@ -431,6 +455,8 @@ def test_settings(tmp_path: Path) -> None:
     assert load(path).keep == 2, "phase 1 of before there were versions"
     path.write_text(CONFIG.replace('"0755"', '"0755", keep: 5'))
     assert load(path).keep == 5
+    path.write_text(CONFIG.replace("key: /k", "key: /k, key_from: [10.0.0.1, '2001:db8::/32']"))
+    assert load(path).key_from == ("10.0.0.1", "2001:db8::/32")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_hpcregistry import provision
 from pytest_hpcregistry.errors import CommandFailed, Unreachable, UsageError
-from pytest_hpcregistry.model import Cluster, Controller, Registry, Ssh
+from pytest_hpcregistry.model import Cluster, Controller, Registry, Ssh, Sync
 from pytest_hpcregistry.recap import HostRecap, Transcript
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.local import LocalTransport
@@ -114,6 +114,14 @@ def test_the_settings_of_the_cluster_file_reach_the_role() -> None:
     assert variables["container_registry_subdirs"] == ["ai"]
     assert variables["container_registry_keep"] == 4
     assert variables["container_registry_sync_nodes"] == ["c001"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(("auto",), "auto"), (("any",), "any"), (("10.0.0.1", "::1"), ["10.0.0.1", "::1"])]
+)
+def test_where_the_key_may_log_in_from_is_a_word_or_a_list(given: tuple[str, ...], expected: object) -> None:
+    cluster = Cluster(controller=Controller(name="ctl", host="ctl"), sync=Sync(key_from=given))
+    assert provision.role_variables(cluster)["container_registry_sync_key_from"] == expected
 
 
 def test_every_variable_of_the_inventory_is_one_of_the_role() -> None:
@@ -276,7 +284,13 @@ def test_a_packer_build_of_neither_true_nor_false_is_refused(tmp_path: Path) -> 
 
 def test_settings_that_could_hurt_are_refused_all_at_once(tmp_path: Path) -> None:
     code, transcript, said = play(
-        tmp_path, container_registry_path='/opt/x" ssh', container_registry_subdirs=["..", "a"], packer_build="false"
+        tmp_path,
+        container_registry_path='/opt/x" ssh',
+        container_registry_subdirs=["..", "a"],
+        container_registry_sync_key_from=["10.0.0.1", '10.0.0.2",command="id'],
+        container_registry_sync_key="/root/../etc/key",
+        container_registry_library_dir="/usr/lib/a b",
+        packer_build="false",
     )
     assert code == 2, said
     assert "Running in live VM deployment mode (packer_build=false) ✓" in said
@@ -284,6 +298,15 @@ def test_settings_that_could_hurt_are_refused_all_at_once(tmp_path: Path) -> Non
     (trouble,) = {trouble.message for trouble in transcript.troubles.values()}
     assert "container_registry_path must be" in trouble
     assert "container_registry_subdirs must be" in trouble
+    assert "container_registry_sync_key_from must be auto, any, or a list" in trouble
+    assert "letters, digits and . _ + - only: /root/../etc/key, /usr/lib/a b" in trouble
+
+
+def test_no_text_for_people_could_become_a_line_of_authorized_keys() -> None:
+    """In check mode there may be no key: what is not known then is left out, and never made up."""
+    texts = [path.read_text() for path in ROLE.rglob("*") if path.suffix in (".yml", ".j2")]
+    assert len(texts) > 10
+    assert not [text for text in texts if "the key that would be made" in text]
 
 
 def test_the_files_that_the_role_copies_are_in_the_package() -> None:

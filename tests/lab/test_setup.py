@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,12 @@ pytestmark = pytest.mark.lab
 NAME = f"setup-{LAB}"
 REGISTRY = "/opt/containers"
 AGENT_KEY = "hpcregistry-sync"
+AUTHORIZED = "/root/.ssh/authorized_keys"
+KNOWN_HOSTS = "/root/.ssh/known_hosts_registry_sync"
+KEY = "/root/.ssh/id_rsa_registry_sync"
+LOG = "/var/log/container-registry-sync.log"
+LAUNCHER = "/usr/local/bin/registry-sync-to-nodes.sh"
+METADATA = f"{REGISTRY}/.registry"
 # Everything that phase 1 may touch, with a digest for each file: the same text means that nothing was changed.
 SNAPSHOT = (
     "find /opt /usr/local /root /home /etc /var/log/container-registry-sync.log -xdev"
@@ -54,8 +61,12 @@ def snapshot(state: lab.LabState) -> dict[str, str]:
     return {machine: on(machine, SNAPSHOT).stdout for machine in state.machines}
 
 
-def set_up(cluster: Cluster, state: lab.LabState, *, check: bool = False) -> Recap:
-    return provision.set_up(cluster, state.nodes, check=check)
+def set_up(cluster: Cluster, state: lab.LabState, *, check: bool = False, extra_vars: Sequence[str] = ()) -> Recap:
+    return provision.set_up(cluster, state.nodes, check=check, extra_vars=extra_vars)
+
+
+def sync_works() -> bool:
+    return on("hpc-controller", LAUNCHER).exit_code == 0
 
 
 def test_a_look_at_a_fresh_cluster_tells_all_changes_and_makes_none(fresh: lab.LabState, cluster: Cluster) -> None:
@@ -123,14 +134,126 @@ def test_the_sync_key_opens_the_agent_and_nothing_else(where: str) -> None:
 
 def test_what_has_drifted_is_put_right_and_the_catalog_is_left_alone(fresh: lab.LabState, cluster: Cluster) -> None:
     on("c001", f"chmod 0777 {REGISTRY}/ml-frameworks && rm {REGISTRY}/README.md").check()
-    stolen = "grep -o 'ssh-ed25519 [^ ]* hpcregistry-sync' /root/.ssh/authorized_keys"
-    on("c001", f'key=$({stolen}) && echo "$key" >> /root/.ssh/authorized_keys && echo "ssh-ed25519 OLD {AGENT_KEY}"'
-       " >> /root/.ssh/authorized_keys").check()  # fmt: skip
-    on("hpc-controller", f"echo '# mine' >> {REGISTRY}/.registry/catalog.yaml").check()
-    assert set_up(cluster, fresh).hosts["c001"].changed == 3
-    lines = on("c001", f"grep -c {AGENT_KEY} /root/.ssh/authorized_keys").stdout
-    assert lines == "1\n"
-    assert "# mine" in on("hpc-controller", f"cat {REGISTRY}/.registry/catalog.yaml").stdout
+    # An open line in front of ours is the one that sshd takes.
+    stolen = f"grep -o 'ssh-ed25519 [^ ]* {AGENT_KEY}' {AUTHORIZED}"
+    on("c001", f'key=$({stolen}) && sed -i "1i$key" {AUTHORIZED} && echo "ssh-ed25519 OLD {AGENT_KEY}" >> {AUTHORIZED}'
+       f" && echo '# mine' >> {AUTHORIZED} && chmod 0640 {AUTHORIZED}").check()  # fmt: skip
+    on("hpc-controller", f"echo '# mine' >> {METADATA}/catalog.yaml").check()
+    recap = set_up(cluster, fresh)
+    assert (recap.hosts["c001"].changed, recap.hosts["c002"].changed) == (4, 0)
+    assert on("c001", f"grep -c {AGENT_KEY} {AUTHORIZED}").stdout == "1\n"
+    assert on("c001", f"tail -n 1 {AUTHORIZED}; stat -c %a {AUTHORIZED}").stdout == "# mine\n640\n"
+    assert "# mine" in on("hpc-controller", f"cat {METADATA}/catalog.yaml").stdout
+    assert sync_works()
+
+
+def test_owners_and_modes_of_what_root_trusts_are_put_right_on_each_run(fresh: lab.LabState, cluster: Cluster) -> None:
+    files = {
+        f"{METADATA}/catalog.yaml": "644 root slurm",
+        f"{METADATA}/config.yaml": "644 root slurm",
+        f"{METADATA}/peers": "644 root root",
+        f"{METADATA}/lock": "600 root root",
+        KEY: "600 root root",
+        KNOWN_HOSTS: "600 root root",
+        LOG: "640 root adm",
+    }
+    listed = 'stat -c "%n %a %U %G" "$@"'
+    right = [f"{path} {what}" for path, what in files.items()]
+    assert on("hpc-controller", listed, *files).check().stdout.splitlines() == right
+    texts = on("hpc-controller", 'cat "$@"', *files).stdout
+    on("hpc-controller", 'chown alice:alice "$@" && chmod 0666 "$@"', *files).check()
+    on("c002", f"chown alice {METADATA}/catalog.yaml && chmod 0666 {METADATA}/catalog.yaml").check()
+    shown: list[str] = []
+    provision.set_up(cluster, fresh.nodes, check=True, diff=True, on_line=shown.append)
+    assert sum('"mode": "0666"' in line for line in shown) >= len(files) + 1
+    assert "alice" in on("c002", listed, f"{METADATA}/catalog.yaml").stdout
+    set_up(cluster, fresh)
+    assert on("hpc-controller", listed, *files).stdout.splitlines() == right
+    assert on("c002", listed, f"{METADATA}/catalog.yaml").stdout.splitlines() == right[:1]
+    assert on("hpc-controller", 'cat "$@"', *files).stdout == texts
+    assert set_up(cluster, fresh, check=True).changed == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [("g+w", r": the group root may write to /root/\.ssh, "), ("a+w", r": everybody may write to /root/\.ssh, ")],
+)
+def test_a_parent_that_others_may_write_to_is_refused_before_anything_is_changed(
+    fresh: lab.LabState, cluster: Cluster, mode: str, reason: str
+) -> None:
+    on("hpc-controller", f"chmod {mode} /root/.ssh && rm {REGISTRY}/README.md").check()
+    on("c002", f"rm {REGISTRY}/README.md").check()
+    before = snapshot(fresh)
+    with pytest.raises(CommandFailed) as caught:
+        set_up(cluster, fresh)
+    assert re.search(f"hpc-controller: .*{reason}", str(caught.value))
+    assert "c[001-002]: Stop where the controller is not ready: nothing was changed here" in str(caught.value)
+    assert snapshot(fresh) == before
+    on("hpc-controller", "chmod 700 /root/.ssh").check()
+
+
+def test_a_key_that_cannot_be_read_stops_all_before_authorized_keys_is_touched(
+    fresh: lab.LabState, cluster: Cluster
+) -> None:
+    keys = {node: on(node, f"cat {AUTHORIZED}").stdout for node in fresh.nodes}
+    on("hpc-controller", f"cp -a {KEY} {KEY}.kept && ssh-keygen -q -p -N secret -f {KEY}").check()
+    try:
+        with pytest.raises(CommandFailed) as caught:
+            set_up(cluster, fresh)
+    finally:
+        on("hpc-controller", f"mv {KEY}.kept {KEY}").check()
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("c[001-002],hpc-controller: Stop where the sync key cannot be read: hpc-controller cannot")
+    assert "incorrect passphrase" in line
+    assert {node: on(node, f"cat {AUTHORIZED}").stdout for node in fresh.nodes} == keys
+    assert sync_works()
+
+
+def test_a_key_that_cannot_be_made_stops_all(fresh: lab.LabState, cluster: Cluster) -> None:
+    """As under a policy that forbids its type."""
+    keys = {node: on(node, f"cat {AUTHORIZED}").stdout for node in fresh.nodes}
+    on("hpc-controller", f"mv {KEY} {KEY}.kept && printf '#!/bin/sh\\necho not allowed >&2; exit 1\\n'"
+       " > /usr/local/bin/ssh-keygen && chmod 755 /usr/local/bin/ssh-keygen").check()  # fmt: skip
+    try:
+        with pytest.raises(CommandFailed) as caught:
+            set_up(cluster, fresh, extra_vars=["container_registry_search_path=/usr/local/bin:/usr/bin:/bin:/usr/sbin"])
+    finally:
+        on("hpc-controller", f"mv {KEY}.kept {KEY} && rm /usr/local/bin/ssh-keygen").check()
+    assert "hpc-controller: Make the sync key: " in str(caught.value)
+    assert "c[001-002]: Stop where the sync key cannot be read: " in str(caught.value)
+    assert {node: on(node, f"cat {AUTHORIZED}").stdout for node in fresh.nodes} == keys
+
+
+def test_an_address_that_is_not_the_controllers_takes_nothing_away(fresh: lab.LabState, cluster: Cluster) -> None:
+    on("hpc-controller", f"echo 'c099 ssh-ed25519 AAAA' >> {KNOWN_HOSTS}; echo 'c099 192.0.2.9' >> {METADATA}/peers")
+    elsewhere = replace(cluster, sync=replace(cluster.sync, key_from=("192.0.2.1", "198.51.100.0/24")))
+    with pytest.raises(CommandFailed, match=r"c\[001-002\]: Stop where the sync key does not work: works, but not by"):
+        set_up(elsewhere, fresh)
+    assert on("c001", f"grep -c {AGENT_KEY} {AUTHORIZED}").stdout == "2\n"
+    assert sync_works()
+    set_up(cluster, fresh)
+    assert on("c001", f"grep -c {AGENT_KEY} {AUTHORIZED}").stdout == "1\n"
+    assert sync_works()
+    for node in fresh.machines:
+        peers = on(node, f"cat {METADATA}/peers").stdout.splitlines()
+        assert [line.split()[0] for line in peers] == ["c001", "c002", "c099"]
+    assert "c099 ssh-ed25519 AAAA" in on("hpc-controller", f"cat {KNOWN_HOSTS}").stdout
+
+
+def test_the_line_of_the_key_lets_in_from_the_controllers_addresses_only(fresh: lab.LabState, cluster: Cluster) -> None:
+    own = on("hpc-controller", "hostname -I").stdout.split()
+    (line,) = on("c001", f"grep {AGENT_KEY} {AUTHORIZED}").stdout.splitlines()
+    program = "/usr/bin/python3 -I /usr/local/lib/hpcregistry/agent.pyz serve --registry /opt/containers"
+    assert line.startswith(f'restrict,from="{",".join(own)}",command="{program}" ssh-ed25519 ')
+    # From the node itself, where the key is not, but a thief might have it.
+    on("c001", "ssh-keyscan localhost 2>/dev/null > /root/known").check()
+    key = on("hpc-controller", f"cat {KEY}").stdout
+    login = "ssh -o BatchMode=yes -o UserKnownHostsFile=/root/known -i /root/stolen localhost session"
+    refused = on(
+        "c001", f'umask 077; printf %s "$1" > /root/stolen; {login}; s=$?; rm /root/stolen /root/known; exit $s', key
+    )
+    assert refused.exit_code == 255
+    assert "Permission denied" in refused.stderr
 
 
 def test_an_ordinary_user_looks_through_sudo_and_there_is_nothing_to_do(fresh: lab.LabState, cluster: Cluster) -> None:
