@@ -5,12 +5,14 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import runpy
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import jinja2
 import pytest
 
 from pytest_hpcregistry import provision
@@ -209,3 +211,54 @@ def test_only_addresses_that_others_can_reach_are_taken() -> None:
 def test_what_sshd_would_not_take_as_a_source_is_named() -> None:
     given = ["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "10.0.0.1/8", "*", "host.example.org", '1.2.3.4",command="id']
     assert ADDRESSES["no_sources"](given) == given[3:]
+
+
+def render(template: str, told: dict[str, list[str]], controller: list[str]) -> list[str]:
+    """The lines of a template, by what each machine's look.sh told; a node that was not seen told nothing."""
+    environment = jinja2.Environment(trim_blocks=True, autoescape=False)  # noqa: S701
+    environment.filters["hpcregistry_reachable"] = ADDRESSES["reachable"]
+    environment.tests["match"] = lambda text, pattern: bool(re.match(pattern, text))
+    environment.filters["regex_replace"] = lambda text, pattern, new: re.sub(pattern, new, text)
+    hosts: dict[str, dict[str, object]] = {
+        name: {"container_registry_machine": {"stdout_lines": lines}} if lines else {} for name, lines in told.items()
+    }
+    text = environment.from_string((ROLE / "templates" / template).read_text()).render(
+        container_registry_nodes=list(told), hostvars=hosts, container_registry_controller_told=controller
+    )
+    return text.splitlines()
+
+
+def test_peers_are_the_addresses_that_each_node_told() -> None:
+    told = {
+        "c2": ["address 10.0.0.2", "address fd00::2", "address 127.0.0.1", "slurm 24.11"],
+        "c1": ["address 10.0.0.1"],
+    }
+    assert render("peers.j2", told, []) == ["c1 10.0.0.1", "c2 10.0.0.2 fd00::2"]
+
+
+def test_peers_that_were_not_seen_keep_their_line() -> None:
+    told = {"c2": [], "c1": ["address 10.0.0.1"]}
+    controller = ["address 10.9.9.9", "peer c2 10.0.0.2", "peer c1 10.7.7.7", "peer hidden 10.0.0.7 fd00::7"]
+    assert render("peers.j2", told, controller) == ["c1 10.0.0.1", "c2 10.0.0.2", "hidden 10.0.0.7 fd00::7"]
+
+
+def test_host_keys_that_were_not_seen_keep_their_lines() -> None:
+    told = {"c2": [], "c1": ["key ssh-ed25519 NEW"]}
+    kept = ["c2 ssh-ed25519 TWO", "hidden,10.0.0.7 ssh-rsa H", "|1|abc|def ssh-rsa X", "# by hand"]
+    controller = [f"known {line}" for line in [*kept, "c1 ssh-ed25519 OLD"]]
+    assert render("known_hosts.j2", told, controller) == sorted([*kept, "c1 ssh-ed25519 NEW"])
+    assert render("known_hosts.j2", {"c1": []}, controller) == sorted([*kept, "c1 ssh-ed25519 OLD"])
+
+
+def test_a_hard_link_is_tried_in_each_directory_and_nothing_is_left(tmp_path: Path) -> None:
+    for name in (".registry/staging", ".registry/objects/sha256", "a", "b"):
+        (tmp_path / name).mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    argv = ["/bin/sh", str(ROLE / "files" / "try-links.sh"), str(tmp_path)]
+    assert subprocess.run([*argv, "a", "b"], check=False).returncode == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "c").symlink_to("/dev/shm")  # noqa: S108
+    done = subprocess.run([*argv, "a", "c", "b"], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "ross-device link" in done.stderr
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "c"])

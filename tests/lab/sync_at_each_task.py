@@ -39,6 +39,6 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def sync(self, before: str) -> None:
         argv = json.loads(os.environ["BEFORE_EACH_TASK"])
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
         with Path(os.environ["WRITE_TO"]).open("a") as record:
             record.write(json.dumps([before, done.returncode, done.stdout + done.stderr]) + "\n")

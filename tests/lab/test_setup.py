@@ -66,7 +66,7 @@ def set_up(cluster: Cluster, state: lab.LabState, *, check: bool = False, extra_
 
 
 def sync_works() -> bool:
-    """Whether the key opens the agent of both nodes, by the configuration that lies there; there is no image to sync."""
+    """Whether the key opens the agent of both nodes; there is no image to sync yet."""
     said = on("hpc-controller", f"python3 {PROGRAM} --json try-key").check().stdout
     return said.count('"works, ') == 2
 
