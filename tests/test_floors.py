@@ -8,6 +8,7 @@ import zipfile
 from io import BytesIO
 from pathlib import Path
 
+from pytest_hpcregistry import __version__
 from pytest_hpcregistry.controller import archive
 
 PACKAGE = archive.PACKAGE
@@ -46,6 +47,14 @@ def test_the_archive_runs_on_its_own(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "has phase 1 been run" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_agent_tells_its_version_isolated(tmp_path: Path) -> None:
+    """Phase 1 asks for it before the agent takes the place of another one: as the key's line calls it, with -I."""
+    program = tmp_path / "agent.pyz"
+    program.write_bytes(archive.build_agent())
+    done = subprocess.run([sys.executable, "-I", str(program), "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{__version__}\n"
 
 
 def test_the_archive_is_the_same_every_time() -> None:

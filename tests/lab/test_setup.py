@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,13 @@ def on(machine: str, script: str, *words: str) -> CommandResult:
     argv = lab.ssh_argv(NAME, f"root@{machine}")
     remote = ["sh", "-c", script, "sh", *words]
     return LocalTransport().run([*argv, "--", shlex.join(remote)], timeout=60)
+
+
+def seen(state: lab.LabState) -> set[str]:
+    """What the infrastructure suite finds wrong: the words of its failed tests' names."""
+    argv = ["env", f"HPC_CLUSTER={state.cluster_file}", str(Path(sys.executable).parent / "hpc-container-manager")]
+    said = LocalTransport().run([*argv, "test", "--phase", "infrastructure"], timeout=300).stdout
+    return {word for line in said.splitlines() if "FAILED" in line for word in re.split(r"[^A-Za-z_.]+", line)}
 
 
 def snapshot(state: lab.LabState) -> dict[str, str]:
@@ -169,6 +177,7 @@ def test_owners_and_modes_of_what_root_trusts_are_put_right_on_each_run(fresh: l
     provision.set_up(cluster, fresh.nodes, check=True, diff=True, on_line=shown.append)
     assert sum('"mode": "0666"' in line for line in shown) >= len(files) + 1
     assert "alice" in on("c002", listed, f"{METADATA}/catalog.yaml").stdout
+    assert {"catalog.yaml", "config.yaml", "peers", "lock", "test_sync_log", "test_sync_key_is_private"} <= seen(fresh)
     set_up(cluster, fresh)
     assert on("hpc-controller", listed, *files).stdout.splitlines() == right
     assert on("c002", listed, f"{METADATA}/catalog.yaml").stdout.splitlines() == right[:1]
