@@ -97,7 +97,7 @@ def test_owner_and_mode_of_a_file_are_looked_at_each_time(registry: Path) -> Non
     (registry / "catalog.yaml").touch()
     (registry / "catalog.yaml").chmod(0o644)
     item = f"file 0644 {OWNER} {GROUP} {registry}/catalog.yaml"
-    assert look(registry, item, f"file 0600 {OWNER} {GROUP} {registry}/lock") == []
+    assert look(registry, item, f"file 0600 {OWNER} {GROUP} {registry}/lock") == [f"absent {registry}/lock"]
     (registry / "catalog.yaml").chmod(0o666)
     assert look(registry, item) == [f"todo {item}"]
 

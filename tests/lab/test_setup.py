@@ -187,20 +187,22 @@ def test_owners_and_modes_of_what_root_trusts_are_put_right_on_each_run(fresh: l
 
 @pytest.mark.parametrize(
     ("mode", "reason"),
-    [("g+w", r": the group root may write to /root/\.ssh, "), ("a+w", r": everybody may write to /root/\.ssh, ")],
+    [("0775", "the group root may write to /srv/keys, "), ("0777", "everybody may write to /srv/keys, ")],
 )
 def test_a_parent_that_others_may_write_to_is_refused_before_anything_is_changed(
     fresh: lab.LabState, cluster: Cluster, mode: str, reason: str
 ) -> None:
-    on("hpc-controller", f"chmod {mode} /root/.ssh && rm {REGISTRY}/README.md").check()
-    on("c002", f"rm {REGISTRY}/README.md").check()
+    on("hpc-controller", f"mkdir -p /srv/keys && chmod {mode} /srv/keys").check()
+    for machine in fresh.machines:
+        on(machine, f"rm -f {REGISTRY}/README.md").check()
     before = snapshot(fresh)
+    elsewhere = replace(cluster, sync=replace(cluster.sync, key="/srv/keys/sync"))
     with pytest.raises(CommandFailed) as caught:
-        set_up(cluster, fresh)
-    assert re.search(f"hpc-controller: .*{reason}", str(caught.value))
+        set_up(elsewhere, fresh)
+    assert re.search(f"hpc-controller: .*: {reason}", str(caught.value))
     assert "c[001-002]: Stop where the controller is not ready: nothing was changed here" in str(caught.value)
     assert snapshot(fresh) == before
-    on("hpc-controller", "chmod 700 /root/.ssh").check()
+    assert on("hpc-controller", "stat -c %a /srv/keys; ls -A /srv/keys").stdout == f"{mode[1:]}\n"
 
 
 def test_a_key_that_cannot_be_read_stops_all_before_authorized_keys_is_touched(

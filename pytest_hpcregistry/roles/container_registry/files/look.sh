@@ -1,10 +1,10 @@
 # What phase 1 must know of a machine, in one trip. Nothing is changed. Lines of the answer:
-#   problem WHAT (HOW TO MEND IT)   todo ITEM   address IP   key TYPE BASE64   known LINE   peer LINE   slurm VERSION
+#   problem WHAT (HOW TO MEND IT)   todo ITEM   absent PATH   address IP   key TYPE BASE64   known LINE   peer LINE   slurm VERSION
 #   look.sh OWNER GROUP FILE_MODE PYTHON SLURM_PROGRAM HOST_KEYS REGISTRY ITEM...
 # An ITEM is one of these; a `todo` gives it back where there is something to do:
 #   ours MODE OWNER GROUP PATH      a directory of the registry: made, and kept as it shall be
 #   parent MODE OWNER GROUP PATH    a directory that a configured file lies in: made where it is missing, else left alone
-#   file MODE OWNER GROUP PATH      a file of ours: owner and mode are kept as they shall be
+#   file MODE OWNER GROUP PATH      a file of ours: owner and mode are kept as they shall be; `absent` where there is none
 #   key PATH, root PATH, registry PATH, slurm PATH      who could put something else there is looked at, see guard
 #   authorized PATH                 authorized_keys: made where it is missing, else its owner and mode are left alone
 #   known PATH, peer PATH           is read
@@ -105,9 +105,11 @@ END
         file)
             if [ -L "$path" ]; then
                 problem "$path is a symbolic link (name the file that it leads to)"
-            elif [ -e "$path" ] && [ ! -f "$path" ]; then
+            elif [ ! -e "$path" ]; then
+                echo "absent $path"
+            elif [ ! -f "$path" ]; then
                 problem "$path is no regular file"
-            elif [ -f "$path" ] && [ "$(stat -c '%04a %U %G' "$path")" != "$mode $user $its_group" ]; then
+            elif [ "$(stat -c '%04a %U %G' "$path")" != "$mode $user $its_group" ]; then
                 echo "todo $item"
             fi ;;
         authorized)
