@@ -133,8 +133,11 @@ def test_objects_are_put_right_too(registry: Path) -> None:
         ("root", 0o1777, 0, False),
         ("root", 0o775, 50, False),  # root:staff, as Debian's /usr/local; root:syslog, as Ubuntu's /var/log
         ("root", 0o775, 1234, True),
+        ("root", 0o775, 100, True),  # users, everybody's own group on some
+        ("registry", 0o775, 1234, True),
         ("registry", 0o777, 0, True),
         ("slurm", 0o777, 0, True),
+        ("slurm", 0o775, 1234, False),
     ],
 )
 def test_what_others_may_write_to_is_refused(private: Path, kind: str, mode: int, group: int, refused: bool) -> None:

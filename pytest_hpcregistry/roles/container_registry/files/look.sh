@@ -35,9 +35,9 @@ for address in ${addresses:-$(hostname -I 2>/dev/null)}; do
 done
 
 # guard KIND PATH: whether somebody could put something else in the place of PATH, by what they may do with the
-# directories above it, links followed. Only for `key` is a group that may write one too many at any rate, as for sshd:
-# /usr/local and /var/log belong to groups of the system on some distributions. Below a directory with the sticky bit
-# nobody can move what is root's.
+# directories above it, links followed. A group that may write is one too many, but for those that /usr/local and /var/log
+# belong to on Debian and Ubuntu, where they are as good as root; for `key` also those, as for sshd. Below a directory with
+# the sticky bit nobody can move what is root's.
 guard() {
     place=${2%/*}
     until [ -e "${place:=/}" ] || [ -L "$place" ]; do place=${place%/*}; done
@@ -53,8 +53,8 @@ guard() {
 }
 
 guard_one() {
-    who=$(stat -L -c '%a %u %g %U %G' "$2")
-    read -r mode uid gid user its_group <<END
+    who=$(stat -L -c '%a %u %U %G' "$2")
+    read -r mode uid user its_group <<END
 $who
 END
     case $1 in
@@ -67,7 +67,8 @@ END
     esac
     case $mode in
         *[2367]) problem "everybody may write to $2, and so replace $3 (chmod o-w $2, or choose another place)" ;;
-        *[2367]?) [ "$1" != key ] && [ "$gid" -lt 1000 ] ||
+        *[2367]?)
+            case $1/$its_group in key/*) ;; slurm/* | */root | */staff | */syslog) return ;; esac
             problem "the group $its_group may write to $2, and so replace $3 (chmod g-w $2, or choose another place)" ;;
     esac
 }
