@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -86,6 +87,14 @@ def watched(state: lab.LabState, image: str, tmp_path: Path) -> Callable[..., li
     return run
 
 
+def family(pid: int) -> list[int]:
+    """A process, its children and theirs."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [one for child in task.read_text().split() for one in family(int(child))]
+    return found
+
+
 def check(found: list[tuple[str, int, str]]) -> None:
     assert len(found) > 25
     assert found[-1][0] == "the end"
@@ -118,10 +127,8 @@ def test_another_key_in_a_directory_of_others_works_at_each_task(
 
 
 def test_a_run_that_was_killed_leaves_a_cluster_that_syncs(state: lab.LabState, machines: Machines, image: str) -> None:
-    """Back to the first key. SIGKILL to the whole process group of the run, as soon as a node has two lines."""
-    run = subprocess.Popen(
-        setup_argv(state.cluster_file), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    """Back to the first key. SIGKILL to the run and all that it has started, as soon as a node has two lines."""
+    run = subprocess.Popen(setup_argv(state.cluster_file), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         lines = f"grep -c hpcregistry-sync {AUTHORIZED}"
         deadline = time.monotonic() + 500
@@ -130,8 +137,11 @@ def test_a_run_that_was_killed_leaves_a_cluster_that_syncs(state: lab.LabState, 
             assert run.poll() is None
             time.sleep(0.1)
     finally:
-        os.killpg(run.pid, signal.SIGKILL)
+        for pid in family(run.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         run.wait()
+    assert machines.tell("c001", lines) == "2\n"
     run_process("workstation", sync_argv(state), timeout=100).check()
     run_process("workstation", setup_argv(state.cluster_file), timeout=600).check()
     assert machines.tell("c001", lines) == "1\n"
