@@ -46,15 +46,23 @@ class ControllerClient:
         self.transport = transport
 
     def gather(
-        self, *, content: bool = False, names: Sequence[str] | None = None, inspect: bool = False
+        self,
+        *,
+        content: bool = False,
+        names: Sequence[str] | None = None,
+        inspect: bool = False,
+        wait: Mapping[str, float] | None = None,
+        listener: Listener | None = None,
     ) -> Mapping[str, Any]:
         """Facts of the controller and all nodes, one login each; *content* reads every byte of the images (*names*).
 
-        Returns plain data for facts.read, which can also be handed to another process.
+        *wait* is for syncs, as controller.gather has it: *listener* is told of that. Returns plain data for facts.read,
+        which can also be handed to another process.
         """
-        request = json.dumps(self.facts_request(content, names, inspect))
+        request = json.dumps({**self.facts_request(content, names, inspect), "wait": dict(wait or {})})
         argv = ["python3", "-c", RUN_FROM_STDIN, "--json", "facts", request]
-        for event in self.run(argv, stdin=build_controller(), timeout=self.cluster.sync.timeout + QUICK):
+        timeout = self.cluster.sync.timeout + QUICK + sum((wait or {}).values())
+        for event in self.run(argv, stdin=build_controller(), timeout=timeout, listener=listener):
             if event["event"] == "gathered":
                 gathered: Mapping[str, Any] = event["facts"]
                 return gathered

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from . import sif
+from . import verify as verifying
 from .client import ControllerClient, Listener
 from .errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
-from .facts import DIFFERS, PRESENT, UNREACHABLE, Facts
 from .naming import image_name
 from .nodeset import fold
 
@@ -123,7 +123,8 @@ def deploy(
         only = [word for name in published for word in ("--name", name)]
         failures += sync_failures(client.sync([*how, *only], listener))
     if verify and published:
-        failures += verify_failures(client.facts(content=True, names=published), published, listener, sync_nodes)
+        reading = verifying.read_back(client, listener, published, with_nodes=sync_nodes)
+        failures += verifying.failures(reading, published, client.cluster.registry.path, listener, sync_nodes)
     raise_worst(failures)
 
 
@@ -143,37 +144,17 @@ def sync_failures(
     ]
 
 
-def verify_failures(
-    facts: Facts, names: Sequence[str], listener: Listener, with_nodes: bool = True
-) -> list[HpcRegistryError]:
-    """Compare what was read back from the disks with the catalog: one error for each image and state."""
-    failures: list[HpcRegistryError] = []
-    if facts.catalog_problem:
-        failures.append(CheckFailed(facts.catalog_problem))
-    for name, row in facts.matrix(list(names)).items():
-        looked_at = row if with_nodes else {"controller": row["controller"]}
-        listener({"event": "verified", "name": name, "states": looked_at})
-        by_state: dict[str, list[str]] = {}
-        for machine, state in looked_at.items():
-            by_state.setdefault(state, []).append(machine)
-        by_state.pop(PRESENT, None)
-        for state, machines in sorted(by_state.items()):
-            kind = Unreachable if state == UNREACHABLE else CheckFailed
-            hint = "see: hpc-container-manager status"
-            if state == DIFFERS:
-                # Sync trusts an object's name and size: bytes that rotted under their name must be taken away first.
-                path = f".registry/objects/sha256/{facts.catalog.images[name].digest}"
-                hint = f"on a node: remove {path} in the registry there, then sync; on the controller: deploy it again"
-            failures.append(kind(f"{fold(machines)}: {name} {state}", hint=hint))
-    return failures
-
-
 def raise_worst(failures: Sequence[HpcRegistryError]) -> None:
-    """Raise one error with every message; its kind is that of the gravest: work that failed, drift, not determined."""
+    """Raise one error with every message; its kind is that of the gravest: work that failed, drift, not determined.
+
+    Its hint is what there is to do about the gravest, a line for each.
+    """
     if not failures:
         return
     message = "\n".join(dict.fromkeys(str(failure) for failure in failures))
     kinds = (CommandFailed, CheckFailed, UsageError, Unreachable)
     gravest_first = [failure for kind in kinds for failure in failures if failure.exit_code == kind.exit_code]
     kind = next(kind for kind in kinds if kind.exit_code == gravest_first[0].exit_code)
-    raise kind(message, hint=next((failure.hint for failure in gravest_first if failure.hint), ""))
+    hinting = next((failure.exit_code for failure in gravest_first if failure.hint), None)
+    hints = dict.fromkeys(one.hint for one in gravest_first if one.hint and one.exit_code == hinting)
+    raise kind(message, hint="\n".join(hints))

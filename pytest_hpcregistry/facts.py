@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from . import documents
 from .catalog import Catalog, Entry, from_data
 from .errors import ConfigError, HpcRegistryError
 
-PRESENT, MISSING, DIFFERS, UNMANAGED, UNREACHABLE = "present", "missing", "differs", "unmanaged", "unreachable"
+PRESENT = "present"
+MISSING = "missing"
+OLDER = "older version"
+"""A version that the catalog still knows: a sync has not come there yet."""
+DIFFERS = "differs"
+"""A file that is no version in the catalog, or one whose bytes nobody has read."""
+DAMAGED = "damaged"
+"""Bytes that were read, and are not what the name of their object says."""
+UNMANAGED = "unmanaged"
+UNREACHABLE = "unreachable"
 CONTROLLER = "controller"
 
 
@@ -27,9 +37,14 @@ class Machine:
         found: Mapping[str, Any] | None = self.facts["paths"][path.rstrip("/")]
         return found
 
+    @cached_property
+    def images(self) -> Mapping[str, Mapping[str, Any]]:
+        """Each file by its name."""
+        return {image["name"]: image for image in self.facts["images"]}
+
     def image(self, name: str) -> Mapping[str, Any] | None:
         """The file under the image's name; None if there is none."""
-        return next((image for image in self.facts["images"] if image["name"] == name), None)
+        return self.images.get(name)
 
     def state_of(self, name: str, entry: Entry | None) -> str:
         """PRESENT only for the catalog's bytes: re-read if content was asked for, else by the link to the object."""
@@ -38,10 +53,41 @@ class Machine:
         image = self.image(name)
         if entry is None:
             return UNMANAGED if image else MISSING
+        if self.damaged_objects(name, entry):
+            return DAMAGED
         if image is None:
             return MISSING
-        digest = image.get("sha256", image["object"])
-        return PRESENT if digest == entry.digest and image["size"] == entry.size else DIFFERS
+        read = image.get("sha256")
+        digest = image["object"] if read is None else read
+        known = next((one for one in entry.history() if one.digest == digest), None)
+        if known is None or (read is None and image["size"] != known.size):
+            return DIFFERS
+        return PRESENT if digest == entry.digest else OLDER
+
+    def damaged_objects(self, name: str, entry: Entry) -> list[str]:
+        """Those of the image's objects here whose bytes were read and are others than their name says.
+
+        A file is read by its name, which another version may have got between two looks at it: bytes that the catalog
+        knows are no damage.
+        """
+        known = {one.digest for one in entry.history()}
+        objects = self.facts.get("objects", {})
+        damaged = {digest for digest in known if objects.get(digest, {}).get("sha256", digest) != digest}
+        image = self.image(name)
+        if image and image["object"] and image.get("sha256") not in {None, image["object"], *known}:
+            damaged.add(image["object"])
+        return sorted(damaged)
+
+
+@dataclass(frozen=True)
+class Syncing:
+    """What the controller saw of syncs: whether one was `under_way` when all was told, whether one ran `meanwhile`, and
+    how many seconds before the catalog was written (None: there is none).
+    """
+
+    under_way: bool = False
+    meanwhile: bool = False
+    catalog_age: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +98,7 @@ class Facts:
     nodes: Mapping[str, Machine]
     catalog: Catalog = field(default_factory=Catalog)
     catalog_problem: str | None = None
+    syncing: Syncing = field(default_factory=Syncing)
 
     @property
     def machines(self) -> dict[str, Machine]:
@@ -87,14 +134,15 @@ def read(data: Mapping[str, Any], registry: str) -> Facts:
         name: Machine(name, {}, answer["unreachable"]) if "unreachable" in answer else Machine(name, answer)
         for name, answer in data["nodes"].items()
     }
+    syncing = Syncing(**data.get("sync", {}))
     path = f"{registry}/.registry/catalog.yaml"
     text = controller.facts["texts"].get(path)
     if text is None:
-        return Facts(controller, nodes, Catalog(), f"{path} does not exist")
+        return Facts(controller, nodes, Catalog(), f"{path} does not exist", syncing)
     try:
-        return Facts(controller, nodes, from_data(documents.load(text, path), path))
+        return Facts(controller, nodes, from_data(documents.load(text, path), path), syncing=syncing)
     except ConfigError as error:
-        return Facts(controller, nodes, Catalog(), str(error))
+        return Facts(controller, nodes, Catalog(), str(error), syncing)
 
 
 def require_nodes(facts: Facts) -> None:

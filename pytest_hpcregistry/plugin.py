@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from . import facts
+from . import facts, verify
 from .catalog import Catalog, Entry
 from .client import ControllerClient
 from .config import load_cluster
-from .errors import HpcRegistryError
+from .errors import HpcRegistryError, Unreachable
 from .facts import Facts, Machine
 from .model import Cluster, Registry
 from .phases import PHASES
@@ -118,7 +118,7 @@ def gather(config: pytest.Config) -> Mapping[str, Any]:
         client = open_client(load(config))
         try:
             content = selected_phases(config) != ["infrastructure"]
-            gathered = client.gather(content=content, inspect=content)
+            gathered = read_back(client) if content else client.gather()
         finally:
             client.transport.close()
         facts.require_nodes(facts.read(gathered, client.cluster.registry.path))
@@ -126,6 +126,14 @@ def gather(config: pytest.Config) -> Mapping[str, Any]:
         hint = f"\nhint: {error.hint}" if error.hint else ""
         pytest.exit(f"{error}{hint}", returncode=error.exit_code)
     return gathered
+
+
+def read_back(client: ControllerClient) -> Mapping[str, Any]:
+    """What is on the disks, when no sync is changing it. Raises Unreachable when syncs never end."""
+    reading = verify.read_back(client, lambda event: None, inspect=True)
+    if reading.unsettled and not reading.damaged:
+        raise Unreachable("syncs went on all the while", hint="run the tests again when no sync is under way")
+    return reading.data
 
 
 def open_client(cluster: Cluster) -> ControllerClient:

@@ -221,9 +221,21 @@ def test_exit_codes_of_status(monkeypatch: pytest.MonkeyPatch, data: dict[str, A
 def test_verify_reads_and_compares(monkeypatch: pytest.MonkeyPatch) -> None:
     give_facts(monkeypatch, gathered({"c1": machine(image(sha256=OTHER)), "c2": machine(image())}))
     result = run("verify", "--controller", "hpc", "x.sif")
-    assert result.stderr == f"✗ {NAME}: same bytes on controller,c2, differs c1\n"
+    assert result.stderr == f"✗ {NAME}: same bytes on controller,c2, damaged c1\n"
     assert raised(result).exit_code == 1
     assert raised(run("verify", "--controller", "hpc", "gone.sif")).exit_code == 2
+
+
+def test_a_sync_that_is_under_way_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {**gathered({"c1": machine()}), "sync": {"under_way": True, "meanwhile": True}}
+    give_facts(monkeypatch, data)
+    result = run("status", "--controller", "hpc")
+    assert result.stdout.splitlines()[-1] == "! a sync is under way"
+    assert raised(result).hint == "look again when the sync has ended"
+    assert json.loads(run("status", "--json", "--controller", "hpc").stdout)["sync_under_way"] is True
+    result = run("verify", "--controller", "hpc")
+    assert "! a sync began meanwhile: looking again\n" in result.stdout
+    assert raised(result).exit_code == 3
 
 
 def test_the_connection_is_closed_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pytest_hpcregistry import deploy, facts
+from pytest_hpcregistry import deploy
 from pytest_hpcregistry.client import ControllerClient, Event, Listener
-from pytest_hpcregistry.deploy import Image, raise_worst, sync_failures, verify_failures
+from pytest_hpcregistry.deploy import Image, raise_worst, sync_failures
 from pytest_hpcregistry.errors import (
     CheckFailed,
     CommandFailed,
@@ -22,7 +22,7 @@ from pytest_hpcregistry.errors import (
 )
 from pytest_hpcregistry.model import Cluster, Controller
 
-from .fake_facts import DIGEST, NAME, OTHER, REGISTRY, gathered, image, machine
+from .fake_facts import DIGEST, NAME, gathered, image, machine
 from .sif_writer import Sif, label_object, system_partition
 
 
@@ -60,9 +60,9 @@ class FakeClient(ControllerClient):
         self.synced.append(arguments)
         return self.finished
 
-    def facts(self, **asked: Any) -> facts.Facts:
-        self.asked.append(asked)
-        return facts.read(self.data, REGISTRY)
+    def gather(self, **asked: Any) -> dict[str, Any]:
+        self.asked.append({key: asked[key] for key in ("content", "names")})
+        return self.data
 
 
 def one(name: str = NAME, digest: str = DIGEST) -> Image:
@@ -199,23 +199,6 @@ def test_nodes_with_the_same_trouble_are_one_line() -> None:
     assert "sync" in found[0].hint
 
 
-def test_verify_tells_each_state_with_its_nodes() -> None:
-    nodes = {"c1": machine(image(sha256=OTHER)), "c2": machine(), "c3": machine(), "c4": {"unreachable": "x"}}
-    found = verify_failures(facts.read(gathered(nodes), REGISTRY), [NAME], lambda _: None)
-    assert [(type(error), str(error)) for error in found] == [
-        (CheckFailed, f"c1: {NAME} differs"),
-        (CheckFailed, f"c[2-3]: {NAME} missing"),
-        (Unreachable, f"c4: {NAME} unreachable"),
-    ]
-    assert all(error.hint for error in found)
-
-
-def test_verify_is_never_content_with_a_broken_catalog() -> None:
-    found = facts.read(gathered({"c1": machine(image())}, catalog="version: 9\n"), REGISTRY)
-    assert any("version" in str(error) for error in verify_failures(found, [NAME], lambda _: None))
-    assert any("version" in str(error) for error in verify_failures(found, [], lambda _: None))
-
-
 @pytest.mark.parametrize(
     ("failures", "kind"),
     [
@@ -242,6 +225,12 @@ def test_the_hint_is_the_gravest_ones() -> None:
     with pytest.raises(CheckFailed) as caught:
         raise_worst([Unreachable("a", hint="look at a"), CheckFailed("b")])
     assert caught.value.hint == "look at a"
+
+
+def test_each_thing_to_do_is_said_once() -> None:
+    with pytest.raises(CheckFailed) as caught:
+        raise_worst([CheckFailed("a", hint="x"), CheckFailed("b", hint="y"), CheckFailed("c", hint="x")])
+    assert caught.value.hint == "x\ny"
 
 
 def test_the_same_message_is_told_once() -> None:

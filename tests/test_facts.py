@@ -9,9 +9,11 @@ import pytest
 from pytest_hpcregistry import facts
 from pytest_hpcregistry.catalog import Catalog
 from pytest_hpcregistry.errors import HpcRegistryError
-from pytest_hpcregistry.facts import DIFFERS, MISSING, PRESENT, UNMANAGED, UNREACHABLE, Machine
+from pytest_hpcregistry.facts import DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, UNMANAGED, UNREACHABLE, Machine, Syncing
 
 from .fake_facts import CATALOG, DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine
+
+THIRD = "c" * 64
 
 
 @pytest.mark.parametrize(
@@ -22,8 +24,11 @@ from .fake_facts import CATALOG, DIGEST, NAME, OTHER, REGISTRY, entry, gathered,
         (image(digest=OTHER), DIFFERS),
         (image(digest=None), DIFFERS),  # a file of the right size that is no link to an object: nobody knows its bytes
         (image(digest=None, sha256=DIGEST), PRESENT),  # as above, but the bytes were read
-        (image(digest=DIGEST, sha256=OTHER), DIFFERS),  # the link is right, the bytes have rotted
-        (image(sha256="unreadable"), DIFFERS),
+        (image(digest=DIGEST, sha256=OTHER), DAMAGED),  # the link is right, the bytes have rotted
+        (image(sha256="unreadable"), DAMAGED),
+        (image(digest=OTHER, sha256=OTHER), DIFFERS),  # whole, and a version that the catalog has forgotten
+        (image(digest=OTHER, sha256=THIRD), DAMAGED),
+        (image(digest=None, sha256=OTHER), DIFFERS),  # somebody's own file
         (image(size=9), DIFFERS),
         (image(digest=None, type="link"), DIFFERS),
         (image("ml-frameworks/y.sif"), MISSING),
@@ -31,6 +36,41 @@ from .fake_facts import CATALOG, DIGEST, NAME, OTHER, REGISTRY, entry, gathered,
 )
 def test_state_of_an_image_in_the_catalog(found: dict[str, Any], state: str) -> None:
     assert Machine("c1", machine(found)).state_of(NAME, entry()) == state
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (image(digest=OTHER, size=20), OLDER),
+        (image(digest=OTHER, size=10), DIFFERS),  # a part of it
+        (image(digest=OTHER, sha256=OTHER), OLDER),
+        (image(digest=None, sha256=OTHER), OLDER),
+        (image(digest=OTHER, sha256=THIRD), DAMAGED),
+        (image(digest=OTHER, sha256=DIGEST), PRESENT),  # published between two looks at the name: stat, then bytes
+        (image(digest=THIRD, sha256=OTHER), OLDER),
+        (image(digest=THIRD, size=20), DIFFERS),
+    ],
+)
+def test_state_of_an_image_that_has_an_older_version(found: dict[str, Any], state: str) -> None:
+    known = Catalog().with_version(NAME, entry(OTHER, 20), 2).with_version(NAME, entry(), 2).images[NAME]
+    assert Machine("c1", machine(found)).state_of(NAME, known) == state
+
+
+def test_damage_is_named_by_its_object() -> None:
+    known = Catalog().with_version(NAME, entry(OTHER), 2).with_version(NAME, entry(), 2).images[NAME]
+    good, rotten = {"size": 10, "sha256": DIGEST}, {"size": 10, "sha256": THIRD}
+    for found, objects, damaged in (
+        ([image(sha256=DIGEST)], {DIGEST: good}, []),
+        ([image(digest=OTHER, sha256=THIRD)], {DIGEST: good}, [OTHER]),  # never the good one of the catalog
+        ([image(digest=None, sha256=DIGEST)], {DIGEST: rotten}, [DIGEST]),  # the next sync would link the name to it
+        ([], {DIGEST: rotten}, [DIGEST]),
+        ([image(sha256=DIGEST)], {DIGEST: good, OTHER: rotten}, [OTHER]),  # a rollback would find it
+        ([image(sha256=DIGEST)], {DIGEST: good, "d" * 64: rotten}, []),  # another image's
+        ([image(digest=DIGEST)], {DIGEST: {"size": 10}}, []),  # nothing was read
+    ):
+        one = Machine("c1", machine(*found, objects=objects))
+        assert one.damaged_objects(NAME, known) == damaged
+        assert (one.state_of(NAME, known) == DAMAGED) == bool(damaged)
 
 
 def test_an_older_version_is_no_drift_wherever_it_is_or_is_not() -> None:
@@ -90,6 +130,12 @@ def test_paths_are_told_apart_from_paths_that_were_not_asked_for() -> None:
     assert here.path("/opt/gone") is None
     with pytest.raises(KeyError):
         here.path("/never-asked")
+
+
+def test_what_the_controller_saw_of_syncs() -> None:
+    assert facts.read(gathered({}), REGISTRY).syncing == Syncing()
+    seen = {"under_way": True, "meanwhile": True, "catalog_age": 0.5}
+    assert facts.read({**gathered({}), "sync": seen}, REGISTRY).syncing == Syncing(True, True, 0.5)
 
 
 def test_a_cluster_without_nodes_proves_nothing() -> None:

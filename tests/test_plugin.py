@@ -148,7 +148,15 @@ def test_user_and_key_override_the_cluster_file(pytester: pytest.Pytester, asked
 def test_phase_1_reads_no_image(pytester: pytest.Pytester, asked: list[dict[str, Any]]) -> None:
     phase(pytester)
     run(pytester, "-m", "deployment", "--hpc-controller=hpc")
-    assert [(trip["content"], trip["inspect"]) for trip in asked] == [(False, False), (True, True)]
+    assert [(trip.get("content"), trip.get("inspect")) for trip in asked] == [(None, None), (True, True)]
+
+
+def test_syncs_that_never_end_are_no_failed_tests(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    trips = answer(monkeypatch, {**gathered({"c1": machine()}), "sync": {"meanwhile": True}})
+    result = run(pytester, "-m", "deployment", "--hpc-controller=hpc")
+    assert result.ret == 3
+    assert "Exit: syncs went on all the while" in result.stderr.str()
+    assert len(trips) == 4
 
 
 def test_without_a_cluster_it_ends_and_says_so(pytester: pytest.Pytester) -> None:

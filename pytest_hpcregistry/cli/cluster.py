@@ -10,6 +10,7 @@ import click
 from .. import deploy as deploying
 from .. import facts as facts_of
 from .. import packer, progress, provision
+from .. import verify as verifying
 from ..client import ControllerClient
 from ..errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
 from ..naming import check_directory, image_name
@@ -91,7 +92,11 @@ def sync(subdirectory: str | None, as_json: bool, how: list[str], client: Contro
 def verify(names: tuple[str, ...], client: ControllerClient) -> None:
     """Read images back from every disk.
 
-    Their digests are compared with the catalog's: of all images, or of NAME…
+    Their digests are compared with the catalog's: of all images, or of NAME… A machine has an image as present,
+    missing, as an older version, as damaged (bytes that are not what their object's name says), as a file that differs
+    (no version that the catalog knows) or unmanaged (not in the catalog), or it is unreachable.
+
+    It waits for the end of a sync that is under way; when syncs go on, so that nothing can be told, the exit code is 3.
 
     \b
     Examples:
@@ -100,13 +105,14 @@ def verify(names: tuple[str, ...], client: ControllerClient) -> None:
     """
     registry = client.cluster.registry
     wanted = [full_name(name, registry.path, registry.directories) for name in names] or None
-    found = client.facts(content=True, names=wanted)
+    reading = verifying.read_back(client, show, wanted)
+    found = reading.facts
     facts_of.require_nodes(found)
     checked = wanted or found.names()
     unknown = [name for name in checked if name not in found.catalog.images] if wanted else []
     if unknown or not checked:
         raise UsageError(f"{unknown[0]} is not in the catalog" if unknown else "there is no image to verify")
-    deploying.raise_worst(deploying.verify_failures(found, checked, show))
+    deploying.raise_worst(verifying.failures(reading, checked, registry.path, show))
 
 
 def full_name(name: str, registry: str, directories: tuple[str, ...]) -> str:
@@ -120,8 +126,9 @@ def full_name(name: str, registry: str, directories: tuple[str, ...]) -> str:
 def status(as_json: bool, client: ControllerClient) -> None:
     """Show every image on every node.
 
-    A machine has an image as present, missing, differs or unmanaged (not in the catalog), or is unreachable. Names and
-    links are compared, no image is read: that is what verify does.
+    A machine has an image as present, missing, as an older version, as a file that differs (no version that the catalog
+    knows) or unmanaged (not in the catalog), or it is unreachable. Names and links are compared, no image is read: that
+    is what verify does, which also tells what is damaged.
 
     \b
     Example:
@@ -131,7 +138,14 @@ def status(as_json: bool, client: ControllerClient) -> None:
     facts_of.require_nodes(found)
     matrix = found.matrix()
     if as_json:
-        show_json({"images": matrix, "unreachable": found.unreachable, "catalog_problem": found.catalog_problem})
+        show_json(
+            {
+                "images": matrix,
+                "unreachable": found.unreachable,
+                "catalog_problem": found.catalog_problem,
+                "sync_under_way": found.syncing.under_way,
+            }
+        )
     else:
         rows = [[name, row.pop("controller", "-"), progress.states(row)] for name, row in found.matrix().items()]
         show_table([["IMAGE", "CONTROLLER", "NODES"], *rows])
@@ -140,6 +154,8 @@ def status(as_json: bool, client: ControllerClient) -> None:
             by_reason.setdefault(reason, []).append(node)
         for reason, nodes in by_reason.items():
             click.echo(f"{fold(nodes)}: {reason}", err=True)
+        if found.syncing.under_way:
+            click.echo("! a sync is under way")
     raise_for_status(found, matrix)
 
 
@@ -151,7 +167,7 @@ def raise_for_status(found: facts_of.Facts, matrix: dict[str, dict[str, str]]) -
         raise CheckFailed("there is no image in the catalog and none on any machine", hint="deploy one first")
     states = {state for row in matrix.values() for state in row.values()}
     if states - {facts_of.PRESENT, facts_of.UNREACHABLE}:
-        hint = "hpc-container-manager sync"
+        hint = "look again when the sync has ended" if found.syncing.under_way else "hpc-container-manager sync"
         if facts_of.UNMANAGED in states:
             hint += "; a file that the catalog does not know is never removed: deploy it, or remove it by hand"
         raise CheckFailed("the cluster differs from its catalog", hint=hint)

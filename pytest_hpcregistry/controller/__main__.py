@@ -115,7 +115,8 @@ def listener_of(arguments: argparse.Namespace, config: settings.Settings) -> eve
 
 
 def run_facts(arguments: argparse.Namespace) -> int:
-    events.json_lines(sys.stdout)({"event": "gathered", "facts": gather(json.loads(arguments.request))})
+    listener = events.json_lines(sys.stdout)
+    listener({"event": "gathered", "facts": gather(json.loads(arguments.request), listener)})
     return 0
 
 

@@ -10,30 +10,46 @@ from ..errors import HpcRegistryError
 from ..fanout import fan_out
 from ..transports.local import run_process
 from .answers import check_answer
+from .events import Listener
 from .limits import FACTS, make_room
+from .lock import Watch
 from .nodes import SLURM_TIMEOUT, ask_facts, list_nodes, slurm_nodes
 
 
-def gather(request: dict[str, Any]) -> dict[str, Any]:
+def gather(request: dict[str, Any], listener: Listener = lambda event: None) -> dict[str, Any]:
     """The facts of the whole cluster. *request* has the agent's request, `nodes` (None: Slurm's) and the limits.
 
     A node that can't be asked is there too, as {"unreachable": reason}. The window is as large as open files allow.
+    `wait` is how many seconds to wait first: `for_sync` until a sync begins, then `for_end` until none is under way;
+    the *listener* is told of that.
     """
     nodes = list_nodes(request["nodes"])
     asked = request["agent"]
     room = make_room(len(nodes), request["window"], held=0, each=FACTS)
+    watch = Watch(asked["registry"])
+    wait = request.get("wait", {})
+    watch.wait_for_beginning(wait.get("for_sync", 0))
+    watch.wait_for_end(
+        wait.get("for_end", 0),
+        lambda: listener({"event": "noticed", "message": "a sync is under way: waiting for its end"}),
+    )
+    watch.start()
 
     def ask(node: str) -> Any:
         answer = ask_facts(node, asked, connect_timeout=request["connect_timeout"], timeout=request["timeout"])
         return check_answer(node, "facts", answer)
 
     answers = fan_out(nodes, ask, window=room.window)
+    # The controller after the nodes, and of it the images before the catalog: what was published meanwhile leaves a
+    # machine behind the catalog, which another look explains, and never ahead of it.
+    controller = {**agent.gather({**asked, **request["controller"]}), "slurm": slurm_facts()}
     return {
-        "controller": {**agent.gather({**asked, **request["controller"]}), "slurm": slurm_facts()},
+        "controller": controller,
         "nodes": {
             node: {"unreachable": reason_of(node, answer)} if isinstance(answer, HpcRegistryError) else answer
             for node, answer in answers.items()
         },
+        "sync": watch.tell(),
     }
 
 

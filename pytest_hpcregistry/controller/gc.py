@@ -14,11 +14,11 @@ from ..fanout import fan_out
 from .events import Listener
 from .gather import reason_of
 from .limits import SESSION, make_room
+from .lock import only_one_sync
 from .nodes import list_nodes
 from .registry import catalog_of, read_catalog_text, write_catalog
 from .session import NodeSession
 from .settings import Settings
-from .sync import only_one_sync
 
 GRACE = 3600  # seconds that an object stays after its last name has gone, or since it came
 TIMEOUT = 300  # seconds for one machine to look at its processes and to remove files

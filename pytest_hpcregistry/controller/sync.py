@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from ..catalog import Catalog, Entry
 from ..engines import check_method
@@ -14,6 +11,7 @@ from ..errors import UsageError
 from ..naming import check_directory
 from .events import Listener
 from .limits import RSYNC, SESSION, make_room
+from .lock import only_one_sync
 from .nodes import list_nodes
 from .registry import catalog_of, read_catalog_text
 from .settings import Settings
@@ -45,14 +43,6 @@ def sync(
         outcomes = trip.run(nodes, room.nodes)
     listener({"event": "sync_finished", "what": what, "states": {node: out.state for node, out in outcomes.items()}})
     return outcomes
-
-
-@contextmanager
-def only_one_sync(registry: str) -> Iterator[None]:
-    """Two syncs at once would send every byte twice: the second waits. A kernel lock, so a killed sync leaves none."""
-    with Path(registry, ".registry", "sync.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def choose_images(

@@ -27,8 +27,9 @@ def test_image_is_intact(machine: Machine, sif: Sif) -> None:
     name, entry = sif
     found = machine.image(name)
     assert found is not None, f"{name} is missing"
+    state = machine.state_of(name, entry)
+    assert state == PRESENT, f"{name}: {state} {' '.join(machine.damaged_objects(name, entry))}"
     assert found["sha256"] == entry.digest
-    assert machine.state_of(name, entry) == PRESENT
 
 
 def test_image_is_a_sound_sif(machine: Machine, sif: Sif) -> None:

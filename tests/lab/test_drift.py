@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_hpcregistry.transports import CommandResult
+
 from .conftest import Cli
 from .machines import CONTROLLER, LAUNCHER, OBJECTS, REGISTRY, STAGING, Machines, refused
 
@@ -30,10 +32,8 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.2)
 
 
-def test_flipped_bit_is_seen_by_verify_and_repaired_as_its_hint_says(tool: Cli, machines: Machines, sif: Sifs) -> None:
-    tool("deploy", "single", "-s", "-v", sif("rotten")).check()
-    name = "ml-frameworks/rotten.sif"
-    digest = machines.digest(CONTROLLER, name)
+def flip_a_bit(machines: Machines, machine: str, digest: str) -> None:
+    """One bit of an object; size and times stay as they were."""
     flip = f"""import os
 path = "{OBJECTS}/{digest}"
 before = os.stat(path)
@@ -44,15 +44,38 @@ with open(path, "r+b") as stream:
     stream.write(bytes([byte ^ 1]))
 os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 """
-    machines.tell(NODE, f"python3 - <<'END'\n{flip}END")
+    machines.tell(machine, f"python3 - <<'END'\n{flip}END")
+
+
+def test_flipped_bit_is_seen_by_verify_and_repaired_as_its_hint_says(tool: Cli, machines: Machines, sif: Sifs) -> None:
+    tool("deploy", "single", "-s", "-v", sif("rotten")).check()
+    name = "ml-frameworks/rotten.sif"
+    digest = machines.digest(CONTROLLER, name)
+    flip_a_bit(machines, NODE, digest)
     tool("status").check()  # reads no image, and says so in its help
-    refused(tool("verify", "rotten.sif"), 1, f"{NODE}: {name} differs", f"remove .registry/objects/sha256/{digest}")
+    damaged = f"{NODE}: {name} damaged: {OBJECTS}/{digest}"
+    refused(tool("verify", "rotten.sif"), 1, damaged, "remove exactly the object")
     tool("deploy", "single", "-s", sif("other")).check()  # neither a sync nor a deploy of something else heals it
-    refused(tool("verify"), 1, f"{NODE}: {name} differs")
+    refused(tool("verify"), 1, damaged)
     machines.tell(NODE, f"rm {OBJECTS}/{digest}")
     tool("sync").check()
     tool("verify").check()
     assert machines.digests(name) == {digest}
+
+
+def test_an_older_version_is_no_damage(tool: Cli, machines: Machines, sif: Sifs, tmp_path: Path) -> None:
+    name = "ml-frameworks/newer.sif"
+    tool("deploy", "single", "-s", sif("newer")).check()
+    tool("deploy", "single", sif("newer", directory=tmp_path)).check()
+    for command in ("status", "verify"):
+        shown = tool(command)
+        refused(shown, 1, "older version c[001-003]", "hint: hpc-container-manager sync")
+        assert "remove" not in shown.stderr
+    machines.tell(NODE, f"echo mine > {REGISTRY}/by-hand && mv {REGISTRY}/by-hand {REGISTRY}/{name}")
+    refused(tool("verify"), 1, f"{NODE}: {name} differs", "sync puts the catalog's version there")
+    tool("sync").check()
+    tool("verify").check()
+    assert len(machines.digests(name)) == 1
 
 
 def test_file_that_somebody_put_there_is_shown_and_left_alone(tool: Cli, machines: Machines, kept: str) -> None:
@@ -131,6 +154,49 @@ def test_sync_that_waited_does_not_bring_back_the_older_image(
         waiting.result().check()
     assert len(machines.digests(name)) == 1
     tool("status").check()
+
+
+def test_verify_beside_deploys_is_no_alarm(tool: Cli, machines: Machines, kept: str, sif: Sifs, tmp_path: Path) -> None:
+    """New versions of one image go out, one after the other, while somebody verifies; then while a disk rots."""
+
+    def deploy_new_versions(count: int) -> None:
+        for number in range(count):
+            (tmp_path / str(number)).mkdir(exist_ok=True)
+            tool("deploy", "single", "-s", sif("rolling", 256, tmp_path / str(number))).check()
+
+    def verify_beside(count: int) -> list[CommandResult]:
+        verified = []
+        with ThreadPoolExecutor(1) as pool:
+            deploying = pool.submit(deploy_new_versions, count)
+            while not deploying.done():
+                verified.append(tool("verify"))
+            deploying.result()
+        return verified
+
+    verified = verify_beside(8)
+    assert len(verified) > 2
+    assert {result.exit_code for result in verified} == {0}, [result.stdout + result.stderr for result in verified]
+    assert any("sync" in result.stdout for result in verified)  # or this test has proven nothing
+    digest = machines.digest(NODE, kept)
+    flip_a_bit(machines, NODE, digest)
+    for result in verify_beside(4):
+        refused(result, 1, f"{NODE}: {kept} damaged: {OBJECTS}/{digest}")
+        assert "rolling.sif damaged" not in result.stderr
+    machines.tell(NODE, f"rm {OBJECTS}/{digest}")
+    tool("sync").check()
+    tool("verify").check()
+
+
+def test_verify_waits_for_a_sync(tool: Cli, machines: Machines, sif: Sifs) -> None:
+    tool("deploy", "single", sif("awaited")).check()
+    with slow_node(machines, 4), ThreadPoolExecutor(1) as pool:
+        syncing = pool.submit(tool, "sync")
+        wait_until(lambda: machines.run(CONTROLLER, "pgrep -f '[c]ontroller.pyz .* sync'").exit_code == 0)
+        time.sleep(1)  # for it to come to the lock
+        refused(tool("status"), 1, "! a sync is under way", "look again when the sync has ended")
+        verified = tool("verify").check()
+        syncing.result().check()
+    assert "a sync is under way: waiting for its end" in verified.stdout
 
 
 # --- things that die on the way ------------------------------------------------------------------------------------

@@ -1,0 +1,88 @@
+"""One sync at a time, and what somebody who only reads sees of it. Kernel locks: one that was killed leaves none."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .. import agent
+
+SYNC_LOCK = ".registry/sync.lock"
+POLL = 0.1  # seconds between two looks at a lock
+
+
+@contextmanager
+def only_one_sync(registry: str) -> Iterator[None]:
+    """Two syncs at once would send every byte twice: the second waits."""
+    with Path(registry, SYNC_LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # When it began, for Watch: who waited for the lock has opened the file long before.
+        os.utime(lock.fileno())
+        yield
+
+
+class Watch:
+    """Whether a sync runs while something else is looked at. It changes nothing: a lock file is not made, and a lock
+    that is free is held for no longer than it takes to see that."""
+
+    def __init__(self, registry: str) -> None:
+        self.registry = registry
+        self.start()
+
+    def start(self) -> None:
+        """What is looked at from now on."""
+        self.began = modified(Path(self.registry, SYNC_LOCK))
+        self.running = self.under_way
+
+    @property
+    def under_way(self) -> bool:
+        return is_held(Path(self.registry, SYNC_LOCK))
+
+    @property
+    def meanwhile(self) -> bool:
+        """Whether a sync ran at any time since the start."""
+        return self.running or self.under_way or self.began != modified(Path(self.registry, SYNC_LOCK))
+
+    def wait_for_beginning(self, seconds: float) -> None:
+        """Wait until a sync begins, or for so many seconds."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self.meanwhile:
+            time.sleep(POLL)
+
+    def wait_for_end(self, seconds: float, on_wait: Callable[[], None]) -> None:
+        """Wait until no sync is under way, or for so many seconds; *on_wait* is called if there is one."""
+        deadline = time.monotonic() + seconds
+        if seconds > 0 and self.under_way:
+            on_wait()
+            while time.monotonic() < deadline and self.under_way:
+                time.sleep(POLL)
+
+    def tell(self) -> dict[str, Any]:
+        """For facts: also how many seconds ago the catalog was written; 0 while somebody publishes."""
+        written = modified(Path(self.registry, agent.CATALOG))
+        publishing = is_held(Path(self.registry, agent.LOCK))
+        age = 0.0 if publishing else None if written is None else max(0.0, time.time() - written / 1e9)
+        return {"under_way": self.under_way, "meanwhile": self.meanwhile, "catalog_age": age}
+
+
+def is_held(path: Path) -> bool:
+    try:
+        with path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass  # there is none, so nobody holds it; or it cannot be read, and nothing can be said
+    return False
+
+
+def modified(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None

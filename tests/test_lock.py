@@ -1,0 +1,142 @@
+"""The lock of a sync, and who looks at it without changing anything."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pytest_hpcregistry import agent
+from pytest_hpcregistry.controller import lock
+from pytest_hpcregistry.controller.gather import gather
+from pytest_hpcregistry.controller.lock import Watch, only_one_sync
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    (tmp_path / ".registry").mkdir()
+    return tmp_path
+
+
+def listing(registry: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_ctime_ns) for path in registry.rglob("*")}
+
+
+def nothing() -> None:
+    pass
+
+
+def test_looking_changes_nothing(registry: Path) -> None:
+    for _ in range(2):
+        before = listing(registry)
+        watch = Watch(str(registry))
+        watch.wait_for_end(5, nothing)
+        assert watch.tell() == {"under_way": False, "meanwhile": False, "catalog_age": None}
+        assert listing(registry) == before
+        with only_one_sync(str(registry)):
+            pass
+
+
+def test_a_sync_that_runs_or_ran(registry: Path) -> None:
+    watch = Watch(str(registry))
+    with only_one_sync(str(registry)):
+        assert watch.tell()["under_way"]
+        assert watch.meanwhile
+        from_its_midst = Watch(str(registry))
+    for one in (watch, from_its_midst):
+        assert not one.under_way
+        assert one.meanwhile
+    watch.start()
+    assert not watch.meanwhile
+
+
+def test_a_sync_that_waited_when_the_look_began(registry: Path) -> None:
+    """Its lock file was opened before: that is not when it began."""
+    waiting = threading.Thread(target=lambda: sync_once(registry))
+    with only_one_sync(str(registry)):
+        waiting.start()
+        time.sleep(0.2)
+        watch = Watch(str(registry))
+        watch.running = False  # as if the look had begun between the two
+    waiting.join()
+    assert watch.meanwhile
+
+
+def sync_once(registry: Path) -> None:
+    with only_one_sync(str(registry)):
+        pass
+
+
+@contextmanager
+def later(seconds: float, registry: Path) -> Iterator[None]:
+    """A sync that begins or ends in so many seconds."""
+    timer = threading.Timer(seconds, sync_once, [registry])
+    timer.start()
+    yield
+    timer.join()
+
+
+def test_waiting_for_the_end_of_a_sync(registry: Path) -> None:
+    told: list[str] = []
+    begun, end = threading.Event(), threading.Event()
+
+    def sync() -> None:
+        with only_one_sync(str(registry)):
+            begun.set()
+            end.wait(10)
+
+    thread = threading.Thread(target=sync)
+    thread.start()
+    begun.wait(10)
+    watch = Watch(str(registry))
+    watch.wait_for_end(0, lambda: told.append("never"))
+    watch.wait_for_end(0.3, lambda: told.append("bounded"))
+    assert watch.under_way
+    threading.Timer(0.3, end.set).start()
+    watch.wait_for_end(20, lambda: told.append("waits"))
+    assert not watch.under_way
+    thread.join()
+    assert told == ["bounded", "waits"]
+
+
+def test_waiting_for_a_sync_to_begin(registry: Path) -> None:
+    began = time.monotonic()
+    Watch(str(registry)).wait_for_beginning(0.2)
+    assert 0.1 < time.monotonic() - began < 5
+    with later(0.2, registry):
+        Watch(str(registry)).wait_for_beginning(60)
+    assert time.monotonic() - began < 10
+
+
+def test_how_old_the_catalog_is(registry: Path) -> None:
+    catalog = registry / agent.CATALOG
+    catalog.touch()
+    os.utime(catalog, (time.time() - 100, time.time() - 100))
+    watch = Watch(str(registry))
+    assert watch.tell()["catalog_age"] == pytest.approx(100, abs=5)
+    with agent.locked(str(registry)):  # names change before the catalog does
+        assert watch.tell()["catalog_age"] == 0
+    os.utime(catalog, (time.time() + 100, time.time() + 100))  # another machine's clock
+    assert watch.tell()["catalog_age"] == 0
+
+
+def test_gather_waits_and_says_so(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_hpcregistry.controller.gather.slurm_facts", dict)
+    monkeypatch.setattr("pytest_hpcregistry.controller.gather.ask_facts", lambda node, *_, **how: {"node": node})
+    monkeypatch.setattr(lock, "POLL", 0.01)
+    request = {
+        "nodes": ["c1"], "window": 1, "connect_timeout": 1, "timeout": 1,
+        "agent": {"registry": str(registry)}, "controller": {}, "wait": {"for_end": 0.1},
+    }  # fmt: skip
+    said: list[object] = []
+    with only_one_sync(str(registry)):
+        found = gather(request, said.append)
+    assert said == [{"event": "noticed", "message": "a sync is under way: waiting for its end"}]
+    assert found["sync"]["under_way"]
+    assert gather(request, said.append)["sync"] == {"under_way": False, "meanwhile": False, "catalog_age": None}
+    assert len(said) == 1
