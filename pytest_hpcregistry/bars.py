@@ -19,6 +19,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from .naming import visible
 from .pace import Event, Track, Transfers, amount, duration, percent
 from .progress import describe, nodes_finished
 
@@ -122,7 +123,7 @@ class Bars:
             for column in ("left", "left", "right", "right", "right", "left"):
                 table.add_column(justify=column, no_wrap=True)
             for name, track in transfers.uploads.items():
-                table.add_row(Text(name.rpartition("/")[2]), *cells(track, now, track.left(now)))
+                table.add_row(Text(visible(name.rpartition("/")[2])), *cells(track, now, track.left(now)))
             if not transfers.nodes:
                 return table
             done = f"{len(transfers.finished)}/{len(transfers.nodes)} nodes"
@@ -134,7 +135,7 @@ class Bars:
             shown, rest = self.choose()
             for node in shown:
                 track = transfers.tracks[node]
-                table.add_row(Text(f"  {node}"), *cells(track, now, track.left(now)))
+                table.add_row(Text(visible(f"  {node}")), *cells(track, now, track.left(now)))
             return Group(table, Text(rest, "dim")) if rest else table
 
     def spin(self, text: str) -> RenderableType:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .errors import ConfigError, UsageError
-from .naming import DIGEST, DIRECTORY_NAME, FILE_NAME
+from .naming import DIGEST, DIRECTORY_NAME, FILE_NAME, excerpt
 
 SCHEMA = "1"
 SHORTEST = 6  # hex digits by which a version can be called
@@ -103,7 +103,7 @@ def from_data(data: Any, source: str) -> Catalog:
         try:
             images[name] = read_entry(name, fields)
         except (KeyError, TypeError, ValueError) as error:
-            mistakes.append(f"{name}: {type(error).__name__}: {error}")
+            mistakes.append(excerpt(f"{name}: {type(error).__name__}: {error}"))
     if mistakes:
         raise ConfigError(source, mistakes)
     return Catalog(images)

@@ -14,6 +14,7 @@ from .catalog import Catalog, from_data
 from .controller.archive import build_controller
 from .errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from .model import Cluster
+from .naming import last_line
 from .transports import CommandResult, Transport
 
 PROGRAM = "/usr/local/lib/hpcregistry/controller.pyz"
@@ -110,7 +111,7 @@ class ControllerClient:
         result = self.transport.run(["sinfo", "-N", "-h", "-o", "%N"], timeout=QUICK)
         names = sorted(set(result.stdout.split()))
         if result.exit_code != 0 or not names:
-            said = (result.stderr.strip().splitlines() or ["sinfo names no node"])[-1]
+            said = last_line(result.stderr, "sinfo names no node")
             hint = "is slurmctld running? Or name the nodes in the cluster file"
             raise Unreachable(
                 f"{self.cluster.controller.name}: Slurm does not say which nodes there are: {said}", hint=hint
@@ -213,7 +214,7 @@ class ControllerClient:
     def no_answer(self, result: CommandResult) -> HpcRegistryError:
         """The program did not even start: say why, in the user's terms."""
         name = self.cluster.controller.name
-        said = (result.stderr.strip().splitlines() or ["nothing"])[-1]
+        said = last_line(result.stderr, "nothing")
         if "No such file" in result.stderr or "can't open file" in result.stderr:
             return UsageError(f"{name}: phase 1 has not been run", hint="hpc-container-manager registry setup")
         if "sudo:" in result.stderr:

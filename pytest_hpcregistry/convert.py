@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import sif
 from .errors import CommandFailed, HpcRegistryError, UsageError
-from .naming import check_file_name
+from .naming import check_file_name, excerpt, visible
 from .reproducibility import definition, environment, read_date, strip_identity
 from .sources import Source, find_source, short_name
 from .transports import Transport
@@ -101,9 +101,9 @@ def _check_output(out: Path, force: bool) -> None:
     check_file_name(out.name)
     if out.is_symlink() or out.exists():
         if not (out.is_symlink() or out.is_file()):
-            raise UsageError(f"{out} exists and is no regular file")
+            raise UsageError(f"{visible(out)} exists and is no regular file")
         if not force:
-            raise UsageError(f"{out} exists already", hint="give --force to overwrite it, or another name")
+            raise UsageError(f"{visible(out)} exists already", hint="give --force to overwrite it, or another name")
 
 
 def _find_builder(here: Transport, builder: Transport | None) -> tuple[Transport, str]:
@@ -136,7 +136,7 @@ def _working_directory(out: Path) -> Iterator[Path]:
         # Apptainer's root file systems may hold directories without write permission, so errors are not fatal here.
         directory = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True)
     except OSError as error:
-        raise UsageError(f"{out.parent}: cannot be written: {error.strerror}") from error
+        raise UsageError(f"{visible(out.parent)}: cannot be written: {error.strerror}") from error
     with directory as name:
         yield Path(name).absolute()
 
@@ -169,7 +169,9 @@ def _build(machine: Transport, program: str, directory: str, source: Source, tel
     result = machine.run(["sh", "-c", START_BUILD, directory, *command], timeout=DEADLINE, on_line=on_line)
     if result.exit_code != 0:
         raise CommandFailed(
-            "\n  ".join([f"{result.where}: {program} could not build {source.image}", *last_words]),
+            "\n  ".join(
+                [f"{result.where}: {program} could not build {visible(source.image)}", *map(excerpt, last_words)]
+            ),
             hint="the lines above are its own; free space in the directory of the output and in its cache is often it",
         )
     return f"{directory}/image.sif"
@@ -229,7 +231,7 @@ def _prove(made: Path) -> tuple[str, int]:
     except UsageError as error:
         raise CommandFailed(f"what was built is no usable image: {error}") from error
     except OSError as error:
-        raise CommandFailed(f"{made}: cannot be written: {error.strerror}") from error
+        raise CommandFailed(f"{visible(made)}: cannot be written: {error.strerror}") from error
     return _hash(made), found.size
 
 
@@ -246,7 +248,7 @@ def _put_in_place(made: Path, out: Path) -> None:
         made.replace(out)
         _sync(out.parent)
     except OSError as error:
-        raise CommandFailed(f"{out}: cannot be written: {error.strerror}") from error
+        raise CommandFailed(f"{visible(out)}: cannot be written: {error.strerror}") from error
 
 
 def _sync(path: Path) -> None:

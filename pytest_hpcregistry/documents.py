@@ -16,6 +16,7 @@ from typing import Any, Union
 import yaml
 
 from .errors import ConfigError, UsageError
+from .naming import visible
 
 SIZE_LIMIT = 1024 * 1024  # characters
 DEPTH_LIMIT = 32
@@ -62,9 +63,9 @@ def read_text(path: Path) -> str:
         check_size(content, str(path))
         return content.decode("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
+        raise UsageError(f"{visible(path)}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text (byte {error.start})") from None
+        raise UsageError(f"{visible(path)}: not UTF-8 text (byte {error.start})") from None
 
 
 def check_size(content: str | bytes, source: str) -> None:

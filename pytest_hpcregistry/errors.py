@@ -38,7 +38,9 @@ class ConfigError(UsageError):
     def __init__(self, source: str, mistakes: Sequence[str], *, hint: str = "") -> None:
         count = len(mistakes)
         heading = f"{source}: {count} mistake{'s' if count != 1 else ''}"
-        super().__init__("\n".join([heading, *(f"  {mistake}" for mistake in mistakes)]), hint=hint)
+        # A mistake quotes what is in the file, or its name: its line breaks make no lines of ours.
+        lines = [line.replace("\n", "\\n") for line in (heading, *(f"  {mistake}" for mistake in mistakes))]
+        super().__init__("\n".join(lines), hint=hint)
         self.mistakes = tuple(mistakes)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from . import documents
 from .documents import KeyPath
 from .errors import CommandTimeout, ConfigError
+from .naming import excerpt, last_line
 from .scalars import suggest
 from .transports.local import run_process
 
@@ -168,7 +169,7 @@ def find_reason(stderr: str) -> str:
     """The one line of Ansible's many that says what is wrong."""
     reason = re.search(r"^\[WARNING\]: Failed to parse inventory with '\w+' plugin: (.+)", stderr, re.MULTILINE)
     place = re.search(r"^Origin: .*?(:\d+)(?::\d+)?$", stderr, re.MULTILINE)
-    said = reason[1] if reason else (stderr.strip().splitlines() or ["it said nothing"])[-1]
+    said = excerpt(reason[1]) if reason else last_line(stderr, "it said nothing")
     return f"line {place[1][1:]}: {said}" if place else said
 
 

@@ -1,4 +1,8 @@
-"""The allow-list for names: the same on the workstation and the controller; agent/facts.py has a copy for the nodes."""
+"""The allow-list for names: the same on the workstation and the controller; agent/facts.py has a copy for the nodes.
+
+And how names and texts from elsewhere are shown, which may be anything: `excerpt` where a message takes one in,
+`printable` where a message leaves for a terminal, a log or a report.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,9 @@ from .errors import UsageError
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\.sif\Z")
 DIRECTORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+LONGEST_EXCERPT = 300
+LONGEST_MESSAGE = 200_000
+"""Characters. A node set of 10,000 names and a line for each of 1,000 images fit in."""
 
 
 def check_file_name(name: str) -> str:
@@ -53,6 +60,29 @@ def object_path(registry: str, digest: str) -> str:
     return str(PurePosixPath(registry, ".registry", "objects", "sha256", digest))
 
 
-def visible(text: str) -> str:
-    """*text* with control characters and undecodable bytes spelled out: names on the machines come from anywhere."""
+def visible(name: object) -> str:
+    """A name or another text with control characters, line breaks, marks that turn the direction of writing, and
+    undecodable bytes spelled out.
+    """
+    text = str(name)
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def excerpt(text: str, longest: int = LONGEST_EXCERPT) -> str:
+    """What a machine, a file or a label says, for a place in a message: on one line, visible, and of bounded length."""
+    shown = visible(text[: longest + 1].strip())
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def printable(message: str) -> str:
+    """A message, of one line or of several lines of our own, for a terminal, a log or a report: bounded and visible."""
+    if len(message) > LONGEST_MESSAGE:
+        message = f"{message[:LONGEST_MESSAGE]}… ({len(message)} characters)"
+    return "\n".join(visible(line) for line in message.split("\n"))
+
+
+def last_line(text: str, otherwise: str) -> str:
+    """The last line of what a program said, as an excerpt; *otherwise* when it said nothing."""
+    return excerpt((text.strip().splitlines() or [otherwise])[-1]) or otherwise

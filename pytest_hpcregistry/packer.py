@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from . import documents
 from .documents import KeyPath
 from .errors import UsageError
+from .naming import visible
 
 ANSIBLE = ("ansible", "ansible-local")
 EXTRA_VARS = re.compile(r"(?:--extra-vars=|-e)(.+)", re.DOTALL)
@@ -55,7 +56,7 @@ def find_templates_without_packer_build(directory: Path) -> list[Forgotten]:
             forgotten += [found for arguments, found in provisioners if not sets_packer_build(arguments)]
     if templates == 0:
         raise UsageError(
-            f"{directory}: no Packer template there (*.pkr.hcl, *.pkr.json, *.json with provisioners)",
+            f"{visible(directory)}: no Packer template there (*.pkr.hcl, *.pkr.json, *.json with provisioners)",
             hint="name the directory that holds the templates",
         )
     return forgotten
@@ -90,7 +91,7 @@ def scan(text: str, path: Path) -> Iterator[Token]:
     while position < len(text):
         match = TOKEN.match(text, position)
         if not match:
-            raise UsageError(f"{path}:{line}: a string that does not end")
+            raise UsageError(f"{visible(path)}:{line}: a string that does not end")
         kind = "string" if match["heredoc"] is not None else match.lastgroup or ""
         value = match["heredoc"] if match["heredoc"] is not None else match[kind]
         if match["string"] is not None:
@@ -116,7 +117,7 @@ def read_attributes(tokens: Sequence[Token], path: Path, line: int) -> dict[str,
             depth -= 1
             if depth == 0:
                 return attributes
-    raise UsageError(f"{path}:{line}: a provisioner block that does not end")
+    raise UsageError(f"{visible(path)}:{line}: a provisioner block that does not end")
 
 
 def read_json(path: Path) -> list[tuple[list[str], Forgotten]] | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
+from .naming import last_line
 from .report import Counts, gated_suite, merge, read_counts
 from .transports.local import run_process
 
@@ -83,6 +84,6 @@ def run_phase(
         return CheckFailed(f"phase {phase}: {counts.failed} tests failed", hint=f"see {report}")
     if result.exit_code == NOTHING:
         return CheckFailed(f"phase {phase}: no test ran")
-    said = (result.stderr.strip().splitlines() or ["see above"])[-1]
+    said = last_line(result.stderr, "see above")
     kind = UsageError if result.exit_code == USAGE else HpcRegistryError
     return kind(f"phase {phase}: pytest did not get to its end (exit {result.exit_code}): {said}")

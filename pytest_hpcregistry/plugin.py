@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from .config import load_cluster
 from .errors import HpcRegistryError, Unreachable
 from .facts import Facts, Machine
 from .model import Cluster, Registry
+from .naming import printable
 from .phases import PHASES
 from .slurm import Slurm
 from .transports import open_transport
@@ -124,7 +125,7 @@ def gather(config: pytest.Config) -> Mapping[str, Any]:
         facts.require_nodes(facts.read(gathered, client.cluster.registry.path))
     except HpcRegistryError as error:
         hint = f"\nhint: {error.hint}" if error.hint else ""
-        pytest.exit(f"{error}{hint}", returncode=error.exit_code)
+        pytest.exit(printable(f"{error}{hint}"), returncode=error.exit_code)
     return gathered
 
 
@@ -296,6 +297,28 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if known and image:
         properties.update(image=image, digest="sha256:" + known.catalog.images[image].digest)
     item.user_properties += [(key, value) for key, value in properties.items() if value]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a machine says may be in every message of a suite: none of it reaches a terminal or JUnit unescaped."""
+    report = yield
+    if belongs_to_a_phase(item):
+        make_printable(report)
+    return report
+
+
+def make_printable(report: pytest.TestReport) -> None:
+    report.user_properties = [(key, printable(str(value))) for key, value in report.user_properties]
+    report.sections = [(name, printable(text)) for name, text in report.sections]
+    said: Any = report.longrepr
+    if isinstance(said, tuple):  # a skipped test: file, line, reason
+        report.longrepr = (*said[:2], printable(said[2]))
+    elif printable(report.longreprtext) != report.longreprtext:
+        # Text in place of pytest's own pieces. What comes first is what its summary shows.
+        crash = getattr(said, "reprcrash", None)
+        texts = [*([crash.message] if crash else []), report.longreprtext]
+        report.longrepr = "\n\n".join(map(printable, texts))
 
 
 class Evidence:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .controller.events import describe_gc
 from .facts import CONTROLLER, PRESENT
-from .naming import visible
+from .naming import excerpt, printable, visible
 from .nodeset import fold
 
 Event = Mapping[str, Any]
@@ -17,7 +17,7 @@ LONGEST = 60  # characters of a node set of which all is well; of trouble, every
 def describe(event: Event) -> str | None:
     """One line (more, when a message has more) for one event; None for an event that a person need not see."""
     writer = WRITERS.get(event["event"])
-    return "\n".join(visible(line) for line in writer(event).split("\n")) if writer else None
+    return printable(writer(event)) if writer else None
 
 
 def megabytes(size: int) -> str:
@@ -64,7 +64,7 @@ def transfer_started(event: Event) -> str:
 
 
 def noticed(event: Event) -> str:
-    return f"! {event['message']}"
+    return f"! {visible(event['message'])}"
 
 
 def node_finished(event: Event) -> str:
@@ -77,7 +77,7 @@ def nodes_finished(events: Iterable[Event]) -> list[str]:
     for event in events:
         message = event.get("message", "").removeprefix(f"{event['node']}: ")
         alike.setdefault((event["state"], message), []).append(event)
-    return [visible(ended(state, message, group)) for (state, message), group in alike.items()]
+    return [visible(printable(ended(state, message, group))) for (state, message), group in alike.items()]
 
 
 def ended(state: str, message: str, events: Sequence[Event]) -> str:
@@ -99,7 +99,7 @@ def span(numbers: Sequence[float]) -> str:
 
 def verified(event: Event) -> str:
     bad = [state for state in event["states"].values() if state != PRESENT]
-    return f"{'✗' if bad else '✓'} {event['name']}: " + states(event["states"], present="same bytes on")
+    return f"{'✗' if bad else '✓'} {excerpt(event['name'])}: " + states(event["states"], present="same bytes on")
 
 
 def failed(event: Event) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from . import nodeset
 from .errors import CommandFailed, Unreachable, UsageError
 from .model import Cluster
+from .naming import excerpt
 from .recap import Recap, Transcript
 from .transports import CommandResult, Transport, unreachable, unreachable_reason
 from .transports.local import LocalTransport
@@ -212,7 +213,7 @@ def raise_troubles(transcript: Transcript, result: CommandResult) -> None:
             "\n".join(lines), hint="the other machines are finished; run it again when these can be reached"
         )
     if result.exit_code != 0:
-        last_words = result.stderr.strip().splitlines()[-5:]
+        last_words = [excerpt(line) for line in result.stderr.strip().splitlines()[-5:]]
         raise CommandFailed("\n  ".join([f"ansible-playbook exited with {result.exit_code}", *last_words]))
     if not transcript.hosts:
         raise CommandFailed("ansible-playbook did nothing on any machine")

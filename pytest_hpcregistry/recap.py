@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .naming import excerpt
+
+LONGEST = 1000  # characters of a task's words: the role lists mistakes in them
 TASK = re.compile(r"(?:TASK|RUNNING HANDLER) \[(?:container_registry : )?(.*?)\] \**$")
 TROUBLE = re.compile(
     r"(?:fatal|failed): \[(?P<host>[^]\s]+)(?: -> [^]]*)?\]"
@@ -77,11 +80,13 @@ class Transcript:
 
 
 def message(result: str) -> str:
-    """The words in a task's result, which is JSON; the text itself if it is not."""
+    """The words in a task's result, which is JSON; the text itself if it is not. On one line: a machine wrote them."""
     try:
         data = json.loads(result)
     except ValueError:
-        return result[:200]
+        return excerpt(result, 200)
     words = str(data.get("msg", result)) if isinstance(data, dict) else result
     stderr = str(data.get("stderr", "")).strip() if isinstance(data, dict) else ""
-    return f"{words}: {stderr.splitlines()[-1]}" if stderr and "non-zero return code" in words else words
+    if stderr and "non-zero return code" in words:
+        words = f"{words}: {stderr.splitlines()[-1]}"
+    return excerpt(words, LONGEST)

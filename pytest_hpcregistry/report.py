@@ -10,6 +10,7 @@ from pathlib import Path
 from junit_xml import TestCase, TestSuite, to_xml_report_string
 
 from .errors import HpcRegistryError
+from .naming import printable
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def read_counts(path: Path) -> Counts:
 def gated_suite(phase: str, because: str) -> str:
     """JUnit for a phase that was not run: one case in error, so that no reader takes silence for success."""
     case = TestCase(name=phase, classname="phase")
-    case.add_error_info(message=f"not run: {because}")
+    case.add_error_info(message=printable(f"not run: {because}"))
     return str(to_xml_report_string([TestSuite(phase, [case])]))
 
 
@@ -47,8 +48,17 @@ def merge(parts: Mapping[str, str], target: Path) -> None:
     for phase, text in parts.items():
         for suite in ET.fromstring(text).iter("testsuite"):  # noqa: S314
             suite.set("name", phase)
+            make_printable(suite)
             root.append(suite)
     for count in ("tests", "failures", "errors", "skipped"):
         root.set(count, str(sum(int(suite.get(count) or 0) for suite in root)))
     ET.indent(root)
     ET.ElementTree(root).write(target, encoding="utf-8", xml_declaration=True)
+
+
+def make_printable(suite: ET.Element) -> None:
+    """Whatever the tests said: who reads the report in a terminal or a browser sees it, and obeys nothing."""
+    for element in suite.iter():
+        element.text = element.text and printable(element.text)
+        for key, value in element.items():
+            element.set(key, printable(value))

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from .errors import UsageError
 from .filetype import describe
+from .naming import visible
 
 HEADER = struct.Struct("<32s10s3s3s16sqqqqqqqq")
 DESCRIPTOR = struct.Struct("<iBIIIqqqqqqq128s384s")
@@ -164,7 +165,7 @@ def check(path: Path, *, architecture: str | None = None) -> SifFile:
         problems.append(f"made for {found.architecture}, but needed for {wanted}")
     if problems:
         hint = "copy or build it again: only a part of it is here" if found.truncated else "build it again"
-        raise UsageError(f"{path}: " + "; ".join(problems), hint=hint)
+        raise UsageError(f"{visible(path)}: " + "; ".join(problems), hint=hint)
     return found
 
 
@@ -176,9 +177,9 @@ def labels(path: Path) -> dict[str, str]:
             if one.type == "labels" or (one.type == "JSON" and one.name == "inspect-metadata.json"):
                 wrong = _descriptor_problem(one, found.header, found.size)
                 if wrong:
-                    raise UsageError(f"{path}: {wrong}")
+                    raise UsageError(f"{visible(path)}: {wrong}")
                 if one.size > MAX_LABELS:
-                    raise UsageError(f"{path}: labels of {one.size} bytes; at most {MAX_LABELS} are read")
+                    raise UsageError(f"{visible(path)}: labels of {one.size} bytes; at most {MAX_LABELS} are read")
                 return _parse_labels(path, _read_at(stream, one.offset, one.size))
     return {}
 
@@ -188,11 +189,11 @@ def _open(path: Path) -> BinaryIO:
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            raise UsageError(f"{path}: no SIF image but {_kind(mode)}")
+            raise UsageError(f"{visible(path)}: no SIF image but {_kind(mode)}")
         # O_NONBLOCK: should the name become a FIFO just now, opening it does not wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise UsageError(f"{visible(path)}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return os.fdopen(descriptor, "rb")
 
 
@@ -212,10 +213,10 @@ def _inspect(path: Path, stream: BinaryIO) -> SifFile:
         try:
             header = read_header(start)
         except UsageError as error:
-            raise UsageError(f"{path}: {error}", hint=error.hint) from None
+            raise UsageError(f"{visible(path)}: {error}", hint=error.hint) from None
         wrong = _layout_problem(header)
         if wrong:
-            raise UsageError(f"{path}: {wrong}", hint="its header is damaged: copy or build it again")
+            raise UsageError(f"{visible(path)}: {wrong}", hint="its header is damaged: copy or build it again")
         table = b""
         if header.table_offset < size:
             table = _read_at(stream, header.table_offset, header.descriptors_total * DESCRIPTOR.size)
@@ -227,7 +228,7 @@ def _inspect(path: Path, stream: BinaryIO) -> SifFile:
             problems = [_descriptor_problem(one, header, size) for one in descriptors]
             problems.append(_primary_problem(stream, header, descriptors, size))
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UsageError(f"{visible(path)}: cannot be read: {error.strerror}") from error
     extra = size - header.data_offset - header.data_size
     warnings = [f"{extra} bytes more than its header says"] if extra > 0 else []
     return SifFile(path, size, header, descriptors, tuple(filter(None, problems)), tuple(warnings))
@@ -310,7 +311,7 @@ def _parse_labels(path: Path, data: bytes) -> dict[str, str]:
             parsed = parsed["data"]["attributes"]["labels"]
         return {str(key): str(value) for key, value in parsed.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{path}: its labels are not a JSON object of labels") from error
+        raise UsageError(f"{visible(path)}: its labels are not a JSON object of labels") from error
 
 
 def _read_at(stream: BinaryIO, offset: int, size: int) -> bytes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import CommandFailed, UsageError
+from .naming import last_line, visible
 from .transports import Transport
 
 ARCHIVES = ("docker-archive", "oci-archive")
@@ -80,13 +81,15 @@ def _check_reference(reference: str, image: str) -> None:
 def _find_archive(image: str, kind: str, path: Path) -> Source:
     try:
         if not path.is_file():
-            raise UsageError(f"{path}: there is no such file", hint=f"give {ACCEPTED}")
+            raise UsageError(f"{visible(path)}: there is no such file", hint=f"give {ACCEPTED}")
         if not tarfile.is_tarfile(path):
-            raise UsageError(f"{path}: no tar archive, so no {kind}", hint="write one with podman save or docker save")
+            raise UsageError(
+                f"{visible(path)}: no tar archive, so no {kind}", hint="write one with podman save or docker save"
+            )
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise UsageError(f"{visible(path)}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return Source(image, kind, f"sha256:{digest}", archive=path.absolute())
 
 
@@ -101,8 +104,7 @@ def _find_local(image: str, here: Transport) -> Source:
         if asked.exit_code == 0 and asked.stdout.strip():
             digest = asked.stdout.split()[0].removeprefix("sha256:")
             return Source(image, kind, f"sha256:{digest}", export=(*export, image))
-        last_words = asked.stderr.strip().splitlines()[-1:] or [f"exit code {asked.exit_code}"]
-        answers.append(f"{tool}: {last_words[0]}")
+        answers.append(f"{tool}: {last_line(asked.stderr, f'exit code {asked.exit_code}')}")
     raise UsageError(
         "\n  ".join([f"no image {image} on this machine", *answers]), hint=f"build it first, or give {ACCEPTED}"
     )

@@ -11,7 +11,7 @@ from . import facts
 from .client import ControllerClient, Listener
 from .errors import CheckFailed, HpcRegistryError, Unreachable
 from .facts import CONTROLLER, DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, UNMANAGED, UNREACHABLE, Facts
-from .naming import object_path
+from .naming import excerpt, object_path
 from .nodeset import fold
 
 LOOKS = 4  # the first, and at most three more
@@ -117,7 +117,7 @@ def failures(
 
 
 def failure(name: str, state: str, machines: list[str], reading: Reading) -> HpcRegistryError:
-    text = f"{fold(machines)}: {name} {state}"
+    text = f"{fold(machines)}: {excerpt(name)} {state}"
     if state == UNREACHABLE:
         return Unreachable(text, hint=HINTS[state])
     if reading.unsettled and state != UNMANAGED:

@@ -67,15 +67,15 @@ def test_a_sync_that_waited_when_the_look_began(registry: Path) -> None:
     assert watch.meanwhile
 
 
-def sync_once(registry: Path) -> None:
+def sync_once(registry: Path, seconds: float = 0.0) -> None:
     with only_one_sync(str(registry)):
-        pass
+        time.sleep(seconds)
 
 
 @contextmanager
-def later(seconds: float, registry: Path) -> Iterator[None]:
-    """A sync that begins or ends in so many seconds."""
-    timer = threading.Timer(seconds, sync_once, [registry])
+def later(wait: float, registry: Path, seconds: float = 0.0) -> Iterator[None]:
+    """A sync of so many *seconds* that begins later."""
+    timer = threading.Timer(wait, sync_once, [registry, seconds])
     timer.start()
     yield
     timer.join()
@@ -140,3 +140,5 @@ def test_gather_waits_and_says_so(registry: Path, monkeypatch: pytest.MonkeyPatc
     assert found["sync"]["under_way"]
     assert gather(request, said.append)["sync"] == {"under_way": False, "meanwhile": False, "catalog_age": None}
     assert len(said) == 1
+    with later(0.2, registry, 0.3):
+        assert not gather({**request, "wait": {"for_sync": 10, "for_end": 10}}, said.append)["sync"]["meanwhile"]

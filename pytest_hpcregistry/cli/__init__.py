@@ -9,6 +9,7 @@ import click
 from .. import __version__
 from ..errors import HpcRegistryError
 from . import cluster, images, lab, suites, versions
+from .options import say, say_error, say_usage_error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,16 +43,14 @@ def main() -> None:
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.Abort:
-        click.echo("interrupted", err=True)
+        say("interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        say_usage_error(error)
         sys.exit(error.exit_code)
     except HpcRegistryError as error:
-        click.secho(f"error: {error}", fg="red", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
+        say_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
+        say("interrupted", err=True)
         sys.exit(130)

@@ -13,9 +13,9 @@ from .. import packer, progress, provision
 from .. import verify as verifying
 from ..client import ControllerClient
 from ..errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
-from ..naming import check_directory, image_name
+from ..naming import check_directory, excerpt, image_name, visible
 from ..nodeset import fold
-from .options import SIF, client_options, engine_options, show, show_json, show_json_line, show_table, shown
+from .options import SIF, client_options, engine_options, say, show, show_json, show_json_line, show_table, shown
 
 
 @click.group("registry")
@@ -36,7 +36,7 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
       hpc-container-manager registry setup --check --diff
     """
     nodes = client.list_nodes()
-    provision.set_up(client.cluster, nodes, check=check, diff=diff, extra_vars=extra_vars, on_line=click.echo)
+    provision.set_up(client.cluster, nodes, check=check, diff=diff, extra_vars=extra_vars, on_line=say)
 
 
 @registry_group.command("check-packer")
@@ -53,10 +53,10 @@ def registry_check_packer(directory: Path) -> None:
     missing = packer.find_templates_without_packer_build(directory)
     if missing:
         raise CheckFailed(
-            "\n".join(f"{found}: does not set packer_build=true" for found in missing),
+            "\n".join(f"{visible(found)}: does not set packer_build=true" for found in missing),
             hint='add "-e", "packer_build=true" to the provisioner\'s extra_arguments',
         )
-    click.echo("✓ every Packer template with an Ansible provisioner sets packer_build=true")
+    say("✓ every Packer template with an Ansible provisioner sets packer_build=true")
 
 
 @click.command("sync")
@@ -147,15 +147,17 @@ def status(as_json: bool, client: ControllerClient) -> None:
             }
         )
     else:
-        rows = [[name, row.pop("controller", "-"), progress.states(row)] for name, row in found.matrix().items()]
+        rows = [
+            [excerpt(name), row.pop("controller", "-"), progress.states(row)] for name, row in found.matrix().items()
+        ]
         show_table([["IMAGE", "CONTROLLER", "NODES"], *rows])
         by_reason: dict[str, list[str]] = {}
         for node, reason in found.unreachable.items():
             by_reason.setdefault(reason, []).append(node)
         for reason, nodes in by_reason.items():
-            click.echo(f"{fold(nodes)}: {reason}", err=True)
+            say(visible(f"{fold(nodes)}: {reason}"), err=True)
         if found.syncing.under_way:
-            click.echo("! a sync is under way")
+            say("! a sync is under way")
     raise_for_status(found, matrix)
 
 

@@ -13,9 +13,10 @@ from ..client import ControllerClient
 from ..config import load_cluster
 from ..convert import Converted, convert, default_output
 from ..errors import UsageError
+from ..naming import visible
 from ..reproducibility import LATEST
 from ..transports import open_transport
-from .options import SIF, client_options, engine_options, show_json, shown
+from .options import SIF, client_options, engine_options, say, show_json, shown
 
 BUILT = Path("build/containers/apptainer")
 
@@ -73,14 +74,14 @@ def convert_single(image: str, out: Path | None, force: bool, date: int | None, 
 
 
 def run_convert(image: str, out: Path, force: bool, date: int | None, cluster_file: Path | None) -> None:
-    click.echo("Converting Docker image to Apptainer format...")
+    say("Converting Docker image to Apptainer format...")
     transport = open_transport(load_cluster(cluster_file)) if cluster_file else None
     try:
-        done: Converted = convert(image, out, force=force, date=date, builder=transport, on_line=click.echo)
+        done: Converted = convert(image, out, force=force, date=date, builder=transport, on_line=say)
     finally:
         if transport:
             transport.close()
-    click.echo(f"✓ Successfully converted to {out} ({done.size / 1e6:.1f} MB, {done.seconds:.1f} s)")
+    say(f"✓ Successfully converted to {visible(out)} ({done.size / 1e6:.1f} MB, {done.seconds:.1f} s)")
 
 
 @click.command("inspect")
@@ -111,12 +112,12 @@ def inspect(path: Path, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"{path}: a sound SIF, {found.size} bytes, {found.architecture}")
-    click.echo(f"sha256 {digest}")
+    say(f"{visible(path)}: a sound SIF, {found.size} bytes, {found.architecture}")
+    say(f"sha256 {digest}")
     for part in found.descriptors:
-        click.echo(f"  object {part.id}: {part.type}, {part.size} bytes at {part.offset}")
+        say(f"  object {part.id}: {part.type}, {part.size} bytes at {part.offset}")
     for key, value in sorted(labels.items()):
-        click.echo(f"  {key}: {value}")
+        say(visible(f"  {key}: {value}"))
 
 
 @click.group("deploy")
@@ -194,12 +195,14 @@ def deploy_all(
     """
     paths = sorted(directory.glob("*.sif"))
     if not paths:
-        raise UsageError(f"{directory}: there is no *.sif file", hint="convert an image first, or name the directory")
+        raise UsageError(
+            f"{visible(directory)}: there is no *.sif file", hint="convert an image first, or name the directory"
+        )
     images = [deploying.check(path, target_of(path, registry_path, client), client) for path in paths]
     if dry_run:
         for image in images:
             present = client.has(image.digest, image.size)
-            click.echo(f"would deploy {image.path} as {image.name}, sending {0 if present else image.size} bytes")
+            say(f"would deploy {visible(image.path)} as {image.name}, sending {0 if present else image.size} bytes")
         return
     with shown() as listener:
         deploying.deploy(images, client, listener, sync_nodes=sync_nodes, verify=verify, parallel=parallel, how=how)

@@ -9,7 +9,7 @@ import click
 
 from .. import lab
 from ..lab.state import CONTROLLER, load
-from .options import show_json, show_table
+from .options import say, show_json, show_table
 
 
 @click.group("lab")
@@ -42,11 +42,11 @@ def up(nodes: int, link_mbit: int | None, name: str) -> None:
     """
 
     def show_step(text: str, seconds: float) -> None:
-        click.echo(f"  {text} ({seconds:.1f} s)")
+        say(f"  {text} ({seconds:.1f} s)")
 
     state = lab.up(name, nodes, on_step=show_step, link_mbit=link_mbit)
-    click.echo(f"lab {name}: {nodes} nodes ready. Use it as any cluster:")
-    click.echo(f"  export HPC_CLUSTER={state.cluster_file}")
+    say(f"lab {name}: {nodes} nodes ready. Use it as any cluster:")
+    say(f"  export HPC_CLUSTER={state.cluster_file}")
 
 
 @lab_group.command("status")
@@ -64,8 +64,8 @@ def status(name: str, as_json: bool) -> None:
     else:
         show_table([["MACHINE", "CONTAINER", "ADDRESS", "SLURM"], *([*astuple(machine)] for machine in machines)])
         if link_mbit:
-            click.echo(f"every link: {link_mbit} Mbit/s")
-        click.echo(f"cluster file: {cluster_file}")
+            say(f"every link: {link_mbit} Mbit/s")
+        say(f"cluster file: {cluster_file}")
     lab.status(name)  # after the table: an error when not all of it runs
 
 
@@ -91,7 +91,7 @@ def ssh(name: str, host: str, command: tuple[str, ...]) -> None:
 def down(name: str) -> None:
     """Stop the lab and remove all of it but the node image."""
     lab.down(name)
-    click.echo(f"lab {name}: gone")
+    say(f"lab {name}: gone")
 
 
 GROUP = (lab_group,)

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import click
 from .. import progress
 from ..client import ControllerClient, Listener
 from ..config import SYNC_METHODS, load_cluster
+from ..errors import HpcRegistryError
 from ..model import Cluster
+from ..naming import printable, visible
 from ..pace import told_every
 from ..scalars import read_rate
 from ..transports import open_transport
@@ -76,6 +79,26 @@ def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print text, of one line or more: the one way out of the command line, so that nothing in it is obeyed there."""
+    click.echo(printable(text), err=err)
+
+
+def say_error(error: HpcRegistryError) -> None:
+    """Print what happened, and a line for each thing to do about it."""
+    click.secho(printable(f"error: {error}"), fg="red", err=True)
+    for hint in error.hint.splitlines():
+        say(f"hint: {hint}", err=True)
+
+
+def say_usage_error(error: click.ClickException) -> None:
+    """As click itself does, but for what it quotes of the command line."""
+    shown = StringIO()
+    error.show(shown)
+    text = shown.getvalue().replace(error.message, visible(error.message))
+    say(text.expandtabs(4).rstrip("\n"), err=True)
+
+
 @contextmanager
 def shown() -> Iterator[Listener]:
     """A listener for what takes long: bars on a terminal, elsewhere lines, with one of progress now and then."""
@@ -94,12 +117,12 @@ def show(event: progress.Event) -> None:
     if line:
         # Nobody reads any more? An upload must not fail of it: it is said of the next line that matters.
         with suppress(OSError) if event["event"] == "under_way" else nullcontext():
-            click.echo(line, err=line.startswith("✗"))
+            say(line, err=line.startswith("✗"))
 
 
 def show_json_line(event: progress.Event) -> None:
     """Print one event for programs."""
-    click.echo(json.dumps(event))
+    click.echo(json.dumps(event))  # ASCII, control characters escaped; cut, it would be no JSON
 
 
 def show_json(data: Any) -> None:
@@ -110,4 +133,4 @@ def show_json(data: Any) -> None:
 def show_table(rows: list[list[str]]) -> None:
     """Print rows, the first as heading."""
     for line in progress.table(rows):
-        click.echo(line)
+        say(line)

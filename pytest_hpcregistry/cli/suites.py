@@ -8,7 +8,7 @@ import click
 
 from ..phases import PHASES, run_phases
 from ..progress import BANNER
-from .options import SIF
+from .options import SIF, say
 
 
 @click.command("test")
@@ -48,12 +48,12 @@ def test(
     given = {"cluster": cluster, "controller": controller, "user": user, "key": key, "image": image}
     options = [f"--hpc-{name}={value}" for name, value in given.items() if value is not None]
     options += ["--hpc-allow-changes"] if allow_changes else []
-    counts = run_phases((phase,) if phase else PHASES, options, reports, workers=workers, on_line=click.echo)
+    counts = run_phases((phase,) if phase else PHASES, options, reports, workers=workers, on_line=say)
     for name, count in counts.items():
-        click.echo(f"phase {name}: {count.passed} passed, {count.failed} failed, {count.skipped} skipped")
-    click.echo(f"report: {reports / 'junit.xml'}")
+        say(f"phase {name}: {count.passed} passed, {count.failed} failed, {count.skipped} skipped")
+    say(f"report: {reports / 'junit.xml'}")
     if not phase:
-        click.echo(BANNER)
+        say(BANNER)
 
 
 GROUP = (test,)

@@ -13,7 +13,7 @@ from ..client import ControllerClient
 from ..errors import HpcRegistryError, UsageError
 from ..naming import visible
 from .cluster import full_name
-from .options import client_options, show, show_json, show_json_line, show_table
+from .options import client_options, say, show, show_json, show_json_line, show_table
 
 
 @click.group("catalog")
@@ -61,19 +61,19 @@ def catalog_show(name: str, as_json: bool, client: ControllerClient) -> None:
         show_json({"name": wanted, **asdict(images[wanted])})
         return
     current, *older = images[wanted].history()
-    click.echo(wanted)
+    say(wanted)
     show_version(current, "current")
     for version in older:
         show_version(version, "older")
 
 
 def show_version(version: Version, which: str) -> None:
-    click.echo(f"{which} version {version.digest[:12]}")
+    say(f"{which} version {version.digest[:12]}")
     fields = asdict(version)
     labels = fields.pop("labels")
     told = [*fields.items(), *((f"label {key}", value) for key, value in sorted(labels.items()))]
     for key, value in told:
-        click.echo(visible(f"  {key}: {value}"))
+        say(visible(f"  {key}: {value}"))
 
 
 @click.command("rollback")

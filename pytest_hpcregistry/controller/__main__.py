@@ -13,12 +13,12 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import HpcRegistryError
 from ..fanout import fan_out
-from ..naming import image_name
+from ..naming import image_name, printable, visible
 from ..pace import told_every
 from . import events, gc, limits, registry, settings
 from .gather import gather
@@ -50,8 +50,15 @@ def main() -> int:
         return 130
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse quotes words that it does not know as they are."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(visible(message))
+
+
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="registry-sync-to-nodes.sh", description=__doc__)
+    parser = Parser(prog="registry-sync-to-nodes.sh", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--config", type=Path, default=Path("/opt/containers/.registry/config.yaml"))
     parser.add_argument("--json", action="store_true", help="events as JSON lines, for programs")
@@ -96,13 +103,13 @@ def report(error: HpcRegistryError, as_json: bool) -> None:
     if as_json:
         events.json_lines(sys.stdout)(event)
     else:
-        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        sys.stderr.write(printable(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else "")) + "\n")
 
 
 def in_words(error: OSError) -> HpcRegistryError:
     """What the system said, and of which file if it is one's."""
     said = error.strerror or str(error) or type(error).__name__
-    file = "" if error.filename is None else f": {error.filename}"
+    file = "" if error.filename is None else f": {visible(str(error.filename))}"
     hint = limits.HINT if error.errno == errno.EMFILE else ""
     return HpcRegistryError(f"controller: {said}{file}", hint=hint)
 

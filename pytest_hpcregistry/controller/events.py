@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
-from ..naming import visible
+from ..naming import excerpt, printable, visible
 from ..nodeset import fold
 
 Event = dict[str, Any]
@@ -55,7 +55,7 @@ def log_lines(path: str) -> Listener:
                 with open(path, "a", encoding="utf-8") as log:  # noqa: PTH123
                     log.writelines(stamp(line) for line in lines)
             except OSError as error:
-                sys.stderr.write(f"{path}: {error.strerror}\n")
+                sys.stderr.write(f"{visible(path)}: {error.strerror}\n")
 
     return listen
 
@@ -75,7 +75,7 @@ def plain_lines(stream: TextIO) -> Listener:
 
 def stamp(line: str) -> str:
     """`[YYYY-MM-DD HH:MM:SS] line`, with control characters made visible: names in it may come from anywhere."""
-    return time.strftime("[%Y-%m-%d %H:%M:%S] ") + visible(line) + "\n"
+    return time.strftime("[%Y-%m-%d %H:%M:%S] ") + visible(printable(line)) + "\n"
 
 
 def describe(event: Event) -> list[str]:
@@ -155,7 +155,7 @@ def describe_freed(one: Mapping[str, Any], would: str) -> list[tuple[str, str]]:
         if one[key]:
             lines.append(("NOTE", f"{count(one[key], 'object')} kept, {one[key + '_bytes'] / 1e6:.1f} MB: {why}"))
     if one["unmanaged"]:
-        lines.append(("NOTE", f"not in the catalog, left alone: {', '.join(one['unmanaged'])}"))
+        lines.append(("NOTE", f"not in the catalog, left alone: {', '.join(map(excerpt, one['unmanaged']))}"))
     return lines
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from .. import agent
 from ..errors import HpcRegistryError
 from ..fanout import fan_out
+from ..naming import excerpt
 from ..transports.local import run_process
 from .answers import check_answer
 from .events import Listener
@@ -55,8 +56,7 @@ def gather(request: dict[str, Any], listener: Listener = lambda event: None) -> 
 
 def reason_of(node: str, error: HpcRegistryError) -> str:
     """The message without the node's name, so that nodes with the same trouble fold into one line."""
-    text = str(error)
-    return text[len(node) + 2 :] if text.startswith(f"{node}: ") else text
+    return excerpt(str(error).removeprefix(f"{node}: "))
 
 
 def slurm_facts() -> dict[str, Any]:
@@ -64,7 +64,7 @@ def slurm_facts() -> dict[str, Any]:
     try:
         return {"error": None, "nodes": slurm_nodes(), "config": slurm_config(["scontrol", "show", "config"])}
     except HpcRegistryError as error:
-        return {"error": str(error), "nodes": {}, "config": {}}
+        return {"error": excerpt(str(error)), "nodes": {}, "config": {}}
 
 
 def slurm_config(argv: Sequence[str]) -> dict[str, str]:

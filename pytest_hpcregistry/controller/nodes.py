@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..agent.address import peers
 from ..errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
-from ..naming import visible
+from ..naming import excerpt, last_line, visible
 from ..transports import unreachable_reason
 from ..transports.local import run_process
 
@@ -36,7 +36,7 @@ def slurm_nodes() -> dict[str, str]:
             f"Slurm does not say which nodes there are: no answer in {SLURM_TIMEOUT} s", hint=hint
         ) from None
     if result.exit_code != 0:
-        said = (result.stderr.strip().splitlines() or ["no answer"])[-1]
+        said = last_line(result.stderr, "no answer")
         raise Unreachable(f"Slurm does not say which nodes there are: {said}", hint=hint)
     nodes = dict(line.split() for line in result.stdout.splitlines() if line.strip())
     if not nodes:
@@ -125,7 +125,7 @@ def read_line(node: str, nonce: str, line: str) -> Any:
 def refuse_error(node: str, answer: Any) -> Any:
     """Return *answer*, unless it is an error: then CommandFailed is raised."""
     if "error" in answer:
-        raise CommandFailed(f"{node}: {visible(str(answer['error'])[:300])}")
+        raise CommandFailed(f"{node}: {excerpt(str(answer['error']))}")
     return answer
 
 
@@ -133,8 +133,7 @@ def no_answer(node: str, exit_code: int, stderr: str) -> HpcRegistryError:
     """Why there was no answer, from how ssh ended."""
     if exit_code == 255:  # ssh's own failure, ssh(1); a remote 255 would have been preceded by an answer
         return Unreachable(f"{node}: {unreachable_reason(stderr)}")
-    said = (stderr.strip().splitlines() or ["nothing"])[-1]
     return CommandFailed(
-        f"{node}: the agent did not answer (exit {exit_code}): {said[:200]}",
+        f"{node}: the agent did not answer (exit {exit_code}): {last_line(stderr, 'nothing')}",
         hint="is Python >= 3.6 there, and has phase 1 been run? hpc-container-manager registry setup",
     )

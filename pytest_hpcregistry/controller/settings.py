@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import documents
 from ..errors import ConfigError, UsageError
+from ..naming import visible
 
 NOT_SET_UP = "has phase 1 been run? hpc-container-manager registry setup"
 
@@ -43,7 +44,7 @@ def load(path: Path) -> Settings:
     try:
         text = path.read_text()
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", hint=NOT_SET_UP) from None
+        raise UsageError(f"{visible(path)}: {error.strerror}", hint=NOT_SET_UP) from None
     data: Any = documents.load(text, str(path))
     try:
         registry, sync = data["registry"], data["synchronization"]

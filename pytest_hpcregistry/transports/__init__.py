@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from ..errors import CommandFailed, Unreachable
+from ..naming import excerpt, last_line
 
 if TYPE_CHECKING:
     from ..model import Cluster
@@ -29,8 +30,8 @@ class CommandResult:
         if self.exit_code != 0:
             last_words = (self.stderr.strip() or self.stdout.strip()).splitlines()[-3:]
             raise CommandFailed(
-                f"{self.where}: {shlex.join(self.argv)[:200]} exited with {self.exit_code}"
-                + "".join(f"\n  {line}" for line in last_words)
+                f"{self.where}: {excerpt(shlex.join(self.argv), 200)} exited with {self.exit_code}"
+                + "".join(f"\n  {excerpt(line)}" for line in last_words)
             )
         return self
 
@@ -85,7 +86,7 @@ def unreachable_reason(stderr: str) -> str:
     for reason, sign in REASONS:
         if sign in stderr:
             return reason
-    return (stderr.strip().splitlines() or ["ssh failed and said nothing"])[-1][:200]
+    return last_line(stderr, "ssh failed and said nothing")
 
 
 def unreachable(where: str, stderr: str) -> Unreachable:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, BinaryIO
 
 from ..errors import CommandFailed, CommandTimeout, HpcRegistryError, UsageError
+from ..naming import excerpt
 from . import CommandResult
 
 CAPTURE_LIMIT = 16 * 1024 * 1024
@@ -238,7 +239,7 @@ def start_process(
                 start_new_session=True,
             )
     except OSError as error:
-        raise not_started(where, argv[0], error) from error
+        raise not_started(where, excerpt(argv[0]), error) from error
 
 
 def not_started(where: str, program: str, error: OSError) -> HpcRegistryError:
@@ -269,4 +270,4 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 def _short(argv: Sequence[str]) -> str:
     """The command on one line, cut to what fits into a message."""
-    return " ".join(shlex.join(argv).split())[:200]
+    return excerpt(" ".join(shlex.join(argv).split()), 200)

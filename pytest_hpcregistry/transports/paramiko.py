@@ -19,6 +19,7 @@ from paramiko.ssh_exception import NoValidConnectionsError
 
 from ..errors import CommandFailed, CommandTimeout, Unreachable
 from ..model import Cluster
+from ..naming import excerpt
 from . import HINTS, CommandResult
 from .local import Refused, Stream
 
@@ -53,11 +54,13 @@ class ParamikoTransport:
             feeder.start()
             drain(channel, output, errors, began + timeout)
         except TimeoutError:
-            raise CommandTimeout(f"{self.name}: {shlex.join(argv)[:200]} still ran after {timeout:g} s") from None
+            raise CommandTimeout(
+                f"{self.name}: {excerpt(shlex.join(argv), 200)} still ran after {timeout:g} s"
+            ) from None
         except Refused as refused:
-            raise CommandFailed(f"{self.name}: {shlex.join(argv)[:200]}: {refused}") from refused.__cause__
+            raise CommandFailed(f"{self.name}: {excerpt(shlex.join(argv), 200)}: {refused}") from refused.__cause__
         except (paramiko.SSHException, OSError) as error:
-            raise Unreachable(f"{self.name}: the connection broke: {error}") from error
+            raise Unreachable(f"{self.name}: the connection broke: {excerpt(str(error))}") from error
         finally:
             channel.close()
         seconds = time.monotonic() - began
@@ -79,7 +82,7 @@ class ParamikoTransport:
         try:
             return transport.open_session(timeout=self.cluster.ssh.connect_timeout)
         except (paramiko.SSHException, OSError) as error:
-            raise Unreachable(f"{self.name}: {error}") from error
+            raise Unreachable(f"{self.name}: {excerpt(str(error))}") from error
 
     def connect(self) -> None:
         controller, through = self.cluster.controller, None
@@ -92,7 +95,7 @@ class ParamikoTransport:
             try:
                 through = transport.open_channel("direct-tcpip", (controller.host, controller.port), ("", 0))
             except (paramiko.SSHException, OSError) as error:
-                raise Unreachable(f"{self.name}: {host} does not get there: {error}") from error
+                raise Unreachable(f"{self.name}: {host} does not get there: {excerpt(str(error))}") from error
         self.connect_to(controller.host, controller.port, controller.user, through)
 
     def connect_to(self, host: str, port: int, user: str, through: paramiko.Channel | None) -> paramiko.SSHClient:
@@ -152,7 +155,7 @@ def reason(error: Exception) -> str:
         return "no route"
     if "Error reading SSH protocol banner" in str(error):
         return "no answer in time"
-    return str(error)
+    return excerpt(str(error))
 
 
 def feed(channel: paramiko.Channel, stdin: bytes | BinaryIO | None) -> None:

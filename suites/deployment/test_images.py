@@ -7,6 +7,7 @@ import pytest
 from pytest_hpcregistry.catalog import Entry
 from pytest_hpcregistry.facts import PRESENT, Machine
 from pytest_hpcregistry.model import Registry
+from pytest_hpcregistry.naming import excerpt
 from pytest_hpcregistry.sif import check_header
 
 pytestmark = pytest.mark.deployment
@@ -42,7 +43,7 @@ def test_apptainer_can_inspect_it(machine: Machine, sif: Sif) -> None:
     found = machine.image(sif[0])
     assert found is not None, f"{sif[0]} is missing"
     assert found["inspect"] is not None, "apptainer is not installed"
-    assert found["inspect"]["exit"] == 0, found["inspect"]["says"]
+    assert found["inspect"]["exit"] == 0, excerpt(found["inspect"]["says"])
 
 
 def test_image_mode_and_ownership(machine: Machine, sif: Sif, registry: Registry) -> None:
