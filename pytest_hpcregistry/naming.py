@@ -80,7 +80,7 @@ def printable(message: str) -> str:
     """A message, of one line or of several lines of our own, for a terminal, a log or a report: bounded and visible."""
     if len(message) > LONGEST_MESSAGE:
         message = f"{message[:LONGEST_MESSAGE]}… ({len(message)} characters)"
-    return "\n".join(visible(line) for line in message.split("\n"))
+    return "\n".join(visible(line.expandtabs(4)) for line in message.split("\n"))
 
 
 def last_line(text: str, otherwise: str) -> str:

@@ -17,7 +17,7 @@ import pytest
 
 from . import facts, verify
 from .catalog import Catalog, Entry
-from .client import ControllerClient
+from .client import ControllerClient, Event
 from .config import load_cluster
 from .errors import HpcRegistryError, Unreachable
 from .facts import Facts, Machine
@@ -119,7 +119,7 @@ def gather(config: pytest.Config) -> Mapping[str, Any]:
         client = open_client(load(config))
         try:
             content = selected_phases(config) != ["infrastructure"]
-            gathered = read_back(client) if content else client.gather()
+            gathered = read_back(client, config) if content else client.gather()
         finally:
             client.transport.close()
         facts.require_nodes(facts.read(gathered, client.cluster.registry.path))
@@ -129,9 +129,15 @@ def gather(config: pytest.Config) -> Mapping[str, Any]:
     return gathered
 
 
-def read_back(client: ControllerClient) -> Mapping[str, Any]:
-    """What is on the disks, when no sync is changing it. Raises Unreachable when syncs never end."""
-    reading = verify.read_back(client, lambda event: None, inspect=True)
+def read_back(client: ControllerClient, config: pytest.Config) -> Mapping[str, Any]:
+    """What is on the disks when no sync changes it; says when it waits. Raises Unreachable when syncs never end."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+
+    def listen(event: Event) -> None:
+        if terminal and event["event"] == "noticed":
+            terminal.write_line(printable(event["message"]))
+
+    reading = verify.read_back(client, listen, inspect=True)
     if reading.unsettled and not reading.damaged:
         raise Unreachable("syncs went on all the while", hint="run the tests again when no sync is under way")
     return reading.data

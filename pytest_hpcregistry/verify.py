@@ -15,7 +15,7 @@ from .naming import excerpt, object_path
 from .nodeset import fold
 
 LOOKS = 4  # the first, and at most three more
-PATIENCE = 5.0  # seconds after a publish in which a deploy's sync begins
+PATIENCE = 15.0  # seconds after a publish in which a deploy's sync begins, on a busy controller too
 SYNC = "hpc-container-manager sync"
 HINTS = {
     MISSING: SYNC,
@@ -70,7 +70,7 @@ def read_back(
             break
         if look + 1 < LOOKS:
             before = damaged
-            why = "a sync began meanwhile" if found.syncing.meanwhile else "an image has just been published"
+            why = "a sync began meanwhile" if found.syncing.meanwhile else "the catalog has just changed"
             listener({"event": "noticed", "message": f"{why}: looking again"})
     unsettled = explained and bool(wrong)
     return Reading(data, found, unsettled, agreed if unsettled else damaged)

@@ -156,6 +156,7 @@ def test_syncs_that_never_end_are_no_failed_tests(pytester: pytest.Pytester, mon
     result = run(pytester, "-m", "deployment", "--hpc-controller=hpc")
     assert result.ret == 3
     assert "Exit: syncs went on all the while" in result.stderr.str()
+    result.stdout.fnmatch_lines(["a sync began meanwhile: looking again"] * 3)
     assert len(trips) == 4
 
 

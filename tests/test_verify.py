@@ -128,8 +128,8 @@ def test_what_a_sync_explains_is_looked_at_again(node: Any) -> None:
     client = FakeClient((node, BUSY), (GOOD, QUIET))
     assert outcome(client) == ([], ["a sync began meanwhile: looking again"])
     client = FakeClient((node, JUST_PUBLISHED), (GOOD, BUSY))
-    assert outcome(client) == ([], ["an image has just been published: looking again"])
-    assert client.waits[1]["for_sync"] == pytest.approx(4.0)
+    assert outcome(client) == ([], ["the catalog has just changed: looking again"])
+    assert client.waits[1]["for_sync"] == pytest.approx(14.0)
 
 
 def test_what_stays_when_all_is_quiet_is_drift() -> None:

@@ -96,7 +96,7 @@ def say_usage_error(error: click.ClickException) -> None:
     shown = StringIO()
     error.show(shown)
     text = shown.getvalue().replace(error.message, visible(error.message))
-    say(text.expandtabs(4).rstrip("\n"), err=True)
+    say(text.rstrip("\n"), err=True)
 
 
 @contextmanager
