@@ -275,6 +275,16 @@ def test_files_that_nobody_wants(text: str) -> None:
     assert all(len(line) < 1000 for line in events.describe(event))
 
 
+def test_words_of_a_node_that_an_engine_passes_on(text: str) -> None:
+    """Not every place takes an excerpt: such an event is one line all the same."""
+    ended = {"event": "node_finished", "node": "c1", "state": "failed", "message": f"c1: {text}", "what": "x"}
+    for event in ({"event": "noticed", "message": text}, ended):
+        shown = str(progress.describe(event))
+        assert harmless(shown)
+        assert "\n" not in shown
+        assert all(harmless(events.stamp(line)[22:].removesuffix("\n")) for line in events.describe(event))
+
+
 def test_lines_that_a_program_prints(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def set_up(*words: object, on_line: Callable[[str], None], **how: object) -> Recap:
         on_line(text.split("\n", maxsplit=1)[0].replace(FORGED, "it may say so"))  # in a line of its own
