@@ -15,7 +15,7 @@ from . import sif
 from . import verify as verifying
 from .client import ControllerClient, Listener
 from .errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
-from .naming import image_name
+from .naming import LONGEST_REASON, excerpt, image_name
 from .nodeset import fold
 
 FROM_LABEL = "org.label-schema.usage.singularity.deffile.from"  # what Apptainer itself notes of the source
@@ -136,7 +136,7 @@ def sync_failures(
     troubles: dict[tuple[str, str], list[str]] = {}
     for event in finished:
         if event["state"] in ("failed", "unreachable"):
-            message = event["message"].removeprefix(f"{event['node']}: ")
+            message = excerpt(event["message"].removeprefix(f"{event['node']}: "), LONGEST_REASON)
             troubles.setdefault((event["state"], message), []).append(event["node"])
     return [
         (Unreachable if state == "unreachable" else CommandFailed)(f"{fold(nodes)}: {message}", hint=hint)

@@ -16,6 +16,8 @@ FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\.sif\Z")
 DIRECTORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 LONGEST_EXCERPT = 300
+LONGEST_REASON = 1000
+"""Why a machine failed: rsync's words, an agent's, or a list of mistakes of the role are in it."""
 LONGEST_MESSAGE = 200_000
 """Characters. A node set of 10,000 names and a line for each of 1,000 images fit in."""
 

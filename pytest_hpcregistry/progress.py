@@ -7,7 +7,7 @@ from typing import Any
 
 from .controller.events import describe_gc
 from .facts import CONTROLLER, PRESENT
-from .naming import excerpt, printable, visible
+from .naming import LONGEST_REASON, excerpt, printable, visible
 from .nodeset import fold
 
 Event = Mapping[str, Any]
@@ -77,13 +77,13 @@ def nodes_finished(events: Iterable[Event]) -> list[str]:
     for event in events:
         message = event.get("message", "").removeprefix(f"{event['node']}: ")
         alike.setdefault((event["state"], message), []).append(event)
-    return [visible(printable(ended(state, message, group))) for (state, message), group in alike.items()]
+    return [visible(ended(state, message, group)) for (state, message), group in alike.items()]
 
 
 def ended(state: str, message: str, events: Sequence[Event]) -> str:
     nodes = fold(event["node"] for event in events)
     if state not in ("synced", "unchanged"):
-        return f"✗ {nodes}: {message}"
+        return f"✗ {nodes}: {excerpt(message, LONGEST_REASON)}"
     if len(nodes) > LONGEST and len(events) > 1:  # with many gaps; those that fill them are named elsewhere
         nodes = f"{len(events)} nodes"
     if state == "unchanged":

@@ -7,9 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .naming import excerpt
+from .naming import LONGEST_REASON, excerpt
 
-LONGEST = 1000  # characters of a task's words: the role lists mistakes in them
 TASK = re.compile(r"(?:TASK|RUNNING HANDLER) \[(?:container_registry : )?(.*?)\] \**$")
 TROUBLE = re.compile(
     r"(?:fatal|failed): \[(?P<host>[^]\s]+)(?: -> [^]]*)?\]"
@@ -89,4 +88,4 @@ def message(result: str) -> str:
     stderr = str(data.get("stderr", "")).strip() if isinstance(data, dict) else ""
     if stderr and "non-zero return code" in words:
         words = f"{words}: {stderr.splitlines()[-1]}"
-    return excerpt(words, LONGEST)
+    return excerpt(words, LONGEST_REASON)

@@ -95,9 +95,9 @@ def failures(
     reading: Reading, names: Sequence[str], registry: str, listener: Listener, with_nodes: bool = True
 ) -> list[HpcRegistryError]:
     """Compare what was read back from the disks with the catalog: one error for each image and state."""
-    found: list[HpcRegistryError] = []
     if reading.facts.catalog_problem:
-        found.append(CheckFailed(reading.facts.catalog_problem))
+        return [CheckFailed(reading.facts.catalog_problem)]  # it says of no image what it is, so nobody else can
+    found: list[HpcRegistryError] = []
     for name, row in reading.facts.matrix(list(names)).items():
         looked_at = row if with_nodes else {CONTROLLER: row.get(CONTROLLER, MISSING)}
         listener({"event": "verified", "name": name, "states": looked_at})

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from pytest_hpcregistry import bars, cli, progress, provision, recap, report, sif
+from pytest_hpcregistry import bars, cli, deploy, progress, provision, recap, report, sif
 from pytest_hpcregistry.catalog import from_data
 from pytest_hpcregistry.cli import options
 from pytest_hpcregistry.client import ControllerClient
@@ -283,6 +283,8 @@ def test_words_of_a_node_that_an_engine_passes_on(text: str) -> None:
         assert harmless(shown)
         assert "\n" not in shown
         assert all(harmless(events.stamp(line)[22:].removesuffix("\n")) for line in events.describe(event))
+    lengths = [len(line) for line in [str(progress.describe(ended)), *events.describe(ended)]]
+    assert max([*lengths, *(len(str(error)) for error in deploy.sync_failures([ended]))]) < 1100
 
 
 def test_lines_that_a_program_prints(text: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
-from ..naming import excerpt, printable, visible
+from ..naming import LONGEST_REASON, excerpt, printable, visible
 from ..nodeset import fold
 
 Event = dict[str, Any]
@@ -123,7 +123,7 @@ def describe_node(event: Event) -> str:
         return f"SUCCESS: {event['what']} synced to {event['node']} ({moved})"
     if event["state"] == "unchanged":
         return f"SUCCESS: {event['what']} on {event['node']} is up to date"
-    return f"ERROR: {event['what']} not synced to {event['message']}"
+    return f"ERROR: {event['what']} not synced to {excerpt(event['message'], LONGEST_REASON)}"
 
 
 def describe_end(states: dict[str, str]) -> str:

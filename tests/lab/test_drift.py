@@ -189,14 +189,17 @@ def test_verify_beside_deploys_is_no_alarm(tool: Cli, machines: Machines, kept: 
 
 def test_verify_waits_for_a_sync(tool: Cli, machines: Machines, sif: Sifs) -> None:
     tool("deploy", "single", sif("awaited")).check()
-    with slow_node(machines, 4), ThreadPoolExecutor(1) as pool:
-        syncing = pool.submit(tool, "sync")
-        wait_until(lambda: machines.run(CONTROLLER, "pgrep -f '[c]ontroller.pyz .* sync'").exit_code == 0)
-        time.sleep(1)  # for it to come to the lock
-        refused(tool("status"), 1, "! a sync is under way", "look again when the sync has ended")
-        verified = tool("verify").check()
+    with ThreadPoolExecutor(2) as pool:
+        with sync_lock_held(machines):
+            refused(tool("status"), 1, "! a sync is under way", "look again when the sync has ended")
+            syncing = pool.submit(tool, "sync")
+            verifying = pool.submit(tool, "verify")
+            for command in ("sync", "facts"):
+                pattern = f"pgrep -f '[p]yz .* {command}'"
+                wait_until(lambda pattern=pattern: machines.run(CONTROLLER, pattern).exit_code == 0)  # type: ignore[misc]
+            time.sleep(2)  # for them to come to the lock
         syncing.result().check()
-    assert "a sync is under way: waiting for its end" in verified.stdout
+    assert "a sync is under way: waiting for its end" in verifying.result().check().stdout
 
 
 # --- things that die on the way ------------------------------------------------------------------------------------
