@@ -95,12 +95,12 @@ def damaged_file(text: str) -> HpcRegistryError:
     class Broken(OSError):
         strerror = text
 
-    return error_of(lambda: nodes.check_answer("c1", {"error": f"{Broken(5, text).strerror}: x.sif"}))
+    return error_of(lambda: nodes.refuse_error("c1", {"error": f"{Broken(5, text).strerror}: x.sif"}))
 
 
 SOURCES: dict[str, Callable[[str], HpcRegistryError]] = {
-    "a node's error": lambda text: error_of(lambda: nodes.check_answer("c1", {"error": text})),
-    "a node's error of another kind": lambda text: error_of(lambda: nodes.check_answer("c1", {"error": [text]})),
+    "a node's error": lambda text: error_of(lambda: nodes.refuse_error("c1", {"error": text})),
+    "a node's error of another kind": lambda text: error_of(lambda: nodes.refuse_error("c1", {"error": [text]})),
     "the exception of an image file": damaged_file,
     "ssh of a node": lambda text: nodes.no_answer("c1", 255, text),
     "a node's shell": lambda text: nodes.no_answer("c1", 127, text),
