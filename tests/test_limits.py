@@ -321,7 +321,7 @@ def test_facts_are_asked_of_no_more_at_once_than_there_is_room_for(monkeypatch: 
     seen = most_at_once(monkeypatch, controller_gather, "ask_facts")
     names = [f"c{number}" for number in range(12)]
     limits_of_it = {"window": 12, "connect_timeout": 2, "timeout": 20}
-    found = gather({"nodes": names, "agent": {}, "controller": {}, **limits_of_it})
+    found = gather({"nodes": names, "agent": {"registry": "/nowhere"}, "controller": {}, **limits_of_it})
     assert set(found["nodes"]) == set(names)
     assert (len(seen), max(seen)) == (12, FEWEST)
 
