@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..agent.facts import Refused, open_regular
 from ..agent.pieces import Pieces
 from ..agent.relay import WORD, Sender
+from ..agent.requests import LARGEST_PIECE, SMALLEST_PIECE
 from ..controller.nodes import check_address, refuse_error
 from ..errors import CommandFailed, HpcRegistryError, Unreachable
 from ..fanout import fan_out
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from . import Job
 
 Outcome = TypeVar("Outcome")
-SMALLEST_PIECE, LARGEST_PIECE = 128 << 10, 1 << 20  # bytes; a piece is passed on when all of it has come
 TICK = 0.2  # seconds between two looks at the chain
 CONTROLLER = ""  # no node has this name
 
@@ -58,7 +58,8 @@ class Ended(HpcRegistryError):
 
 
 def piece_size(total: int) -> int:
-    """How large the pieces of so many bytes are: small ones reach the last node sooner, large ones cost less."""
+    """How large the pieces of so many bytes are. A piece is passed on when all of it has come: small ones reach the last
+    node sooner, large ones cost less."""
     return min(LARGEST_PIECE, max(SMALLEST_PIECE, total // 2048))
 
 
