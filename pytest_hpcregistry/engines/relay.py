@@ -58,7 +58,7 @@ class Ended(HpcRegistryError):
 
 
 def piece_size(total: int) -> int:
-    """How large the pieces of so many bytes are. A piece is passed on when all of it has come: small ones reach the last
+    """How large the pieces of so many bytes are. One is passed on when all of it has come: small ones reach the last
     node sooner, large ones cost less."""
     return min(LARGEST_PIECE, max(SMALLEST_PIECE, total // 2048))
 
