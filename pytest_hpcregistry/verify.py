@@ -70,8 +70,10 @@ def read_back(
             break
         if look + 1 < LOOKS:
             before = damaged
-            why = "a sync began meanwhile" if found.syncing.meanwhile else "the catalog has just changed"
-            listener({"event": "noticed", "message": f"{why}: looking again"})
+            why = "a sync began meanwhile: looking again"
+            if not found.syncing.meanwhile:
+                why = f"the catalog has just changed: looking again after its sync, or in {for_sync:.0f} s"
+            listener({"event": "noticed", "message": why})
     unsettled = explained and bool(wrong)
     return Reading(data, found, unsettled, agreed if unsettled else damaged)
 
