@@ -135,6 +135,7 @@ def test_bytes_are_not_kept_when_the_catalog_is_broken(settings: Settings) -> No
     with pytest.raises(ConfigError):
         registry.publish(settings, request(data))
     assert not staged.exists()
+    assert list(Path(settings.registry, agent.OBJECTS).iterdir()) == []
 
 
 def test_bytes_that_were_sent_twice_at_once_are_not_kept(settings: Settings) -> None:

@@ -77,7 +77,7 @@ PROGRAMS = {
 
 
 def registry_paths(registry: str, request: Json) -> List[str]:
-    inside = ["", ".registry", ".registry/config.yaml", CATALOG, LOCK, PEERS, OBJECTS, STAGING, "README.md"]
+    inside = ["", ".registry", ".registry/config.yaml", CATALOG, LOCK, PEERS, OBJECTS, STAGING, BASES, "README.md"]
     inside += list(request.get("directories", []))
     return [os.path.join(registry, path).rstrip("/") for path in inside] + list(request.get("paths", []))
 

@@ -98,6 +98,7 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
     digest, size = request["digest"], int(request["size"])
     wanted = {"images": [{"name": name, "digest": digest, "size": size}], "mode": settings.file_mode}
     with refusals(), no_debris(settings.registry, digest):
+        read_catalog(settings.registry)  # where that cannot be, no object is made that nothing will name
         check_structure(settings.registry, digest)
         agent.prove(settings.registry, wanted)
     with refusals(), agent.locked(settings.registry) as root:

@@ -31,10 +31,11 @@ def test_modes_and_ownership(machine: Machine, registry: Registry) -> None:
     assert wrong == {}, f"should be {wanted}"
 
 
-def test_staging_is_closed_to_others(machine: Machine, registry: Registry) -> None:
-    found = machine.path(f"{registry.path}/.registry/staging")
-    assert found is not None
-    assert (found["mode"], found["owner"]) == ("0700", "root")
+@pytest.mark.parametrize("name", ["staging", "bases"])
+def test_where_images_arrive_is_closed_to_others(machine: Machine, registry: Registry, name: str) -> None:
+    found = machine.path(f"{registry.path}/.registry/{name}")
+    assert found is not None, f"{registry.path}/.registry/{name} does not exist"
+    assert (found["type"], found["mode"], found["owner"]) == ("directory", "0700", "root")
 
 
 @pytest.mark.parametrize("name", FILES)
