@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pytest_hpcregistry"
 LAYERS = ["fronts", "edges out", "conductor", "work", "borders", "values"]
 HOMES = {
-    "ClusterShell": {"nodeset.py", "controller/archive.py"},
+    "ClusterShell": {"nodeset.py"},
     "click": {"cli/"},
     "jinja2": {"lab/"},
     "junit_xml": {"report.py"},
@@ -25,7 +25,7 @@ HOMES = {
     "rich": {"bars.py"},
     "ssl": {"agent/relay.py"},
     "subprocess": {"transports/local.py", "transports/conversation.py", "agent/facts.py"},
-    "yaml": {"documents.py", "controller/archive.py"},
+    "yaml": {"documents.py"},
 }
 
 

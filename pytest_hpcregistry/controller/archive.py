@@ -1,18 +1,23 @@
 """Pack what runs elsewhere: `python -m pytest_hpcregistry.controller.archive DIRECTORY` makes both programs there.
 
-The same sources give the same bytes, so that phase 1 changes nothing when nothing changed.
+The same sources give the same bytes, so that phase 1 changes nothing when nothing changed. What is not ours runs as
+root on the controller too, so it is packed only when it is, byte for byte, a release that releases.json knows.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
-import ClusterShell
-import yaml
+from ..errors import UsageError
 
 PACKAGE = Path(__file__).resolve().parent.parent
 CONTROLLER = (
@@ -34,12 +39,18 @@ CONTROLLER = (
     "transports/local.py",
 )
 AGENT = ("__init__.py", "agent/*.py")
+CARRIED = {"ClusterShell": "ClusterShell", "PyYAML": "yaml"}  # distribution -> the package that is packed
+RELEASES = PACKAGE / "controller" / "releases.json"  # distribution -> version -> fingerprint; made by tools/releases.py
 START = "import sys\nfrom pytest_hpcregistry.{}.__main__ import main\nsys.exit(main())\n"
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold
 
 
+@functools.cache
 def build_controller() -> bytes:
-    """This package's modules for the controller, PyYAML and ClusterShell as installed here."""
+    """This package's modules for the controller, with PyYAML and ClusterShell as installed here.
+
+    Raises UsageError when those are not as released.
+    """
     return pack([("__main__.py", START.format("controller").encode()), *ours(CONTROLLER), *theirs()])
 
 
@@ -63,12 +74,60 @@ def ours(patterns: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def theirs() -> Iterator[tuple[str, bytes]]:
-    for module in (yaml, ClusterShell):
-        directory = Path(module.__path__[0])
-        for path in directory.rglob("*.py"):
-            yield f"{directory.name}/{path.relative_to(directory)}", path.read_bytes()
+    releases: dict[str, dict[str, str]] = json.loads(RELEASES.read_text())
+    for distribution, package in CARRIED.items():
+        directory = find(distribution, package)
+        files = [(f"{package}/{path.relative_to(directory)}", path.read_bytes()) for path in directory.rglob("*.py")]
+        if fingerprint(files) not in releases[distribution].values():
+            raise refusal(distribution, directory, list(releases[distribution]))
+        yield from files
+
+
+def find(distribution: str, package: str) -> Path:
+    """Where *package* is installed. It is not imported: nothing of it runs before it has been looked at."""
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise UsageError(f"{distribution} is not installed for {sys.executable}", hint=f"pip install {distribution}")
+    return Path(found.submodule_search_locations[0])
+
+
+def fingerprint(files: Iterable[tuple[str, bytes]]) -> str:
+    """SHA-256 over names and contents, in the order of the names; the length keeps one from running into the next."""
+    total = hashlib.sha256()
+    for name, data in sorted(files):
+        total.update(f"{name}\0{len(data)}\0".encode())
+        total.update(data)
+    return total.hexdigest()
+
+
+def refusal(distribution: str, directory: Path, known: list[str]) -> UsageError:
+    try:
+        version = importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        version = "of no known version"
+    what = f"{distribution} {version} in {directory}"
+    if version in known:
+        return UsageError(
+            f"{what} is not as it was released, so it is not sent to the controller",
+            hint=f"pip install --force-reinstall --no-deps {distribution}=={version}",
+        )
+    return UsageError(
+        f"{what} is not one of the releases that may be sent to the controller ({', '.join(known)})",
+        hint=f"pip install {distribution}=={known[-1]}",
+    )
+
+
+def main(directory: Path) -> int:
+    """Write both programs; what keeps them from being packed is one line, since the role shows the last one."""
+    try:
+        controller, agent = build_controller(), build_agent()
+    except UsageError as error:
+        print(f"{error}; mend it with: {error.hint}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    (directory / "controller.pyz").write_bytes(controller)
+    (directory / "agent.pyz").write_bytes(agent)
+    return 0
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1], "controller.pyz").write_bytes(build_controller())
-    Path(sys.argv[1], "agent.pyz").write_bytes(build_agent())
+    sys.exit(main(Path(sys.argv[1])))
