@@ -6,14 +6,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := podman mmdebstrap runc netavark aardvark-dns iptables iproute2 rsync openssh-client python3-venv
+INSTALL := $(BIN)/pip install --quiet --require-hashes --only-binary :all:
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-header \
+	--system-certs $(UPGRADE)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo bench test lint unit lab-test packages clean
+.PHONY: demo bench test lint unit lab-test packages lock clean
 
 demo: packages $(VENV)/installed
 	$(SUDO) $(abspath $(BIN))/python demo.py
 
-bench: packages $(VENV)/bench
+bench: packages $(VENV)/installed
 	$(SUDO) $(abspath $(BIN))/python -m bench.distribution $(BENCH)
 	$(BIN)/python -m bench.simulate
 
@@ -37,15 +40,26 @@ packages:
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
 	fi
 
-$(VENV)/installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[dev]'
+# Nothing is installed but what is locked: --clear, since what an older lock brought would stay otherwise.
+$(VENV)/installed: pyproject.toml requirements/development.txt
+	$(PYTHON) -m venv --clear $(VENV)
+	$(INSTALL) --requirement requirements/development.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/bench: $(VENV)/installed
-	$(BIN)/pip install --quiet --editable '.[bench]'
-	touch $@
+# Asks the index that pip is configured for. UPGRADE=--upgrade takes the newest of everything, UPGRADE='--upgrade-package
+# rich' of one; otherwise what is locked stays where pyproject.toml allows it. The hashes are asked for anew in any case: uv
+# believes those of the file that it is given.
+lock: $(VENV)/installed
+	$(call lock,development,--extra dev --extra bench pyproject.toml requirements/development.in)
+	$(call lock,mutants,--constraint requirements/development.txt requirements/mutants.in)
+
+define lock
+	@index=$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null)}; \
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+	sed -e '/ --hash=/d' -e 's/ \\$$//' requirements/$(1).txt > $(VENV)/$(1).txt; \
+	$(LOCK) --output-file $(VENV)/$(1).txt $(2) && cp $(VENV)/$(1).txt requirements/$(1).txt
+endef
 
 clean:
 	rm -rf $(VENV) build dist reports

@@ -1,7 +1,11 @@
-"""The wheel alone is enough: installed into an empty environment it runs every command and the suites."""
+"""The wheel alone is enough: installed into an empty environment it runs every command and the suites.
+
+What it depends on comes in the locked versions, so that a new release somewhere else breaks no test here.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 import zipfile
 from collections.abc import Callable
@@ -22,6 +26,7 @@ EXPECTED = (
     "py.typed",
     "agent/facts.py",
     "controller/__main__.py",
+    "controller/releases.json",
     "playbook-container-registry.yml",
     "roles/container_registry/tasks/main.yml",
     "roles/container_registry/templates/oci.conf.j2",
@@ -35,7 +40,8 @@ EXPECTED = (
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("wheel")
-    argv = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(directory), str(ROOT)]
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    argv = [*pip, "--wheel-dir", str(directory), str(ROOT)]
     run_process("this machine", argv, timeout=INSTALL_TIMEOUT).check()
     (built,) = directory.glob("*.whl")
     return built
@@ -46,8 +52,11 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     """`installed("PROGRAM", WORDS…)`: a program of an environment that holds the wheel and nothing of the checkout."""
     home = tmp_path_factory.mktemp("installed")
     run_process("this machine", [sys.executable, "-m", "venv", str(home / "venv")], timeout=120).check()
-    pip = [str(home / "venv" / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", str(wheel)]
-    run_process("this machine", pip, timeout=INSTALL_TIMEOUT).check()
+    locked = re.findall(r"^\S+==.*?(?= \\$)", (ROOT / "requirements" / "development.txt").read_text(), re.MULTILINE)
+    (home / "constraints.txt").write_text("\n".join(locked))
+    pip = [str(home / "venv" / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+    argv = [*pip, "--constraint", str(home / "constraints.txt"), str(wheel)]
+    run_process("this machine", argv, timeout=INSTALL_TIMEOUT).check()
 
     def run(program: str, *words: str | Path) -> CommandResult:
         clean = ["env", "-C", str(home), "-u", "PYTHONPATH", "-u", "HPC_CLUSTER"]
