@@ -11,7 +11,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-b
 	--system-certs $(UPGRADE)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo bench test lint unit lab-test packages lock clean
+.PHONY: demo bench test lint unit lab-test packages lock mutants clean
 
 demo: packages $(VENV)/installed
 	$(SUDO) $(abspath $(BIN))/python demo.py
@@ -45,6 +45,14 @@ $(VENV)/installed: pyproject.toml requirements/development.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(INSTALL) --requirement requirements/development.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# ONLY=agent/publish.py: that module, or that directory; all takes hours. The report is reports/mutants.md.
+mutants: $(VENV)/mutants
+	$(BIN)/python -m tools.mutants $(ONLY)
+
+$(VENV)/mutants: $(VENV)/installed requirements/mutants.txt
+	$(INSTALL) --requirement requirements/mutants.txt
 	touch $@
 
 # Asks the index that pip is configured for. UPGRADE=--upgrade takes the newest of everything, UPGRADE='--upgrade-package

@@ -1,0 +1,278 @@
+"""`make mutants ONLY=agent/publish.py`: one small fault after the other, and does a test notice?
+
+Works on copies of the tree, one for each worker, in a directory that is removed at the end. A mutant is a file there,
+so it also reaches an agent that a test packs and starts as a program of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "pytest_hpcregistry"
+REPORT = ROOT / "reports" / "mutants.md"
+WORKERS = 2
+PATIENCE = 4  # times what the tests take on the module as it is: a mutant may be slower, and some never end
+SLOW = ("tests/test_versions.py::test_deploys_and_syncs_lose_nothing_to_gcs",)  # longer than all else together
+
+SYNC = ("engines", "shared", "controller_sync")
+# Module or directory -> the test files that are there for it. Few, so that a mutant costs seconds, and those that fail
+# soonest come first. A survivor may thus be one that a test elsewhere would notice.
+TESTS = {
+    "agent/__init__.py": ("agent",),
+    "agent/__main__.py": ("agent", "gc"),
+    "agent/address.py": ("relay",),
+    "agent/facts.py": ("naming", "agent", "gc", "container_run"),
+    "agent/gc.py": ("gc", "agent"),
+    "agent/in_use.py": ("gc",),
+    "agent/pieces.py": ("relay",),
+    "agent/publish.py": ("agent", "engines", "gc"),
+    "agent/relay.py": ("relay",),
+    "agent/serve.py": ("agent",),
+    "agent/session.py": ("agent", "gc", "shared", "engines"),
+    "controller/__init__.py": ("floors",),
+    "controller/__main__.py": ("controller_sync", "versions", "floors"),
+    "controller/archive.py": ("floors", "supply"),
+    "controller/events.py": ("controller", "versions"),
+    "controller/gather.py": ("controller_sync",),
+    "controller/gc.py": ("versions",),
+    "controller/meter.py": ("engines", "relay", "controller_sync"),
+    "controller/nodes.py": ("controller", "controller_sync"),
+    "controller/registry.py": ("controller", "versions"),
+    "controller/session.py": (*SYNC, "versions"),
+    "controller/settings.py": ("controller", "controller_sync"),
+    "controller/sync.py": ("controller", *SYNC),
+    "controller/trip.py": SYNC,
+    "engines/__init__.py": (*SYNC, "relay"),
+    "engines/chain.py": ("chain",),
+    "engines/cost.py": ("cost",),
+    "engines/relay.py": ("relay",),
+    "engines/shared.py": ("shared",),
+    "engines/star.py": ("engines", "controller_sync"),
+    "catalog.py": ("catalog", "controller"),
+    "naming.py": ("naming", "catalog"),
+    "sif.py": ("sif",),
+}
+KILLED, SURVIVED, TIMEOUT = "killed", "survived", "ran out of time"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one mutant. One that never ends was noticed as well."""
+
+    state: str
+    seconds: float
+    diff: str
+
+
+class Stopped(Exception):
+    """The run was interrupted while a mutant was being tried."""
+
+
+class Workshop:
+    """Copies of the tree that mutants are tried in."""
+
+    def __init__(self, directory: Path, workers: int) -> None:
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self.lock = threading.Lock()
+        self.stopped = False
+        self.free: Queue[Path] = Queue()
+        for number in range(workers):
+            self.free.put(copy_tree(directory / str(number)))
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[Path]:
+        tree = self.free.get()
+        try:
+            yield tree
+        finally:
+            self.free.put(tree)
+
+    def check(self, module: str, tests: list[str]) -> float:
+        """The seconds that the tests take on the module as it is; they must pass, and on the copy."""
+        with self.place() as tree:
+            source = (
+                f"import {PACKAGE}; raise SystemExit({PACKAGE}.__file__ != {str(tree / PACKAGE / '__init__.py')!r})"
+            )
+            if self.run(tree, ["-c", source], 60) != 0:
+                sys.exit("the copy is not what would be tested")
+            started = time.monotonic()
+            if self.run(tree, pytest(tree, tests), 600, show=True) != 0:
+                sys.exit(f"{module}: its tests fail without a mutant: {' '.join(tests)}")
+            return time.monotonic() - started
+
+    def examine(self, module: str, code: str, tests: list[str], limit: float) -> Verdict:
+        """Try one mutant."""
+        with self.place() as tree:
+            path = tree / PACKAGE / module
+            original = path.read_text()
+            started = time.monotonic()
+            try:
+                path.write_text(code)
+                ended = self.run(tree, pytest(tree, tests), limit)
+            finally:
+                path.write_text(original)
+            state = {None: TIMEOUT, 0: SURVIVED}.get(ended, KILLED)
+            lines = difflib.unified_diff(original.splitlines(), code.splitlines(), module, module, lineterm="", n=2)
+            return Verdict(state, time.monotonic() - started, "\n".join(lines))
+
+    def run(self, tree: Path, words: list[str], limit: float, *, show: bool = False) -> int | None:
+        """The exit code of Python in *tree*, None if it did not end in time. All that it started ends with it."""
+        # The copy comes before the installed package, which is the user's tree; no compiled file may outlive a mutant.
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(tree),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "TMPDIR": str(tree.parent),
+        }
+        output = None if show else subprocess.DEVNULL
+        with self.lock:
+            if self.stopped:
+                raise Stopped
+            process = subprocess.Popen(
+                [sys.executable, *words], cwd=tree, env=environment, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+            self.running.add(process)
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            return None
+        else:
+            if self.stopped:
+                raise Stopped
+            return code
+        finally:
+            kill(process)
+            with self.lock:
+                self.running.discard(process)
+
+    def stop(self) -> None:
+        with self.lock:
+            self.stopped = True
+            for process in self.running:
+                kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def copy_tree(to: Path) -> Path:
+    """Everything that git tracks, or would."""
+    argv = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split("\0"):
+        if name and (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    return to
+
+
+def pytest(tree: Path, tests: list[str]) -> list[str]:
+    quiet = [
+        "-q",
+        "--no-header",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+        "--basetemp",
+        str(tree.parent / f"tmp-{tree.name}"),
+    ]
+    return ["-m", "pytest", "-x", *quiet, *(f"--deselect={test}" for test in SLOW), *tests]
+
+
+def choose(only: str) -> list[str]:
+    """The modules of the table that *only* names: a module, a directory, or nothing for all."""
+    wanted = only.removeprefix(f"{PACKAGE}/").rstrip("/")
+    modules = [name for name in TESTS if not wanted or name == wanted or name.startswith(f"{wanted}/")]
+    if not modules:
+        sys.exit(f"{only}: not in the table of tools/mutants.py")
+    return modules
+
+
+def examine_module(workshop: Workshop, executor: ThreadPoolExecutor, module: str) -> Iterator[Verdict]:
+    """All mutants of *module*, in their order in the file."""
+    from .operators import find_mutants
+
+    tests = [f"tests/test_{name}.py" for name in TESTS[module]]
+    limit = workshop.check(module, tests) * PATIENCE * WORKERS + 5
+    tried: list[Future[Verdict]] = [
+        executor.submit(workshop.examine, module, code, tests, limit)
+        for code in find_mutants((ROOT / PACKAGE / module).read_text())
+    ]
+    for number, future in enumerate(tried, 1):
+        verdict = future.result()
+        say(f"{module} {number}/{len(tried)} {verdict.state}, {verdict.seconds:.1f} s")
+        yield verdict
+
+
+def describe(module: str, verdicts: list[Verdict]) -> str:
+    """A module's part of the report."""
+    count = {state: sum(verdict.state == state for verdict in verdicts) for state in (KILLED, TIMEOUT, SURVIVED)}
+    noticed, seconds = count[KILLED] + count[TIMEOUT], sum(verdict.seconds for verdict in verdicts)
+    if not verdicts:
+        return f"## {module}\n\nno mutants\n"
+    score = (
+        f"{noticed} of {len(verdicts)} noticed ({noticed / len(verdicts):.0%}; {count[TIMEOUT]} by running out of time)"
+    )
+    shown = [f"```diff\n{verdict.diff}\n```\n" for verdict in verdicts if verdict.state == SURVIVED]
+    return "\n".join([f"## {module}\n", f"{score}, {seconds / len(verdicts):.1f} s each\n", *shown])
+
+
+def say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - a script for people
+
+
+def interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make mutants")
+    parser.add_argument("only", nargs="?", default="")
+    modules = choose(parser.parse_args().only)
+    signal.signal(signal.SIGTERM, interrupt)
+    found: dict[str, list[Verdict]] = {module: [] for module in modules}
+    finished = False
+    with tempfile.TemporaryDirectory(prefix="mutants-") as directory, ThreadPoolExecutor(WORKERS) as executor:
+        workshop = Workshop(Path(directory), WORKERS)
+        try:
+            for module in modules:
+                for verdict in examine_module(workshop, executor, module):
+                    found[module].append(verdict)
+            finished = True
+        except KeyboardInterrupt:
+            say("interrupted")
+        finally:
+            workshop.stop()
+            executor.shutdown(cancel_futures=True)
+    REPORT.parent.mkdir(exist_ok=True)
+    heading = "# Mutants\n" if finished else "# Mutants\n\nInterrupted: not all were tried.\n"
+    parts = [describe(module, verdicts) for module, verdicts in found.items() if verdicts or finished]
+    REPORT.write_text("\n".join([heading, *parts]))
+    for part in parts:
+        say(" ".join(part.splitlines()[:3]))
+    say(f"report: {REPORT}")
+    return 0 if finished else 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
