@@ -227,3 +227,21 @@ def test_nobody_gets_bytes_from_itself() -> None:
     network.chain.lose("c001", network.now)  # c002 to c004 hang on each other
     network.run()
     assert set(network.done) == {"c002", "c003", "c004"}
+
+
+def test_who_refuses_to_send_costs_its_receiver_nothing() -> None:
+    connected: list[tuple[str, str]] = []
+    said: list[str] = []
+    chain = Chain(100, "", lambda upstream, node: connected.append((upstream, node)), said.append)
+    for name in ("c1", "c2", "c3"):
+        chain.join(name, 0.0)
+    chain.tick(0.0)
+    assert connected == [("", "c1"), ("c1", "c2"), ("c2", "c3")]
+    chain.refused("c1", "c2")
+    chain.refused("c1", "c3")  # which c2 sends to
+    chain.tick(0.2)
+    assert connected[3:] == [], "nobody is free, and c2 goes on sending to c3"
+    chain.has("c1", 100, 100, 0.4)
+    chain.tick(0.5)
+    assert connected[3:] == [("", "c2")], "not c1, though it has everything"
+    assert (chain.members["c2"].faults, said) == (0, [])

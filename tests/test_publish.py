@@ -8,6 +8,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -308,3 +309,99 @@ def test_writers_at_the_same_time_leave_one_whole_image(registry: Path) -> None:
         thread.join()
     assert (registry / NAME).read_bytes() in images
     assert [path.name for path in (registry / "ml-frameworks").iterdir()] == ["x.sif"]
+
+
+def test_a_request_without_a_catalog_keeps_it(registry: Path) -> None:
+    assert publish(registry, NEW)["catalog"] == "kept"
+
+
+@pytest.mark.parametrize("bad", ["../" * 8 + "etc", "A" * 64, "a" * 63, ""])
+def test_a_digest_that_is_none_is_refused_by_both_halves(registry: Path, bad: str) -> None:
+    wanted = {"images": [{"name": NAME, "digest": bad, "size": 1}]}
+    with pytest.raises(agent.Refused, match="is not an image of this registry"):
+        agent.prove(str(registry), wanted)
+    with agent.locked(str(registry)) as root, pytest.raises(agent.Refused, match="is not an image of this registry"):
+        agent.apply(root, wanted)
+
+
+@pytest.mark.parametrize("name", ["a/b/x.sif", "ml-frameworks/b/x.sif"])
+def test_a_name_has_one_directory(registry: Path, name: str) -> None:
+    stage(registry, NEW)
+    with pytest.raises(agent.Refused, match="is not an image of this registry"):
+        agent.publish(str(registry), request(NEW, name=name))
+
+
+def test_a_name_is_given_to_no_object_that_is_not_here(registry: Path) -> None:
+    with agent.locked(str(registry)) as root, pytest.raises(agent.Refused, match=r"the bytes of .* are not here"):
+        agent.apply(root, request(NEW))
+
+
+def put_link(path: Path, data: bytes) -> None:
+    elsewhere = path.parent.parent / "elsewhere"
+    elsewhere.write_bytes(data)
+    path.symlink_to(elsewhere)
+
+
+OBJECTS_THAT_ARE_NONE: dict[str, Callable[[Path], object]] = {
+    "a link to the right bytes": lambda path: put_link(path, NEW),
+    "a link to as many bytes": lambda path: put_link(path, bytes(len(NEW))),
+    "a directory": lambda path: path.mkdir(),
+    "fewer bytes": lambda path: path.write_bytes(NEW[1:]),
+}
+
+
+@pytest.mark.parametrize("put", OBJECTS_THAT_ARE_NONE.values(), ids=OBJECTS_THAT_ARE_NONE)
+def test_what_is_no_object_is_not_taken_for_one(registry: Path, put: Callable[[Path], object]) -> None:
+    put(registry / agent.OBJECTS / digest(NEW))
+    stage(registry, NEW)
+    with pytest.raises(agent.Refused) if (registry / agent.OBJECTS / digest(NEW)).is_dir() else nullcontext():
+        try:
+            agent.publish(str(registry), request(NEW))
+        except IsADirectoryError:
+            raise agent.Refused from None
+        assert (registry / NAME).read_bytes() == NEW
+        assert not (registry / agent.OBJECTS / digest(NEW)).is_symlink()
+
+
+@pytest.mark.parametrize("name", ["ml-frameworks", agent.OBJECTS, agent.STAGING, ".registry"])
+def test_no_directory_of_the_registry_may_be_a_link(registry: Path, name: str) -> None:
+    stage(registry, NEW)
+    (registry / name).rename(registry / "moved")
+    (registry / name).symlink_to(registry / "moved")
+    if name == ".registry":
+        publish(registry, OLD)  # only the last part of a path may be none: phase 1 looks at the others
+        with pytest.raises(OSError, match="Not a directory"):
+            agent.publish(str(registry), request(OLD, catalog="text", objects=[]))
+        return
+    with pytest.raises(OSError, match="Not a directory"):
+        agent.publish(str(registry), request(NEW))
+
+
+def test_a_name_that_is_a_link_to_the_object_becomes_its_name(registry: Path) -> None:
+    publish(registry, NEW)
+    (registry / NAME).unlink()
+    (registry / NAME).symlink_to(registry / agent.OBJECTS / digest(NEW))
+    assert agent.publish(str(registry), request(NEW))["changed"] == [NAME]
+    assert not (registry / NAME).is_symlink()
+
+
+@pytest.mark.parametrize("what", ["name", "catalog"])
+def test_what_cannot_be_renamed_leaves_nothing_beside(registry: Path, what: str) -> None:
+    stage(registry, NEW)
+    (registry / (NAME if what == "name" else agent.CATALOG) / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        agent.publish(str(registry), request(NEW, catalog="text", objects=[]))
+    assert names_in(registry / "ml-frameworks") == ["x.sif"]
+    assert not [name for name in names_in(registry / ".registry") if name.startswith(".catalog")]
+
+
+def test_nothing_is_left_open(registry: Path) -> None:
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - its own descriptor is among them, each time
+
+    publish(registry, OLD, catalog="text", objects=[])
+    before = count()
+    publish(registry, NEW, catalog="other", objects=[])
+    with pytest.raises(agent.Refused):
+        agent.publish(str(registry), request(b"not there"))
+    assert count() == before

@@ -96,6 +96,14 @@ class Chain:
         if member and member.upstream and member.upstream.name == upstream and not self.is_done(member):
             self.put_last(member, now, "cannot be sent to by " + upstream)
 
+    def refused(self, upstream: str, name: str) -> None:
+        """One will not send to the other, which is no fault of that: the one who refuses sends to nobody any more."""
+        member = self.members.get(name)
+        sender = member.upstream if member else None
+        if member and sender and sender.name == upstream:
+            sender.banned = True
+            member.upstream = sender.downstream = None
+
     def stuck(self) -> list[str]:
         """Nodes that got too little from too many."""
         return [member.name for member in self.members.values() if member.faults >= MOST_FAULTS]

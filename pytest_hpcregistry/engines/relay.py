@@ -200,7 +200,7 @@ class Transfer:
         def begun(answer: Mapping[str, Any]) -> None:
             if "error" in answer:
                 self.job.say(f"{upstream} does not send to {order['node']}: {visible(str(answer['error'])[:300])}")
-                self.chain.link_failed(upstream, order["node"], time.monotonic())
+                self.chain.refused(upstream, order["node"])
 
         if upstream != CONTROLLER:
             self.order(upstream, "send", order, begun)
