@@ -253,6 +253,21 @@ def test_an_address_that_is_not_the_controllers_takes_nothing_away(fresh: lab.La
     assert "c099 ssh-ed25519 AAAA" in on("hpc-controller", f"cat {KNOWN_HOSTS}").stdout
 
 
+def test_a_new_key_that_works_nowhere_does_not_take_the_place_of_the_old_one(
+    fresh: lab.LabState, cluster: Cluster
+) -> None:
+    config = on("hpc-controller", f"cat {METADATA}/config.yaml").check().stdout
+    elsewhere = replace(cluster, sync=replace(cluster.sync, key="/root/.ssh/other", key_from=("192.0.2.1",)))
+    with pytest.raises(CommandFailed) as caught:
+        set_up(elsewhere, fresh)
+    assert "c[001-002]: Stop where the sync key does not work: login refused" in str(caught.value)
+    assert "hpc-controller: Stop where the sync key works on no node: " in str(caught.value)
+    assert on("hpc-controller", f"cat {METADATA}/config.yaml").stdout == config
+    assert sync_works()
+    set_up(cluster, fresh)
+    assert on("c001", f"grep -c {AGENT_KEY} {AUTHORIZED}").stdout == "1\n"
+
+
 def test_the_line_of_the_key_lets_in_from_the_controllers_addresses_only(fresh: lab.LabState, cluster: Cluster) -> None:
     own = on("hpc-controller", "hostname -I").stdout.split()
     (line,) = on("c001", f"grep {AGENT_KEY} {AUTHORIZED}").stdout.splitlines()
