@@ -1,4 +1,4 @@
-"""A machine that dies in the middle, at each call that changes something: what is left is whole, and gc takes the rest."""
+"""A machine that dies at each call that changes something: what is left is whole, and gc takes the rest."""
 
 from __future__ import annotations
 
