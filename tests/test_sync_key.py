@@ -7,6 +7,7 @@ import re
 import string
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent import requests
 from pytest_hpcregistry.agent import serve as serving
+from pytest_hpcregistry.agent.forms import Misshapen
 from pytest_hpcregistry.engines import star
 
 from .one_registry import NAME, make_program, make_registry, serve
@@ -182,6 +184,57 @@ def test_our_own_requests_are_taken(verb: str) -> None:
 def test_a_request_beyond_its_bounds_is_refused(verb: str, key: str, value: Any) -> None:
     with pytest.raises(agent.Refused, match=f"a request to {verb} that this agent does not take"):
         requests.check({"do": verb, "id": 1, **GOOD[verb], key: value})
+
+
+IMAGE = GOOD["publish"]["images"][0]
+OBJECT = GOOD["relay"]["objects"][0]
+# The last value that is taken, and the first that is not, of every bound.
+BOUNDS: list[tuple[str, str, Any, Any]] = [
+    ("publish", "images", [IMAGE] * 100, [IMAGE] * 101),
+    ("publish", "images", [{**IMAGE, "size": 0}], [{**IMAGE, "size": -1}]),
+    ("publish", "images", [{**IMAGE, "size": 1 << 50}], [{**IMAGE, "size": (1 << 50) + 1}]),
+    ("publish", "objects", ["a" * 64] * 20000, ["a" * 64] * 20001),
+    ("publish", "catalog", "x" * (1 << 20), "x" * ((1 << 20) + 1)),
+    ("prepare", "bases", {f"{n:064x}": "b" * 64 for n in range(100)}, {f"{n:064x}": "b" * 64 for n in range(101)}),
+    ("relay", "objects", [OBJECT] * 100, [OBJECT] * 101),
+    ("relay", "piece", 128 << 10, (128 << 10) - 1),
+    ("relay", "piece", 1 << 20, (1 << 20) + 1),
+    ("relay", "certificate", "x" * 16384, "x" * 16385),
+    ("send", "port", 1024, 1023),
+    ("send", "port", 65535, 65536),
+    ("send", "rate", 1 << 50, (1 << 50) + 1),
+    ("gc", "grace", 3660 * 86400, 3660 * 86400 + 1),
+    *(("gc", key, ["a" * 64] * 20000, ["a" * 64] * 20001) for key in ("objects", "keep", "spare")),
+    ("gc", "names", [NAME] * 20000, [NAME] * 20001),
+    ("gc", "lock", [0, 1 << 64], [0, (1 << 64) + 1]),
+    ("gc", "lock", [0, 0], [0, -1]),
+    ("have", "id", 0, -1),
+    ("have", "id", 1 << 50, (1 << 50) + 1),
+]
+
+
+@pytest.mark.parametrize(("verb", "key", "last", "beyond"), BOUNDS)
+def test_every_bound_is_where_it_is(verb: str, key: str, last: Any, beyond: Any) -> None:
+    assert requests.check({"do": verb, "id": 1, **GOOD[verb], key: last})[key] == last
+    with pytest.raises(agent.Refused, match=f"a request to {verb} that this agent does not take: .*({key}|size)"):
+        requests.check({"do": verb, "id": 1, **GOOD[verb], key: beyond})
+
+
+@pytest.mark.parametrize(("seconds", "taken"), [(0, False), (1, True), (100_000, True), (100_001, False)])
+def test_how_long_a_session_may_be_silent(seconds: int, taken: bool) -> None:
+    with nullcontext() if taken else pytest.raises(Misshapen):
+        requests.FIRST({"nonce": "n", "seconds": seconds}, "the first line")
+
+
+@pytest.mark.parametrize("verb", GOOD)
+def test_what_may_be_left_out(verb: str) -> None:
+    may_lack = (
+        {"probe", "network", "mode", "catalog", "objects"} if verb in ("have", "prepare", "publish") else {"network"}
+    )
+    for key in GOOD[verb]:
+        fewer = {name: value for name, value in GOOD[verb].items() if name != key}
+        with nullcontext() if key in may_lack else pytest.raises(agent.Refused, match=f"lacks {key}"):
+            requests.check({"do": verb, "id": 1, **fewer})
 
 
 PROSE = ("catalog", "certificate")
