@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -282,3 +283,27 @@ def test_rsync_does_not_enter_a_staging_that_others_can(registry: Path, program:
     done = serve(program, registry, RSYNC)
     assert done.returncode == 1
     assert "it must be root's own, 0700" in done.stderr
+
+
+@pytest.mark.parametrize(("free", "largest"), [((64 << 20) + 936, 936), (64 << 20, 0), (1, 0)])
+@pytest.mark.parametrize("short", ["-WIe.LsfxCIvu", "-Ie.LsfxCIvu"])
+def test_rsync_is_started_in_staging_with_our_own_options(
+    registry: Path, monkeypatch: pytest.MonkeyPatch, short: str, free: int, largest: int
+) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(os, "execve", lambda *what: started.append((*what, str(Path.cwd()))))
+    monkeypatch.setattr(serving, "filesystem", lambda path: {"free": free if path == str(registry) else None})
+    monkeypatch.chdir(registry)
+    serving.serve(str(registry), RSYNC.replace("-WIe.LsfxCIvu", short))
+    compare = [f"--compare-dest={registry}/.registry/bases"] if short.startswith("-I") else []
+    options = [short, "--timeout=60", "--info=STATS", f"--max-size={largest}", *compare]
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+    staging = str(registry / agent.STAGING)
+    assert started == [("/usr/bin/rsync", ["rsync", "--server", *options, ".", "."], environment, staging)]
+
+
+def test_a_session_is_one_word(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(serving, "Session", lambda place, lines: SimpleNamespace(run=lambda: ran.append(place)))
+    serving.serve(str(registry), "session")
+    assert ran == [str(registry)]
