@@ -100,7 +100,8 @@ def test_image_that_somebody_removed_comes_back(tool: Cli, machines: Machines, k
 def test_modes_do_not_come_from_the_operators_shell(umask: str, machines: Machines, kept: str) -> None:
     everything = f"cd {REGISTRY} && find . ! -name '*.lock' -printf '%p %m %u %g\\n' | sort"
     before = machines.everywhere(everything)
-    machines.tell(NODE, f"rm {REGISTRY}/{kept} {OBJECTS}/* {REGISTRY}/.registry/catalog.yaml")
+    digest = machines.digest(NODE, kept)
+    machines.tell(NODE, f"rm {REGISTRY}/{kept} {OBJECTS}/{digest} {REGISTRY}/.registry/catalog.yaml")
     machines.tell(CONTROLLER, f"umask {umask}; {LAUNCHER}")
     assert machines.everywhere(everything) == before
 

@@ -39,10 +39,10 @@ def table() -> list[dict[str, Any]]:
         lies[(number * 5 + more) % len(lies)] for number, lies in enumerate(by_field.values()) for more in (0, 3, 6)
     ]
     messages = [lie for lie in liar.lies() if not lie["path"] and lie["to"] in ("have", "relay")]
-    slow = ("late", "endless-errors")
-    return [lie for lie in chosen if lie["to"] in IN_A_SYNC] + [
-        lie for lie in messages if lie["kind"] not in slow or lie["to"] == "have"
-    ]
+    # A node that is late is waited for, a minute; one is enough. Of endless errors, test_conversation.py knows.
+    quick = [lie for lie in messages if lie["kind"] not in ("late", "endless-errors")]
+    late = [lie for lie in messages if lie["kind"] == "late" and lie["to"] == "have"]
+    return [lie for lie in chosen if lie["to"] in IN_A_SYNC] + quick + late
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_the_table_is_long() -> None:
     lies = table()
     assert len({name_of(lie) for lie in lies}) == len(lies) >= 60
     assert {lie["to"] for lie in lies} == set(IN_A_SYNC)
-    assert {lie["kind"] for lie in lies} == {*liar.VALUES, *liar.MESSAGES}
+    assert {lie["kind"] for lie in lies} == {*liar.VALUES, *liar.MESSAGES} - {"endless-errors"}
 
 
 @pytest.mark.parametrize("lie", table(), ids=name_of)
