@@ -433,3 +433,17 @@ def test_a_leftover_name_of_what_is_in_use_stays(registry: Path, unnamed: Path) 
         answer = collect(registry, NEW)
         assert (answer["objects"], answer["debris"], answer["in_use"]) == ([], [], [digest(OLD)])
     assert collect(registry, NEW)["debris"] == [beside.name]
+
+
+def test_a_tree_of_any_depth_goes(registry: Path) -> None:
+    top = os.open(registry / agent.STAGING, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(3000):
+        os.mkdir("dir", dir_fd=top)
+        below = os.open("dir", os.O_RDONLY | os.O_DIRECTORY, dir_fd=top)
+        os.close(top)
+        top = below
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=top))
+    os.close(top)
+    publish(registry, NEW)
+    assert collect(registry, NEW)["debris"] == ["dir"]
+    assert list((registry / agent.STAGING).iterdir()) == []

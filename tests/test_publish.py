@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib
 import os
+import re
 import stat
 import threading
 from collections.abc import Callable
@@ -82,6 +83,7 @@ def test_bytes_that_did_not_arrive_are_refused(registry: Path) -> None:
         agent.publish(str(registry), request(NEW))
 
 
+PRIVATE = "a name that nobody can guess"
 KINDS: dict[str, Callable[[Path], object]] = {
     "a link": lambda path: path.symlink_to("/etc/hostname"),
     "a FIFO": os.mkfifo,
@@ -135,11 +137,16 @@ def test_bytes_are_on_the_disk_before_names_and_names_before_the_catalog(
     temporary = f".catalog.yaml.{os.getpid()}"
     calls = watch(monkeypatch, "fsync", "rename", "link", "fchmod", "fchown", "pread")
     agent.publish(top, request(NEW, catalog="text", objects=[new]))
-    calls = [call for call in calls if call[0] != "pread"]
+    calls = [
+        tuple(PRIVATE if re.fullmatch(r"\.[0-9a-f]{16}", str(word)) else word for word in call)
+        for call in calls
+        if call[0] != "pread"
+    ]
     assert calls == [
         ("fchmod", f"{top}/.registry/staging/{new}", 0o755),
         ("fsync", f"{top}/.registry/staging/{new}"),
-        ("rename", new, new),
+        ("rename", new, PRIVATE),
+        ("rename", PRIVATE, new),
         ("fsync", f"{top}/.registry/objects/sha256"),
         ("link", new, beside),
         ("rename", beside, "x.sif"),
@@ -155,7 +162,7 @@ def test_bytes_are_read_back_before_anything_else(registry: Path, monkeypatch: p
     stage(registry, NEW)
     calls = watch(monkeypatch, "pread", "fchmod", "rename")
     agent.publish(str(registry), request(NEW))
-    assert [call[0] for call in calls] == ["pread", "pread", "fchmod", "rename", "rename"]
+    assert [call[0] for call in calls] == ["pread", "pread", "fchmod", "rename", "rename", "rename"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
@@ -259,7 +266,7 @@ def test_the_lock_is_not_held_while_bytes_are_read(registry: Path, monkeypatch: 
     monkeypatch.setattr(publishing, "hash_descriptor", hash_and_look)
     monkeypatch.setattr(os, "rename", rename)
     agent.publish(str(registry), request(NEW))
-    assert free == [True, False, False]
+    assert free == [True, False, False, False]
 
 
 def test_a_leftover_of_a_process_with_the_same_number_does_no_harm(registry: Path) -> None:
@@ -405,3 +412,46 @@ def test_nothing_is_left_open(registry: Path) -> None:
     with pytest.raises(agent.Refused):
         agent.publish(str(registry), request(b"not there"))
     assert count() == before
+
+
+@pytest.mark.parametrize("what", ["a file", "a directory"])
+def test_nothing_enters_objects_that_was_not_looked_at(
+    registry: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Even for a moment: a machine may die in it, and what lies there is named by the next publish."""
+    stage(registry, NEW)
+    entered: list[str] = []
+    real_hash, real_rename = publishing.hash_descriptor, os.rename
+
+    def hash_and_replace(descriptor: int) -> str:
+        found = str(real_hash(descriptor))
+        staged = registry / agent.STAGING / digest(NEW)
+        staged.unlink()
+        staged.mkdir() if what == "a directory" else staged.write_bytes(bytes(len(NEW)))
+        return found
+
+    def rename(source: str, target: str, **more: Any) -> None:
+        real_rename(source, target, **more)
+        entered.extend(names_in(registry / agent.OBJECTS))
+
+    monkeypatch.setattr(publishing, "hash_descriptor", hash_and_replace)
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(agent.Refused, match="were replaced while they were read"):
+        agent.publish(str(registry), request(NEW, catalog="text", objects=[digest(NEW)]))
+    assert entered == []
+    monkeypatch.undo()
+    assert publish(registry, NEW)["changed"] == [NAME], "the way is free"
+
+
+def test_a_directory_is_no_object_for_the_catalog(registry: Path) -> None:
+    (registry / agent.OBJECTS / digest(NEW)).mkdir()
+    assert publish(registry, OLD, catalog="text", objects=[digest(NEW)])["catalog"] == "behind"
+
+
+@pytest.mark.parametrize("asked", ["0000", "0444", "0755"])
+def test_the_mode_is_what_phase_1_wrote_down_whatever_is_asked_for(registry: Path, asked: str) -> None:
+    (registry / ".registry" / "config.yaml").write_text('registry:\n  path: "/x"\n  file_mode: "0750"\n  keep: 2\n')
+    publish(registry, NEW, mode=asked)
+    assert oct((registry / NAME).stat().st_mode)[-4:] == "0750"
+    agent.publish(str(registry), request(NEW, mode=asked))
+    assert oct((registry / NAME).stat().st_mode)[-4:] == "0750"

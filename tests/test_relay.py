@@ -284,3 +284,13 @@ def test_where_no_node_may_send_to_another_the_controller_sends_to_all(nodes: Fa
     said = " ".join(event.get("message", "") for event in told)
     assert "is not another node that phase 1 has seen: run registry setup on all nodes" in said
     assert "bridged" not in said
+
+
+def test_a_directory_in_staging_is_in_nobodys_way(nodes: FakeNodes) -> None:
+    """A thief may have put it there, under the digest that is to come."""
+    digest = nodes.publish(NAME, os.urandom(1 << 20))
+    for node, method in (("c1", "relay"), ("c2", "relay")):
+        (nodes.root / node / "registry" / agent.STAGING / digest / "full").mkdir(parents=True)
+        nodes.settings = replace(nodes.settings, method=method)
+    states, _ = run(nodes)
+    assert states == dict.fromkeys(NODES, "synced")

@@ -14,7 +14,11 @@ def main() -> None:
         return
     if sys.argv[1:3] != ["serve", "--registry"] or len(sys.argv) != 4:
         raise SystemExit("usage: agent.pyz serve --registry PATH")
-    serve(sys.argv[3], os.environ.get("SSH_ORIGINAL_COMMAND", ""))
+    try:
+        serve(sys.argv[3], os.environ.get("SSH_ORIGINAL_COMMAND", ""))
+    except SystemExit as leave:
+        sys.stderr.write(f"{leave}\n")
+        os._exit(1)  # at once: who does not read what was said would keep an orderly end waiting
     os._exit(0)  # all is said and removed; taking the interpreter apart costs every login, and waits for threads
 
 

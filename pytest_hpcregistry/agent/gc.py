@@ -25,7 +25,7 @@ from .facts import (
     scan,
 )
 from .in_use import Hidden, Inode, in_use, inode, is_open_elsewhere
-from .publish import locked, opened, publish_catalog
+from .publish import locked, opened, publish_catalog, unguessable
 
 Files = Dict[str, os.stat_result]
 # What publish.py writes beside a name before it renames it: a kill in between leaves it behind.
@@ -187,12 +187,26 @@ def remove_trees(registry: str, oldest: float, dry_run: bool) -> List[str]:
     """Remove directories from staging/, where no transfer of ours makes any, and return their names."""
     entries = [entry for entry in scan(os.path.join(registry, STAGING)) if entry.is_dir(follow_symlinks=False)]
     old = [entry for entry in entries if entry.stat(follow_symlinks=False).st_ctime <= oldest]
-    if old and not dry_run:
-        import shutil  # here, as there are none
-
-        for entry in old:
-            shutil.rmtree(entry.path)
+    if not dry_run:
+        with opened(os.path.join(registry, STAGING)) as staging:
+            for entry in old:
+                remove_tree(staging, entry.name)
     return [entry.name for entry in old]
+
+
+def remove_tree(staging: int, top: str) -> None:
+    """However deep it is: each directory in it is first moved up, so that there is no long path and no recursion."""
+    left = [top]
+    while left:
+        name = left.pop()
+        with opened(name, staging) as directory:
+            for inside in os.listdir(directory):
+                if stat.S_ISDIR(os.stat(inside, dir_fd=directory, follow_symlinks=False).st_mode):
+                    left.append(unguessable())
+                    os.rename(inside, left[-1], src_dir_fd=directory, dst_dir_fd=staging)
+                else:
+                    os.unlink(inside, dir_fd=directory)
+        os.rmdir(name, dir_fd=staging)
 
 
 def remove_one(directory: int, name: str, found: os.stat_result, hidden: Optional[Hidden], dry_run: bool) -> bool:

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import signal
 import stat
 from typing import Iterator, List, Optional
@@ -24,7 +25,10 @@ from .facts import (
     Refused,
     hash_descriptor,
     open_regular,
+    read_text,
 )
+
+FILE_MODE = re.compile(r'^  file_mode: "(0[0-7]{3})"$', re.MULTILINE)  # in config.yaml, as the role renders it
 
 
 def publish(registry: str, request: Json) -> Json:
@@ -40,7 +44,8 @@ def publish(registry: str, request: Json) -> Json:
 
 def prove(registry: str, request: Json) -> None:
     """The first half of publish(): all of request["images"] are in objects/ afterwards, whatever their names mean."""
-    mode = mode_of(request)
+    with opened(registry) as root:
+        mode = mode_of(root, request)
     for image in request["images"]:
         check_image(image)
         accept(registry, image, mode)
@@ -48,14 +53,16 @@ def prove(registry: str, request: Json) -> None:
 
 def apply(root: int, request: Json) -> Json:
     """The second half, for a caller who holds the lock: names of objects that are here, and the catalog."""
-    mode = mode_of(request)
+    mode = mode_of(root, request)
     changed = [image["name"] for image in request["images"] if give_name(root, image, mode)]
     catalog = publish_catalog(root, request["catalog"], request["objects"]) if request.get("catalog") else "kept"
     return {"protocol": PROTOCOL, "changed": changed, "catalog": catalog}
 
 
-def mode_of(request: Json) -> int:
-    mode = int(request.get("mode", "0755"), 8)
+def mode_of(root: int, request: Json) -> int:
+    """The mode of images: what phase 1 wrote down here, whatever is asked for; where it has not, what is asked for."""
+    written = FILE_MODE.search(read_text(f"/proc/self/fd/{root}/.registry/config.yaml") or "")
+    mode = int(written.group(1) if written else request.get("mode", "0755"), 8)
     if mode & ~0o755:
         raise Refused(f"mode {mode:04o} would let others write, or run as the owner")
     return mode
@@ -174,12 +181,29 @@ def set_owner_and_mode(descriptor: int, directory: os.stat_result, mode: int) ->
 
 
 def move(descriptor: int, digest: str, staging: int, objects: int) -> None:
-    """Move the very file that was proven; Refused is raised if another has taken its place in staging/ since."""
-    os.rename(digest, digest, src_dir_fd=staging, dst_dir_fd=objects)
-    if not os.path.samestat(os.stat(digest, dir_fd=objects, follow_symlinks=False), os.fstat(descriptor)):
-        os.unlink(digest, dir_fd=objects)
+    """Move the very file that was proven; Refused is raised if another has taken its place in staging/ since.
+
+    It gets a name first that nobody else can know, and so can put anything under: what enters objects/ was looked at.
+    """
+    private = unguessable()
+    os.rename(digest, private, src_dir_fd=staging, dst_dir_fd=staging)
+    if not os.path.samestat(os.stat(private, dir_fd=staging, follow_symlinks=False), os.fstat(descriptor)):
         raise Refused(f"the bytes with digest {digest[:12]} were replaced while they were read")
+    os.rename(private, digest, src_dir_fd=staging, dst_dir_fd=objects)
     os.fsync(objects)
+
+
+def unguessable() -> str:
+    """A name in staging/ for what gc shall take away, if nobody else does before."""
+    return "." + os.urandom(8).hex()
+
+
+def clear_directories(staging: int) -> None:
+    """Move directories in staging/ out of the way of digests. No transfer of ours makes any, and gc removes them."""
+    for name in os.listdir(staging):
+        with contextlib.suppress(FileNotFoundError):
+            if not name.startswith(".") and stat.S_ISDIR(os.stat(name, dir_fd=staging, follow_symlinks=False).st_mode):
+                os.rename(name, unguessable(), src_dir_fd=staging, dst_dir_fd=staging)
 
 
 def give_name(root: int, image: Json, mode: int) -> bool:
@@ -225,11 +249,17 @@ def unlink_if_there(name: str, directory: int) -> None:
 def publish_catalog(root: int, text: str, digests: List[str]) -> str:
     """Write the catalog, unless it names an object that is not here: a reader must never follow it to nothing."""
     with opened(OBJECTS, root) as objects, opened(".registry", root) as metadata:
-        present = set(os.listdir(objects))
-        if not present.issuperset(digests):
+        if not all(is_file(digest, objects) for digest in digests):
             return "behind"
         write_file(metadata, "catalog.yaml", text.encode())
         return "written"
+
+
+def is_file(name: str, directory: int) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def write_file(directory: int, name: str, data: bytes) -> None:

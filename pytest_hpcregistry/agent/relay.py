@@ -20,7 +20,7 @@ from typing import Callable, Dict, List, Optional, Set, Tuple
 from .address import check_peer, own_address
 from .facts import STAGING, Json, Refused, filesystem
 from .pieces import Pieces
-from .publish import opened_private, unlink_if_there
+from .publish import clear_directories, opened_private, unlink_if_there
 
 RESERVE = 64 << 20  # bytes to leave free
 WORD = 8  # bytes of what both ends say first
@@ -259,6 +259,7 @@ class Relay:
             raise Refused(f"{sum(sizes) / 1e6:.0f} MB and a reserve needed, {free / 1e6:.0f} MB free")
         try:
             with opened_private(os.path.join(registry, STAGING)) as staging:
+                clear_directories(staging)
                 for image in request["objects"]:
                     self.create(staging, image["digest"])
             descriptors = [descriptor for descriptor, _ in self.files]

@@ -9,7 +9,7 @@ import sys
 from typing import List
 
 from .facts import BASES, STAGING, Refused, filesystem
-from .publish import opened_private
+from .publish import clear_directories, opened_private
 from .session import Session
 
 # What rsync's client of 3.1 to 3.5 asks for when engines/star.py calls it, word by word: -W (--whole-file) or not, -I
@@ -41,6 +41,7 @@ def receive_by_rsync(registry: str, short: str, long: List[str]) -> None:
     """
     try:
         with opened_private(os.path.join(registry, STAGING)) as staging:
+            clear_directories(staging)
             os.fchdir(staging)
     except (OSError, Refused) as error:
         raise SystemExit(f"hpcregistry: {error}") from None

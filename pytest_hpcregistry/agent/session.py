@@ -39,6 +39,7 @@ from .publish import opened, opened_private, publish, unlink_if_there
 if TYPE_CHECKING:
     from .relay import Relay
 
+FIRST_LINE = 60  # seconds that the first line may take to come
 MAX_REQUEST = 8 << 20  # bytes; a catalog of some thousand images fits
 
 
@@ -61,6 +62,8 @@ class Session:
             "expect": self.expect,
             "send": self.send,
         }
+        signal.signal(signal.SIGALRM, give_up)
+        signal.alarm(FIRST_LINE)
         first = self.next_request()
         try:
             requests.FIRST(first, "the first line")
@@ -76,7 +79,6 @@ class Session:
             raise SystemExit("hpcregistry: a line that is no request") from None
 
     def run(self) -> None:
-        signal.signal(signal.SIGALRM, give_up)
         signal.alarm(self.patience)
         try:
             for request in iter(self.next_request, None):
@@ -103,8 +105,10 @@ class Session:
         with contextlib.suppress(FileExistsError):
             os.mkdir(os.path.join(self.registry, BASES), 0o700)
         with opened(self.registry) as root, opened(OBJECTS, root) as objects, opened_private(BASES, root) as bases:
+            self.prepared.update(request["bases"])
+            if len(self.prepared) > requests.MOST_IMAGES:
+                raise Refused(f"more than {requests.MOST_IMAGES} versions before, in one session")
             for digest, base in request["bases"].items():
-                self.prepared.add(digest)
                 with contextlib.suppress(FileExistsError):
                     os.link(base, digest, src_dir_fd=objects, dst_dir_fd=bases, follow_symlinks=False)
         return {"address": own_address(request.get("network"))}

@@ -145,7 +145,7 @@ class Chain:
         if upstream.upstream and not self.is_done(upstream) and not upstream.gained(now, WINDOW / 2):
             return  # it may be the upstream that is frozen: its own link is judged first
         since = now - member.linked
-        if since > STALL and member.at(now)[2] < upstream.at(now - STALL)[1] and member.gained(now, STALL) == 0:
+        if since > STALL and member.have < upstream.at(now - STALL)[1] and member.gained(now, STALL) == 0:
             self.put_last(member, now, f"got nothing from {upstream.name or 'the controller'} for {STALL:g} s")
         elif upstream is not self.controller and any(
             since > window and self.is_slow(member, upstream, now, window, share * best) for window, share in SLOW

@@ -156,7 +156,9 @@ class Transfer:
     def check_progress(self, node: str, proven: int, arrived: int) -> None:
         """Numbers go forward only, and not beyond the end."""
         before = self.chain.members[node]
-        if not before.have <= proven <= self.pieces.total or not proven <= arrived <= self.pieces.total:
+        # What has come and is not proven yet is at most one piece, or the digests of all.
+        most = min(self.pieces.total, proven + max(self.piece, len(self.pieces.digests)))
+        if not before.have <= proven <= self.pieces.total or not proven <= arrived <= most:
             raise CommandFailed(
                 f"{node}: what the agent says of the transfer makes no sense: {proven} of {self.pieces.total} bytes are"
                 f" there, {arrived} have come, and {before.have} were there before"

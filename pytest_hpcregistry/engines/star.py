@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Outcome = TypeVar("Outcome")
 PROGRESS = re.compile(r"\s*([\d,]+)\s+\d+%")  # rsync(1), --info=progress2
 SENT = re.compile(r"sent ([\d,]+) bytes ")  # …, stats1
+LONGEST_LINE = 64 << 10  # bytes
 IO_TIMEOUT = 60  # seconds without a byte, after which rsync gives a node up
 # --ignore-times: the version before may have the same size and time, and is another file all the same.
 OPTIONS = ["--ignore-times", f"--timeout={IO_TIMEOUT}", "--info=progress2,stats1"]
@@ -104,6 +105,7 @@ class Overwritten(BytesIO):
 
     def write(self, data: Any) -> int:
         *lines, self.rest = re.split(b"[\r\n]", self.rest + bytes(data))
+        self.rest = self.rest[-LONGEST_LINE:]
         for line in lines:
             self.on_line(line.decode(errors="replace"))
         return len(data)
