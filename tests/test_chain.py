@@ -245,3 +245,20 @@ def test_who_refuses_to_send_costs_its_receiver_nothing() -> None:
     chain.tick(0.5)
     assert connected[3:] == [("", "c2")], "not c1, though it has everything"
     assert (chain.members["c2"].faults, said) == (0, [])
+
+
+def test_a_node_that_says_more_has_come_than_it_passes_on_is_bridged() -> None:
+    """It tells that all has arrived, proves half of it, and stops: whoever is behind it must not starve."""
+    connected: list[tuple[str, str]] = []
+    chain = Chain(100, "", lambda upstream, node: connected.append((upstream, node)), lambda text: None)
+    for name in ("c1", "c2", "c3"):
+        chain.join(name, 0.0)
+    for tick in range(60):
+        now = tick * 0.2
+        chain.tick(now)
+        chain.has("c1", 100, 100, now)
+        chain.has("c2", 50, 100, now)
+        if chain.members["c3"].upstream is chain.members["c2"]:
+            chain.has("c3", 50, 50, now)
+    assert chain.members["c3"].upstream is not chain.members["c2"]
+    assert chain.members["c2"].faults > 0
