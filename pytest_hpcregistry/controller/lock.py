@@ -19,7 +19,7 @@ POLL = 0.1  # seconds between two looks at a lock
 @contextmanager
 def only_one_sync(registry: str) -> Iterator[None]:
     """Two syncs at once would send every byte twice: the second waits."""
-    with Path(registry, SYNC_LOCK).open("w") as lock:
+    with Path(registry, SYNC_LOCK).open("a") as lock:  # not "w", which would be a change before the lock is held
         fcntl.flock(lock, fcntl.LOCK_EX)
         # When it began, for Watch: who waited for the lock has opened the file long before.
         os.utime(lock.fileno())
