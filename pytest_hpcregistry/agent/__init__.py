@@ -5,7 +5,7 @@ key, which writes. This page names what the controller program uses of it.
 """
 
 from .facts import BASES, CATALOG, LOCK, OBJECTS, PEERS, PROTOCOL, STAGING, Refused, filesystem, gather, hash_file
-from .publish import apply, locked, open_directory, opened_private, prove, publish, publish_catalog, unlink_if_there
+from .publish import apply, locked, opened_private, prove, publish, publish_catalog, unlink_if_there
 
 __all__ = [
     "BASES",
@@ -21,7 +21,6 @@ __all__ = [
     "gather",
     "hash_file",
     "locked",
-    "open_directory",
     "opened_private",
     "prove",
     "publish",

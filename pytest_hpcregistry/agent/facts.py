@@ -33,6 +33,7 @@ OBJECTS = ".registry/objects/sha256"
 CATALOG = ".registry/catalog.yaml"
 PEERS = ".registry/peers"
 LOCK = ".registry/lock"
+RESERVE = 64 << 20  # bytes that a file must leave free, on every machine
 
 
 class Refused(Exception):

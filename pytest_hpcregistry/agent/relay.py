@@ -18,11 +18,10 @@ from collections import Counter
 from typing import Callable, Dict, List, Optional, Set, Tuple
 
 from .address import check_peer, own_address
-from .facts import STAGING, Json, Refused, filesystem
+from .facts import RESERVE, STAGING, Json, Refused, filesystem
 from .pieces import Pieces
 from .publish import clear_directories, opened_private, unlink_if_there
 
-RESERVE = 64 << 20  # bytes to leave free
 WORD = 8  # bytes of what both ends say first
 BLOCK = 256 << 10  # bytes sent at once
 HANDSHAKE = 5  # seconds for a connection to be made and both ends to prove themselves

@@ -8,7 +8,7 @@ import re
 import sys
 from typing import List
 
-from .facts import BASES, STAGING, Refused, filesystem
+from .facts import BASES, RESERVE, STAGING, Refused, filesystem
 from .publish import clear_directories, opened_private
 from .session import Session
 
@@ -18,7 +18,6 @@ RSYNC = re.compile(
     r"rsync --server (?P<short>-W?Ie\.L?s?f(?:xC(?:Ivu)?)?)"
     r" (?P<long>--timeout=60(?: --bwlimit=[1-9][0-9]{0,9})?(?: --info=STATS)?) \. \.\Z"
 )
-RESERVE = 64 << 20  # bytes that a file must leave free
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import agent, documents, sif
+from ..agent.facts import RESERVE
 from ..catalog import Catalog, Version, from_data
 from ..errors import CheckFailed, CommandFailed, HpcRegistryError, UsageError
 from ..naming import DIGEST, image_name, object_path
 from .settings import NOT_SET_UP, Settings
-
-RESERVE = 64 << 20  # bytes to leave free on the controller
 
 
 class BytesMissing(CheckFailed):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import agent
+from ..agent.facts import RESERVE
 from ..agent.requests import MOST_IMAGES
 from ..catalog import Catalog, Entry
 from ..engines import ENGINES, Job
@@ -25,7 +26,6 @@ from .session import NodeSession
 from .settings import Settings
 
 PUBLISH_SECONDS_PER_GB = 60  # a node reads back what it received; 214 MB/s and core was the slowest hash measured
-RESERVE = 64 << 20  # bytes to leave free on a node
 SEEN_WITHIN = 60  # seconds in which a shared file system shows what another machine wrote; nfs(5): acdirmax
 
 
