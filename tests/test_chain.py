@@ -23,6 +23,7 @@ class Network:
         self.senders: dict[str, str] = {}  # receiver -> sender
         self.limits: dict[str, float] = {}
         self.mute: set[str] = set()  # they send nothing
+        self.trickling: set[str] = set()  # they send 100 bytes/s when they have everything
         self.now = 100.0
         self.have = {C: TOTAL, **dict.fromkeys(names, 0)}
         self.sent = dict.fromkeys(self.have, 0)
@@ -48,7 +49,8 @@ class Network:
             before = dict(self.have)
             for node, sender in self.senders.items():
                 if node in self.chain.members and sender in self.chain.members and sender not in self.mute:
-                    most = int(min(RATE, self.limits.get(node, RATE)) * STEP)
+                    trickles = sender in self.trickling and before[sender] == TOTAL
+                    most = 10 if trickles else int(min(RATE, self.limits.get(node, RATE)) * STEP)
                     step = max(0, min(most, before[sender] - before[node]))
                     self.have[node] += step
                     self.sent[sender] += step
@@ -172,6 +174,27 @@ def test_whoever_sends_wrong_bytes_sends_no_more() -> None:
     assert set(network.done) == set(names(8))
     assert "c004" not in network.senders.values()
     assert network.said[0] == "c004 sent wrong bytes to c005: it sends no more"
+
+
+def test_a_node_is_believed_once_when_it_accuses_another() -> None:
+    network = Network(*names(8))
+    network.run(2)
+    network.chain.blame("c004", "c005", network.now)
+    network.chain.blame("c004", "c005", network.now)  # said twice, and no second accusation
+    assert not network.chain.members["c005"].banned
+    network.chain.blame(network.senders["c005"], "c005", network.now)
+    network.run()
+    assert set(network.done) == set(names(8))
+    assert [node for node in names(8) if network.chain.members[node].banned] == ["c004", "c005"]
+    assert network.said[1].startswith("c005 says of a second one that it sends wrong bytes")
+
+
+@pytest.mark.parametrize("place", [1, 4, 7])
+def test_a_node_that_trickles_its_last_bytes_is_bridged(place: int) -> None:
+    network = Network(*names(8))
+    network.trickling.add(f"c{place:03d}")
+    assert network.run() < TOTAL / RATE + 10
+    assert set(network.done) == set(names(8))
 
 
 def test_a_liar_whose_link_broke_before_it_was_blamed() -> None:

@@ -8,7 +8,15 @@ import os
 import threading
 from typing import List, Tuple
 
+from .requests import LARGEST_PIECE, SMALLEST_PIECE
+
 HASH_SIZE = 32  # bytes of a SHA-256
+
+
+def piece_size(total: int) -> int:
+    """How large the pieces of so many bytes are. One is passed on when all of it has come: small ones reach the last
+    node sooner, large ones cost less."""
+    return min(LARGEST_PIECE, max(SMALLEST_PIECE, total // 2048))
 
 
 class Pieces:

@@ -19,7 +19,7 @@ from typing import Callable, Dict, List, Optional, Set, Tuple
 
 from .address import check_peer, own_address
 from .facts import RESERVE, STAGING, Json, Refused, filesystem
-from .pieces import Pieces
+from .pieces import Pieces, piece_size
 from .publish import clear_directories, opened_private, unlink_if_there
 
 WORD = 8  # bytes of what both ends say first
@@ -253,6 +253,8 @@ class Relay:
         self.files: List[Tuple[int, str]] = []
         self.sender: Optional[Sender] = None
         sizes = [image["size"] for image in request["objects"]]
+        if request["piece"] != piece_size(sum(sizes)):
+            raise Refused(f"{sum(sizes)} bytes come in pieces of {piece_size(sum(sizes))}, not {request['piece']}")
         free = filesystem(registry)["free"]
         if sum(sizes) + RESERVE > free:
             raise Refused(f"{sum(sizes) / 1e6:.0f} MB and a reserve needed, {free / 1e6:.0f} MB free")

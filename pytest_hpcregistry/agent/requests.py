@@ -12,7 +12,7 @@ LONGEST_SILENCE = 100000  # a little more than a day
 MOST_IMAGES = 100  # in one request: their names are changed under the registry's lock, which nobody shall hold for long
 MOST_OBJECTS = 20000  # more than a catalog of the size below can name
 LARGEST_OBJECT = 1 << 50
-SMALLEST_PIECE, LARGEST_PIECE = 128 << 10, 1 << 20  # of a transfer; one is held in memory, and 32 bytes for each
+SMALLEST_PIECE, LARGEST_PIECE = 128 << 10, 1 << 20  # of a transfer; one is held in memory, and a digest for each
 LARGEST_CATALOG = 1 << 20  # characters; documents.py reads no larger one
 LONGEST_GRACE = 10 * 366 * 86400
 

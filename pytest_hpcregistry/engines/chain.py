@@ -36,6 +36,7 @@ class Member:
         self.faults = 0
         self.last = False  # it sends to others only when it has everything and nobody else is free
         self.banned = False  # it sends to nobody
+        self.accused = ""  # of whom it said that it sends wrong bytes
         self.named = False  # as slow, though it stays where it is
         self.tried: set[str] = set()
 
@@ -83,8 +84,16 @@ class Chain:
             del self.members[name]
 
     def blame(self, liar: str, name: str, now: float) -> None:
-        """A node got wrong bytes from another, which may have been cut off since: that sends no more."""
-        member = self.members.get(liar)
+        """A node says that it got wrong bytes from another, which may have been cut off since: that sends no more.
+
+        A node is believed once. Who accuses a second one is the fault itself, and nobody else loses its place by it.
+        """
+        accuser, member = self.members[name], self.members.get(liar)
+        if accuser.accused not in ("", liar):
+            accuser.banned = True
+            self.put_last(accuser, now, "says of a second one that it sends wrong bytes")
+            return
+        accuser.accused = liar
         if member and member is not self.controller and not member.banned:
             self.say(f"{liar} sent wrong bytes to {name}: it sends no more")
             member.last = member.banned = True
@@ -121,7 +130,7 @@ class Chain:
         if now >= self.sure_from:
             best = max((self.rate(member, now) for member in self.members.values()), default=0.0)
             for member in list(self.members.values()):
-                self.judge(member, now, best)
+                self.judge(member, now, max(best, self.best))
             self.best = max(self.best, best)
             self.probe_first(now)
         for _, member in sorted(self.members.items()):

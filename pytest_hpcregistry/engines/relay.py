@@ -17,9 +17,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..agent.facts import Refused, open_regular
-from ..agent.pieces import Pieces
+from ..agent.pieces import Pieces, piece_size
 from ..agent.relay import WORD, Sender
-from ..agent.requests import LARGEST_PIECE, SMALLEST_PIECE
 from ..controller.nodes import check_address, refuse_error
 from ..errors import CommandFailed, HpcRegistryError, Unreachable
 from ..fanout import fan_out
@@ -38,13 +37,23 @@ CONTROLLER = ""  # no node has this name
 
 
 def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
-    """See engines.Engine. Nodes that lack the same objects are one chain; one chain at a time."""
-    chains: dict[tuple[str, ...], list[str]] = {}
+    """See engines.Engine. Nodes that lack the same objects are one chain; no chain waits for another."""
+    chains: dict[str, list[str]] = {}
     for node, digests in job.wanted.items():
-        chains.setdefault(tuple(digests), []).append(node)
-    outcomes = fan_out(chains.pop((), []), job.arrived, window=job.settings.window)
-    for digests, nodes in sorted(chains.items(), key=lambda chain: -len(chain[1])):
-        outcomes.update(Transfer(job, digests).run(nodes))
+        chains.setdefault(" ".join(digests), []).append(node)
+    rate = job.settings.limit_rate // max(1, len([digests for digests in chains if digests]))
+
+    def serve(digests: str) -> dict[str, Outcome | HpcRegistryError]:
+        nodes = chains[digests]
+        if not digests:
+            return fan_out(nodes, job.arrived, window=job.settings.window)
+        return Transfer(job, {digest: files[digest] for digest in digests.split()}, rate).run(nodes)
+
+    outcomes: dict[str, Outcome | HpcRegistryError] = {}
+    with opened(job.settings.registry, {digest for digests in job.wanted.values() for digest in digests}) as files:
+        for digests, result in fan_out(chains, serve, window=job.settings.window).items():
+            failed = isinstance(result, HpcRegistryError)
+            outcomes.update(dict.fromkeys(chains[digests], result) if failed else result)
     left = [node for node, outcome in outcomes.items() if isinstance(outcome, Ended)]
     if left:
         job.say(f"the relay ended, {outcomes[left[0]]}: {fold(left)} get their bytes by star")
@@ -57,23 +66,23 @@ class Ended(HpcRegistryError):
     """The transfer has ended before its time, by no fault of the node."""
 
 
-def piece_size(total: int) -> int:
-    """How large the pieces of so many bytes are. One is passed on when all of it has come: small ones reach the last
-    node sooner, large ones cost less."""
-    return min(LARGEST_PIECE, max(SMALLEST_PIECE, total // 2048))
-
-
 class Transfer:
-    """The same objects to some nodes."""
+    """The same objects to some nodes, from *files*: digest -> descriptor.
 
-    def __init__(self, job: Job[Any], digests: Sequence[str]) -> None:
+    *rate* is the most that each machine sends, in bytes/s; 0: no limit.
+    """
+
+    def __init__(self, job: Job[Any], files: Mapping[str, int], rate: int = 0) -> None:
         self.job = job
-        self.digests = digests
-        self.sizes = [job.sizes[digest] for digest in digests]
-        self.piece = piece_size(sum(self.sizes))
+        self.digests = list(files)
+        self.rate = rate
+        sizes = [(file, job.sizes[digest]) for digest, file in files.items()]
+        self.piece = piece_size(sum(size for _, size in sizes))
+        self.pieces = Pieces(sizes, self.piece, "")
         self.certificate = make_certificate()
         self.places: dict[str, tuple[str, int]] = {}
         self.links: dict[str, str] = {}  # its name, which nobody can guess -> who sends over it
+        self.expecting: dict[str, str] = {}  # node -> the link that it was told last to expect
         self.orders: dict[tuple[str, int], Callable[[Any], None]] = {}  # node, number -> what its answer is for
         self.sender: Sender | None = None
         self.broken = ""  # why the transfer cannot be mended any more
@@ -82,20 +91,17 @@ class Transfer:
         self.deadline = time.monotonic() + job.settings.timeout
 
     def run(self, nodes: Sequence[str]) -> dict[str, Any]:
-        registry = self.job.settings.registry
-        with opened(object_path(registry, digest) for digest in self.digests) as files:
-            self.pieces = Pieces(list(zip(files, self.sizes)), self.piece, "")  # noqa: B905 - strict= came with Python 3.10
-            self.pieces.load_index()
-            self.chain = Chain(self.pieces.total, CONTROLLER, self.connect, self.job.say)
-            conductor = threading.Thread(target=self.conduct, daemon=True)
-            conductor.start()
-            try:
-                return fan_out(nodes, self.carry, window=len(nodes))
-            finally:
-                self.finished.set()
-                conductor.join()
-                if self.sender:
-                    self.sender.stop()
+        self.pieces.load_index()
+        self.chain = Chain(self.pieces.total, CONTROLLER, self.connect, self.job.say)
+        conductor = threading.Thread(target=self.conduct, daemon=True)
+        conductor.start()
+        try:
+            return fan_out(nodes, self.carry, window=len(nodes))
+        finally:
+            self.finished.set()
+            conductor.join()
+            if self.sender:
+                self.sender.stop()
 
     def conduct(self) -> None:
         """Look at the chain again and again. If that fails, whatever the reason, the transfer ends: see `check`."""
@@ -188,11 +194,13 @@ class Transfer:
         address, port = self.places[node]
         link = secrets.token_hex(WORD)
         self.links[link] = upstream
-        order = {"node": node, "address": address, "port": port, "link": link, "rate": self.job.settings.limit_rate}
+        self.expecting[node] = link
+        order = {"node": node, "address": address, "port": port, "link": link, "rate": self.rate}
 
         def expected(answer: Mapping[str, Any]) -> None:
             refuse_error(node, answer)
-            self.send(upstream, order)
+            if self.expecting[node] == link:  # or it answers late, and the upstream sends to another by now
+                self.send(upstream, order)
 
         self.order(node, "expect", {"link": link}, expected)
 
@@ -223,16 +231,17 @@ def ignore(_: Any) -> None:
 
 
 @contextmanager
-def opened(paths: Iterable[str]) -> Iterator[list[int]]:
-    descriptors: list[int] = []
+def opened(registry: str, digests: Iterable[str]) -> Iterator[dict[str, int]]:
+    """Descriptors of objects, each opened once however many chains send it."""
+    files: dict[str, int] = {}
     try:
-        for path in paths:
-            descriptors.append(open_regular(path))
-        yield descriptors
+        for digest in digests:
+            files[digest] = open_regular(object_path(registry, digest))
+        yield files
     except Refused as refusal:
         raise CommandFailed(f"controller: {refusal}") from None
     finally:
-        for descriptor in descriptors:
+        for descriptor in files.values():
             os.close(descriptor)
 
 
