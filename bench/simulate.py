@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_hpcregistry import progress
-from pytest_hpcregistry.engines.relay import piece_size
+from pytest_hpcregistry.agent.pieces import piece_size
 
 from .plan import REPORT
 from .report import floor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -13,6 +13,8 @@ from .naming import visible
 Result = TypeVar("Result")
 PATIENCE = 0.5
 """Seconds that those who have answered wait at least for those who have not."""
+TICK = 0.1  # seconds between two looks at a round
+MOST_ROUNDS = 100  # that are served at once
 
 
 def fan_out(
@@ -54,6 +56,31 @@ def in_rounds(
                     results[started[future]] = outcome
                 patience = max(PATIENCE, time.monotonic() - began)
             yield {name: results[name] for name in names if name in results}
+
+
+def serve_rounds(
+    rounds: Iterable[Mapping[str, Result | HpcRegistryError]],
+    serve: Callable[[Mapping[str, Result | HpcRegistryError]], None],
+    *,
+    is_finished: Callable[[str], bool],
+    may_be_left: float,
+) -> None:
+    """Serve one round after the other, each in a thread of its own, and return when all have ended.
+
+    The next begins when all nodes of the one before are finished but a share of them (*may_be_left*; one node at the
+    least, unless it is 0), so that one that does not come to its end keeps nobody waiting. An error of *serve* is
+    raised at the end.
+    """
+    with ThreadPoolExecutor(MOST_ROUNDS) as pool:
+        started = []
+        for nodes in rounds:
+            served = pool.submit(serve, nodes)
+            started.append(served)
+            few = max(1.0, len(nodes) * may_be_left) if may_be_left else 0.0
+            while sum(not is_finished(node) for node in nodes) > few and not served.done():
+                wait([served], timeout=TICK)
+    for served in started:
+        served.result()
 
 
 def result_of(name: str, future: Future[Result]) -> Result | HpcRegistryError:

@@ -17,7 +17,14 @@ D, E = "a" * 64, "b" * 64
 HOSTILE = "\x1b]0;x\x07\n[2026-01-01 00:00:00] SUCCESS: forged\r\u202e"
 # A true answer to every verb, and a true event of every kind that a sync hears: the fields that can be lied about.
 ANSWERS: dict[str, dict[str, Any]] = {
-    "have": {"objects": {D: 1}, "names": {"ml-frameworks/x.sif": D}, "catalog_digest": D, "free": 1, "shared": False},
+    "have": {
+        "objects": {D: 1},
+        "names": {"ml-frameworks/x.sif": D},
+        "catalog_digest": D,
+        "free": 1,
+        "probe": None,
+        "changed": ["x"],
+    },
     "publish": {"changed": ["ml-frameworks/x.sif"], "catalog": "written"},
     "relay": {"address": "10.0.0.1", "port": 40000},
     "gc": {

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry import agent
+from pytest_hpcregistry.agent import facts
 
 from .one_registry import (
     NAME,
@@ -93,13 +94,13 @@ def test_the_version_before_never_lies_where_rsync_writes(program: Path, registr
         assert "it must be root's own" in ask({"do": "prepare", "id": 1, "bases": {digest(NEW): digest(OLD)}})["error"]
 
 
-@pytest.mark.parametrize("probe", [".probe-1", None])
-def test_a_registry_that_is_the_controllers_own_shows_its_probe(
-    program: Path, registry: Path, probe: str | None
+@pytest.mark.parametrize(("probe", "seen"), [(".probe-1", "secret"), (".probe-2", None), (None, None)])
+def test_a_registry_that_is_the_controllers_own_shows_what_its_probe_holds(
+    program: Path, registry: Path, probe: str | None, seen: str | None
 ) -> None:
-    (registry / agent.STAGING / ".probe-1").touch()
+    (registry / agent.STAGING / ".probe-1").write_text("secret")
     (answer,) = converse(program, registry, {"do": "have", "id": 1, "probe": probe})
-    assert answer["shared"] == (probe is not None)
+    assert answer["probe"] == seen
 
 
 def test_gather_tells_what_is_there(registry: Path) -> None:
@@ -131,3 +132,27 @@ def test_the_agent_runs_when_piped(registry: Path) -> None:
             [sys.executable, "-", "facts", "n3", body], stdin=source, capture_output=True, text=True, check=True
         )
     assert json.loads(done.stdout.split("hpcregistry n3 ", 1)[1])["protocol"] == agent.PROTOCOL
+
+
+def test_a_crowd_in_staging_hides_nothing_else(registry: Path) -> None:
+    for number in range(facts.MOST_STAGED + 5):
+        (registry / agent.STAGING / f"{number:05d}").touch()
+    publish(registry, OLD)
+    told = facts.gather({"registry": str(registry), "directories": ["ml-frameworks"]})
+    assert len(told["staging"]) == facts.MOST_STAGED
+    assert [image["name"] for image in told["images"]] == [NAME]
+
+
+def test_what_goes_away_while_it_is_looked_at_is_passed_over(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(registry, OLD)
+    lstat = os.lstat
+
+    def vanish(path: str) -> os.stat_result:
+        if str(path).startswith(str(registry / agent.STAGING)):
+            raise FileNotFoundError(path)
+        return lstat(path)
+
+    (registry / agent.STAGING / "a").touch()
+    monkeypatch.setattr(os, "lstat", vanish)
+    assert facts.list_staging(str(registry)) == []
+    assert list(facts.list_objects(str(registry), None)) == [digest(OLD)]

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 import threading
@@ -92,6 +93,22 @@ def test_a_second_sync_moves_nothing(nodes: FakeNodes) -> None:
     assert states(outcomes) == {"c1": "unchanged", "c2": "unchanged", "c3": "unchanged"}
     assert len((nodes.root / "c1/rsynced").read_text().splitlines()) == 1
     assert nodes.asked("c1") == ["session", "session"], "one login for each sync"
+
+
+def test_a_mode_that_somebody_changed_is_put_right_and_no_byte_moves(nodes: FakeNodes) -> None:
+    nodes.publish(NAME)
+    for node in ("c1", "c2"):
+        (nodes.root / node / "registry/.registry/config.yaml").write_text('registry:\n  file_mode: "0755"\n')
+    run(nodes)
+    image = nodes.root / "c2/registry" / NAME
+    image.chmod(0o700)
+    outcomes, _ = run(nodes)
+    assert states(outcomes) == {"c1": "unchanged", "c2": "synced", "c3": "unchanged"}
+    assert image.stat().st_mode & 0o7777 == 0o755
+    assert len((nodes.root / "c2/rsynced").read_text().splitlines()) == 1
+    os.chown(image, 1, 1)
+    assert states(run(nodes)[0])["c2"] == "synced"
+    assert image.stat().st_uid == image.parent.stat().st_uid
 
 
 def test_only_what_is_lacking_moves(pair: FakeNodes) -> None:
@@ -213,7 +230,7 @@ def test_a_registry_that_cannot_be_written_is_said(pair: FakeNodes, monkeypatch:
     def no_space(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "touch", no_space)
+    monkeypatch.setattr(secrets, "token_hex", no_space)  # where the probe is made
     with pytest.raises(OSError, match="No space"):
         run(pair)
 

@@ -54,7 +54,7 @@ def killed_at(number: int, work: Callable[[], object]) -> bool:
 
 def collect(registry: Path, data: bytes) -> None:
     keep = {"keep": [digest(OLD), digest(NEW)], "names": [NAME], "objects": [digest(data)], "spare": []}
-    gc.collect(str(registry), {"catalog": CATALOGS[data], "lock": None, "grace": 0, "dry_run": False, **keep})
+    gc.collect(str(registry), {"catalog": CATALOGS[data], "shared": False, "grace": 0, "dry_run": False, **keep})
 
 
 def leftovers(registry: Path) -> list[str]:
@@ -97,7 +97,7 @@ def test_gc(registry: Path) -> None:
         publish(registry, NEW)
         stage(registry, b"half", name="a" * 64)
         request_for = {"keep": [digest(NEW)], "names": [NAME], "objects": [digest(NEW)], "spare": []}
-        asked = {"catalog": CATALOGS[NEW], "lock": None, "grace": 0, "dry_run": False, **request_for}
+        asked = {"catalog": CATALOGS[NEW], "shared": False, "grace": 0, "dry_run": False, **request_for}
         (registry / agent.CATALOG).unlink(missing_ok=True)
         died = killed_at(points, lambda asked=asked: gc.collect(str(registry), asked))  # type: ignore[misc]
         assert (registry / NAME).read_bytes() == NEW

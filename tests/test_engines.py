@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -77,6 +78,7 @@ def job(
         sent=lambda node, size: None,
         say=lambda text: None,
         leave=left.append if left is not None else lambda node: None,
+        turns=nullcontext(),
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 
 import pytest
 
 from pytest_hpcregistry.errors import CommandFailed, Unreachable
-from pytest_hpcregistry.fanout import fan_out, in_rounds
+from pytest_hpcregistry.fanout import fan_out, in_rounds, serve_rounds
 
 
 def test_each_node_has_its_result_in_the_order_asked() -> None:
@@ -109,3 +110,49 @@ def test_who_answers_in_time_is_in_one_round() -> None:
     names = [f"c{number}" for number in range(20)]
     (only,) = in_rounds(names, str.upper, window=3)
     assert list(only) == names
+
+
+def serve(rounds: list[list[str]], *, stuck: str, may_be_left: float) -> list[list[str]]:
+    """Serve rounds of nodes; one node waits until all rounds have begun, or a moment. Returns which had begun then."""
+    finished: set[str] = set()
+    began: list[list[str]] = []
+    all_began = threading.Event()
+
+    def work(nodes: Mapping[str, object]) -> None:
+        began.append(list(nodes))
+        finished.update(set(nodes) - {stuck})
+        if len(began) == len(rounds):
+            all_began.set()
+        if stuck in nodes:
+            all_began.wait(0.5)
+            seen.append(len(began))
+            finished.add(stuck)
+
+    seen: list[int] = []
+    serve_rounds(
+        [dict.fromkeys(nodes, 0) for nodes in rounds],
+        work,
+        is_finished=finished.__contains__,
+        may_be_left=may_be_left,
+    )
+    assert began == rounds
+    return began[: seen[0]]
+
+
+def test_a_round_does_not_wait_for_the_last_node_of_the_one_before() -> None:
+    rounds = [["c1", "c2"], ["c3"], ["c4"]]
+    assert serve(rounds, stuck="c2", may_be_left=0.1) == rounds
+    assert serve(rounds, stuck="c2", may_be_left=0.0) == rounds[:1], "unless none may be left"
+
+
+def test_the_failure_of_a_round_is_raised_when_all_have_ended() -> None:
+    served: list[str] = []
+
+    def work(nodes: Mapping[str, object]) -> None:
+        served.extend(nodes)
+        if "c1" in nodes:
+            raise CommandFailed("controller: an object is gone")
+
+    with pytest.raises(CommandFailed, match="an object is gone"):
+        serve_rounds([{"c1": 0}, {"c2": 0}], work, is_finished=served.__contains__, may_be_left=0.1)
+    assert served == ["c1", "c2"]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,15 @@ def publish(registry: Path, data: bytes, name: str = NAME) -> Path:
 
 
 def request(*keep: bytes, **more: Any) -> dict[str, Any]:
-    words = {"catalog": "new", "objects": [], "names": [NAME], "spare": [], "lock": None, "grace": 0, "dry_run": False}
+    words = {
+        "catalog": "new",
+        "objects": [],
+        "names": [NAME],
+        "spare": [],
+        "shared": False,
+        "grace": 0,
+        "dry_run": False,
+    }
     return {**words, "keep": [digest(data) for data in keep], **more}
 
 
@@ -178,6 +187,20 @@ def test_leftovers_of_transfers_go_after_the_grace_time(registry: Path) -> None:
     answer = collect(registry)
     assert (len(answer["debris"]), answer["bytes"], answer["objects"]) == (3, 3 * len(OLD), [])
     assert list((registry / agent.STAGING).iterdir()) == []
+
+
+def test_leftovers_of_transfers_are_removed_without_the_lock(registry: Path) -> None:
+    """There may be many, and nobody shall hold the lock for long."""
+    left = registry / agent.STAGING / digest(NEW)
+    left.write_bytes(NEW)
+    with ThreadPoolExecutor(1) as pool, agent.locked(str(registry)):
+        collecting = pool.submit(collect, registry)
+        deadline = time.monotonic() + 20
+        while left.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not left.exists()
+        assert not collecting.done()
+    assert collecting.result()["debris"] == [digest(NEW)]
 
 
 # --- in use
@@ -328,7 +351,7 @@ def test_when_nobody_knows_nothing_is_freed(
 def test_what_is_hidden_may_be_in_use_on_a_shared_file_system(registry: Path, hiding: str) -> None:
     publish(registry, OLD)
     with pytest.raises(agent.Refused, match="does not show"):
-        collect(registry, lock=gc.identity(str(registry)))
+        collect(registry, shared=True)
 
 
 # --- dry run, other machines
@@ -367,11 +390,9 @@ def test_in_the_controllers_own_registry_a_node_frees_nothing(registry: Path, mo
         monkeypatch.setattr(os, "listdir", lambda path: [str(pid)] if path == "/proc" else listdir(path))
         publish(registry, NEW)
         before = tree(registry)
-        lock = gc.identity(str(registry))
-        assert collect(registry, NEW, lock=lock) == {"shared": True, "in_use": [digest(OLD)]}
+        assert collect(registry, NEW, shared=True) == {"shared": True, "in_use": [digest(OLD)]}
         assert tree(registry) == before
-    assert gc.identity(str(registry.parent)) is None
-    assert collect(registry, NEW, lock=[1, 2])["objects"] == [digest(OLD)]
+    assert collect(registry, NEW)["objects"] == [digest(OLD)]
 
 
 # --- what a kill leaves behind -------------------------------------------------------------------------------------

@@ -28,7 +28,10 @@ NODES = ("c1", "c2", "c3")
 # What a node may say of itself, and what is escaped where it is shown.
 TRUTHS = {
     *(("have", path, "null") for path in (("names", NAME), ("catalog_digest",))),
-    *((to, ("shared",), "true") for to in ("have", "gc")),
+    *(("have", ("probe",), kind) for kind in ("text", "hostile")),
+    *(("have", ("changed", 0), kind) for kind in ("text", "hostile")),
+    ("have", ("changed",), "missing"),
+    ("gc", ("shared",), "true"),
     *(("gc", (place, 0), kind) for place in ("debris", "unmanaged") for kind in ("text", "hostile")),
 }
 OF_FIELDS = [lie for lie in liar.lies() if lie["path"]]

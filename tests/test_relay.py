@@ -7,9 +7,10 @@ import hashlib
 import os
 import socket
 import ssl
+import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent.relay import Relay, make_context
 from pytest_hpcregistry.controller.sync import sync
+from pytest_hpcregistry.engines import Job, relay
 from pytest_hpcregistry.engines.chain import Chain
 from pytest_hpcregistry.engines.relay import make_certificate
 
@@ -103,6 +105,44 @@ def test_a_node_that_cannot_write_is_named_and_the_others_finish(nodes: FakeNode
     states, _ = run(nodes)
     assert states.pop("c3").startswith("c3: Not a directory: ")
     assert states == dict.fromkeys(set(NODES) - {"c3"}, "synced")
+
+
+def test_no_chain_waits_for_another_nor_for_a_node_that_lacks_nothing(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """c1 lacks nothing, c2 and c3 lack different objects: each ends only when all three have begun."""
+    one, two = nodes.publish(NAME, b"1"), nodes.publish("ml-frameworks/y.sif", b"2")
+    together = threading.Barrier(3)
+
+    class Meeting:
+        def __init__(self, job: Job[str], files: Mapping[str, int], rate: int) -> None:
+            self.words = f"{sorted(files)[0]} at {rate}"
+
+        def run(self, to: Sequence[str]) -> dict[str, str]:
+            together.wait(20)
+            return dict.fromkeys(to, self.words)
+
+    def arrived(node: str) -> str:
+        together.wait(20)
+        return "nothing lacked"
+
+    monkeypatch.setattr(relay, "Transfer", Meeting)
+    settings = replace(nodes.settings, limit_rate=1000)
+    job = Job(
+        wanted={"c1": [], "c2": [one], "c3": [two]},
+        sizes={one: 1, two: 1},
+        bases={},
+        sessions={},
+        settings=settings,
+        arrived=arrived,
+        moved=lambda node, size: None,
+        sent=lambda node, size: None,
+        say=lambda text: None,
+        leave=lambda node: None,
+        turns=contextlib.nullcontext(),
+    )
+    # The limit is one of all that the controller sends.
+    assert relay.distribute(job) == {"c1": "nothing lacked", "c2": f"{one} at 500", "c3": f"{two} at 500"}
 
 
 # --- one end alone
@@ -294,3 +334,11 @@ def test_a_directory_in_staging_is_in_nobodys_way(nodes: FakeNodes) -> None:
         nodes.settings = replace(nodes.settings, method=method)
     states, _ = run(nodes)
     assert states == dict.fromkeys(NODES, "synced")
+
+
+def test_pieces_of_another_size_are_refused(waiting: tuple[Relay, bytes, list[dict[str, Any]]]) -> None:
+    """Small ones of a large image would cost the node a digest of each in memory."""
+    relay, _, said = waiting
+    sizes = {"objects": [{"digest": "a" * 64, "size": 1 << 32}], "piece": 128 << 10, "index": "b" * 64}
+    with pytest.raises(agent.Refused, match="4294967296 bytes come in pieces of 1048576, not 131072"):
+        Relay(relay.registry, {**sizes, "certificate": relay.certificate}, said.append)

@@ -138,7 +138,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "spare": [],
         "grace": 0,
         "dry_run": False,
-        "lock": [1, 2],
+        "shared": False,
     },
 }
 BEYOND: list[tuple[str, str, Any]] = [
@@ -168,7 +168,7 @@ BEYOND: list[tuple[str, str, Any]] = [
     ("gc", "grace", -1),
     ("gc", "grace", 10**10),
     ("gc", "dry_run", 0),
-    ("gc", "lock", [1, 2, 3]),
+    ("gc", "shared", 1),
     ("prepare", "network", "10.0.0.0/8; id"),
     ("have", "probe", "../lock"),
 ]
@@ -207,8 +207,6 @@ BOUNDS: list[tuple[str, str, Any, Any]] = [
     ("gc", "grace", 3660 * 86400, 3660 * 86400 + 1),
     *(("gc", key, ["a" * 64] * 20000, ["a" * 64] * 20001) for key in ("objects", "keep", "spare")),
     ("gc", "names", [NAME] * 20000, [NAME] * 20001),
-    ("gc", "lock", [0, 1 << 64], [0, (1 << 64) + 1]),
-    ("gc", "lock", [0, 0], [0, -1]),
     ("have", "id", 0, -1),
     ("have", "id", 1 << 50, (1 << 50) + 1),
 ]

@@ -59,6 +59,7 @@ TESTS = {
     "controller/lock.py": ("lock", "verify"),
     "controller/meter.py": ("engines", "relay", "controller_sync"),
     "controller/nodes.py": ("controller", "controller_sync"),
+    "controller/probe.py": ("shared", "versions"),
     "controller/registry.py": ("controller", "versions"),
     "controller/session.py": ("liars", *SYNC, "versions"),
     "controller/settings.py": ("controller", "controller_sync"),

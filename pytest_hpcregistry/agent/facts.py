@@ -8,8 +8,10 @@ REQUEST is a JSON object. The answer is one line, `hpcregistry NONCE {…}`: a l
 file before it does no harm. The answer holds either the result or {"error": text}.
 """
 
+import contextlib
 import grp
 import hashlib
+import itertools
 import json
 import os
 import pwd
@@ -17,7 +19,7 @@ import re
 import stat
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 Json = Dict[str, Any]
 Inodes = Dict[Tuple[int, int], str]  # (device, inode) -> digest
@@ -33,6 +35,7 @@ OBJECTS = ".registry/objects/sha256"
 CATALOG = ".registry/catalog.yaml"
 PEERS = ".registry/peers"
 LOCK = ".registry/lock"
+MOST_STAGED = 1000  # files in staging/ that are told of
 RESERVE = 64 << 20  # bytes that a file must leave free, on every machine
 
 
@@ -183,14 +186,20 @@ def scan(path: str) -> "List[os.DirEntry[str]]":
         return []
 
 
+def look(registry: str, directory: str) -> Iterator[Tuple[str, os.stat_result]]:
+    """What is in a directory of the registry: names with what lstat says. What goes away meanwhile is passed over."""
+    for entry in scan(os.path.join(registry, directory)):
+        with contextlib.suppress(FileNotFoundError):
+            yield entry.name, os.lstat(entry.path)
+
+
 def list_objects(registry: str, content: Optional[Hashes]) -> Json:
     objects: Json = {}
-    for entry in scan(os.path.join(registry, OBJECTS)):
-        found = entry.stat(follow_symlinks=False)
-        if DIGEST.match(entry.name) and stat.S_ISREG(found.st_mode):
-            objects[entry.name] = {"size": found.st_size, "inode": found.st_ino, "device": found.st_dev}
+    for name, found in look(registry, OBJECTS):
+        if DIGEST.match(name) and stat.S_ISREG(found.st_mode):
+            objects[name] = {"size": found.st_size, "inode": found.st_ino, "device": found.st_dev}
             if content and content.names is None:
-                objects[entry.name]["sha256"] = content.digest(entry.path, found)
+                objects[name]["sha256"] = content.digest(os.path.join(registry, OBJECTS, name), found)
     return objects
 
 
@@ -198,16 +207,15 @@ def list_images(
     registry: str, directory: str, by_inode: Inodes, content: Optional[Hashes], inspect: bool
 ) -> List[Json]:
     images = []
-    for entry in scan(os.path.join(registry, directory)):
-        name = directory + "/" + entry.name
-        found = entry.stat(follow_symlinks=False)
+    for file_name, found in look(registry, directory):
+        name, path = directory + "/" + file_name, os.path.join(registry, directory, file_name)
         image = dict(describe_stat(found), name=name, object=by_inode.get((found.st_dev, found.st_ino)))
         if image["type"] == "file":
-            image["header"] = read_header(entry.path)
+            image["header"] = read_header(path)
             if content and (content.names is None or name in content.names):
-                image["sha256"] = content.digest(entry.path, found)
+                image["sha256"] = content.digest(path, found)
                 if inspect:
-                    image["inspect"] = run(["apptainer", "inspect", entry.path])
+                    image["inspect"] = run(["apptainer", "inspect", path])
         images.append(image)
     return images
 
@@ -221,11 +229,9 @@ def read_header(path: str) -> str:
 
 
 def list_staging(registry: str) -> List[Json]:
-    return [
-        {"name": entry.name, "size": found.st_size, "modified": found.st_mtime}
-        for entry in scan(os.path.join(registry, STAGING))
-        for found in [entry.stat(follow_symlinks=False)]
-    ]
+    """The first MOST_STAGED of what is in flight, or was left behind: a crowd there hides nothing else."""
+    found = itertools.islice(look(registry, STAGING), MOST_STAGED)
+    return [{"name": name, "size": status.st_size, "modified": status.st_mtime} for name, status in found]
 
 
 def filesystem(path: str) -> Json:

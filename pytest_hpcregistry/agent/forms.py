@@ -4,14 +4,30 @@ A form is a function of a value and of its place in the message. It returns noth
 record does not name are passed over, so that two versions of the program can talk.
 """
 
+import json
 import re
 from typing import Any, Callable, Dict
 
 Form = Callable[[Any, str], None]
+MOST_DIGITS = 1000
 
 
 class Misshapen(ValueError):
     """A value that is not what it may be; the text names its place, and not the value, which may be anything."""
+
+
+def read_json(text: str) -> Any:
+    """Parse a line from another machine. Raises ValueError or RecursionError when it is none.
+
+    An old Python takes hours for a number of millions of digits (CVE-2020-10735).
+    """
+    return json.loads(text, parse_int=whole)
+
+
+def whole(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError("a number without end")
+    return int(digits)
 
 
 def number(low: int, high: int) -> Form:

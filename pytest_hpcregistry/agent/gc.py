@@ -15,11 +15,11 @@ from .facts import (
     CATALOG,
     DIGEST,
     DIRECTORY_NAME,
-    LOCK,
     OBJECTS,
     STAGING,
     Json,
     Refused,
+    look,
     open_regular,
     read_text,
     scan,
@@ -33,39 +33,47 @@ LEFTOVER = re.compile(r"\.(catalog\.yaml|[A-Za-z0-9][A-Za-z0-9._+-]{0,199})\.[0-
 
 
 def collect(registry: str, request: Json) -> Json:
-    """Take over request["catalog"], then sweep. On a file system that is the controller's own: only say what is in use.
+    """Take over request["catalog"], then sweep. Where the registry is the controller's own, on a file system that is
+    shared (request["shared"]): only say what is in use.
 
-    With request["dry_run"] nothing is changed, not even a lock made; else the lock is held all the time.
+    With request["dry_run"] nothing is changed, not even a lock made; else the lock is held while names are looked at.
     """
-    if request["lock"] and request["lock"] == identity(registry):
+    if request["shared"]:
         objects = regular_files(registry, OBJECTS)
         used, hidden = in_use(registry, objects.values())
         if hidden:
             raise hidden
         busy = {path: found for path, found in objects.items() if inode(found) in used}
         return {"shared": True, "in_use": digests_of(busy)}
+    cleaned = clean(registry, request)
     if request["dry_run"]:
-        return sweep(registry, request)
+        return sweep(registry, request, cleaned)
     with locked(registry) as root:
         if read_text(os.path.join(registry, CATALOG)) != request["catalog"]:
             publish_catalog(root, request["catalog"], request["objects"])
-        return sweep(registry, request)
+        return sweep(registry, request, cleaned)
 
 
-def identity(registry: str) -> Optional[List[int]]:
-    """What two machines agree on only if they share the registry: its lock is made once and never written to."""
-    try:
-        found = os.lstat(os.path.join(registry, LOCK))
-    except OSError:
-        return None
-    return [found.st_ino, found.st_ctime_ns]
+def clean(registry: str, request: Json) -> Files:
+    """Remove what killed transfers left in staging/ and bases/, and return it. No lock is needed: nothing there has a
+    name that people see, and it may be much."""
+    oldest = time.time() - request["grace"]
+    files = {**regular_files(registry, STAGING), **regular_files(registry, BASES)}
+    old = {path: found for path, found in files.items() if found.st_ctime <= oldest}
+    used, hidden = in_use(registry, old.values()) if old else (set(), None)
+    idle = {path: found for path, found in old.items() if inode(found) not in used}
+    return {
+        **remove(registry, idle, hidden, request["dry_run"]),
+        **remove_trees(registry, oldest, request["dry_run"]),
+    }
 
 
-def sweep(registry: str, request: Json) -> Json:
-    """Remove objects and leftovers of transfers, for a caller who holds the lock. Sizes in bytes, grace in seconds.
+def sweep(registry: str, request: Json, cleaned: Files) -> Json:
+    """Remove objects and what killed publishes left beside names, for a caller who holds the lock. Sizes in bytes,
+    grace in seconds.
 
     request["keep"] is the digests that the catalog means, request["names"] its names, request["spare"] the digests
-    that are in use on other machines.
+    that are in use on other machines. *cleaned* is what `clean` removed, which is told of with the rest.
     """
     objects = regular_files(registry, OBJECTS)
     oldest = time.time() - request["grace"]
@@ -85,14 +93,13 @@ def sweep(registry: str, request: Json) -> Json:
         {path: found for path, found in files.items() if inode(found) not in used} for files in (old, debris)
     )
     freed = remove(registry, idle, hidden, request["dry_run"])
-    cleaned = remove(registry, idle_debris, hidden, request["dry_run"])
-    trees = remove_trees(registry, oldest, request["dry_run"])
+    cleaned = {**cleaned, **remove(registry, idle_debris, hidden, request["dry_run"])}
     held = {path: found for path, found in old.items() if path not in freed}
     known = set(request["names"])
     return {
         "shared": False,
         "objects": digests_of(freed),
-        "debris": sorted([*trees, *(os.path.basename(path) for path in cleaned)]),
+        "debris": sorted(os.path.basename(path) for path in cleaned),
         "bytes": sum(found.st_size for found in gone({**freed, **cleaned})),
         "in_use": digests_of(held),
         "in_use_bytes": sum(found.st_size for found in held.values()),
@@ -119,8 +126,8 @@ def gone(removed: Files) -> List[os.stat_result]:
 
 
 def leftovers(registry: str) -> Files:
-    """What a killed transfer or publish leaves behind: all of staging/ and bases/, and names beside a name."""
-    found = {**regular_files(registry, STAGING), **regular_files(registry, BASES)}
+    """What a killed publish leaves behind beside a name."""
+    found: Files = {}
     places = [".registry", *(entry.name for entry in scan(registry) if DIRECTORY_NAME.match(entry.name))]
     for place in places:
         beside = regular_files(registry, place)
@@ -139,15 +146,11 @@ def own_catalog(registry: str, request: Json) -> Set[str]:
 
 def regular_files(registry: str, directory: str) -> Files:
     """Path below the registry -> lstat of the regular files in *directory*; of objects/ only those that are objects."""
-    found = {}
-    for entry in scan(os.path.join(registry, directory)):
-        try:
-            status = os.lstat(entry.path)
-        except FileNotFoundError:
-            continue  # a dry run holds no lock
-        if stat.S_ISREG(status.st_mode) and (directory != OBJECTS or DIGEST.match(entry.name)):
-            found[os.path.join(directory, entry.name)] = status
-    return found
+    return {
+        os.path.join(directory, name): found
+        for name, found in look(registry, directory)
+        if stat.S_ISREG(found.st_mode) and (directory != OBJECTS or DIGEST.match(name))
+    }
 
 
 def list_names(registry: str) -> Iterator[Tuple[str, os.stat_result]]:
@@ -183,15 +186,18 @@ def remove(registry: str, files: Files, hidden: Optional[Hidden], dry_run: bool)
     return removed
 
 
-def remove_trees(registry: str, oldest: float, dry_run: bool) -> List[str]:
-    """Remove directories from staging/, where no transfer of ours makes any, and return their names."""
-    entries = [entry for entry in scan(os.path.join(registry, STAGING)) if entry.is_dir(follow_symlinks=False)]
-    old = [entry for entry in entries if entry.stat(follow_symlinks=False).st_ctime <= oldest]
-    if not dry_run:
+def remove_trees(registry: str, oldest: float, dry_run: bool) -> Files:
+    """Remove directories from staging/, where no transfer of ours makes any, and return them."""
+    old = {
+        name: found
+        for name, found in look(registry, STAGING)
+        if stat.S_ISDIR(found.st_mode) and found.st_ctime <= oldest
+    }
+    if not dry_run and old:
         with opened(os.path.join(registry, STAGING)) as staging:
-            for entry in old:
-                remove_tree(staging, entry.name)
-    return [entry.name for entry in old]
+            for name in old:
+                remove_tree(staging, name)
+    return {os.path.join(STAGING, name): found for name, found in old.items()}
 
 
 def remove_tree(staging: int, top: str) -> None:

@@ -61,11 +61,18 @@ def apply(root: int, request: Json) -> Json:
 
 def mode_of(root: int, request: Json) -> int:
     """The mode of images: what phase 1 wrote down here, whatever is asked for; where it has not, what is asked for."""
-    written = FILE_MODE.search(read_text(f"/proc/self/fd/{root}/.registry/config.yaml") or "")
-    mode = int(written.group(1) if written else request.get("mode", "0755"), 8)
+    mode = configured_mode(f"/proc/self/fd/{root}")
+    if mode is None:
+        mode = int(request.get("mode", "0755"), 8)
     if mode & ~0o755:
         raise Refused(f"mode {mode:04o} would let others write, or run as the owner")
     return mode
+
+
+def configured_mode(registry: str) -> Optional[int]:
+    """The mode of images that phase 1 wrote down here; None if it did not."""
+    written = FILE_MODE.search(read_text(os.path.join(registry, ".registry/config.yaml")) or "")
+    return int(written.group(1), 8) if written else None
 
 
 def check_image(image: Json) -> None:
@@ -169,6 +176,12 @@ def refuse_writers(descriptor: int, image: Json) -> None:
         if error.errno == errno.EAGAIN:
             raise Refused(f"the bytes of {image['name']} are still being written") from None
         # This file system, such as NFS or Lustre, has no leases. There only the controller publishes.
+
+
+def is_set(found: os.stat_result, directory: os.stat_result, mode: Optional[int]) -> bool:
+    """Whether a file has the owner and mode that set_owner_and_mode() gives it; None: whatever mode."""
+    owned = (found.st_uid, found.st_gid) == (directory.st_uid, directory.st_gid)
+    return owned and mode in (None, stat.S_IMODE(found.st_mode))
 
 
 def set_owner_and_mode(descriptor: int, directory: os.stat_result, mode: int) -> None:

@@ -60,7 +60,7 @@ VERBS = {
             "spare": items(digest, MOST_OBJECTS),
             "grace": number(0, LONGEST_GRACE),
             "dry_run": flag,
-            "lock": maybe(items(number(0, 1 << 64), 2)),
+            "shared": flag,
         }
     ),
 }

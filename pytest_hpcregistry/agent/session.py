@@ -9,7 +9,6 @@ Standard library only, Python >= 3.6.
 """
 
 import contextlib
-import json
 import os
 import signal
 import threading
@@ -29,12 +28,14 @@ from .facts import (
     filesystem,
     hash_file,
     list_objects,
+    look,
+    read_text,
     result_of,
     scan,
     write_line,
 )
-from .forms import Misshapen
-from .publish import opened, opened_private, publish, unlink_if_there
+from .forms import Misshapen, read_json
+from .publish import configured_mode, is_set, opened, opened_private, publish, unlink_if_there
 
 if TYPE_CHECKING:
     from .relay import Relay
@@ -74,7 +75,7 @@ class Session:
     def next_request(self) -> Any:
         line = self.lines.readline(MAX_REQUEST)
         try:
-            return json.loads(line.decode()) if line else None
+            return read_json(line.decode()) if line else None
         except (ValueError, RecursionError):
             raise SystemExit("hpcregistry: a line that is no request") from None
 
@@ -158,24 +159,29 @@ def give_up(*_: Any) -> None:
 def have(registry: str, request: Json) -> Json:
     """Which objects are here, which object each name means (None: a file of someone else's), and the room left.
 
-    Also whether request["probe"], a file that the controller has just made in its registry, is seen here: then this is
+    `changed` is the names whose owner or mode somebody changed; publish gives them the right ones again.
+    Also what is in request["probe"], a file that the controller has just made in its registry: whoever knows that has
     the same registry, on a shared file system.
     """
     objects = list_objects(registry, None)
     by_inode = {(entry["device"], entry["inode"]): digest for digest, entry in objects.items()}
-    names = {}
+    names, changed, mode = {}, [], configured_mode(registry)
     for directory in scan(registry):
         if DIRECTORY_NAME.match(directory.name) and directory.is_dir(follow_symlinks=False):
-            for entry in scan(directory.path):
-                found = entry.stat(follow_symlinks=False)
-                names[directory.name + "/" + entry.name] = by_inode.get((found.st_dev, found.st_ino))
+            owner = directory.stat(follow_symlinks=False)
+            for name, found in look(registry, directory.name):
+                path = directory.name + "/" + name
+                names[path] = by_inode.get((found.st_dev, found.st_ino))
+                if names[path] and not is_set(found, owner, mode):
+                    changed.append(path)
     return {
         "protocol": PROTOCOL,
         "objects": {digest: entry["size"] for digest, entry in objects.items()},
         "names": names,
+        "changed": changed,
         "catalog_digest": hash_file(os.path.join(registry, CATALOG)),
         "free": filesystem(registry)["free"],
         # Where this node sees the controller: what from="…" before the sync key is compared with.
         "from": os.environ.get("SSH_CONNECTION", "").partition(" ")[0] or None,
-        "shared": any(entry.name == request.get("probe") for entry in scan(os.path.join(registry, STAGING))),
+        "probe": read_text(os.path.join(registry, STAGING, request["probe"])) if request.get("probe") else None,
     }

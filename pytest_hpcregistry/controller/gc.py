@@ -7,15 +7,17 @@ from contextlib import nullcontext
 from typing import Any
 
 from .. import agent
-from ..agent.gc import identity, sweep
+from ..agent.gc import clean, sweep
 from ..catalog import Catalog
-from ..errors import HpcRegistryError, Unreachable
+from ..errors import CommandFailed, HpcRegistryError, Unreachable
 from ..fanout import fan_out
+from .answers import HINT
 from .events import Listener
 from .gather import reason_of
 from .limits import SESSION, make_room
 from .lock import only_one_sync
 from .nodes import list_nodes
+from .probe import probing
 from .registry import catalog_of, read_catalog_text, write_catalog
 from .session import NodeSession
 from .settings import Settings
@@ -41,13 +43,14 @@ def collect(
         if room.note:
             listener({"event": "noticed", "message": room.note})
         request = request_for(text, catalog, grace, dry_run)
-        asked = {**request, "lock": identity(settings.registry)}
 
         def ask(node: str) -> Freed:
             with NodeSession(node, settings) as session:
-                return freed(session.ask("gc", asked, timeout=TIMEOUT))
+                shared = probe.is_seen(session.ask("have", probe.request))
+                return freed(session.ask("gc", {**request, "shared": shared}, timeout=TIMEOUT), shared)
 
-        answers = fan_out(nodes, ask, window=room.window)
+        with probing(settings.registry) as probe:
+            answers = fan_out(nodes, ask, window=room.window)
         by_node = {
             node: failure(node, one) if isinstance(one, HpcRegistryError) else one for node, one in answers.items()
         }
@@ -92,18 +95,22 @@ def sweep_here(registry: str, request: dict[str, Any], by_node: Mapping[str, Fre
     spare = [digest for one in by_node.values() if one["state"] == "shared" for digest in one["in_use"]]
     try:
         if request["dry_run"]:
-            return freed(sweep(registry, {**request, "spare": spare}))
+            return freed(sweep(registry, {**request, "spare": spare}, clean(registry, request)), False)
+        cleaned = clean(registry, request)
         with agent.locked(registry):
             # Read again: somebody may have deployed since.
             text = read_catalog_text(registry)
             now = request_for(text, catalog_of(text, registry), request["grace"], False)
-            return freed(sweep(registry, {**now, "spare": spare}))
+            return freed(sweep(registry, {**now, "spare": spare}, cleaned), False)
     except (agent.Refused, OSError) as error:
         return {"state": "failed", "message": str(error)}
 
 
-def freed(answer: Mapping[str, Any]) -> Freed:
-    return {**answer, "state": "shared" if answer["shared"] else "freed", "message": ""}
+def freed(answer: Mapping[str, Any], shared: bool) -> Freed:
+    """What a machine says, if it did what it was asked to."""
+    if answer["shared"] != shared:
+        raise CommandFailed("the agent did not look at the registry that it was asked to look at", hint=HINT)
+    return {**answer, "state": "shared" if shared else "freed", "message": ""}
 
 
 def failure(node: str, error: HpcRegistryError) -> Freed:

@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from ..agent.address import peers
+from ..agent.forms import read_json
 from ..errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
 from ..naming import excerpt, last_line, visible
 from ..transports import unreachable_reason
@@ -112,7 +113,7 @@ def read_answer(node: str, nonce: str, exit_code: int, stdout: str, stderr: str)
 def read_line(node: str, nonce: str, line: str) -> Any:
     """What the agent says in one of its lines. Raises CommandFailed when it is not whole, or no JSON object."""
     try:
-        said = json.loads(line[len(f"hpcregistry {nonce} ") :])
+        said = read_json(line[len(f"hpcregistry {nonce} ") :])
     except ValueError:
         raise CommandFailed(f"{node}: the agent's answer was cut off") from None
     except RecursionError:

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from .. import agent
 from ..agent.facts import RESERVE
 from ..agent.requests import MOST_IMAGES
 from ..catalog import Catalog, Entry
 from ..engines import ENGINES, Job
 from ..engines.cost import Load, choose, link_rate
 from ..errors import CommandFailed, HpcRegistryError, Unreachable
-from ..fanout import fan_out, in_rounds
+from ..fanout import fan_out, in_rounds, serve_rounds
 from .events import Listener
 from .meter import Meter
+from .probe import probing
 from .session import NodeSession
 from .settings import Settings
 
 PUBLISH_SECONDS_PER_GB = 60  # a node reads back what it received; 214 MB/s and core was the slowest hash measured
+FEW = 0.1  # share of a round's nodes, or one node, that the next round does not wait for
 SEEN_WITHIN = 60  # seconds in which a shared file system shows what another machine wrote; nfs(5): acdirmax
 
 
@@ -59,31 +59,31 @@ class Trip:
         self.catalog_objects = catalog[1].current()
         self.listener = listener
         self.sizes = {entry.digest: entry.size for entry in wanted.values()}
-        self.probe = f".probe-{secrets.token_hex(8)}"
         self.has: dict[str, Any] = {}
         self.lacks: dict[str, list[str]] = {}
         self.sent: dict[str, int] = {}
         self.started: dict[str, float] = {}
         self.sessions: dict[str, NodeSession] = {}
         self.outcomes: dict[str, Outcome] = {}
+        self.turns = threading.BoundedSemaphore(settings.window)
 
     def run(self, nodes: Sequence[str], at_once: int) -> dict[str, Outcome]:
         """Bring every node up to date, *at_once* at a time; nodes that answer late are served in a later round."""
-        probe = Path(self.settings.registry, agent.STAGING, self.probe)
         with ExitStack() as closing:
-            probe.touch(mode=0o600)
-            closing.callback(probe.unlink)
+            self.probe = closing.enter_context(probing(self.settings.registry))
             closing.callback(self.close_sessions)
             for first in range(0, len(nodes), at_once):
                 self.visit(nodes[first : first + at_once])
         return {node: self.outcomes[node] for node in nodes}
 
     def visit(self, nodes: Sequence[str]) -> None:
-        for answers in in_rounds(nodes, self.look, window=self.settings.window):
-            for node, error in answers.items():
-                if isinstance(error, HpcRegistryError):
-                    self.finish(node, failure_of(error))
-            self.serve([node for node, error in answers.items() if error is None])
+        # A limit is one of all that is sent, so then one round ends before the next begins.
+        serve_rounds(
+            in_rounds(nodes, self.look, window=self.settings.window),
+            self.serve,
+            is_finished=self.outcomes.__contains__,
+            may_be_left=0.0 if self.settings.limit_rate else FEW,
+        )
 
     def close_sessions(self) -> None:
         # At once: a node that has frozen is waited for, some seconds each.
@@ -108,7 +108,8 @@ class Trip:
 
     def learn(self, node: str) -> None:
         """Ask what the node has, so what it lacks, and whether there is room for that."""
-        self.has[node] = has = self.sessions[node].ask("have", {"probe": self.probe})
+        answer = self.sessions[node].ask("have", self.probe.request)
+        self.has[node] = has = {**answer, "shared": self.probe.is_seen(answer)}
         self.lacks[node] = lacks = sorted(
             digest for digest, size in self.sizes.items() if has["objects"].get(digest) != size
         )
@@ -123,24 +124,36 @@ class Trip:
                 f"{node}: {needed / 1e6:.0f} MB and {RESERVE >> 20} MiB reserve needed, {has['free'] / 1e6:.0f} MB free"
             )
 
-    def serve(self, nodes: Sequence[str]) -> None:
-        """Bring to nodes that have answered what they lack."""
-        shared = [node for node in nodes if self.has[node]["shared"]]
-        local = [node for node in nodes if not self.has[node]["shared"]]
-        if shared:
-            self.distribute("shared", "they see the controller's own registry", shared)
-        if local:
-            lacking = {node: sum(self.sizes[digest] for digest in self.lacks[node]) for node in local}
-            with_base = {node: sum(self.sizes[digest] for digest in self.bases(node)) for node in local}
-            load = Load(lacking, with_base)
-            engine, why = choose(
-                self.settings.method,
-                load,
-                link=link_rate(),
-                cores=os.cpu_count() or 1,
-                limit_rate=self.settings.limit_rate,
-            )
-            self.distribute(engine, why, local)
+    def serve(self, answers: Mapping[str, HpcRegistryError | None]) -> None:
+        """Bring to the nodes of one round what they lack. Those that share the registry keep nobody waiting."""
+        places: dict[str, list[str]] = {}
+        for node, error in answers.items():
+            if error is None:
+                places.setdefault("shared" if self.has[node]["shared"] else "local", []).append(node)
+            else:
+                self.finish(node, failure_of(error))
+
+        def bring(place: str) -> None:
+            engine, why = self.choose_engine(place, places[place])
+            self.distribute(engine, why, places[place])
+
+        for ended in fan_out(places, bring, window=len(places)).values():
+            if isinstance(ended, HpcRegistryError):
+                raise ended
+
+    def choose_engine(self, place: str, nodes: Sequence[str]) -> tuple[str, str]:
+        if place == "shared":
+            return "shared", "they see the controller's own registry"
+        lacking = {node: sum(self.sizes[digest] for digest in self.lacks[node]) for node in nodes}
+        with_base = {node: sum(self.sizes[digest] for digest in self.bases(node)) for node in nodes}
+        settings = self.settings
+        return choose(
+            settings.method,
+            Load(lacking, with_base),
+            link=link_rate(),
+            cores=os.cpu_count() or 1,
+            limit_rate=settings.limit_rate,
+        )
 
     def distribute(self, engine: str, why: str, nodes: Sequence[str]) -> None:
         wanted = {node: self.lacks[node] for node in nodes}
@@ -158,6 +171,7 @@ class Trip:
                 sent=self.sent.__setitem__,
                 say=lambda text: self.listener({"event": "noticed", "message": text}),
                 leave=self.close,
+                turns=self.turns,
             )
             results = ENGINES[engine].distribute(job)
         fan_out(nodes, self.close, window=len(nodes))  # those that the engine has not left before
@@ -180,7 +194,9 @@ class Trip:
         images = [
             {"name": name, "digest": entry.digest, "size": entry.size}
             for name, entry in self.wanted.items()
-            if self.has[node]["names"].get(name) != entry.digest or entry.digest in lacks
+            if self.has[node]["names"].get(name) != entry.digest
+            or entry.digest in lacks
+            or name in self.has[node].get("changed", ())
         ]
         stale = self.has[node]["catalog_digest"] != self.catalog_digest
         if not images and not stale:

@@ -8,8 +8,9 @@ node's outcome. An engine's word is never taken for success: publishing hashes t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..errors import HpcRegistryError, UsageError
 from . import relay, shared, star
@@ -28,8 +29,9 @@ class Job(Generic[Outcome]):
     `wanted` is the objects (digests) that each node lacks, which may be none; `sizes` their sizes in bytes; `bases`,
     for each node, which object that it has is the version before one that it lacks. `moved(node, bytes)` is called
     when more has arrived there: how much in all; `sent(node, bytes)` when it cost other than all bytes to bring it;
-    `say(text)` when something is odd; `leave(node)`
-    when the engine has no more to do there, so that the node's session can be closed before the others are done.
+    `say(text)` when something is odd; `leave(node)` when the engine has no more to do there, so that the node's session
+    can be closed before the others are done. A program that is started for a node holds one of `turns` meanwhile:
+    several jobs of one sync share them.
     """
 
     wanted: Mapping[str, Sequence[str]]
@@ -42,6 +44,7 @@ class Job(Generic[Outcome]):
     sent: Callable[[str, int], None]
     say: Callable[[str], None]
     leave: Callable[[str], None]
+    turns: AbstractContextManager[Any]
 
 
 class Engine(Protocol):

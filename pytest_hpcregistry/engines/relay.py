@@ -52,8 +52,8 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     outcomes: dict[str, Outcome | HpcRegistryError] = {}
     with opened(job.settings.registry, {digest for digests in job.wanted.values() for digest in digests}) as files:
         for digests, result in fan_out(chains, serve, window=job.settings.window).items():
-            failed = isinstance(result, HpcRegistryError)
-            outcomes.update(dict.fromkeys(chains[digests], result) if failed else result)
+            nodes = chains[digests]
+            outcomes.update(dict.fromkeys(nodes, result) if isinstance(result, HpcRegistryError) else result)
     left = [node for node, outcome in outcomes.items() if isinstance(outcome, Ended)]
     if left:
         job.say(f"the relay ended, {outcomes[left[0]]}: {fold(left)} get their bytes by star")

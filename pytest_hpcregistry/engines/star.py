@@ -86,7 +86,8 @@ def send(node: str, to: str, job: Job[Outcome], rate: int) -> None:
         elif found := SENT.match(line):
             job.sent(node, int(found[1].replace(",", "")))
 
-    result = run_process(node, argv, timeout=settings.timeout, stdout=Overwritten(on_line))
+    with job.turns:
+        result = run_process(node, argv, timeout=settings.timeout, stdout=Overwritten(on_line))
     if result.exit_code == 255:
         raise Unreachable(f"{node}: {unreachable_reason(result.stderr)}")
     if result.exit_code != 0:
