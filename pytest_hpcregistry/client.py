@@ -12,7 +12,7 @@ from typing import Any
 from . import __version__, documents, facts
 from .catalog import Catalog, from_data
 from .controller.archive import build_controller
-from .errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
+from .errors import OTHER_VERSION, CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from .model import Cluster
 from .naming import last_line
 from .transports import CommandResult, Transport
@@ -63,11 +63,11 @@ class ControllerClient:
         request = json.dumps({**self.facts_request(content, names, inspect), "wait": dict(wait or {})})
         argv = ["python3", "-c", RUN_FROM_STDIN, "--json", "facts", request]
         timeout = self.cluster.sync.timeout + QUICK + sum((wait or {}).values())
-        for event in self.run(argv, stdin=build_controller(), timeout=timeout, listener=listener):
-            if event["event"] == "gathered":
-                gathered: Mapping[str, Any] = event["facts"]
-                return gathered
-        raise HpcRegistryError(f"{self.cluster.controller.name}: the controller program gave no facts")
+        events = self.run(argv, stdin=build_controller(), timeout=timeout, listener=listener)
+        nodes = {event["node"]: event["facts"] for event in events if event["event"] == "node_facts"}
+        if events[-1]["event"] != "gathered" or set(events[-1]["facts"]["nodes"]) != set(nodes):
+            raise HpcRegistryError(f"{self.cluster.controller.name}: the controller program gave no facts")
+        return {**events[-1]["facts"], "nodes": {name: nodes[name] for name in sorted(nodes)}}
 
     def facts(self, **asked: Any) -> facts.Facts:
         """`gather`, read."""
@@ -127,14 +127,8 @@ class ControllerClient:
         return from_data(documents.load(result.stdout, path), path)
 
     def has(self, digest: str, size: int) -> bool:
-        """Whether the controller already has these bytes. Also checks that its program is of this version."""
-        event = self.last_event(["has", digest, str(size)], timeout=QUICK + size / SLOWEST_HASH)
-        if event["version"] != __version__:
-            raise UsageError(
-                f"{self.cluster.controller.name} has version {event['version']}, this is {__version__}",
-                hint="run phase 1 again: hpc-container-manager registry setup",
-            )
-        return bool(event["present"])
+        """Whether the controller already has these bytes."""
+        return bool(self.last_event(["has", digest, str(size)], timeout=QUICK + size / SLOWEST_HASH)["present"])
 
     def send(self, path: Path, digest: str, size: int, on_sent: Callable[[int], None]) -> None:
         """Bring an image's bytes to the controller's staging directory, hashed there as they arrive; *on_sent* is told
@@ -162,7 +156,7 @@ class ControllerClient:
 
     def to_its_end(self, command: str, arguments: Sequence[str], listener: Listener) -> list[Event]:
         """Run a command that the controller must bring to its end; returns what became of each machine."""
-        argv = ["python3", PROGRAM, "--config", self.config, "--json", command, *arguments]
+        argv = self.installed(command, *arguments)
         events = self.run(argv, timeout=self.cluster.sync.timeout * 2, listener=listener)
         if events[-1]["event"] == "gc_finished":
             return [{"node": node, **one} for node, one in events[-1]["machines"].items()]
@@ -183,8 +177,11 @@ class ControllerClient:
         return f"{self.cluster.registry.path}/.registry/config.yaml"
 
     def last_event(self, words: Sequence[str], *, timeout: float, stdin: Any = None) -> Event:
-        argv = ["python3", PROGRAM, "--config", self.config, "--json", *words]
-        return self.run(argv, stdin=stdin, timeout=timeout)[-1]
+        return self.run(self.installed(*words), stdin=stdin, timeout=timeout)[-1]
+
+    def installed(self, *words: str) -> list[str]:
+        """The program that phase 1 installed; one of another version does nothing."""
+        return ["python3", PROGRAM, "--expect", __version__, "--config", self.config, "--json", *words]
 
     def run(
         self, argv: Sequence[str], *, timeout: float, stdin: Any = None, listener: Listener | None = None
@@ -217,6 +214,8 @@ class ControllerClient:
         said = last_line(result.stderr, "nothing")
         if "No such file" in result.stderr or "can't open file" in result.stderr:
             return UsageError(f"{name}: phase 1 has not been run", hint="hpc-container-manager registry setup")
+        if "unrecognized arguments: --expect" in result.stderr:
+            return UsageError(f"{name}: has an older version of the program than {__version__}", hint=OTHER_VERSION)
         if "sudo:" in result.stderr:
             hint = f"let {self.cluster.controller.user} run `sudo -n` there without a password"
             return UsageError(f"{name}: {said}", hint=hint)

@@ -19,7 +19,6 @@ from .naming import LONGEST_REASON, excerpt, image_name
 from .nodeset import fold
 
 FROM_LABEL = "org.label-schema.usage.singularity.deffile.from"  # what Apptainer itself notes of the source
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+OTHER_VERSION = "run phase 1 again: hpc-container-manager registry setup"
+"""What to do where a machine has another version of this program."""
+
 
 class HpcRegistryError(Exception):
     """A failure that a user can act on: what happened and where, and in `hint` what to do next."""

@@ -8,11 +8,25 @@ from pathlib import Path
 DEFAULT_DIRECTORIES = ("ml-frameworks", "custom-images", "base-images")
 
 
+@dataclass(frozen=True)
+class Jump:
+    """A machine to go through. Without a user it is the local one, without a port ssh's own: as `ssh -J` has it."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+
+    @property
+    def destination(self) -> str:
+        """`[user@]host`, as ssh takes it."""
+        return f"{self.user}@{self.host}" if self.user else self.host
+
+
 @dataclass(frozen=True, kw_only=True)
 class Controller:
     """How the workstation reaches the controller, the only machine that it talks to.
 
-    `host` is an address or a name that ssh resolves; `name` is what people call it. `jump` is `[user@]host[:port]`.
+    `host` is an address or a name that ssh resolves; `name` is what people call it.
     """
 
     name: str
@@ -20,7 +34,7 @@ class Controller:
     port: int = 22
     user: str = "root"
     key: Path | None = None
-    jump: str | None = None
+    jump: Jump | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from .errors import UsageError
 
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\.sif\Z")
+NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}\Z")
 DIRECTORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 LONGEST_EXCERPT = 300

@@ -38,6 +38,9 @@ class Forgotten:
     line: int
     playbook: str
 
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" + (f", playbook {self.playbook}" if self.playbook else "")
+
 
 class Token(NamedTuple):
     kind: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 import tempfile
@@ -18,14 +17,13 @@ from typing import Any
 from . import nodeset
 from .errors import CommandFailed, Unreachable, UsageError
 from .model import Cluster
-from .naming import excerpt
+from .naming import NODE_NAME, excerpt
 from .recap import Recap, Transcript
 from .transports import CommandResult, Transport, unreachable, unreachable_reason
 from .transports.local import LocalTransport
 from .transports.openssh import destination, ssh_options
 
 PLAYBOOK = Path(__file__).resolve().parent / "playbook-container-registry.yml"
-NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 MOST_FORKS = 50
 ALONE = (("auto",), ("any",))
 """What `sync.key_from` is when it is no list of addresses."""

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from . import nodeset
 from .errors import UsageError
-from .naming import DIRECTORY_NAME
+from .model import Jump
+from .naming import DIRECTORY_NAME, NODE_NAME
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}\Z")
-NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}\Z")
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
 JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?:\[(?P<six>[^]]+)\]|(?P<host>[^:]+))(?::(?P<port>[^:]+))?\Z")
 REMOTE_PATH = re.compile(r"(?:/[A-Za-z0-9._+-]+)+\Z")
@@ -112,16 +112,17 @@ def read_port(text: str) -> int:
     return int(text)
 
 
-def read_jump(text: str) -> str:
+def read_jump(text: str) -> Jump:
     match = JUMP.match(text)
     if not match:
         raise ValueError(f"{text!r} is not [user@]host[:port]")
-    read_account(match["user"] or "root")
     if match["six"] and not is_ipv6(match["six"]):
         raise ValueError(f"{text!r} must hold an IPv6 address between [ and ]")
-    read_host(match["six"] or match["host"])
-    read_port(match["port"] or "22")
-    return text
+    return Jump(
+        read_host(match["six"] or match["host"]),
+        read_account(match["user"]) if match["user"] else None,
+        read_port(match["port"]) if match["port"] else None,
+    )
 
 
 def read_switch(text: str) -> bool:
@@ -204,7 +205,7 @@ def read_node_names(text: str) -> list[str]:
         raise ValueError(str(error)) from None
     for name in names:
         if not NODE_NAME.match(name):
-            raise ValueError(f"{name!r} is not a name for a node: letters, digits, . and - only")
+            raise ValueError(f"{name!r} is not a name for a node: letters, digits, . _ and - only")
     return names
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -13,6 +15,7 @@ import pytest
 
 from pytest_hpcregistry import __version__, agent, client
 from pytest_hpcregistry.client import PROGRAM, ControllerClient, parse_event
+from pytest_hpcregistry.controller.archive import build_controller
 from pytest_hpcregistry.errors import (
     CheckFailed,
     CommandFailed,
@@ -75,9 +78,7 @@ def asked(one: ControllerClient) -> FakeTransport:
 
 
 def test_events_are_found_among_whatever_a_login_prints() -> None:
-    one = talk(
-        "Welcome to hpc!", "", "{not json", "{}", "[1]", {"event": "looked", "present": True, "version": __version__}
-    )
+    one = talk("Welcome to hpc!", "", "{not json", "{}", "[1]", {"event": "looked", "present": True})
     assert one.has(DIGEST, 10)
 
 
@@ -158,16 +159,53 @@ def test_rollback_and_gc_are_brought_to_their_end_as_a_sync() -> None:
 
 def test_commands_are_argv_lists_and_others_than_root_use_sudo() -> None:
     for user, before in (("root", []), ("me", ["sudo", "-n"])):
-        one = talk({"event": "looked", "present": False, "version": __version__}, user=user)
+        one = talk({"event": "looked", "present": False}, user=user)
         assert not one.has(DIGEST, 10)
-        program = ["python3", PROGRAM, "--config", "/opt/containers/.registry/config.yaml", "--json"]
+        program = [
+            "python3",
+            PROGRAM,
+            "--expect",
+            __version__,
+            "--config",
+            "/opt/containers/.registry/config.yaml",
+            "--json",
+        ]
         assert list(asked(one).asked[0]) == [*before, *program, "has", DIGEST, "10"]
 
 
-def test_another_version_on_the_controller_is_said() -> None:
-    with pytest.raises(UsageError, match=r"hpc has version 0\.0\.1") as caught:
-        talk({"event": "looked", "present": True, "version": "0.0.1"}).has(DIGEST, 10)
+ORDERS: list[Callable[[ControllerClient], object]] = [
+    lambda one: one.has(DIGEST, 10),
+    lambda one: one.publish({"size": 1}),
+    lambda one: one.sync([], lambda _: None),
+    lambda one: one.rollback(NAME, None, "me", lambda _: None),
+    lambda one: one.gc([], lambda _: None),
+    lambda one: one.try_sync_key(),
+]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_order_says_which_version_it_counts_on(order: Callable[[ControllerClient], object]) -> None:
+    """A program from before there was --expect answers with its usage."""
+    said = "usage: registry-sync-to-nodes.sh …\nerror: unrecognized arguments: --expect"
+    with pytest.raises(UsageError, match=f"hpc: has an older version of the program than {__version__}") as caught:
+        order(talk(exit_code=2, stderr=said))
     assert "registry setup" in caught.value.hint
+    one = talk({"event": "failed", "message": "another version", "hint": "h", "exit_code": 2})
+    with pytest.raises(UsageError, match="another version"):
+        order(one)
+    assert list(asked(one).asked[0][2:4]) == ["--expect", __version__]
+
+
+def test_a_program_of_another_version_does_nothing(tmp_path: Path) -> None:
+    program = tmp_path / "controller.pyz"
+    program.write_bytes(build_controller())
+    for command in (["sync"], ["gc"], ["has", DIGEST, "1"], ["rollback", NAME], ["publish"], ["try-key"]):
+        argv = [sys.executable, str(program), "--expect", "0.0.1", "--config", "/nowhere", "--json", *command]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        event = json.loads(done.stdout)
+        assert event["message"] == f"the controller has version {__version__}, this is 0.0.1"
+        assert "registry setup" in event["hint"]
 
 
 def test_send_streams_the_file_and_allows_a_slow_link(tmp_path: Path) -> None:
@@ -215,7 +253,8 @@ def test_the_catalog() -> None:
 
 def test_facts_send_the_program_along(monkeypatch: pytest.MonkeyPatch) -> None:
     data = gathered({"c1": machine()})
-    one = talk({"event": "gathered", "facts": data}, nodes=("c1",))
+    of_node = {"event": "node_facts", "node": "c1", "facts": data["nodes"]["c1"]}
+    one = talk(of_node, {"event": "gathered", "facts": {**data, "nodes": ["c1"]}}, nodes=("c1",))
     found = one.facts(content=True, names=[NAME])
     assert list(found.nodes) == ["c1"]
     (argv,), (program,) = asked(one).asked, asked(one).sent
@@ -236,6 +275,7 @@ def test_every_path_that_is_looked_up_is_asked_for(tmp_path: Path) -> None:
         assert path in answer["paths"]
 
 
-def test_no_facts_is_an_error() -> None:
+@pytest.mark.parametrize("event", [{"event": "something"}, {"event": "gathered", "facts": {"nodes": ["c1"]}}])
+def test_no_facts_is_an_error(event: dict[str, Any]) -> None:
     with pytest.raises(HpcRegistryError, match="gave no facts"):
-        talk({"event": "something"}).gather()
+        talk(event).gather()

@@ -14,7 +14,7 @@ import pytest
 from pytest_hpcregistry import config, documents, scalars
 from pytest_hpcregistry.config import load_cluster
 from pytest_hpcregistry.errors import ConfigError, UsageError
-from pytest_hpcregistry.model import Cluster, Controller, Registry, Sync
+from pytest_hpcregistry.model import Cluster, Controller, Jump, Registry, Sync
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 INVENTORIES = FIXTURES / "inventories"
@@ -57,7 +57,7 @@ ssh: {transport: paramiko, known_hosts: known, connect_timeout: 4}
 """,
     )
     assert cluster.controller == Controller(
-        name="head", host="10.0.0.1", port=2222, user="ops", key=tmp_path / "id", jump="me@gate:23"
+        name="head", host="10.0.0.1", port=2222, user="ops", key=tmp_path / "id", jump=Jump("gate", "me", 23)
     )
     assert cluster.nodes == ("c1", "c2", "gpu01")
     assert cluster.registry == Registry(
@@ -429,7 +429,7 @@ hpc_compute_nodes: {hosts: {"c[01:02]": }}
             ("[controller]\nh\n", ["no group compute"]),
             ("[controller]\nh\n[compute]\n", ["group compute"]),
             ("[controller]\nh1\nh2\n[compute]\nc1\n", ["group controller: one host, not 2: h1, h2"]),
-            ("[controller]\nh ansible_host='-x'\n[compute]\nc_1\n", ["'c_1' is not", "host h: ansible_host: "]),
+            ("[controller]\nh ansible_host='-x'\n[compute]\nc+1\n", ["'c+1' is not", "host h: ansible_host: "]),
             (
                 "[controller]\nh ansible_user=\"{{ lookup('pipe', 'id') }}\"\n[compute]\nc1\n",
                 ["host h: ansible_user: "],

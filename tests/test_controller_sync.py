@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry import agent
+from pytest_hpcregistry.agent import requests
 from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import events, registry, trip
 from pytest_hpcregistry.controller.gather import gather, slurm_facts
@@ -39,6 +40,9 @@ from pytest_hpcregistry.errors import (
     Unreachable,
     UsageError,
 )
+from pytest_hpcregistry.model import Cluster, Controller
+from pytest_hpcregistry.provision import inventory
+from pytest_hpcregistry.scalars import read_node_names
 
 from .fake_nodes import FakeNodes, send
 from .sif_writer import Sif
@@ -327,6 +331,17 @@ def test_slurm_without_an_answer_is_unreachable(nodes: FakeNodes, script: str, s
         list_nodes(None)
 
 
+def test_one_rule_for_the_name_of_a_node() -> None:
+    """What the cluster file and phase 1 take must not stop a sync."""
+    names = ["gpu_01", "gpu-01.example.org", "0a"]
+    assert list_nodes(names) == sorted(names)
+    assert read_node_names("gpu_01,gpu-01.example.org,0a") == names
+    inventory(Cluster(controller=Controller(name="ctl", host="ctl")), names)
+    for name in names:
+        order = {"node": name, "address": "10.0.0.1", "port": 2000, "link": "0" * 16, "rate": 0}
+        requests.check({"do": "send", "id": 1, **order})
+
+
 @pytest.mark.parametrize("names", [[], ["-oProxyCommand=id"], ["c1", "c 2"], ["c1\n"], [""], ["c1;id"]])
 def test_hostile_and_missing_nodes(names: list[str]) -> None:
     with pytest.raises(HpcRegistryError, match=r"is no name of a node|list of nodes is empty"):
@@ -363,19 +378,32 @@ def test_gather_asks_each_node_once(nodes: FakeNodes) -> None:
     stand_in(nodes, "sinfo", "echo 'c1 idle'")
     stand_in(nodes, "scontrol", "echo 'Foo = bar'")
     catalog = str(nodes.registry / agent.CATALOG)
+    told: dict[str, Any] = {}
     found = gather(
         {
             "nodes": ["c1", "c2", "c3"], "window": 4, "connect_timeout": 2, "timeout": 20,
             "agent": {"registry": str(nodes.registry), "directories": ["ml-frameworks"], "content": True},
             "controller": {"texts": [catalog]},
-        }
+        },
+        lambda event: told.update({event["node"]: event["facts"]}),
     )  # fmt: skip
-    assert found["nodes"]["c2"] == {"unreachable": "login refused"}
-    assert found["nodes"]["c1"]["images"][0]["sha256"] == nodes.catalog().images[NAME].digest
-    assert found["nodes"]["c1"]["images"][0]["inode"] != found["controller"]["images"][0]["inode"]
+    assert sorted(told) == found["nodes"] == ["c1", "c2", "c3"]
+    assert told["c2"] == {"unreachable": "login refused"}
+    assert told["c1"]["images"][0]["sha256"] == nodes.catalog().images[NAME].digest
+    assert told["c1"]["images"][0]["inode"] != found["controller"]["images"][0]["inode"]
     assert "version" in found["controller"]["texts"][catalog]
     assert found["controller"]["slurm"] == {"error": None, "nodes": {"c1": "idle"}, "config": {"Foo": "bar"}}
     assert [len(nodes.asked(node)) - before[node] for node in before] == [1, 1, 1]
+
+
+def test_a_node_with_too_many_facts_is_a_node_in_trouble(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks would give up the whole answer at a line that is too long."""
+    monkeypatch.setattr("pytest_hpcregistry.controller.gather.LONGEST_FACTS", 10)
+    told: list[dict[str, Any]] = []
+    asked = {"registry": str(nodes.registry)}
+    limits_of_it = {"window": 1, "connect_timeout": 2, "timeout": 20}
+    gather({"nodes": ["c1"], "agent": asked, "controller": {}, **limits_of_it}, told.append)
+    assert told == [{"event": "node_facts", "node": "c1", "facts": {"unreachable": "has more facts than 0 MiB"}}]
 
 
 @pytest.mark.parametrize("program", ["sinfo", "scontrol"])

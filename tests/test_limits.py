@@ -321,13 +321,14 @@ def test_facts_are_asked_of_no_more_at_once_than_there_is_room_for(monkeypatch: 
     seen = most_at_once(monkeypatch, controller_gather, "ask_facts")
     names = [f"c{number}" for number in range(12)]
     limits_of_it = {"window": 12, "connect_timeout": 2, "timeout": 20}
-    found = gather({"nodes": names, "agent": {"registry": "/nowhere"}, "controller": {}, **limits_of_it})
-    assert set(found["nodes"]) == set(names)
+    told: list[dict[str, Any]] = []
+    gather({"nodes": names, "agent": {"registry": "/nowhere"}, "controller": {}, **limits_of_it}, told.append)
+    assert {event["node"] for event in told} == set(names)
     assert (len(seen), max(seen)) == (12, FEWEST)
 
 
 def test_facts_without_room(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     allow(monkeypatch, BASE + FACTS - 1)
     with pytest.raises(UsageError, match="3 nodes need"):
-        gather({"nodes": ["c1", "c2", "c3"], "window": 1, "connect_timeout": 2, "timeout": 20, "agent": {}})
+        gather({"nodes": ["c1", "c2", "c3"], "window": 1, "connect_timeout": 2, "timeout": 20, "agent": {}}, print)
     assert nodes.asked("c1") == []

@@ -11,7 +11,8 @@ import pytest
 
 from pytest_hpcregistry.controller import nodes
 from pytest_hpcregistry.errors import Unreachable
-from pytest_hpcregistry.model import Cluster, Controller, Ssh
+from pytest_hpcregistry.model import Cluster, Controller, Jump, Ssh
+from pytest_hpcregistry.scalars import read_jump
 from pytest_hpcregistry.transports import CommandResult, openssh
 from pytest_hpcregistry.transports.openssh import OpensshTransport, destination, ssh_options
 
@@ -32,7 +33,7 @@ def settings(words: Sequence[str]) -> dict[str, str]:
 
 def test_host_keys_are_always_checked() -> None:
     everything = Ssh(known_hosts=Path("/k"), config=Path("/c"), connect_timeout=7)
-    for one in (cluster(), cluster(everything, key=Path("/i"), jump="me@login:2222", port=22022, user="me")):
+    for one in (cluster(), cluster(everything, key=Path("/i"), jump=Jump("login", "me", 2222), port=22022, user="me")):
         options = settings(ssh_options(one))
         assert options["StrictHostKeyChecking"] == "yes"
         assert options["BatchMode"] == "yes"
@@ -60,12 +61,22 @@ def test_key_known_hosts_config_and_port() -> None:
     assert options["IdentitiesOnly"] == "yes"
 
 
-@pytest.mark.parametrize(("jump", "port"), [("me@login", "22"), ("me@login:2222", "2222")])
-def test_the_jump_is_as_strict_as_the_last_hop(jump: str, port: str) -> None:
+@pytest.mark.parametrize(
+    ("written", "end"),
+    [
+        ("me@login", ["-W", "[%h]:%p", "me@login"]),
+        ("login", ["-W", "[%h]:%p", "login"]),
+        ("me@login:2222", ["-p", "2222", "-W", "[%h]:%p", "me@login"]),
+        ("root@[fd00::1]:2222", ["-p", "2222", "-W", "[%h]:%p", "root@fd00::1"]),
+        ("[fd00::1]", ["-W", "[%h]:%p", "fd00::1"]),
+    ],
+)
+def test_the_jump_is_as_strict_as_the_last_hop(written: str, end: list[str]) -> None:
+    jump = read_jump(written)
     words = ssh_options(cluster(Ssh(known_hosts=Path("/k")), jump=jump, port=2022, key=Path("/with a space")))
     hop = shlex.split(settings(words)["ProxyCommand"])
-    assert hop[hop.index("-p") + 1] == port
-    assert hop[-3:] == ["-W", "%h:%p", "me@login"]
+    assert hop[-len(end) :] == end
+    assert ("-p" in hop) == ("-p" in end)
     assert hop[hop.index("-i") + 1] == "/with a space"
     assert settings(hop)["StrictHostKeyChecking"] == "yes"
     assert settings(hop)["UserKnownHostsFile"] == "/k"

@@ -148,3 +148,8 @@ def test_a_broken_template_is_an_error(tmp_path: Path, name: str, text: str) -> 
     (tmp_path / name).write_text(text)
     with pytest.raises(UsageError, match=name):
         find_templates_without_packer_build(tmp_path)
+
+
+@pytest.mark.parametrize(("playbook", "said"), [("site.yml", "a.pkr.hcl:2, playbook site.yml"), ("", "a.pkr.hcl:2")])
+def test_a_provisioner_is_named_by_its_place(playbook: str, said: str) -> None:
+    assert str(Forgotten(Path("a.pkr.hcl"), 2, playbook)) == said

@@ -25,7 +25,7 @@ as_root = pytest.mark.skipif(os.getuid() != 0, reason="who owns a directory can 
 
 def look(registry: Path, *items: str, path: str = os.environ["PATH"]) -> list[str]:
     """What look.sh says of *items*, without what it says of every machine."""
-    argv = ["/bin/sh", str(ROLE / "files" / "look.sh"), OWNER, GROUP, "0755", "3, 6", "", "", str(registry), *items]
+    argv = ["/bin/sh", str(ROLE / "files" / "look.sh"), OWNER, GROUP, "0755", "3, 6", "", "", "", str(registry), *items]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, env={"PATH": path})
     assert done.stderr == ""
     general = ("address ", "problem missing: ")
@@ -186,12 +186,20 @@ def test_addresses_are_told_without_ip(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(f"/usr/bin/{name}")
     (tmp_path / "hostname").write_text('#!/bin/sh\necho "192.0.2.1 2001:db8::1 "\n')
     (tmp_path / "hostname").chmod(0o755)
-    argv = ["/bin/sh", str(ROLE / "files" / "look.sh"), OWNER, GROUP, "0755", "3, 6", "", "", str(tmp_path)]
+    argv = ["/bin/sh", str(ROLE / "files" / "look.sh"), OWNER, GROUP, "0755", "3, 6", "", "", "yes", str(tmp_path)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, env={"PATH": str(tmp_path)})
     assert [line for line in done.stdout.splitlines() if line.startswith("address ")] == [
         "address 192.0.2.1",
         "address 2001:db8::1",
     ]
+
+
+@pytest.mark.parametrize(("relay", "named"), [("yes", True), ("", False)])
+def test_a_controller_needs_openssl_for_relay(tmp_path: Path, relay: str, named: bool) -> None:
+    argv = ["/bin/sh", str(ROLE / "files" / "look.sh"), OWNER, GROUP, "0755", "3, 6", "", "", relay, str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env={"PATH": str(tmp_path)})
+    wanted = "problem missing: openssl (package openssl, or set container_registry_sync_method to star)"
+    assert (wanted in done.stdout.splitlines()) == named
 
 
 def test_only_addresses_that_others_can_reach_are_taken() -> None:

@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 import pytest
 
-from pytest_hpcregistry import provision
+from pytest_hpcregistry import client, documents, provision
 from pytest_hpcregistry.errors import CommandFailed, Unreachable, UsageError
-from pytest_hpcregistry.model import Cluster, Controller, Registry, Ssh, Sync
+from pytest_hpcregistry.model import Cluster, Controller, Jump, Registry, Ssh, Sync
 from pytest_hpcregistry.recap import HostRecap, Transcript
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.local import LocalTransport
@@ -30,7 +30,7 @@ def key(tmp_path: Path) -> Path:
 
 
 def make_cluster(
-    *, user: str = "root", jump: str | None = None, ssh: Ssh | None = None, key: Path | None = None
+    *, user: str = "root", jump: Jump | None = None, ssh: Ssh | None = None, key: Path | None = None
 ) -> Cluster:
     controller = Controller(name="hpc-controller", host="192.0.2.7", port=2222, user=user, key=key, jump=jump)
     return Cluster(controller=controller, ssh=ssh or Ssh(known_hosts=Path("/k/known_hosts")))
@@ -77,11 +77,11 @@ def test_a_node_is_reached_through_the_controller_with_the_same_key_and_known_ho
 
 
 def test_a_jump_host_stands_before_the_controller_only() -> None:
-    seen = ssh_reads(connect(make_cluster(jump="me@gate:2022"), "compute", "c001"))
+    seen = ssh_reads(connect(make_cluster(jump=Jump("gate", "me", 2022)), "compute", "c001"))
     to_controller = ssh_reads(proxy_of(seen, "c001"))
     assert to_controller["hostname"] == "192.0.2.7"
     to_gate = proxy_of(to_controller, "192.0.2.7")
-    assert to_gate[to_gate.index("-W") + 1] == "192.0.2.7:22"
+    assert to_gate[to_gate.index("-W") + 1] == "[192.0.2.7]:22"
     gate = ssh_reads(to_gate)
     assert (gate["hostname"], gate["port"], gate["user"]) == ("gate", "2022", "me")
     assert "proxycommand" not in gate
@@ -128,6 +128,16 @@ def test_every_variable_of_the_inventory_is_one_of_the_role() -> None:
     defaults = (ROLE / "defaults" / "main.yml").read_text()
     names = [name for name in provision.role_variables(make_cluster()) if f"\n{name}:" not in defaults]
     assert names == []
+
+
+def test_paths_that_are_no_settings_are_the_ones_that_the_workstation_knows() -> None:
+    fixed = documents.load((ROLE / "vars" / "main.yml").read_text(), "vars")
+    assert fixed["container_registry_library_dir"] == str(Path(client.PROGRAM).parent) == str(Path(client.AGENT).parent)
+    assert fixed["container_registry_sync_command"] == client.LAUNCHER
+    assert fixed["container_registry_sync_known_hosts"] == client.KNOWN_HOSTS
+    assert f" {fixed['container_registry_library_dir']}/container-run " in (ROLE / "templates/oci.conf.j2").read_text()
+    settings = documents.load((ROLE / "defaults" / "main.yml").read_text(), "defaults")
+    assert not fixed.keys() & settings.keys()
 
 
 @pytest.mark.parametrize("nodes", [[], ["-oProxyCommand=id"], ["c[1:3]"], ["a b"], ["c001\n"]])
@@ -289,7 +299,7 @@ def test_settings_that_could_hurt_are_refused_all_at_once(tmp_path: Path) -> Non
         container_registry_subdirs=["..", "a"],
         container_registry_sync_key_from=["10.0.0.1", '10.0.0.2",command="id'],
         container_registry_sync_key="/root/../etc/key",
-        container_registry_library_dir="/usr/lib/a b",
+        container_registry_sync_log="/var/a b",
         packer_build="false",
     )
     assert code == 2, said
@@ -299,7 +309,7 @@ def test_settings_that_could_hurt_are_refused_all_at_once(tmp_path: Path) -> Non
     assert "container_registry_path must be" in trouble
     assert "container_registry_subdirs must be" in trouble
     assert "container_registry_sync_key_from must be auto, any, or a list" in trouble
-    assert "letters, digits and . _ + - only: /root/../etc/key, /usr/lib/a b" in trouble
+    assert "letters, digits and . _ + - only: /root/../etc/key, /var/a b" in trouble
 
 
 def test_no_text_for_people_could_become_a_line_of_authorized_keys() -> None:

@@ -24,7 +24,6 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 Json = Dict[str, Any]
 Inodes = Dict[Tuple[int, int], str]  # (device, inode) -> digest
 
-PROTOCOL = 1
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\.sif\Z")
 DIRECTORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
@@ -53,7 +52,6 @@ def gather(request: Json) -> Json:
     for directory in request.get("directories", []):
         images += list_images(registry, directory, by_inode, content, bool(request.get("inspect")))
     return {
-        "protocol": PROTOCOL,
         "hostname": os.uname().nodename,
         "time": time.time(),
         "uid": os.getuid(),

@@ -19,7 +19,6 @@ from .facts import (
     FILE_NAME,
     LOCK,
     OBJECTS,
-    PROTOCOL,
     STAGING,
     Json,
     Refused,
@@ -56,7 +55,7 @@ def apply(root: int, request: Json) -> Json:
     mode = mode_of(root, request)
     changed = [image["name"] for image in request["images"] if give_name(root, image, mode)]
     catalog = publish_catalog(root, request["catalog"], request["objects"]) if request.get("catalog") else "kept"
-    return {"protocol": PROTOCOL, "changed": changed, "catalog": catalog}
+    return {"changed": changed, "catalog": catalog}
 
 
 def mode_of(root: int, request: Json) -> int:

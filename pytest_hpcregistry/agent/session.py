@@ -21,7 +21,6 @@ from .facts import (
     CATALOG,
     DIRECTORY_NAME,
     OBJECTS,
-    PROTOCOL,
     STAGING,
     Json,
     Refused,
@@ -175,7 +174,6 @@ def have(registry: str, request: Json) -> Json:
                 if names[path] and not is_set(found, owner, mode):
                     changed.append(path)
     return {
-        "protocol": PROTOCOL,
         "objects": {digest: entry["size"] for digest, entry in objects.items()},
         "names": names,
         "changed": changed,

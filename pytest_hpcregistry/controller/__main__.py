@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import __version__
-from ..errors import HpcRegistryError
+from ..errors import OTHER_VERSION, HpcRegistryError, UsageError
 from ..fanout import fan_out
 from ..naming import image_name, printable, visible
 from ..pace import told_every
@@ -38,6 +38,7 @@ def main() -> int:
     os.umask(0o077)
     limits.raise_limit()
     try:
+        check_version(arguments.expect)
         return COMMANDS[arguments.command](arguments)
     except HpcRegistryError as error:
         report(error, arguments.json)
@@ -62,6 +63,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--config", type=Path, default=Path("/opt/containers/.registry/config.yaml"))
     parser.add_argument("--json", action="store_true", help="events as JSON lines, for programs")
+    parser.add_argument("--expect", metavar="VERSION", help="do nothing unless this is that version of the program")
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("sync", help="bring the catalog's images to all nodes")
     one.add_argument("subdirectory", nargs="?", metavar="SUBDIR", help="only this one, for example ml-frameworks")
@@ -89,6 +91,12 @@ def parse() -> argparse.Namespace:
     commands.choices["try-key"].add_argument("nodes", nargs="*", metavar="NODE", help="instead of all")
     commands.add_parser("publish", help="publish received bytes on the controller; a JSON request on standard input")
     return parser.parse_args()
+
+
+def check_version(expected: str | None) -> None:
+    """Raise UsageError when whoever asks counts on another version of this program."""
+    if expected not in (None, __version__):
+        raise UsageError(f"the controller has version {__version__}, this is {expected}", hint=OTHER_VERSION)
 
 
 def natural(text: str) -> int:
@@ -130,7 +138,7 @@ def run_facts(arguments: argparse.Namespace) -> int:
 def run_has(arguments: argparse.Namespace) -> int:
     config = settings.load(arguments.config)
     present = registry.has_object(config.registry, arguments.digest, arguments.size)
-    events.json_lines(sys.stdout)({"event": "looked", "present": present, "version": __version__})
+    events.json_lines(sys.stdout)({"event": "looked", "present": present})
     return 0
 
 

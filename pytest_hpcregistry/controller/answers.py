@@ -22,10 +22,10 @@ from ..agent.forms import (
     text,
 )
 from ..agent.requests import LARGEST_OBJECT, MOST_IMAGES, MOST_OBJECTS, address, digest, image_name, size
-from ..errors import CommandFailed
+from ..errors import OTHER_VERSION, CommandFailed
 
 MOST_FILES = 100_000  # in one registry, counting those that are not ours
-HINT = "is it of another version? hpc-container-manager registry setup"
+HINT = f"is it of another version? {OTHER_VERSION}"
 
 room = number(0, 1 << 80)
 identifier = number(0, 1 << 64)
@@ -67,7 +67,6 @@ STATUS = {
 content = text("[0-9a-f]{64}|unreadable")
 FACTS = record(
     {
-        "protocol": number(0, 1000),
         "hostname": anything(256),
         "time": seconds,
         "uid": identifier,

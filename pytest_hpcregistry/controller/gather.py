@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from .. import agent
-from ..errors import HpcRegistryError
+from ..errors import CommandFailed, HpcRegistryError
 from ..fanout import fan_out
 from ..naming import excerpt
 from ..transports.local import run_process
@@ -16,11 +17,15 @@ from .limits import FACTS, make_room
 from .lock import Watch
 from .nodes import SLURM_TIMEOUT, ask_facts, list_nodes, slurm_nodes
 
+LONGEST_FACTS = 8 << 20  # bytes of one node's facts; a line of twice as many is not read by whoever asks
 
-def gather(request: dict[str, Any], listener: Listener = lambda event: None) -> dict[str, Any]:
+
+def gather(request: dict[str, Any], listener: Listener) -> dict[str, Any]:
     """The facts of the whole cluster. *request* has the agent's request, `nodes` (None: Slurm's) and the limits.
 
-    A node that can't be asked is there too, as {"unreachable": reason}. The window is as large as open files allow.
+    Each node's facts are one event for the *listener*, `node_facts`, as soon as they are there, and are not kept; those
+    of a node that can't be asked are {"unreachable": reason}. Returned are the names of the `nodes`, and the facts of
+    the controller and of its syncs. The window is as large as open files allow.
     `wait` is how many seconds to wait first: `for_sync` until a sync begins, then `for_end` until none is under way;
     the *listener* is told of that.
     """
@@ -36,22 +41,20 @@ def gather(request: dict[str, Any], listener: Listener = lambda event: None) -> 
     )
     watch.start()
 
-    def ask(node: str) -> Any:
+    def ask(node: str) -> None:
         answer = ask_facts(node, asked, connect_timeout=request["connect_timeout"], timeout=request["timeout"])
-        return check_answer(node, "facts", answer)
+        check_answer(node, "facts", answer)
+        if len(json.dumps(answer)) > LONGEST_FACTS:
+            raise CommandFailed(f"{node}: has more facts than {LONGEST_FACTS >> 20} MiB")
+        listener({"event": "node_facts", "node": node, "facts": answer})
 
-    answers = fan_out(nodes, ask, window=room.window)
+    for node, result in fan_out(nodes, ask, window=room.window).items():
+        if isinstance(result, HpcRegistryError):
+            listener({"event": "node_facts", "node": node, "facts": {"unreachable": reason_of(node, result)}})
     # The controller after the nodes, and of it the images before the catalog: what was published meanwhile leaves a
     # machine behind the catalog, which another look explains, and never ahead of it.
     controller = {**agent.gather({**asked, **request["controller"]}), "slurm": slurm_facts()}
-    return {
-        "controller": controller,
-        "nodes": {
-            node: {"unreachable": reason_of(node, answer)} if isinstance(answer, HpcRegistryError) else answer
-            for node, answer in answers.items()
-        },
-        "sync": watch.tell(),
-    }
+    return {"controller": controller, "nodes": nodes, "sync": watch.tell()}
 
 
 def reason_of(node: str, error: HpcRegistryError) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pkgutil
-import re
 import secrets
 import shlex
 from collections.abc import Sequence
@@ -14,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ..agent.address import peers
 from ..agent.forms import read_json
 from ..errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
-from ..naming import excerpt, last_line, visible
+from ..naming import NODE_NAME, excerpt, last_line, visible
 from ..transports import unreachable_reason
 from ..transports.local import run_process
 
 if TYPE_CHECKING:
     from .settings import Settings
 
-NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*\Z")
 ASK_TIMEOUT = 60  # seconds for a question that moves no image
 SLURM_TIMEOUT = 20  # seconds; sinfo itself gives up on a dead slurmctld after MessageTimeout, 10 s by default
 SSH = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ControlPath=none"]

@@ -79,9 +79,9 @@ def ssh_options(cluster: Cluster) -> list[str]:
         options += ["-i", str(cluster.controller.key), "-o", "IdentitiesOnly=yes"]
     if cluster.controller.jump:
         # Not -J: ssh gives the options of its own command line to the last hop only, ssh(1).
-        user_host, _, port = cluster.controller.jump.partition(":")
-        jump = [*options, "-p", port or "22", "-W", "%h:%p", user_host]
-        options += ["-o", f"ProxyCommand={shlex.join(jump)}"]
+        jump = cluster.controller.jump
+        port = ["-p", str(jump.port)] if jump.port else []
+        options += ["-o", f"ProxyCommand={shlex.join([*options, *port, '-W', '[%h]:%p', jump.destination])}"]
     return [*options, "-p", str(cluster.controller.port)]
 
 

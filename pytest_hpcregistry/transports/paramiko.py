@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import getpass
 import shlex
 import socket
 import threading
@@ -87,15 +88,14 @@ class ParamikoTransport:
     def connect(self) -> None:
         controller, through = self.cluster.controller, None
         if controller.jump:
-            user, at, rest = controller.jump.rpartition("@")
-            host, _, port = rest.partition(":")
-            jump = self.connect_to(host, int(port or 22), user if at else controller.user, None)
+            hop = controller.jump
+            jump = self.connect_to(hop.host, hop.port or 22, hop.user or getpass.getuser(), None)
             transport = jump.get_transport()
             assert transport is not None
             try:
                 through = transport.open_channel("direct-tcpip", (controller.host, controller.port), ("", 0))
             except (paramiko.SSHException, OSError) as error:
-                raise Unreachable(f"{self.name}: {host} does not get there: {excerpt(str(error))}") from error
+                raise Unreachable(f"{self.name}: {hop.host} does not get there: {excerpt(str(error))}") from error
         self.connect_to(controller.host, controller.port, controller.user, through)
 
     def connect_to(self, host: str, port: int, user: str, through: paramiko.Channel | None) -> paramiko.SSHClient:

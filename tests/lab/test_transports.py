@@ -15,7 +15,7 @@ import pytest
 
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.errors import CommandFailed, CommandTimeout, Unreachable
-from pytest_hpcregistry.model import Cluster
+from pytest_hpcregistry.model import Cluster, Jump
 from pytest_hpcregistry.transports import Transport, open_transport
 
 from .conftest import Cli
@@ -218,7 +218,7 @@ def test_through_a_jump_host(here: Cluster, jump_address: str, tmp_path: Path) -
     assert here.ssh.known_hosts
     keys = here.ssh.known_hosts.read_text().splitlines()
     of_jump = next(line for line in keys if line.startswith("c001 ")).replace("c001", jump_address, 1)
-    through = replace(here.controller, host=CONTROLLER, jump=f"root@{jump_address}")
+    through = replace(here.controller, host=CONTROLLER, jump=Jump(jump_address, "root"))
     known = with_known_hosts(replace(here, controller=through), tmp_path, "\n".join([*keys, of_jump]) + "\n")
     transport = open_transport(known)
     try:
@@ -229,7 +229,7 @@ def test_through_a_jump_host(here: Cluster, jump_address: str, tmp_path: Path) -
 
 
 def test_jump_host_with_an_unknown_key_is_refused(here: Cluster, jump_address: str) -> None:
-    through = replace(here.controller, host=CONTROLLER, jump=f"root@{jump_address}")
+    through = replace(here.controller, host=CONTROLLER, jump=Jump(jump_address, "root"))
     transport = open_transport(replace(here, controller=through))
     try:
         with pytest.raises(Unreachable, match="host key is not known"):
@@ -241,7 +241,7 @@ def test_jump_host_with_an_unknown_key_is_refused(here: Cluster, jump_address: s
 def test_jump_host_that_does_not_get_there(here: Cluster, jump_address: str, tmp_path: Path) -> None:
     assert here.ssh.known_hosts
     of_jump = here.ssh.known_hosts.read_text().replace("c001 ", f"{jump_address} ", 1)
-    through = replace(here.controller, port=1, jump=f"root@{jump_address}")
+    through = replace(here.controller, port=1, jump=Jump(jump_address, "root"))
     transport = open_transport(with_known_hosts(replace(here, controller=through), tmp_path, of_jump))
     try:
         with pytest.raises(Unreachable):

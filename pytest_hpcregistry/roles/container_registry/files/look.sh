@@ -1,6 +1,6 @@
 # What phase 1 must know of a machine, in one trip. Nothing is changed. Lines of the answer:
 #   problem WHAT (HOW TO MEND IT)   todo ITEM   absent PATH   address IP   key TYPE BASE64   known LINE   peer LINE   slurm VERSION
-#   look.sh OWNER GROUP FILE_MODE PYTHON SLURM_PROGRAM HOST_KEYS REGISTRY ITEM...
+#   look.sh OWNER GROUP FILE_MODE PYTHON SLURM_PROGRAM HOST_KEYS RELAY REGISTRY ITEM...
 # An ITEM is one of these; a `todo` gives it back where there is something to do:
 #   ours MODE OWNER GROUP PATH      a directory of the registry: made, and kept as it shall be
 #   parent MODE OWNER GROUP PATH    a directory that a configured file lies in: made where it is missing, else left alone
@@ -8,8 +8,8 @@
 #   key PATH, root PATH, registry PATH, slurm PATH      who could put something else there is looked at, see guard
 #   authorized PATH                 authorized_keys: made where it is missing, else its owner and mode are left alone
 #   known PATH, peer PATH           is read
-owner=$1 group=$2 file_mode=$3 python=$4 slurm=$5 host_keys=$6 registry=$7
-shift 7
+owner=$1 group=$2 file_mode=$3 python=$4 slurm=$5 host_keys=$6 relay=$7 registry=$8
+shift 8
 export LC_ALL=C
 
 problem() {
@@ -26,6 +26,10 @@ getent group "$group" >/dev/null || missing "the group $group (or set container_
 /usr/bin/python3 -c "import sys; sys.exit(sys.version_info < ($python))" 2>/dev/null ||
     missing "/usr/bin/python3 of at least $python (package python3)"
 [ -x /usr/bin/rsync ] || missing "/usr/bin/rsync (package rsync)"
+if [ "$relay" ]; then
+    # It makes the certificate of each transfer.
+    command -v openssl >/dev/null || missing "openssl (package openssl, or set container_registry_sync_method to star)"
+fi
 command -v ssh-keygen >/dev/null || missing "ssh-keygen (package openssh-client, or openssh)"
 
 # ip(8) may be missing; `hostname -I` knows the same addresses.
