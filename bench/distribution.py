@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_hpcregistry import lab
-from pytest_hpcregistry.errors import HpcRegistryError
+from pytest_hpcregistry.core.errors import HpcRegistryError
 from pytest_hpcregistry.lab.state import CONTROLLER
 
 from . import ways

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pytest_hpcregistry.core.nodeset import expand
 from pytest_hpcregistry.lab import links
-from pytest_hpcregistry.nodeset import expand
 
 from .engine import bring
 from .measure import Target

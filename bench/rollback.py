@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from pytest_hpcregistry import lab
-from pytest_hpcregistry.nodeset import fold
+from pytest_hpcregistry.core.nodeset import fold
 from pytest_hpcregistry.transports.local import run_process
 
 from .images import MIB, write_incompressible

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_hpcregistry import documents, lab
+from pytest_hpcregistry import lab
+from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.lab import links
 from pytest_hpcregistry.lab.state import CONTROLLER
 from pytest_hpcregistry.transports import CommandResult

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_hpcregistry.nodeset import fold
+from pytest_hpcregistry.core.nodeset import fold
 
 WINDOW = 64  # nodes at once, for those that ask; this project's default is the same
 

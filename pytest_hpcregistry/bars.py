@@ -19,8 +19,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from .naming import visible
-from .pace import Event, Track, Transfers, amount, duration, percent
+from .core.names import visible
+from .core.pace import Event, Track, Transfers, amount, duration, percent
 from .progress import describe, nodes_finished
 
 TICK = 0.25  # seconds between two looks of the bars

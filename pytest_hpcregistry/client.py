@@ -9,12 +9,13 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from . import __version__, documents, facts
-from .catalog import Catalog, from_data
+from . import __version__
 from .controller.archive import build_controller
-from .errors import OTHER_VERSION, CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
-from .model import Cluster
-from .naming import last_line
+from .core import documents, facts
+from .core.catalog import Catalog, from_data
+from .core.errors import OTHER_VERSION, CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
+from .core.model import Cluster
+from .core.names import last_line
 from .transports import CommandResult, Transport
 
 PROGRAM = "/usr/local/lib/hpcregistry/controller.pyz"

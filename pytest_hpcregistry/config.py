@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from . import scalars
-from .documents import KeyPath
-from .errors import ConfigError, UsageError
+from .core.documents import KeyPath
+from .core.errors import ConfigError, UsageError
+from .core.model import Cluster
 from .inventories import Draft, read
-from .model import Cluster
 
 SYNC_METHODS = ("auto", "star", "relay", "shared")
 TRANSPORTS = ("openssh", "paramiko")

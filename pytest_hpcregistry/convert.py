@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import sif
-from .errors import CommandFailed, HpcRegistryError, UsageError
-from .naming import check_file_name, excerpt, visible
+from .core import sif
+from .core.errors import CommandFailed, HpcRegistryError, UsageError
+from .core.names import check_file_name, excerpt, visible
 from .reproducibility import definition, environment, read_date, strip_identity
 from .sources import Source, find_source, short_name
 from .transports import Transport

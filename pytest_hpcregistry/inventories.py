@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import documents
-from .documents import KeyPath
-from .errors import CommandTimeout, ConfigError
-from .naming import excerpt, last_line
+from .core import documents
+from .core.documents import KeyPath
+from .core.errors import CommandTimeout, ConfigError
+from .core.names import excerpt, last_line
 from .scalars import suggest
 from .transports.local import run_process
 

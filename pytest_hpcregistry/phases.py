@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
-from .naming import last_line
+from .core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
+from .core.names import last_line
 from .report import Counts, gated_suite, merge, read_counts
 from .transports.local import run_process
 

@@ -15,14 +15,15 @@ from typing import Any
 
 import pytest
 
-from . import facts, verify
-from .catalog import Catalog, Entry
+from . import verify
 from .client import ControllerClient, Event
 from .config import load_cluster
-from .errors import HpcRegistryError, Unreachable
-from .facts import Facts, Machine
-from .model import Cluster, Registry
-from .naming import printable
+from .core import facts
+from .core.catalog import Catalog, Entry
+from .core.errors import HpcRegistryError, Unreachable
+from .core.facts import Facts, Machine
+from .core.model import Cluster, Registry
+from .core.names import printable
 from .phases import PHASES
 from .slurm import Slurm
 from .transports import open_transport

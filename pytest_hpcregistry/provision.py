@@ -14,10 +14,10 @@ from pathlib import Path
 from shlex import join
 from typing import Any
 
-from . import nodeset
-from .errors import CommandFailed, Unreachable, UsageError
-from .model import Cluster
-from .naming import NODE_NAME, excerpt
+from .core import nodeset
+from .core.errors import CommandFailed, Unreachable, UsageError
+from .core.model import Cluster
+from .core.names import NODE_NAME, excerpt
 from .recap import Recap, Transcript
 from .transports import CommandResult, Transport, unreachable, unreachable_reason
 from .transports.local import LocalTransport

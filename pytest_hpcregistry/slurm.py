@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .client import ControllerClient
-from .errors import CommandTimeout
+from .core.errors import CommandTimeout
 from .transports import CommandResult
 
 JOB_TIMEOUT = 180  # seconds for a short job, the wait in the queue included

@@ -8,8 +8,8 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import CommandFailed, UsageError
-from .naming import last_line, visible
+from .core.errors import CommandFailed, UsageError
+from .core.names import last_line, visible
 from .transports import Transport
 
 ARCHIVES = ("docker-archive", "oci-archive")

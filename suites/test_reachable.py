@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_hpcregistry.facts import Facts
+from pytest_hpcregistry.core.facts import Facts
 
 pytestmark = [pytest.mark.infrastructure, pytest.mark.deployment, pytest.mark.e2e]
 

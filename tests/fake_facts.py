@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_hpcregistry import documents
-from pytest_hpcregistry.catalog import Catalog, Entry
+from pytest_hpcregistry.core import documents
+from pytest_hpcregistry.core.catalog import Catalog, Entry
 
 REGISTRY = "/opt/containers"
 CATALOG = f"{REGISTRY}/.registry/catalog.yaml"

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from pytest_hpcregistry import progress
 from pytest_hpcregistry.bars import ROWS, Bars
-from pytest_hpcregistry.pace import Event
+from pytest_hpcregistry.core.pace import Event
 
 from .fake_facts import DIGEST, NAME
 

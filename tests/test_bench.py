@@ -16,7 +16,7 @@ from bench.fault import find_named, last_of
 from bench.measure import Measured, Target
 from bench.report import Report, describe, find_busy, floor, make_row, table
 from bench.testbed import Testbed
-from pytest_hpcregistry import sif
+from pytest_hpcregistry.core import sif
 
 GOOD = b"x" * 1000
 TARGET = Target("/image", hashlib.sha256(GOOD).hexdigest(), len(GOOD))

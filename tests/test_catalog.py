@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pytest_hpcregistry import documents
-from pytest_hpcregistry.catalog import Catalog, Entry, from_data
-from pytest_hpcregistry.errors import ConfigError, UsageError
+from pytest_hpcregistry.core import documents
+from pytest_hpcregistry.core.catalog import Catalog, Entry, from_data
+from pytest_hpcregistry.core.errors import ConfigError, UsageError
 
 from .fake_facts import DIGEST, NAME, OTHER, entry
 

@@ -16,7 +16,7 @@ import pytest
 from pytest_hpcregistry import __version__, agent, client
 from pytest_hpcregistry.client import PROGRAM, ControllerClient, parse_event
 from pytest_hpcregistry.controller.archive import build_controller
-from pytest_hpcregistry.errors import (
+from pytest_hpcregistry.core.errors import (
     CheckFailed,
     CommandFailed,
     ConfigError,
@@ -24,7 +24,7 @@ from pytest_hpcregistry.errors import (
     Unreachable,
     UsageError,
 )
-from pytest_hpcregistry.model import Cluster, Controller, Registry, Slurm
+from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm
 from pytest_hpcregistry.transports import CommandResult
 
 from .fake_facts import DIGEST, NAME, gathered, machine

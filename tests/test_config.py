@@ -11,10 +11,11 @@ from typing import get_type_hints
 
 import pytest
 
-from pytest_hpcregistry import config, documents, scalars
+from pytest_hpcregistry import config, scalars
 from pytest_hpcregistry.config import load_cluster
-from pytest_hpcregistry.errors import ConfigError, UsageError
-from pytest_hpcregistry.model import Cluster, Controller, Jump, Registry, Sync
+from pytest_hpcregistry.core import documents
+from pytest_hpcregistry.core.errors import ConfigError, UsageError
+from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Registry, Sync
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 INVENTORIES = FIXTURES / "inventories"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry import agent
-from pytest_hpcregistry.catalog import Catalog, Entry, from_data
 from pytest_hpcregistry.controller import events, nodes, registry
 from pytest_hpcregistry.controller.settings import Settings
 from pytest_hpcregistry.controller.sync import choose_images
-from pytest_hpcregistry.errors import CheckFailed, CommandFailed, ConfigError, Unreachable, UsageError
+from pytest_hpcregistry.core.catalog import Catalog, Entry, from_data
+from pytest_hpcregistry.core.errors import CheckFailed, CommandFailed, ConfigError, Unreachable, UsageError
 from tests.sif_writer import Sif
 
 DIGEST = "0" * 64

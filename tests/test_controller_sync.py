@@ -32,7 +32,7 @@ from pytest_hpcregistry.controller.session import is_admitted, try_sync_key
 from pytest_hpcregistry.controller.settings import Settings, load
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.controller.trip import Outcome
-from pytest_hpcregistry.errors import (
+from pytest_hpcregistry.core.errors import (
     CheckFailed,
     CommandFailed,
     ConfigError,
@@ -40,7 +40,7 @@ from pytest_hpcregistry.errors import (
     Unreachable,
     UsageError,
 )
-from pytest_hpcregistry.model import Cluster, Controller
+from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.provision import inventory
 from pytest_hpcregistry.scalars import read_node_names
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry.errors import CommandFailed, CommandTimeout
+from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout
 from pytest_hpcregistry.transports import conversation, local
 from pytest_hpcregistry.transports.conversation import Conversation, Ended
 

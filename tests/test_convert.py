@@ -19,7 +19,7 @@ from typing import BinaryIO
 import pytest
 
 from pytest_hpcregistry.convert import convert, default_output
-from pytest_hpcregistry.errors import CommandFailed, UsageError
+from pytest_hpcregistry.core.errors import CommandFailed, UsageError
 from pytest_hpcregistry.reproducibility import definition, strip_identity
 from pytest_hpcregistry.sources import find_source
 from pytest_hpcregistry.transports import CommandResult

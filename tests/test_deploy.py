@@ -10,8 +10,7 @@ import pytest
 
 from pytest_hpcregistry import deploy
 from pytest_hpcregistry.client import ControllerClient, Event, Listener
-from pytest_hpcregistry.deploy import Image, raise_worst, sync_failures
-from pytest_hpcregistry.errors import (
+from pytest_hpcregistry.core.errors import (
     CheckFailed,
     CommandFailed,
     CommandTimeout,
@@ -20,7 +19,8 @@ from pytest_hpcregistry.errors import (
     Unreachable,
     UsageError,
 )
-from pytest_hpcregistry.model import Cluster, Controller
+from pytest_hpcregistry.core.model import Cluster, Controller
+from pytest_hpcregistry.deploy import Image, raise_worst, sync_failures
 
 from .fake_facts import DIGEST, NAME, gathered, image, machine
 from .sif_writer import Sif, label_object, system_partition

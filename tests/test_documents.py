@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pytest_hpcregistry import documents
-from pytest_hpcregistry.errors import ConfigError, UsageError
+from pytest_hpcregistry.core import documents
+from pytest_hpcregistry.core.errors import ConfigError, UsageError
 
 TRAPS = ["1.10", "no", "NO", "1e3", "0755", "0o755", "2026-01-02", "12:30:00", "null", "~", "", ".nan", "0x1F", "1_000"]
 

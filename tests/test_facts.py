@@ -6,10 +6,20 @@ from typing import Any
 
 import pytest
 
-from pytest_hpcregistry import facts
-from pytest_hpcregistry.catalog import Catalog
-from pytest_hpcregistry.errors import HpcRegistryError
-from pytest_hpcregistry.facts import DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, UNMANAGED, UNREACHABLE, Machine, Syncing
+from pytest_hpcregistry.core import facts
+from pytest_hpcregistry.core.catalog import Catalog
+from pytest_hpcregistry.core.errors import HpcRegistryError
+from pytest_hpcregistry.core.facts import (
+    DAMAGED,
+    DIFFERS,
+    MISSING,
+    OLDER,
+    PRESENT,
+    UNMANAGED,
+    UNREACHABLE,
+    Machine,
+    Syncing,
+)
 
 from .fake_facts import CATALOG, DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from pytest_hpcregistry.errors import CommandFailed, Unreachable
-from pytest_hpcregistry.fanout import fan_out, in_rounds, serve_rounds
+from pytest_hpcregistry.core.errors import CommandFailed, Unreachable
+from pytest_hpcregistry.core.fanout import fan_out, in_rounds, serve_rounds
 
 
 def test_each_node_has_its_result_in_the_order_asked() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.config import load_cluster
-from pytest_hpcregistry.errors import HpcRegistryError, UsageError
+from pytest_hpcregistry.core.errors import HpcRegistryError, UsageError
 from pytest_hpcregistry.lab import cluster, state
 from pytest_hpcregistry.lab.state import LabState
 from pytest_hpcregistry.transports import CommandResult

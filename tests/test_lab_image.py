@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry.errors import UsageError
+from pytest_hpcregistry.core.errors import UsageError
 from pytest_hpcregistry.lab import image
 
 # What `apt-get indextargets` tells: URI, origin, component, release. Both forms of apt's sources come out like this.

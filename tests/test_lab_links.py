@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry import lab
-from pytest_hpcregistry.errors import UsageError
+from pytest_hpcregistry.core.errors import UsageError
 from pytest_hpcregistry.lab import cluster, links, state
 from pytest_hpcregistry.transports import CommandResult
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_hpcregistry.errors import UsageError
+from pytest_hpcregistry.core.errors import UsageError
 from pytest_hpcregistry.lab import podman
 
 

@@ -22,8 +22,8 @@ from pytest_hpcregistry.controller.gather import gather
 from pytest_hpcregistry.controller.limits import BASE, FACTS, FEWEST, RSYNC, SESSION, Room, make_room
 from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
+from pytest_hpcregistry.core.errors import UsageError
 from pytest_hpcregistry.engines import star
-from pytest_hpcregistry.errors import UsageError
 
 from .fake_nodes import FakeNodes
 

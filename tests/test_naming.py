@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry import naming
 from pytest_hpcregistry.agent import facts as agent
-from pytest_hpcregistry.errors import UsageError
+from pytest_hpcregistry.core import names
+from pytest_hpcregistry.core.errors import UsageError
 
 REGISTRY, DIRECTORIES = "/opt/containers", ("ml-frameworks", "custom-images")
 HOSTILE = ["../x.sif", "-x.sif", "a b.sif", "x.sif\n", "x;id.sif", "$(id).sif", ".x.sif", "x", ".sif", "", "é.sif",
@@ -15,20 +15,20 @@ HOSTILE = ["../x.sif", "-x.sif", "a b.sif", "x.sif\n", "x;id.sif", "$(id).sif", 
 
 @pytest.mark.parametrize("name", ["x.sif", "0.sif", "pytorch-cuda12.1-mpi4.1+x_2.sif", "a" * 128 + ".sif"])
 def test_good_names_pass_unchanged(name: str) -> None:
-    assert naming.check_file_name(name) == name
+    assert names.check_file_name(name) == name
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_are_refused_with_a_hint(name: str) -> None:
     with pytest.raises(UsageError, match="not a name for an image") as caught:
-        naming.check_file_name(name)
+        names.check_file_name(name)
     assert "letters, digits" in caught.value.hint
 
 
 @pytest.mark.parametrize("target", ["ml-frameworks/x.sif", "/opt/containers/ml-frameworks/x.sif"])
 @pytest.mark.parametrize("registry", ["/opt/containers", "/opt/containers/"])
 def test_a_path_and_a_name_mean_the_same(target: str, registry: str) -> None:
-    assert naming.image_name(target, registry, DIRECTORIES) == "ml-frameworks/x.sif"
+    assert names.image_name(target, registry, DIRECTORIES) == "ml-frameworks/x.sif"
 
 
 @pytest.mark.parametrize(
@@ -38,37 +38,37 @@ def test_a_path_and_a_name_mean_the_same(target: str, registry: str) -> None:
 )  # fmt: skip
 def test_what_lies_outside_is_refused(target: str) -> None:
     with pytest.raises(UsageError, match="does not lie in") as caught:
-        naming.image_name(target, REGISTRY, DIRECTORIES)
+        names.image_name(target, REGISTRY, DIRECTORIES)
     assert "/opt/containers/custom-images/NAME.sif" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "deeper/x.sif", "../../etc/x.sif"])
 def test_a_known_directory_does_not_excuse_a_hostile_name(name: str) -> None:
     with pytest.raises(UsageError):
-        naming.image_name(f"ml-frameworks/{name}", REGISTRY, DIRECTORIES)
+        names.image_name(f"ml-frameworks/{name}", REGISTRY, DIRECTORIES)
 
 
 def test_only_known_directories() -> None:
-    assert naming.check_directory("custom-images", DIRECTORIES) == "custom-images"
+    assert names.check_directory("custom-images", DIRECTORIES) == "custom-images"
     with pytest.raises(UsageError, match="not a directory of the registry") as caught:
-        naming.check_directory("..", DIRECTORIES)
+        names.check_directory("..", DIRECTORIES)
     assert "ml-frameworks" in caught.value.hint
 
 
 def test_objects_are_named_by_their_digest() -> None:
-    assert naming.object_path("/r", "0" * 64) == "/r/.registry/objects/sha256/" + "0" * 64
+    assert names.object_path("/r", "0" * 64) == "/r/.registry/objects/sha256/" + "0" * 64
     for wrong in ("", "0" * 63, "0" * 65, "A" * 64, "0" * 64 + "\n", "../" + "0" * 61):
         with pytest.raises(UsageError, match="SHA-256"):
-            naming.object_path("/r", wrong)
+            names.object_path("/r", wrong)
 
 
 def test_the_nodes_have_the_same_rules() -> None:
     """agent/facts.py runs alone on the nodes and has its own copy."""
-    assert agent.FILE_NAME.pattern == naming.FILE_NAME.pattern
-    assert agent.DIRECTORY_NAME.pattern == naming.DIRECTORY_NAME.pattern
-    assert agent.DIGEST.pattern == naming.DIGEST.pattern
+    assert agent.FILE_NAME.pattern == names.FILE_NAME.pattern
+    assert agent.DIRECTORY_NAME.pattern == names.DIRECTORY_NAME.pattern
+    assert agent.DIGEST.pattern == names.DIGEST.pattern
 
 
 def test_visible_text_cannot_write_to_the_terminal() -> None:
-    assert naming.visible("é 漢 ' \\ .sif") == "é 漢 ' \\ .sif"
-    assert naming.visible("a\nb\x1b[31m\udcff\u202e\t") == "a\\nb\\x1b[31m\\udcff\\u202e\\t"
+    assert names.visible("é 漢 ' \\ .sif") == "é 漢 ' \\ .sif"
+    assert names.visible("a\nb\x1b[31m\udcff\u202e\t") == "a\\nb\\x1b[31m\\udcff\\u202e\\t"

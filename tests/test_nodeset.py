@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.errors import UsageError
-from pytest_hpcregistry.nodeset import expand, fold
+from pytest_hpcregistry.core.errors import UsageError
+from pytest_hpcregistry.core.nodeset import expand, fold
 
 
 def test_expand_keeps_the_zeros() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry.errors import UsageError
+from pytest_hpcregistry.core.errors import UsageError
 from pytest_hpcregistry.packer import Forgotten, find_templates_without_packer_build
 
 TEMPLATE = """

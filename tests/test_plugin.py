@@ -13,7 +13,7 @@ import pytest
 
 from pytest_hpcregistry import plugin
 from pytest_hpcregistry.client import ControllerClient
-from pytest_hpcregistry.errors import Unreachable
+from pytest_hpcregistry.core.errors import Unreachable
 from pytest_hpcregistry.phases import suites_directory
 
 from .fake_facts import DIGEST, NAME, entry, gathered, image, machine

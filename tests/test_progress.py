@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry import progress
-from pytest_hpcregistry.facts import MISSING, PRESENT, UNREACHABLE
+from pytest_hpcregistry.core.facts import MISSING, PRESENT, UNREACHABLE
 
 from .fake_facts import DIGEST, NAME, OTHER
 

@@ -12,9 +12,10 @@ from typing import BinaryIO
 
 import pytest
 
-from pytest_hpcregistry import client, documents, provision
-from pytest_hpcregistry.errors import CommandFailed, Unreachable, UsageError
-from pytest_hpcregistry.model import Cluster, Controller, Jump, Registry, Ssh, Sync
+from pytest_hpcregistry import client, provision
+from pytest_hpcregistry.core import documents
+from pytest_hpcregistry.core.errors import CommandFailed, Unreachable, UsageError
+from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Registry, Ssh, Sync
 from pytest_hpcregistry.recap import HostRecap, Transcript
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.local import LocalTransport

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry.errors import HpcRegistryError
+from pytest_hpcregistry.core.errors import HpcRegistryError
 from pytest_hpcregistry.report import Counts, gated_suite, merge, read_counts
 
 CASES = """\

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry import sif
-from pytest_hpcregistry.errors import UsageError
+from pytest_hpcregistry.core import sif
+from pytest_hpcregistry.core.errors import UsageError
 
 from .sif_writer import DATA_OFFSET, Part, Sif, label_object, superblock, system_partition
 

@@ -9,9 +9,9 @@ import pytest
 
 from pytest_hpcregistry import slurm as module
 from pytest_hpcregistry.client import ControllerClient
-from pytest_hpcregistry.errors import CommandFailed, CommandTimeout
-from pytest_hpcregistry.model import Cluster, Controller
-from pytest_hpcregistry.model import Slurm as Settings
+from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout
+from pytest_hpcregistry.core.model import Cluster, Controller
+from pytest_hpcregistry.core.model import Slurm as Settings
 from pytest_hpcregistry.slurm import BatchJob, FinishedJob, Slurm
 from pytest_hpcregistry.transports import CommandResult
 

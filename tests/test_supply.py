@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pytest_hpcregistry.controller import archive
-from pytest_hpcregistry.errors import UsageError
+from pytest_hpcregistry.core.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))

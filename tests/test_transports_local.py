@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry.errors import CommandFailed, CommandTimeout, UsageError
+from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, UsageError
 from pytest_hpcregistry.transports import Transport, local
 from pytest_hpcregistry.transports.local import LocalTransport, run_process
 

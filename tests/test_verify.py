@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from pytest_hpcregistry import facts, verify
-from pytest_hpcregistry.catalog import Catalog
+from pytest_hpcregistry import verify
 from pytest_hpcregistry.client import ControllerClient, Event
-from pytest_hpcregistry.errors import CheckFailed, HpcRegistryError, Unreachable
-from pytest_hpcregistry.model import Cluster, Controller
+from pytest_hpcregistry.core import facts
+from pytest_hpcregistry.core.catalog import Catalog
+from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, Unreachable
+from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.verify import Reading
 
 from .fake_facts import DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine

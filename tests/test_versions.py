@@ -21,8 +21,8 @@ from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import events, gc, registry
 from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
-from pytest_hpcregistry.errors import CheckFailed, ConfigError, Unreachable, UsageError
-from pytest_hpcregistry.fanout import fan_out
+from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, Unreachable, UsageError
+from pytest_hpcregistry.core.fanout import fan_out
 
 from .fake_nodes import FakeNodes
 from .test_controller_sync import start
@@ -98,7 +98,7 @@ def test_the_catalog_keeps_as_many_older_versions_as_configured(nodes: FakeNodes
 def test_a_catalog_that_nobody_could_read_is_not_written(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes.publish(NAME)
     before = (nodes.registry / agent.CATALOG).read_text()
-    monkeypatch.setattr("pytest_hpcregistry.documents.SIZE_LIMIT", len(before) + 10)
+    monkeypatch.setattr("pytest_hpcregistry.core.documents.SIZE_LIMIT", len(before) + 10)
     with pytest.raises(ConfigError, match="larger than"):
         nodes.publish(NAME, b"2")
     assert (nodes.registry / agent.CATALOG).read_text() == before

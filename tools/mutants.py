@@ -71,9 +71,9 @@ TESTS = {
     "engines/relay.py": ("relay", "liars"),
     "engines/shared.py": ("shared",),
     "engines/star.py": ("engines", "controller_sync"),
-    "catalog.py": ("catalog", "controller"),
-    "naming.py": ("naming", "catalog"),
-    "sif.py": ("sif",),
+    "core/catalog.py": ("catalog", "controller"),
+    "core/names.py": ("naming", "catalog"),
+    "core/sif.py": ("sif",),
 }
 KILLED, SURVIVED, TIMEOUT = "killed", "survived", "ran out of time"
 

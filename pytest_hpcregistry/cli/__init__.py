@@ -7,7 +7,7 @@ import sys
 import click
 
 from .. import __version__
-from ..errors import HpcRegistryError
+from ..core.errors import HpcRegistryError
 from . import cluster, images, lab, suites, versions
 from .options import say, say_error, say_usage_error
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from .. import deploy as deploying
-from .. import facts as facts_of
 from .. import packer, progress, provision
 from .. import verify as verifying
 from ..client import ControllerClient
-from ..errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
-from ..naming import check_directory, excerpt, image_name, visible
-from ..nodeset import fold
+from ..core import facts as facts_of
+from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
+from ..core.names import check_directory, excerpt, image_name, visible
+from ..core.nodeset import fold
 from .options import SIF, client_options, engine_options, say, show, show_json, show_json_line, show_table, shown
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from .. import deploy as deploying
-from .. import sif
 from ..client import ControllerClient
 from ..config import load_cluster
 from ..convert import Converted, convert, default_output
-from ..errors import UsageError
-from ..naming import visible
+from ..core import sif
+from ..core.errors import UsageError
+from ..core.names import visible
 from ..reproducibility import LATEST
 from ..transports import open_transport
 from .options import SIF, client_options, engine_options, say, show_json, shown

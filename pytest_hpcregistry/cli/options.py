@@ -17,10 +17,10 @@ import click
 from .. import progress
 from ..client import ControllerClient, Listener
 from ..config import SYNC_METHODS, load_cluster
-from ..errors import HpcRegistryError
-from ..model import Cluster
-from ..naming import printable, visible
-from ..pace import told_every
+from ..core.errors import HpcRegistryError
+from ..core.model import Cluster
+from ..core.names import printable, visible
+from ..core.pace import told_every
 from ..scalars import read_rate
 from ..transports import open_transport
 

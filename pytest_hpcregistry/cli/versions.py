@@ -8,10 +8,10 @@ import click
 
 from .. import deploy as deploying
 from .. import progress
-from ..catalog import Version
 from ..client import ControllerClient
-from ..errors import HpcRegistryError, UsageError
-from ..naming import visible
+from ..core.catalog import Version
+from ..core.errors import HpcRegistryError, UsageError
+from ..core.names import visible
 from .cluster import full_name
 from .options import client_options, say, show, show_json, show_json_line, show_table
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import __version__
-from ..errors import OTHER_VERSION, HpcRegistryError, UsageError
-from ..fanout import fan_out
-from ..naming import image_name, printable, visible
-from ..pace import told_every
+from ..core.errors import OTHER_VERSION, HpcRegistryError, UsageError
+from ..core.fanout import fan_out
+from ..core.names import image_name, printable, visible
+from ..core.pace import told_every
 from . import events, gc, limits, registry, settings
 from .gather import gather
 from .nodes import list_nodes

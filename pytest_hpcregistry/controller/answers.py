@@ -7,22 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..agent.forms import (
-    Form,
-    Misshapen,
-    anything,
-    flag,
-    items,
-    mapping,
-    maybe,
-    number,
-    prose,
-    record,
-    seconds,
-    text,
-)
+from ..agent.forms import Form, Misshapen, anything, flag, items, mapping, maybe, number, prose, record, seconds, text
 from ..agent.requests import LARGEST_OBJECT, MOST_IMAGES, MOST_OBJECTS, address, digest, image_name, size
-from ..errors import OTHER_VERSION, CommandFailed
+from ..core.errors import OTHER_VERSION, CommandFailed
 
 MOST_FILES = 100_000  # in one registry, counting those that are not ours
 HINT = f"is it of another version? {OTHER_VERSION}"

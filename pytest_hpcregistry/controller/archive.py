@@ -17,21 +17,13 @@ from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
-from ..errors import UsageError
+from ..core.errors import UsageError
 
 PACKAGE = Path(__file__).resolve().parent.parent
 CONTROLLER = (
     "__init__.py",
     "agent/*.py",
-    "catalog.py",
-    "documents.py",
-    "errors.py",
-    "fanout.py",
-    "filetype.py",
-    "naming.py",
-    "nodeset.py",
-    "pace.py",
-    "sif.py",
+    "core/*.py",
     "controller/*.py",
     "engines/*.py",
     "transports/__init__.py",

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
-from ..naming import LONGEST_REASON, excerpt, printable, visible
-from ..nodeset import fold
+from ..core.names import LONGEST_REASON, excerpt, printable, visible
+from ..core.nodeset import fold
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import agent
-from ..errors import CommandFailed, HpcRegistryError
-from ..fanout import fan_out
-from ..naming import excerpt
+from ..core.errors import CommandFailed, HpcRegistryError
+from ..core.fanout import fan_out
+from ..core.names import excerpt
 from ..transports.local import run_process
 from .answers import check_answer
 from .events import Listener

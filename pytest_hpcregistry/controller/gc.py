@@ -8,9 +8,9 @@ from typing import Any
 
 from .. import agent
 from ..agent.gc import clean, sweep
-from ..catalog import Catalog
-from ..errors import CommandFailed, HpcRegistryError, Unreachable
-from ..fanout import fan_out
+from ..core.catalog import Catalog
+from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
+from ..core.fanout import fan_out
 from .answers import HINT
 from .events import Listener
 from .gather import reason_of

@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..errors import UsageError
+from ..core.errors import UsageError
 
 # Descriptors. BASE is what there is once: standard streams, locks, the log, the catalog, a relay's own link, and the
 # start of a program, which takes five more for a moment (transports/local.py lets one start at a time).

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..agent.address import peers
 from ..agent.forms import read_json
-from ..errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
-from ..naming import NODE_NAME, excerpt, last_line, visible
+from ..core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
+from ..core.names import NODE_NAME, excerpt, last_line, visible
 from ..transports import unreachable_reason
 from ..transports.local import run_process
 

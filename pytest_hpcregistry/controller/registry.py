@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import agent, documents, sif
+from .. import agent
 from ..agent.facts import RESERVE
-from ..catalog import Catalog, Version, from_data
-from ..errors import CheckFailed, CommandFailed, HpcRegistryError, UsageError
-from ..naming import DIGEST, image_name, object_path
+from ..core import documents, sif
+from ..core.catalog import Catalog, Version, from_data
+from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, UsageError
+from ..core.names import DIGEST, image_name, object_path
 from .settings import NOT_SET_UP, Settings
 
 

@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from ..agent.requests import LONGEST_SILENCE
-from ..errors import CommandFailed, CommandTimeout, Unreachable
+from ..core.errors import CommandFailed, CommandTimeout, Unreachable
 from ..transports.conversation import Conversation, Ended
 from ..transports.local import run_process
 from .answers import HINT, check_answer, check_event

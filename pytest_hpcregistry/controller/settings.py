@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import documents
-from ..errors import ConfigError, UsageError
-from ..naming import visible
+from ..core import documents
+from ..core.errors import ConfigError, UsageError
+from ..core.names import visible
 
 NOT_SET_UP = "has phase 1 been run? hpc-container-manager registry setup"
 

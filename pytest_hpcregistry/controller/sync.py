@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..catalog import Catalog, Entry
+from ..core.catalog import Catalog, Entry
+from ..core.errors import UsageError
+from ..core.names import check_directory
 from ..engines import check_method
-from ..errors import UsageError
-from ..naming import check_directory
 from .events import Listener
 from .limits import RSYNC, SESSION, make_room
 from .lock import only_one_sync

@@ -13,11 +13,11 @@ from typing import Any
 
 from ..agent.facts import RESERVE
 from ..agent.requests import MOST_IMAGES
-from ..catalog import Catalog, Entry
+from ..core.catalog import Catalog, Entry
+from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
+from ..core.fanout import fan_out, in_rounds, serve_rounds
 from ..engines import ENGINES, Job
 from ..engines.cost import Load, choose, link_rate
-from ..errors import CommandFailed, HpcRegistryError, Unreachable
-from ..fanout import fan_out, in_rounds, serve_rounds
 from .events import Listener
 from .meter import Meter
 from .probe import probing

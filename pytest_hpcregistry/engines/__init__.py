@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from ..errors import HpcRegistryError, UsageError
+from ..core.errors import HpcRegistryError, UsageError
 from . import relay, shared, star
 
 if TYPE_CHECKING:

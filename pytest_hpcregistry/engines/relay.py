@@ -20,10 +20,10 @@ from ..agent.facts import Refused, open_regular
 from ..agent.pieces import Pieces, piece_size
 from ..agent.relay import WORD, Sender
 from ..controller.nodes import check_address, refuse_error
-from ..errors import CommandFailed, HpcRegistryError, Unreachable
-from ..fanout import fan_out
-from ..naming import object_path, visible
-from ..nodeset import fold
+from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
+from ..core.fanout import fan_out
+from ..core.names import object_path, visible
+from ..core.nodeset import fold
 from ..transports.local import run_process
 from . import star
 from .chain import Chain

@@ -16,9 +16,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..controller.nodes import check_address, sync_ssh
-from ..errors import CommandFailed, HpcRegistryError, Unreachable
-from ..fanout import fan_out
-from ..naming import object_path
+from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
+from ..core.fanout import fan_out
+from ..core.names import object_path
 from ..transports import unreachable_reason
 from ..transports.local import run_process
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from .. import documents
-from ..errors import HpcRegistryError, UsageError
-from ..nodeset import fold
+from ..core import documents
+from ..core.errors import HpcRegistryError, UsageError
+from ..core.nodeset import fold
 from ..transports.local import run_process
 from . import image, links
 from .podman import execute, only_one, podman, require

@@ -7,7 +7,7 @@ import os
 from importlib import resources
 from pathlib import Path
 
-from ..errors import UsageError
+from ..core.errors import UsageError
 from ..transports.local import run_process
 from .podman import cache_directory, podman
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import UsageError
+from ..core.errors import UsageError
 from ..transports.local import run_process
 from .podman import podman
 from .state import LabState

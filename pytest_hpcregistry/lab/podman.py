@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import UsageError
+from ..core.errors import UsageError
 from ..transports import CommandResult
 from ..transports.local import run_process
 

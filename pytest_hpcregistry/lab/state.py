@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UsageError
+from ..core.errors import UsageError
 
 CONTROLLER = "hpc-controller"
 LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}\Z")

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from ..errors import CommandFailed, Unreachable
-from ..naming import excerpt, last_line
+from ..core.errors import CommandFailed, Unreachable
+from ..core.names import excerpt, last_line
 
 if TYPE_CHECKING:
-    from ..model import Cluster
+    from ..core.model import Cluster
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import CommandFailed, CommandTimeout
+from ..core.errors import CommandFailed, CommandTimeout
 from .local import CAPTURE_LIMIT, CHUNK, not_started, start_process, stop_process
 
 LAST_WORDS = 64 << 10  # bytes kept of standard error

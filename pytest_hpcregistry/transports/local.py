@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO, BinaryIO
 
-from ..errors import CommandFailed, CommandTimeout, HpcRegistryError, UsageError
-from ..naming import excerpt
+from ..core.errors import CommandFailed, CommandTimeout, HpcRegistryError, UsageError
+from ..core.names import excerpt
 from . import CommandResult
 
 CAPTURE_LIMIT = 16 * 1024 * 1024

@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
-from ..errors import CommandTimeout
-from ..model import Cluster
+from ..core.errors import CommandTimeout
+from ..core.model import Cluster
 from . import CommandResult, unreachable
 from .local import run_process
 

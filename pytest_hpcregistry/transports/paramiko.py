@@ -18,9 +18,9 @@ from typing import BinaryIO
 import paramiko
 from paramiko.ssh_exception import NoValidConnectionsError
 
-from ..errors import CommandFailed, CommandTimeout, Unreachable
-from ..model import Cluster
-from ..naming import excerpt
+from ..core.errors import CommandFailed, CommandTimeout, Unreachable
+from ..core.model import Cluster
+from ..core.names import excerpt
 from . import HINTS, CommandResult
 from .local import Refused, Stream
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.catalog import Catalog
-from pytest_hpcregistry.facts import Machine
+from pytest_hpcregistry.core.catalog import Catalog
+from pytest_hpcregistry.core.facts import Machine
 
 pytestmark = pytest.mark.deployment
 

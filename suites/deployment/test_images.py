@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.catalog import Entry
-from pytest_hpcregistry.facts import PRESENT, Machine
-from pytest_hpcregistry.model import Registry
-from pytest_hpcregistry.naming import excerpt
-from pytest_hpcregistry.sif import check_header
+from pytest_hpcregistry.core.catalog import Entry
+from pytest_hpcregistry.core.facts import PRESENT, Machine
+from pytest_hpcregistry.core.model import Registry
+from pytest_hpcregistry.core.names import excerpt
+from pytest_hpcregistry.core.sif import check_header
 
 pytestmark = pytest.mark.deployment
 Sif = tuple[str, Entry]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.catalog import Entry
-from pytest_hpcregistry.model import Registry
+from pytest_hpcregistry.core.catalog import Entry
+from pytest_hpcregistry.core.model import Registry
 from pytest_hpcregistry.slurm import Slurm
 
 pytestmark = pytest.mark.deployment

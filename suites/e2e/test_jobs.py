@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.catalog import Entry
-from pytest_hpcregistry.facts import Machine
-from pytest_hpcregistry.model import Registry
-from pytest_hpcregistry.nodeset import fold
+from pytest_hpcregistry.core.catalog import Entry
+from pytest_hpcregistry.core.facts import Machine
+from pytest_hpcregistry.core.model import Registry
+from pytest_hpcregistry.core.nodeset import fold
 from pytest_hpcregistry.slurm import Slurm
 
 pytestmark = pytest.mark.e2e

@@ -8,9 +8,9 @@ import re
 import pytest
 
 from pytest_hpcregistry.client import AGENT, KNOWN_HOSTS, ControllerClient
-from pytest_hpcregistry.facts import Facts, Machine
-from pytest_hpcregistry.model import Cluster
-from pytest_hpcregistry.nodeset import fold
+from pytest_hpcregistry.core.facts import Facts, Machine
+from pytest_hpcregistry.core.model import Cluster
+from pytest_hpcregistry.core.nodeset import fold
 
 pytestmark = pytest.mark.infrastructure
 

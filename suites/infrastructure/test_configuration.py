@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pytest_hpcregistry import documents
-from pytest_hpcregistry.facts import Facts, Machine
-from pytest_hpcregistry.model import Cluster
+from pytest_hpcregistry.core import documents
+from pytest_hpcregistry.core.facts import Facts, Machine
+from pytest_hpcregistry.core.model import Cluster
 
 pytestmark = pytest.mark.infrastructure
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_hpcregistry.client import AGENT, LAUNCHER, PROGRAM
-from pytest_hpcregistry.facts import Machine
-from pytest_hpcregistry.model import Cluster
+from pytest_hpcregistry.core.facts import Machine
+from pytest_hpcregistry.core.model import Cluster
 
 pytestmark = pytest.mark.infrastructure
 EXPECTED = {LAUNCHER: "0755", PROGRAM: "0644"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.facts import Machine
-from pytest_hpcregistry.model import Cluster
+from pytest_hpcregistry.core.facts import Machine
+from pytest_hpcregistry.core.model import Cluster
 
 pytestmark = pytest.mark.infrastructure
 USABLE = ("idle", "mixed", "allocated", "completing", "planned", "reserved")

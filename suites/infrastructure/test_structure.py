@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.facts import Machine
-from pytest_hpcregistry.model import Registry
+from pytest_hpcregistry.core.facts import Machine
+from pytest_hpcregistry.core.model import Registry
 
 pytestmark = pytest.mark.infrastructure
 PUBLIC = ["", ".registry", ".registry/objects/sha256"]

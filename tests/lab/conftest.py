@@ -14,8 +14,8 @@ import pytest
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.client import ControllerClient
 from pytest_hpcregistry.config import load_cluster
+from pytest_hpcregistry.core.model import Cluster
 from pytest_hpcregistry.lab.podman import cache_directory, only_one
-from pytest_hpcregistry.model import Cluster
 from pytest_hpcregistry.transports import CommandResult, open_transport
 from pytest_hpcregistry.transports.local import run_process
 from tests.sif_writer import Sif, system_partition

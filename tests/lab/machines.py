@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from pytest_hpcregistry import documents, lab
+from pytest_hpcregistry import lab
+from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.lab.podman import execute, podman
 from pytest_hpcregistry.transports import CommandResult
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry import documents, lab
+from pytest_hpcregistry import lab
+from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.lab.podman import execute
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.local import run_process

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry import documents, lab
+from pytest_hpcregistry import lab
+from pytest_hpcregistry.core import documents
 
 from .conftest import Cli
 from .machines import CONTROLLER, REGISTRY, TREE, Machines, refused

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.config import load_cluster
-from pytest_hpcregistry.errors import UsageError
+from pytest_hpcregistry.core.errors import UsageError
 from pytest_hpcregistry.lab import state
 from pytest_hpcregistry.lab.podman import podman
 from pytest_hpcregistry.transports import CommandResult

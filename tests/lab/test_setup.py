@@ -13,8 +13,8 @@ import pytest
 
 from pytest_hpcregistry import lab, provision
 from pytest_hpcregistry.config import load_cluster
-from pytest_hpcregistry.errors import CommandFailed, Unreachable
-from pytest_hpcregistry.model import Cluster
+from pytest_hpcregistry.core.errors import CommandFailed, Unreachable
+from pytest_hpcregistry.core.model import Cluster
 from pytest_hpcregistry.recap import Recap
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.local import LocalTransport

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry import lab
-from pytest_hpcregistry.errors import CommandFailed, CommandTimeout, Unreachable
-from pytest_hpcregistry.model import Cluster, Jump
+from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, Unreachable
+from pytest_hpcregistry.core.model import Cluster, Jump
 from pytest_hpcregistry.transports import Transport, open_transport
 
 from .conftest import Cli

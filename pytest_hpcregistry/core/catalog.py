@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .errors import ConfigError, UsageError
-from .naming import DIGEST, DIRECTORY_NAME, FILE_NAME, excerpt
+from .names import DIGEST, DIRECTORY_NAME, FILE_NAME, excerpt
 
 SCHEMA = "1"
 SHORTEST = 6  # hex digits by which a version can be called

@@ -16,7 +16,7 @@ from typing import Any, Union
 import yaml
 
 from .errors import ConfigError, UsageError
-from .naming import visible
+from .names import visible
 
 SIZE_LIMIT = 1024 * 1024  # characters
 DEPTH_LIMIT = 32

@@ -22,7 +22,7 @@ class Jump:
         return f"{self.user}@{self.host}" if self.user else self.host
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Controller:
     """How the workstation reaches the controller, the only machine that it talks to.
 
@@ -37,7 +37,7 @@ class Controller:
     jump: Jump | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Registry:
     """The directory tree, the same on the controller and on every node. Modes are the octal numbers themselves.
 
@@ -53,7 +53,7 @@ class Registry:
     keep: int = 2
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Sync:
     """How the controller brings images to the nodes. Times in seconds; `window` is how many nodes at once.
 
@@ -73,7 +73,7 @@ class Sync:
     log: str = "/var/log/container-registry-sync.log"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Slurm:
     """`container`: phase 1 sets up `srun --container`. `run_as`: the ordinary user whose jobs the e2e suite runs."""
 
@@ -83,7 +83,7 @@ class Slurm:
     partition: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Ssh:
     """Workstation to controller. `known_hosts` and `config` replace the user's own files when given. Seconds."""
 
@@ -93,7 +93,7 @@ class Ssh:
     connect_timeout: int = 10
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Cluster:
     """A whole cluster. `nodes` is None when the controller shall ask Slurm for them."""
 

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from .errors import CommandFailed, HpcRegistryError
-from .naming import visible
+from .names import visible
 
 Result = TypeVar("Result")
 PATIENCE = 0.5

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from .errors import UsageError
 from .filetype import describe
-from .naming import visible
+from .names import visible
 
 HEADER = struct.Struct("<32s10s3s3s16sqqqqqqqq")
 DESCRIPTOR = struct.Struct("<iBIIIqqqqqqq128s384s")

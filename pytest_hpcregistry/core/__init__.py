@@ -1,0 +1,1 @@
+"""What workstation and controller agree on, and the values of both. Runs on both; Python 3.9."""
