@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_hpcregistry.engines.chain import MOST_FAULTS, STALL, Chain
+from pytest_hpcregistry.controller.engines.chain import MOST_FAULTS, STALL, Chain
 
 TOTAL = 100_000_000  # bytes
 RATE = 10_000_000  # bytes/s of every link, so that one transfer takes 10 s

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry import agent
-from pytest_hpcregistry.controller import events, nodes, registry
+from pytest_hpcregistry.controller import events, nodes
+from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.settings import Settings
 from pytest_hpcregistry.controller.sync import choose_images
 from pytest_hpcregistry.core.catalog import Catalog, Entry, from_data

@@ -25,13 +25,14 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent import requests
 from pytest_hpcregistry.controller import __main__ as program
-from pytest_hpcregistry.controller import events, registry, trip
-from pytest_hpcregistry.controller.gather import gather, slurm_facts
+from pytest_hpcregistry.controller import events, rollout
+from pytest_hpcregistry.controller import publish as registry
+from pytest_hpcregistry.controller.facts import gather, slurm_facts
 from pytest_hpcregistry.controller.nodes import list_nodes, read_answer
+from pytest_hpcregistry.controller.rollout import Outcome
 from pytest_hpcregistry.controller.session import is_admitted, try_sync_key
 from pytest_hpcregistry.controller.settings import Settings, load
 from pytest_hpcregistry.controller.sync import sync
-from pytest_hpcregistry.controller.trip import Outcome
 from pytest_hpcregistry.core.errors import (
     CheckFailed,
     CommandFailed,
@@ -203,7 +204,7 @@ def test_every_node_in_trouble(nodes: FakeNodes) -> None:
 
 def test_a_node_without_room_is_left_as_it_is(pair: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     pair.publish(NAME)
-    monkeypatch.setattr(trip, "RESERVE", 1 << 60)
+    monkeypatch.setattr(rollout, "RESERVE", 1 << 60)
     outcomes, _ = run(pair)
     assert set(states(outcomes).values()) == {"failed"}
     assert "MB free" in outcomes["c1"].message
@@ -398,7 +399,7 @@ def test_gather_asks_each_node_once(nodes: FakeNodes) -> None:
 
 def test_a_node_with_too_many_facts_is_a_node_in_trouble(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks would give up the whole answer at a line that is too long."""
-    monkeypatch.setattr("pytest_hpcregistry.controller.gather.LONGEST_FACTS", 10)
+    monkeypatch.setattr("pytest_hpcregistry.controller.facts.LONGEST_FACTS", 10)
     told: list[dict[str, Any]] = []
     asked = {"registry": str(nodes.registry)}
     limits_of_it = {"window": 1, "connect_timeout": 2, "timeout": 20}

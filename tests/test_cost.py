@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry.engines.cost import ASSUMED_LINK, Load, choose, link_rate
+from pytest_hpcregistry.controller.engines.cost import ASSUMED_LINK, Load, choose, link_rate
 
 GIGABYTE = 10**9
 GIGABIT = 125e6  # bytes/s

@@ -22,7 +22,7 @@ from pytest_hpcregistry.cli import options
 from pytest_hpcregistry.client import ControllerClient
 from pytest_hpcregistry.controller import __main__ as controller
 from pytest_hpcregistry.controller import events, nodes
-from pytest_hpcregistry.controller.gather import reason_of
+from pytest_hpcregistry.controller.facts import reason_of
 from pytest_hpcregistry.core import sif
 from pytest_hpcregistry.core.catalog import from_data
 from pytest_hpcregistry.core.errors import ConfigError, HpcRegistryError

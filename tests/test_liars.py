@@ -14,10 +14,10 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import answers, gc
 from pytest_hpcregistry.controller import session as sessions
+from pytest_hpcregistry.controller.engines.chain import Chain
 from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CommandFailed
-from pytest_hpcregistry.engines.chain import Chain
 
 from . import liar
 from .fake_nodes import FakeNodes

@@ -16,14 +16,14 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import __main__ as program
-from pytest_hpcregistry.controller import gather as controller_gather
-from pytest_hpcregistry.controller import gc, limits, trip
-from pytest_hpcregistry.controller.gather import gather
+from pytest_hpcregistry.controller import facts as controller_gather
+from pytest_hpcregistry.controller import gc, limits, rollout
+from pytest_hpcregistry.controller.engines import star
+from pytest_hpcregistry.controller.facts import gather
 from pytest_hpcregistry.controller.limits import BASE, FACTS, FEWEST, RSYNC, SESSION, Room, make_room
 from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import UsageError
-from pytest_hpcregistry.engines import star
 
 from .fake_nodes import FakeNodes
 
@@ -205,13 +205,13 @@ def test_shared_leaves_a_node_when_that_is_done(
     for node in ("c1", "c2"):
         (nodes.root / node / "registry").rename(nodes.root / node / "own")
         (nodes.root / node / "registry").symlink_to(nodes.registry)
-    seen = watch(monkeypatch, trip.Trip, "publish", sessions)
+    seen = watch(monkeypatch, rollout.Rollout, "publish", sessions)
     assert run(nodes, window=1)[0] == {"c1": "unchanged", "c2": "unchanged"}
     assert seen == [["c1", "c2"], ["c2"]]
 
 
 def test_relay_keeps_all_as_they_send_on(nodes: FakeNodes, sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = watch(monkeypatch, trip.Trip, "publish", sessions)
+    seen = watch(monkeypatch, rollout.Rollout, "publish", sessions)
     assert run(nodes, method="relay")[0] == dict.fromkeys(("c1", "c2", "c3"), "synced")
     assert seen == [["c1", "c2", "c3"]] * 3
     assert sessions.open() == []

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import lock
-from pytest_hpcregistry.controller.gather import gather
+from pytest_hpcregistry.controller.facts import gather
 from pytest_hpcregistry.controller.lock import Watch, only_one_sync
 
 
@@ -127,8 +127,8 @@ def test_how_old_the_catalog_is(registry: Path) -> None:
 
 
 def test_gather_waits_and_says_so(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_hpcregistry.controller.gather.slurm_facts", dict)
-    monkeypatch.setattr("pytest_hpcregistry.controller.gather.ask_facts", lambda node, *_, **how: {"node": node})
+    monkeypatch.setattr("pytest_hpcregistry.controller.facts.slurm_facts", dict)
+    monkeypatch.setattr("pytest_hpcregistry.controller.facts.ask_facts", lambda node, *_, **how: {"node": node})
     monkeypatch.setattr(lock, "POLL", 0.01)
     request = {
         "nodes": ["c1"], "window": 1, "connect_timeout": 1, "timeout": 1,

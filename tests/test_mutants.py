@@ -22,7 +22,7 @@ GOOD = "def double(x):\n    return x * 2\n"
 TEST = (
     "import sys\nfrom tiny.x import double\n\n\ndef test_it():\n    assert double(3) == 6 * sys.dont_write_bytecode\n"
 )
-SCOPE = ("agent/*.py", "controller/*.py", "engines/*.py", "core/sif.py", "core/catalog.py", "core/names.py")
+SCOPE = ("agent/*.py", "controller/**/*.py", "core/sif.py", "core/catalog.py", "core/names.py")
 
 
 def test_every_module_has_its_tests() -> None:
@@ -38,7 +38,7 @@ def test_every_module_has_its_tests() -> None:
 
 def test_what_is_chosen() -> None:
     assert mutants.choose("agent/gc.py") == mutants.choose("pytest_hpcregistry/agent/gc.py") == ["agent/gc.py"]
-    assert {"engines/star.py", "engines/chain.py"} <= set(mutants.choose("engines"))
+    assert {"controller/engines/star.py", "controller/engines/chain.py"} <= set(mutants.choose("controller/engines"))
     assert mutants.choose("") == list(mutants.TESTS)
     with pytest.raises(SystemExit, match="nothing: not in the table"):
         mutants.choose("nothing")

@@ -19,10 +19,10 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent.relay import Relay, make_context
+from pytest_hpcregistry.controller.engines import Job, relay
+from pytest_hpcregistry.controller.engines.chain import Chain
+from pytest_hpcregistry.controller.engines.relay import make_certificate
 from pytest_hpcregistry.controller.sync import sync
-from pytest_hpcregistry.engines import Job, relay
-from pytest_hpcregistry.engines.chain import Chain
-from pytest_hpcregistry.engines.relay import make_certificate
 
 from .fake_nodes import FakeNodes, make_registry
 

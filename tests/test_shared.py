@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry import agent
-from pytest_hpcregistry.controller import trip
+from pytest_hpcregistry.controller import rollout
 from pytest_hpcregistry.controller.sync import sync
 
 from .fake_nodes import FakeNodes
@@ -58,7 +58,7 @@ def test_a_node_that_does_not_show_what_was_published_is_named(
     nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As through a stale handle: the probe is seen, the image's name means nothing."""
-    monkeypatch.setattr(trip, "SEEN_WITHIN", 0)
+    monkeypatch.setattr(rollout, "SEEN_WITHIN", 0)
     (nodes.registry / NAME).unlink()
     nodes.settings = replace(nodes.settings, nodes=("c1",))
     states, _ = run(nodes)

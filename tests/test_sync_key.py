@@ -18,7 +18,7 @@ from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent import requests
 from pytest_hpcregistry.agent import serve as serving
 from pytest_hpcregistry.agent.forms import Misshapen
-from pytest_hpcregistry.engines import star
+from pytest_hpcregistry.controller.engines import star
 
 from .one_registry import NAME, make_program, make_registry, serve
 

@@ -18,7 +18,8 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import __main__ as program
-from pytest_hpcregistry.controller import events, gc, registry
+from pytest_hpcregistry.controller import events, gc
+from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, Unreachable, UsageError

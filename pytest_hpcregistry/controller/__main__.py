@@ -20,12 +20,13 @@ from ..core.errors import OTHER_VERSION, HpcRegistryError, UsageError
 from ..core.fanout import fan_out
 from ..core.names import image_name, printable, visible
 from ..core.pace import told_every
-from . import events, gc, limits, registry, settings
-from .gather import gather
+from . import events, gc, limits, settings
+from . import publish as registry
+from .facts import gather
 from .nodes import list_nodes
+from .rollout import Outcome
 from .session import try_sync_key
 from .sync import sync
-from .trip import Outcome
 
 TELL_EVERY = 30  # seconds between two lines of progress in the log
 

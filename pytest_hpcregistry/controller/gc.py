@@ -13,12 +13,12 @@ from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
 from ..core.fanout import fan_out
 from .answers import HINT
 from .events import Listener
-from .gather import reason_of
+from .facts import reason_of
 from .limits import SESSION, make_room
 from .lock import only_one_sync
 from .nodes import list_nodes
 from .probe import probing
-from .registry import catalog_of, read_catalog_text, write_catalog
+from .publish import catalog_of, read_catalog_text, write_catalog
 from .session import NodeSession
 from .settings import Settings
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 from ..core.catalog import Catalog, Entry
 from ..core.errors import UsageError
 from ..core.names import check_directory
-from ..engines import check_method
+from .engines import check_method
 from .events import Listener
 from .limits import RSYNC, SESSION, make_room
 from .lock import only_one_sync
 from .nodes import list_nodes
-from .registry import catalog_of, read_catalog_text
+from .publish import catalog_of, read_catalog_text
+from .rollout import Outcome, Rollout
 from .settings import Settings
-from .trip import Outcome, Trip
 
 
 def sync(
@@ -39,8 +39,8 @@ def sync(
         listener({"event": "sync_started", "what": what, "nodes": nodes})
         if room.note:
             listener({"event": "noticed", "message": room.note})
-        trip = Trip(replace(settings, window=room.window), what, wanted, (catalog_text, catalog), listener)
-        outcomes = trip.run(nodes, room.nodes)
+        rollout = Rollout(replace(settings, window=room.window), what, wanted, (catalog_text, catalog), listener)
+        outcomes = rollout.run(nodes, room.nodes)
     listener({"event": "sync_finished", "what": what, "states": {node: out.state for node, out in outcomes.items()}})
     return outcomes
 

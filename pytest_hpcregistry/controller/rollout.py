@@ -16,8 +16,8 @@ from ..agent.requests import MOST_IMAGES
 from ..core.catalog import Catalog, Entry
 from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
 from ..core.fanout import fan_out, in_rounds, serve_rounds
-from ..engines import ENGINES, Job
-from ..engines.cost import Load, choose, link_rate
+from .engines import ENGINES, Job
+from .engines.cost import Load, choose, link_rate
 from .events import Listener
 from .meter import Meter
 from .probe import probing
@@ -40,7 +40,7 @@ class Outcome:
     message: str = ""
 
 
-class Trip:
+class Rollout:
     """One sync of the images *wanted* (*what*, in words), with the *catalog* as its file has it."""
 
     def __init__(

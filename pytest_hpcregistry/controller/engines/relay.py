@@ -16,15 +16,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..agent.facts import Refused, open_regular
-from ..agent.pieces import Pieces, piece_size
-from ..agent.relay import WORD, Sender
-from ..controller.nodes import check_address, refuse_error
-from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
-from ..core.fanout import fan_out
-from ..core.names import object_path, visible
-from ..core.nodeset import fold
-from ..transports.local import run_process
+from ...agent.facts import Refused, open_regular
+from ...agent.pieces import Pieces, piece_size
+from ...agent.relay import WORD, Sender
+from ...core.errors import CommandFailed, HpcRegistryError, Unreachable
+from ...core.fanout import fan_out
+from ...core.names import object_path, visible
+from ...core.nodeset import fold
+from ...transports.local import run_process
+from ..nodes import check_address, refuse_error
 from . import star
 from .chain import Chain
 

@@ -12,12 +12,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from ..core.errors import HpcRegistryError, UsageError
+from ...core.errors import HpcRegistryError, UsageError
 from . import relay, shared, star
 
 if TYPE_CHECKING:
-    from ..controller.session import NodeSession
-    from ..controller.settings import Settings
+    from ..session import NodeSession
+    from ..settings import Settings
 
 Outcome = TypeVar("Outcome")
 

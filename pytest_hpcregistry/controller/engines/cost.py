@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.nodeset import fold
+from ...core.nodeset import fold
 
 # Right to a factor of two is enough: which engine wins seldom hangs on less.
 RELAY_START = 1.5  # seconds until the last node of a chain has its first byte: an estimate

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from ..core.errors import HpcRegistryError
-from ..core.fanout import fan_out
+from ...core.errors import HpcRegistryError
+from ...core.fanout import fan_out
 
 if TYPE_CHECKING:
     from . import Job

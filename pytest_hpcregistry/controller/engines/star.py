@@ -15,12 +15,12 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..controller.nodes import check_address, sync_ssh
-from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
-from ..core.fanout import fan_out
-from ..core.names import object_path
-from ..transports import unreachable_reason
-from ..transports.local import run_process
+from ...core.errors import CommandFailed, HpcRegistryError, Unreachable
+from ...core.fanout import fan_out
+from ...core.names import object_path
+from ...transports import unreachable_reason
+from ...transports.local import run_process
+from ..nodes import check_address, sync_ssh
 
 if TYPE_CHECKING:
     from . import Job
