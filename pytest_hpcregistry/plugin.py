@@ -17,7 +17,7 @@ import pytest
 
 from . import verify
 from .client import ControllerClient, Event
-from .config import load_cluster
+from .config.load import load_cluster
 from .core import facts
 from .core.catalog import Catalog, Entry
 from .core.errors import HpcRegistryError, Unreachable

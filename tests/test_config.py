@@ -11,8 +11,9 @@ from typing import get_type_hints
 
 import pytest
 
-from pytest_hpcregistry import config, scalars
-from pytest_hpcregistry.config import load_cluster
+from pytest_hpcregistry.config import fields as scalars
+from pytest_hpcregistry.config import load as config
+from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
 from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Registry, Sync
@@ -480,9 +481,8 @@ def test_every_field_can_be_read() -> None:
 
 
 def test_ansible_is_not_imported() -> None:
-    code = (
-        "import sys, pytest_hpcregistry.config; print([m for m in ('ansible', 'pytest', 'click') if m in sys.modules])"
-    )
+    strangers = "[m for m in ('ansible', 'pytest', 'click') if m in sys.modules]"
+    code = f"import sys, pytest_hpcregistry.config.load; print({strangers})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
 

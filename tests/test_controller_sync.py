@@ -24,6 +24,7 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent import requests
+from pytest_hpcregistry.config.fields import read_node_names
 from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import events, rollout
 from pytest_hpcregistry.controller import publish as registry
@@ -43,7 +44,6 @@ from pytest_hpcregistry.core.errors import (
 )
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.provision import inventory
-from pytest_hpcregistry.scalars import read_node_names
 
 from .fake_nodes import FakeNodes, send
 from .sif_writer import Sif

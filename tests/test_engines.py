@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import pytest
 
 from pytest_hpcregistry import agent
-from pytest_hpcregistry.config import SYNC_METHODS
+from pytest_hpcregistry.config.load import SYNC_METHODS
 from pytest_hpcregistry.controller import engines
 from pytest_hpcregistry.controller.engines import Job, star
 from pytest_hpcregistry.controller.sync import sync

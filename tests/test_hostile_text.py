@@ -20,6 +20,7 @@ from rich.console import Console
 from pytest_hpcregistry import bars, cli, deploy, progress, provision, recap, report
 from pytest_hpcregistry.cli import options
 from pytest_hpcregistry.client import ControllerClient
+from pytest_hpcregistry.config.ansible import find_reason
 from pytest_hpcregistry.controller import __main__ as controller
 from pytest_hpcregistry.controller import events, nodes
 from pytest_hpcregistry.controller.facts import reason_of
@@ -28,7 +29,6 @@ from pytest_hpcregistry.core.catalog import from_data
 from pytest_hpcregistry.core.errors import ConfigError, HpcRegistryError
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.core.names import LONGEST_MESSAGE, printable
-from pytest_hpcregistry.inventories import find_reason
 from pytest_hpcregistry.recap import Recap, Transcript
 from pytest_hpcregistry.report import gated_suite, merge
 from pytest_hpcregistry.transports import CommandResult, unreachable

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry import lab
-from pytest_hpcregistry.config import load_cluster
+from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core.errors import HpcRegistryError, UsageError
 from pytest_hpcregistry.lab import cluster, state
 from pytest_hpcregistry.lab.state import LabState

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from pytest_hpcregistry.config.fields import read_jump
 from pytest_hpcregistry.controller import nodes
 from pytest_hpcregistry.core.errors import Unreachable
 from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Ssh
-from pytest_hpcregistry.scalars import read_jump
 from pytest_hpcregistry.transports import CommandResult, openssh
 from pytest_hpcregistry.transports.openssh import OpensshTransport, destination, ssh_options
 

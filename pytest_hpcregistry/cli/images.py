@@ -9,7 +9,7 @@ import click
 
 from .. import deploy as deploying
 from ..client import ControllerClient
-from ..config import load_cluster
+from ..config.load import load_cluster
 from ..convert import Converted, convert, default_output
 from ..core import sif
 from ..core.errors import UsageError

@@ -16,12 +16,12 @@ import click
 
 from .. import progress
 from ..client import ControllerClient, Listener
-from ..config import SYNC_METHODS, load_cluster
+from ..config.fields import read_rate
+from ..config.load import SYNC_METHODS, load_cluster
 from ..core.errors import HpcRegistryError
 from ..core.model import Cluster
 from ..core.names import printable, visible
 from ..core.pace import told_every
-from ..scalars import read_rate
 from ..transports import open_transport
 
 SIF = click.Path(path_type=Path)

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.client import ControllerClient
-from pytest_hpcregistry.config import load_cluster
+from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core.model import Cluster
 from pytest_hpcregistry.lab.podman import cache_directory, only_one
 from pytest_hpcregistry.transports import CommandResult, open_transport

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_hpcregistry import lab
-from pytest_hpcregistry.config import load_cluster
+from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core.errors import UsageError
 from pytest_hpcregistry.lab import state
 from pytest_hpcregistry.lab.podman import podman

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry import lab, provision
-from pytest_hpcregistry.config import load_cluster
+from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core.errors import CommandFailed, Unreachable
 from pytest_hpcregistry.core.model import Cluster
 from pytest_hpcregistry.recap import Recap

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from pathlib import Path
 
-from .core import nodeset
-from .core.errors import UsageError
-from .core.model import Jump
-from .core.names import DIRECTORY_NAME, NODE_NAME
+from ..core import nodeset
+from ..core.errors import UsageError
+from ..core.model import Jump
+from ..core.names import DIRECTORY_NAME, NODE_NAME
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}\Z")
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .core import documents
-from .core.documents import KeyPath
-from .core.errors import CommandTimeout, ConfigError
-from .core.names import excerpt, last_line
-from .scalars import suggest
-from .transports.local import run_process
+from ..core import documents
+from ..core.documents import KeyPath
+from ..core.errors import CommandTimeout, ConfigError
+from ..core.names import excerpt, last_line
+from ..transports.local import run_process
+from .fields import suggest
 
 INI_SECTION = re.compile(r"^\[[A-Za-z_][\w:.-]*\]\s*(?:[#;].*)?$", re.MULTILINE)
 ANSIBLE_KEY = re.compile(r"""^[^#\n]*\b(?:hosts|children)["']?:\s*(?:\{|#|$)""", re.MULTILINE)

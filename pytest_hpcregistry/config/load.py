@@ -5,18 +5,19 @@ The keys of the cluster file, their types and their defaults are the fields of m
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from . import scalars
-from .core.documents import KeyPath
-from .core.errors import ConfigError, UsageError
-from .core.model import Cluster
-from .inventories import Draft, read
+from ..core.documents import KeyPath
+from ..core.errors import ConfigError, UsageError
+from ..core.model import Cluster
+from . import fields
+from .ansible import Draft, read
 
 SYNC_METHODS = ("auto", "star", "relay", "shared")
 TRANSPORTS = ("openssh", "paramiko")
@@ -32,35 +33,35 @@ ENVIRONMENT = {
 }
 
 BY_TYPE: dict[Any, Callable[[str], Any]] = {
-    int: scalars.read_number,
-    bool: scalars.read_switch,
-    str: scalars.read_word,
-    str | None: scalars.read_word,
+    int: fields.read_number,
+    bool: fields.read_switch,
+    str: fields.read_word,
+    str | None: fields.read_word,
 }
 # Where the type does not say enough.
 BY_NAME: dict[tuple[str, str], Callable[[str], Any]] = {
-    ("controller", "name"): scalars.read_host,
-    ("controller", "host"): scalars.read_host,
-    ("controller", "port"): scalars.read_port,
-    ("controller", "user"): scalars.read_account,
-    ("controller", "jump"): scalars.read_jump,
-    ("registry", "path"): scalars.read_remote_path,
-    ("registry", "owner"): scalars.read_account,
-    ("registry", "group"): scalars.read_account,
-    ("registry", "directory_mode"): scalars.read_directory_mode,
-    ("registry", "file_mode"): scalars.read_file_mode,
-    ("registry", "directories"): scalars.read_directory,
-    ("registry", "keep"): scalars.read_count,
-    ("sync", "method"): scalars.one_of(*SYNC_METHODS),
-    ("sync", "network"): scalars.read_network,
-    ("sync", "limit_rate"): scalars.read_rate,
-    ("sync", "key"): scalars.read_remote_path,
-    ("sync", "key_from"): scalars.read_source,
-    ("sync", "log"): scalars.read_remote_path,
-    ("slurm", "conf_dir"): scalars.read_remote_path,
-    ("slurm", "run_as"): scalars.read_account,
-    ("slurm", "partition"): scalars.read_partition,
-    ("ssh", "transport"): scalars.one_of(*TRANSPORTS),
+    ("controller", "name"): fields.read_host,
+    ("controller", "host"): fields.read_host,
+    ("controller", "port"): fields.read_port,
+    ("controller", "user"): fields.read_account,
+    ("controller", "jump"): fields.read_jump,
+    ("registry", "path"): fields.read_remote_path,
+    ("registry", "owner"): fields.read_account,
+    ("registry", "group"): fields.read_account,
+    ("registry", "directory_mode"): fields.read_directory_mode,
+    ("registry", "file_mode"): fields.read_file_mode,
+    ("registry", "directories"): fields.read_directory,
+    ("registry", "keep"): fields.read_count,
+    ("sync", "method"): fields.one_of(*SYNC_METHODS),
+    ("sync", "network"): fields.read_network,
+    ("sync", "limit_rate"): fields.read_rate,
+    ("sync", "key"): fields.read_remote_path,
+    ("sync", "key_from"): fields.read_source,
+    ("sync", "log"): fields.read_remote_path,
+    ("slurm", "conf_dir"): fields.read_remote_path,
+    ("slurm", "run_as"): fields.read_account,
+    ("slurm", "partition"): fields.read_partition,
+    ("ssh", "transport"): fields.one_of(*TRANSPORTS),
 }
 # Words that stand alone, where else there is a list.
 ALONE: dict[tuple[str, str], tuple[str, ...]] = {("sync", "key_from"): ("auto", "any")}
@@ -141,7 +142,7 @@ class Checker:
     def section(self, name: str, kind: type, raw: Any) -> dict[str, Any]:
         kinds = get_type_hints(kind)
         given = self.mapping(raw, (name,), kinds)
-        optional = {field.name for field in fields(kind) if field.default is None}
+        optional = {field.name for field in dataclasses.fields(kind) if field.default is None}
         values: dict[str, Any] = {}
         for key, value in given.items():
             if key in optional and value in ("", "null", "~"):
@@ -166,18 +167,18 @@ class Checker:
         if words and isinstance(raw, str):
             raise ValueError(f"must be {', '.join(words)}, or a list")
         if kind == tuple[str, ...]:
-            return self.several(raw, reader or scalars.read_word)
+            return self.several(raw, reader or fields.read_word)
         if not isinstance(raw, str):
             raise ValueError(f"must be one value, not a {'mapping' if isinstance(raw, dict) else 'list'}")
         if raw == "":
             raise ValueError("is empty")
-        return reader(raw) if reader else scalars.read_local_file(raw, self.draft.folder)
+        return reader(raw) if reader else fields.read_local_file(raw, self.draft.folder)
 
     def several(self, raw: Any, reader: Callable[[str], str]) -> tuple[str, ...]:
         if not isinstance(raw, list) or not raw or not all(isinstance(item, str) for item in raw):
             raise ValueError("must be a list of names, at least one")
-        if scalars.find_repeated(raw):
-            raise ValueError(f"listed twice: {', '.join(scalars.find_repeated(raw))}")
+        if fields.find_repeated(raw):
+            raise ValueError(f"listed twice: {', '.join(fields.find_repeated(raw))}")
         return tuple(reader(item) for item in raw)
 
     def nodes(self, raw: Any) -> tuple[str, ...] | None:
@@ -193,8 +194,8 @@ class Checker:
                 names += self.node_names(part)
             except ValueError as error:
                 self.add(path, str(error))
-        if scalars.find_repeated(names):
-            self.add(("nodes",), f"listed twice: {', '.join(scalars.find_repeated(names)[:10])}")
+        if fields.find_repeated(names):
+            self.add(("nodes",), f"listed twice: {', '.join(fields.find_repeated(names)[:10])}")
         if not names and len(self.mistakes) == before:
             self.add(("nodes",), "no node is listed; write slurm, a node set or a list")
         return tuple(names)
@@ -206,7 +207,7 @@ class Checker:
             raise ValueError("an entry without a name or an address")
         if part == "slurm":
             raise ValueError("slurm stands alone (nodes: slurm), not in a list")
-        return scalars.read_node_names(part)
+        return fields.read_node_names(part)
 
     def mapping(self, raw: Any, path: KeyPath, known: Mapping[str, Any]) -> dict[str, Any]:
         """The known keys of *raw*. Nothing under a heading, as when all is commented out, is an empty mapping."""
@@ -217,7 +218,7 @@ class Checker:
             return {}
         for key in raw:
             if key not in known:
-                self.add((*path, key), f"unknown key.{homes_of(key) or scalars.suggest(key, known)}")
+                self.add((*path, key), f"unknown key.{homes_of(key) or fields.suggest(key, known)}")
         return {key: value for key, value in raw.items() if key in known}
 
     def add(self, path: KeyPath, problem: str) -> None:
