@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-ROLE = Path(__file__).parent.parent / "pytest_hpcregistry/roles/container_registry"
+ROLE = Path(__file__).parent.parent / "pytest_hpcregistry/setup/roles/container_registry"
 PROGRAM = ROLE / "files/container-run"
 START = "HPCREGISTRY_COMMAND=$(tr ...) exec /usr/local/lib/hpcregistry/container-run /spool/env /opt/x.sif # "
 COMMANDS = [

@@ -43,7 +43,7 @@ from pytest_hpcregistry.core.errors import (
     UsageError,
 )
 from pytest_hpcregistry.core.model import Cluster, Controller
-from pytest_hpcregistry.provision import inventory
+from pytest_hpcregistry.setup.playbook import inventory
 
 from .fake_nodes import FakeNodes, send
 from .sif_writer import Sif

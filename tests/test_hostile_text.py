@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from pytest_hpcregistry import bars, cli, deploy, progress, provision, recap, report
+from pytest_hpcregistry import bars, cli, deploy, progress, report
 from pytest_hpcregistry.cli import options
 from pytest_hpcregistry.client import ControllerClient
 from pytest_hpcregistry.config.ansible import find_reason
@@ -29,8 +29,10 @@ from pytest_hpcregistry.core.catalog import from_data
 from pytest_hpcregistry.core.errors import ConfigError, HpcRegistryError
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.core.names import LONGEST_MESSAGE, printable
-from pytest_hpcregistry.recap import Recap, Transcript
 from pytest_hpcregistry.report import gated_suite, merge
+from pytest_hpcregistry.setup import playbook
+from pytest_hpcregistry.setup import transcript as recap
+from pytest_hpcregistry.setup.transcript import Recap, Transcript
 from pytest_hpcregistry.transports import CommandResult, unreachable
 from pytest_hpcregistry.transports.paramiko import reason
 
@@ -89,7 +91,7 @@ def ansible_says(text: str, key: str) -> HpcRegistryError:
     transcript.take("TASK [container_registry : Install the agent] ***")
     transcript.take(f"fatal: [c1]: FAILED! => {result}")
     transcript.take("c1 : ok=1  changed=0  unreachable=0  failed=1")
-    return error_of(lambda: provision.raise_troubles(transcript, CommandResult("x", (), 2, "", "", 0.0)))
+    return error_of(lambda: playbook.raise_troubles(transcript, CommandResult("x", (), 2, "", "", 0.0)))
 
 
 def damaged_file(text: str) -> HpcRegistryError:
@@ -293,7 +295,7 @@ def test_lines_that_a_program_prints(text: str, monkeypatch: pytest.MonkeyPatch)
         on_line(text.split("\n", maxsplit=1)[0].replace(FORGED, "it may say so"))  # in a line of its own
         return Recap({}, 0)
 
-    monkeypatch.setattr(provision, "set_up", set_up)
+    monkeypatch.setattr(playbook, "set_up", set_up)
     monkeypatch.setattr(ControllerClient, "list_nodes", lambda client: ["c1"])
     out, _ = run("registry", "setup", "--controller", "hpc")
     assert harmless(out)

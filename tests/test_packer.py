@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry.core.errors import UsageError
-from pytest_hpcregistry.packer import Forgotten, find_templates_without_packer_build
+from pytest_hpcregistry.setup.packer import Forgotten, find_templates_without_packer_build
 
 TEMPLATE = """
 build {

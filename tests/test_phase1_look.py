@@ -15,9 +15,9 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from pytest_hpcregistry import provision
+from pytest_hpcregistry.setup import playbook
 
-ROLE = provision.PLAYBOOK.parent / "roles" / "container_registry"
+ROLE = playbook.PLAYBOOK.parent / "roles" / "container_registry"
 ADDRESSES = runpy.run_path(str(ROLE / "filter_plugins" / "addresses.py"))
 OWNER, GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="who owns a directory can only be tried as root")

@@ -12,15 +12,16 @@ from typing import BinaryIO
 
 import pytest
 
-from pytest_hpcregistry import client, provision
+from pytest_hpcregistry import client
 from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.errors import CommandFailed, Unreachable, UsageError
 from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Registry, Ssh, Sync
-from pytest_hpcregistry.recap import HostRecap, Transcript
+from pytest_hpcregistry.setup import playbook
+from pytest_hpcregistry.setup.transcript import HostRecap, Transcript
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.local import LocalTransport
 
-ROLE = provision.PLAYBOOK.parent / "roles" / "container_registry"
+ROLE = playbook.PLAYBOOK.parent / "roles" / "container_registry"
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def ssh_reads(argv: Sequence[str]) -> dict[str, str]:
 
 def connect(cluster: Cluster, group: str, name: str) -> list[str]:
     """The ssh command line that Ansible makes for one host of the inventory."""
-    content = provision.inventory(cluster, ["c001", "c002"])["all"]
+    content = playbook.inventory(cluster, ["c001", "c002"])["all"]
     host = content["children"][group]["hosts"][name]
     return ["ssh", *shlex.split(host["ansible_ssh_common_args"]), host.get("ansible_host", name)]
 
@@ -99,7 +100,7 @@ def test_the_ssh_configuration_of_the_cluster_file_is_used_on_both_ways(tmp_path
 
 @pytest.mark.parametrize(("user", "become"), [("root", False), ("admin", True)])
 def test_a_user_other_than_root_becomes_root(user: str, become: bool) -> None:
-    variables = provision.inventory(make_cluster(user=user), ["c001"])["all"]["vars"]
+    variables = playbook.inventory(make_cluster(user=user), ["c001"])["all"]["vars"]
     assert (variables["ansible_user"], variables["ansible_become"]) == (user, become)
 
 
@@ -109,7 +110,7 @@ def test_the_settings_of_the_cluster_file_reach_the_role() -> None:
         nodes=("c001",),
         registry=Registry(path="/srv/images", group="hpc", directory_mode=0o750, directories=("ai",), keep=4),
     )
-    variables = provision.inventory(cluster, ["c001"])["all"]["vars"]
+    variables = playbook.inventory(cluster, ["c001"])["all"]["vars"]
     assert variables["container_registry_path"] == "/srv/images"
     assert variables["container_registry_dir_mode"] == "0750"
     assert variables["container_registry_subdirs"] == ["ai"]
@@ -122,12 +123,12 @@ def test_the_settings_of_the_cluster_file_reach_the_role() -> None:
 )
 def test_where_the_key_may_log_in_from_is_a_word_or_a_list(given: tuple[str, ...], expected: object) -> None:
     cluster = Cluster(controller=Controller(name="ctl", host="ctl"), sync=Sync(key_from=given))
-    assert provision.role_variables(cluster)["container_registry_sync_key_from"] == expected
+    assert playbook.role_variables(cluster)["container_registry_sync_key_from"] == expected
 
 
 def test_every_variable_of_the_inventory_is_one_of_the_role() -> None:
     defaults = (ROLE / "defaults" / "main.yml").read_text()
-    names = [name for name in provision.role_variables(make_cluster()) if f"\n{name}:" not in defaults]
+    names = [name for name in playbook.role_variables(make_cluster()) if f"\n{name}:" not in defaults]
     assert names == []
 
 
@@ -144,7 +145,7 @@ def test_paths_that_are_no_settings_are_the_ones_that_the_workstation_knows() ->
 @pytest.mark.parametrize("nodes", [[], ["-oProxyCommand=id"], ["c[1:3]"], ["a b"], ["c001\n"]])
 def test_no_node_and_odd_names_are_refused(nodes: list[str]) -> None:
     with pytest.raises(UsageError):
-        provision.inventory(make_cluster(), nodes)
+        playbook.inventory(make_cluster(), nodes)
 
 
 SPOKEN = """\
@@ -208,14 +209,14 @@ class Actor:
 
 def test_the_recap_is_read_and_every_line_is_handed_on() -> None:
     actor, lines = Actor(FINE), list[str]()
-    recap = provision.set_up(make_cluster(), ["c001"], on_line=lines.append, transport=actor)
+    recap = playbook.set_up(make_cluster(), ["c001"], on_line=lines.append, transport=actor)
     assert recap.hosts == {"c001": HostRecap(9, 3, 0, 0), "hpc-controller": HostRecap(15, 8, 0, 0)}
     assert (recap.changed, recap.seconds, len(lines)) == (11, 12.5, len(FINE.splitlines()))
 
 
 def test_failed_tasks_are_named_with_their_nodes_folded_and_so_are_lost_nodes() -> None:
     with pytest.raises(CommandFailed) as caught:
-        provision.set_up(make_cluster(), ["c001"], transport=Actor(SPOKEN, exit_code=2))
+        playbook.set_up(make_cluster(), ["c001"], transport=Actor(SPOKEN, exit_code=2))
     assert str(caught.value).splitlines() == [
         "c005: Make the directories: No space left on device",
         "c006: Make the directories: non-zero return code: b",
@@ -226,25 +227,25 @@ def test_failed_tasks_are_named_with_their_nodes_folded_and_so_are_lost_nodes() 
 
 def test_a_node_that_could_not_be_asked_is_unreachable_not_failed() -> None:
     with pytest.raises(Unreachable, match=r"^c004: .*: no route$"):
-        provision.set_up(make_cluster(), ["c004"], transport=Actor(LOST, exit_code=4))
+        playbook.set_up(make_cluster(), ["c004"], transport=Actor(LOST, exit_code=4))
 
 
 def test_an_unreachable_controller_ends_it_before_ansible_begins() -> None:
     actor = Actor(FINE, ssh_error="Host key verification failed.")
     with pytest.raises(Unreachable, match="hpc-controller: host key is not known"):
-        provision.set_up(make_cluster(), ["c001"], transport=actor)
+        playbook.set_up(make_cluster(), ["c001"], transport=actor)
     assert [argv[0] for argv in actor.asked] == ["ssh"]
 
 
 @pytest.mark.parametrize("exit_code", [0, 1])
 def test_a_run_that_touched_no_machine_is_never_green(exit_code: int) -> None:
     with pytest.raises(CommandFailed):
-        provision.set_up(make_cluster(), ["c001"], transport=Actor("PLAY RECAP ****", exit_code=exit_code))
+        playbook.set_up(make_cluster(), ["c001"], transport=Actor("PLAY RECAP ****", exit_code=exit_code))
 
 
 def test_the_command_line_and_the_end_of_the_shared_connection() -> None:
     actor = Actor(FINE)
-    provision.set_up(make_cluster(), ["c001"], check=True, diff=True, extra_vars=["packer_build=true"], transport=actor)
+    playbook.set_up(make_cluster(), ["c001"], check=True, diff=True, extra_vars=["packer_build=true"], transport=actor)
     _, play, last = actor.asked
     assert "ANSIBLE_HOST_KEY_CHECKING=True" in play
     assert {"--check", "--diff", "packer_build=true"} <= set(play)
@@ -255,7 +256,7 @@ def test_the_command_line_and_the_end_of_the_shared_connection() -> None:
 def test_a_failure_after_the_run_still_ends_the_shared_connection() -> None:
     actor = Actor(LOST, exit_code=4)
     with pytest.raises(Unreachable):
-        provision.set_up(make_cluster(), ["c004"], transport=actor)
+        playbook.set_up(make_cluster(), ["c004"], transport=actor)
     assert "exit" in actor.asked[-1]
 
 
@@ -269,8 +270,8 @@ def play(tmp_path: Path, *words: str, **variables: object) -> tuple[int, Transcr
     inventory = tmp_path / "inventory.json"
     inventory.write_text(json.dumps({"all": {"vars": hosts, "children": groups}}))
     lines: list[str] = []
-    argv = ["env", *provision.environment(str(tmp_path), 5), provision.ansible_playbook(), "-i", str(inventory)]
-    result = LocalTransport().run([*argv, str(provision.PLAYBOOK), *words], timeout=60, on_line=lines.append)
+    argv = ["env", *playbook.environment(str(tmp_path), 5), playbook.ansible_playbook(), "-i", str(inventory)]
+    result = LocalTransport().run([*argv, str(playbook.PLAYBOOK), *words], timeout=60, on_line=lines.append)
     transcript = Transcript()
     for line in lines:
         transcript.take(line)

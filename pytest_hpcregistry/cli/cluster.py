@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from .. import deploy as deploying
-from .. import packer, progress, provision
+from .. import progress
 from .. import verify as verifying
 from ..client import ControllerClient
 from ..core import facts as facts_of
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.names import check_directory, excerpt, image_name, visible
 from ..core.nodeset import fold
+from ..setup import packer, playbook
 from .options import SIF, client_options, engine_options, say, show, show_json, show_json_line, show_table, shown
 
 
@@ -36,7 +37,7 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
       hpc-container-manager registry setup --check --diff
     """
     nodes = client.list_nodes()
-    provision.set_up(client.cluster, nodes, check=check, diff=diff, extra_vars=extra_vars, on_line=say)
+    playbook.set_up(client.cluster, nodes, check=check, diff=diff, extra_vars=extra_vars, on_line=say)
 
 
 @registry_group.command("check-packer")

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry import lab, provision
+from pytest_hpcregistry import lab
 from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core.errors import CommandFailed, Unreachable
 from pytest_hpcregistry.core.model import Cluster
-from pytest_hpcregistry.recap import Recap
+from pytest_hpcregistry.setup import playbook
+from pytest_hpcregistry.setup.transcript import Recap
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.local import LocalTransport
 
@@ -70,7 +71,7 @@ def snapshot(state: lab.LabState) -> dict[str, str]:
 
 
 def set_up(cluster: Cluster, state: lab.LabState, *, check: bool = False, extra_vars: Sequence[str] = ()) -> Recap:
-    return provision.set_up(cluster, state.nodes, check=check, extra_vars=extra_vars)
+    return playbook.set_up(cluster, state.nodes, check=check, extra_vars=extra_vars)
 
 
 def sync_works() -> bool:
@@ -174,7 +175,7 @@ def test_owners_and_modes_of_what_root_trusts_are_put_right_on_each_run(fresh: l
     on("hpc-controller", 'chown alice:alice "$@" && chmod 0666 "$@"', *files).check()
     on("c002", f"chown alice {METADATA}/catalog.yaml && chmod 0666 {METADATA}/catalog.yaml").check()
     shown: list[str] = []
-    provision.set_up(cluster, fresh.nodes, check=True, diff=True, on_line=shown.append)
+    playbook.set_up(cluster, fresh.nodes, check=True, diff=True, on_line=shown.append)
     assert sum('"mode": "0666"' in line for line in shown) >= len(files) + 1
     assert "alice" in on("c002", listed, f"{METADATA}/catalog.yaml").stdout
     assert {"catalog.yaml", "config.yaml", "peers", "lock", "test_sync_log", "test_sync_key_is_private"} <= seen(fresh)
@@ -323,14 +324,14 @@ def test_what_a_machine_lacks_is_said_before_anything_is_changed(fresh: lab.LabS
 
 
 def test_plain_ansible_playbook_does_the_same(fresh: lab.LabState, cluster: Cluster, tmp_path: Path) -> None:
-    """With an inventory as an operator writes it: the seed's group names, an ssh_config, nothing of provision.py."""
+    """With an inventory as an operator writes it: the seed's group names, an ssh_config, nothing of this package's."""
     inventory = tmp_path / "inventory.ini"
     inventory.write_text(
         "[hpc_controllers]\nhpc-controller\n[hpc_compute_nodes]\nc001\nc002\n"
         f"[all:vars]\nansible_user=root\nansible_ssh_common_args=-F {fresh.directory / 'ssh_config'}\n"
     )
     said: list[str] = []
-    argv = [provision.ansible_playbook(), "-i", str(inventory), str(provision.PLAYBOOK)]
+    argv = [playbook.ansible_playbook(), "-i", str(inventory), str(playbook.PLAYBOOK)]
     result = LocalTransport().run(argv, timeout=300, on_line=said.append)
     assert result.exit_code == 0, "\n".join(said)
     assert any("Running in live VM deployment mode (packer_build=false) ✓" in line for line in said)

@@ -92,7 +92,7 @@ def project(set_up_lab: lab.LabState, demo_directory: Path, tmp_path_factory: py
     root = tmp_path_factory.mktemp("project")
     playbooks = root / "ansible" / "playbooks"
     playbooks.parent.mkdir()
-    playbooks.symlink_to(Path(pytest_hpcregistry.__file__).parent)
+    playbooks.symlink_to(Path(pytest_hpcregistry.__file__).parent / "setup")
     (root / "suites").symlink_to(ROOT / "suites")
     (root / "packer").mkdir()
     (root / "packer" / "base.pkr.hcl").write_text(PACKER)

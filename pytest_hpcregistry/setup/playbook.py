@@ -14,14 +14,14 @@ from pathlib import Path
 from shlex import join
 from typing import Any
 
-from .core import nodeset
-from .core.errors import CommandFailed, Unreachable, UsageError
-from .core.model import Cluster
-from .core.names import NODE_NAME, excerpt
-from .recap import Recap, Transcript
-from .transports import CommandResult, Transport, unreachable, unreachable_reason
-from .transports.local import LocalTransport
-from .transports.openssh import destination, ssh_options
+from ..core import nodeset
+from ..core.errors import CommandFailed, Unreachable, UsageError
+from ..core.model import Cluster
+from ..core.names import NODE_NAME, excerpt
+from ..transports import CommandResult, Transport, unreachable, unreachable_reason
+from ..transports.local import LocalTransport
+from ..transports.openssh import destination, ssh_options
+from .transcript import Recap, Transcript
 
 PLAYBOOK = Path(__file__).resolve().parent / "playbook-container-registry.yml"
 MOST_FORKS = 50

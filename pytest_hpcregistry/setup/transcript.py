@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .core.names import LONGEST_REASON, excerpt
+from ..core.names import LONGEST_REASON, excerpt
 
 TASK = re.compile(r"(?:TASK|RUNNING HANDLER) \[(?:container_registry : )?(.*?)\] \**$")
 TROUBLE = re.compile(

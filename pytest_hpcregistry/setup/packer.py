@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .core import documents
-from .core.documents import KeyPath
-from .core.errors import UsageError
-from .core.names import visible
+from ..core import documents
+from ..core.documents import KeyPath
+from ..core.errors import UsageError
+from ..core.names import visible
 
 ANSIBLE = ("ansible", "ansible-local")
 EXTRA_VARS = re.compile(r"(?:--extra-vars=|-e)(.+)", re.DOTALL)
