@@ -18,10 +18,10 @@ from typing import BinaryIO
 
 import pytest
 
-from pytest_hpcregistry.convert import convert, default_output
 from pytest_hpcregistry.core.errors import CommandFailed, UsageError
-from pytest_hpcregistry.reproducibility import definition, strip_identity
-from pytest_hpcregistry.sources import find_source
+from pytest_hpcregistry.images.convert import convert, default_output
+from pytest_hpcregistry.images.reproducible import definition, strip_identity
+from pytest_hpcregistry.images.sources import find_source
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.local import LocalTransport
 
@@ -531,7 +531,7 @@ def test_default_output_is_a_good_name() -> None:
 def test_the_library_needs_no_subprocess_of_its_own() -> None:
     """Programs are started by transports alone."""
     package = Path(__file__).parent.parent / "pytest_hpcregistry"
-    for name in ("convert.py", "reproducibility.py", "sources.py", "sif.py"):
+    for name in ("images/convert.py", "images/reproducible.py", "images/sources.py", "core/sif.py"):
         assert "import subprocess" not in (package / name).read_text()
-    code = "import sys, pytest_hpcregistry.convert; assert not {'pytest', 'click', 'rich'} & set(sys.modules)"
+    code = "import sys, pytest_hpcregistry.images.convert; assert not {'pytest', 'click', 'rich'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,7 +12,14 @@ import pytest
 
 from pytest_hpcregistry.core import sif
 from pytest_hpcregistry.core.errors import UsageError
-from pytest_hpcregistry.reproducibility import LATEST, MAX_CONFIG, definition, environment, read_date, strip_identity
+from pytest_hpcregistry.images.reproducible import (
+    LATEST,
+    MAX_CONFIG,
+    definition,
+    environment,
+    read_date,
+    strip_identity,
+)
 
 from .sif_writer import TABLE_OFFSET, Sif, label_object, system_partition
 

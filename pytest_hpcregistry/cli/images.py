@@ -10,11 +10,11 @@ import click
 from .. import deploy as deploying
 from ..client import ControllerClient
 from ..config.load import load_cluster
-from ..convert import Converted, convert, default_output
 from ..core import sif
 from ..core.errors import UsageError
 from ..core.names import visible
-from ..reproducibility import LATEST
+from ..images.convert import Converted, convert, default_output
+from ..images.reproducible import LATEST
 from ..transports import open_transport
 from .options import SIF, client_options, engine_options, say, show_json, shown
 

@@ -25,7 +25,7 @@ import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .core import sif
+from ..core import sif
 
 LATEST = 2**32 - 1
 """The last second that a squashfs can tell."""

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .core import sif
-from .core.errors import CommandFailed, HpcRegistryError, UsageError
-from .core.names import check_file_name, excerpt, visible
-from .reproducibility import definition, environment, read_date, strip_identity
+from ..core import sif
+from ..core.errors import CommandFailed, HpcRegistryError, UsageError
+from ..core.names import check_file_name, excerpt, visible
+from ..transports import Transport
+from ..transports.local import LocalTransport
+from .reproducible import definition, environment, read_date, strip_identity
 from .sources import Source, find_source, short_name
-from .transports import Transport
-from .transports.local import LocalTransport
 
 PROGRAMS = ("apptainer", "singularity")
 OUTPUT_DIRECTORY = Path("build/containers/apptainer")

@@ -8,9 +8,9 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .core.errors import CommandFailed, UsageError
-from .core.names import last_line, visible
-from .transports import Transport
+from ..core.errors import CommandFailed, UsageError
+from ..core.names import last_line, visible
+from ..transports import Transport
 
 ARCHIVES = ("docker-archive", "oci-archive")
 TOOLS = {
