@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_hpcregistry import lab
-from pytest_hpcregistry.phases import PHASES
+from pytest_hpcregistry.cluster.phases import PHASES
 from pytest_hpcregistry.report import read_counts
 
 ROOT = Path(__file__).resolve().parent

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from . import verify
-from .client import ControllerClient, Event
+from .cluster import verify
+from .cluster.client import ControllerClient, Event
+from .cluster.jobs import Slurm
+from .cluster.phases import PHASES
 from .config.load import load_cluster
 from .core import facts
 from .core.catalog import Catalog, Entry
@@ -24,8 +26,6 @@ from .core.errors import HpcRegistryError, Unreachable
 from .core.facts import Facts, Machine
 from .core.model import Cluster, Registry
 from .core.names import printable
-from .phases import PHASES
-from .slurm import Slurm
 from .transports import open_transport
 
 GATHERED = pytest.StashKey[Mapping[str, Any]]()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry import agent
+from pytest_hpcregistry.cluster.programs import build_agent
 from pytest_hpcregistry.controller import publish as controller_registry
-from pytest_hpcregistry.controller.archive import build_agent
 from pytest_hpcregistry.controller.settings import Settings
 from pytest_hpcregistry.core.catalog import Catalog
 

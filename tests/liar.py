@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
-from pytest_hpcregistry.controller.archive import build_agent
+from pytest_hpcregistry.cluster.programs import build_agent
 
 D, E = "a" * 64, "b" * 64
 HOSTILE = "\x1b]0;x\x07\n[2026-01-01 00:00:00] SUCCESS: forged\r\u202e"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_hpcregistry import agent
-from pytest_hpcregistry.controller.archive import build_agent
+from pytest_hpcregistry.cluster.programs import build_agent
 
 NAME = "ml-frameworks/x.sif"
 OLD, NEW = b"old image", b"new and longer image"

@@ -11,10 +11,11 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from pytest_hpcregistry import cli, deploy, phases
+from pytest_hpcregistry import cli
 from pytest_hpcregistry.cli import images, options
 from pytest_hpcregistry.cli import suites as suites_commands
-from pytest_hpcregistry.client import ControllerClient
+from pytest_hpcregistry.cluster import deploy, phases
+from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.core import facts
 from pytest_hpcregistry.core.catalog import Catalog, Version
 from pytest_hpcregistry.core.errors import (

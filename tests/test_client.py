@@ -13,9 +13,10 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from pytest_hpcregistry import __version__, agent, client
-from pytest_hpcregistry.client import PROGRAM, ControllerClient, parse_event
-from pytest_hpcregistry.controller.archive import build_controller
+from pytest_hpcregistry import __version__, agent
+from pytest_hpcregistry.cluster import client
+from pytest_hpcregistry.cluster.client import PROGRAM, ControllerClient, parse_event
+from pytest_hpcregistry.cluster.programs import build_controller
 from pytest_hpcregistry.core.errors import (
     CheckFailed,
     CommandFailed,

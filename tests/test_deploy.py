@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from pytest_hpcregistry import deploy
-from pytest_hpcregistry.client import ControllerClient, Event, Listener
+from pytest_hpcregistry.cluster import deploy
+from pytest_hpcregistry.cluster.client import ControllerClient, Event, Listener
+from pytest_hpcregistry.cluster.deploy import Image, raise_worst, sync_failures
 from pytest_hpcregistry.core.errors import (
     CheckFailed,
     CommandFailed,
@@ -20,7 +21,6 @@ from pytest_hpcregistry.core.errors import (
     UsageError,
 )
 from pytest_hpcregistry.core.model import Cluster, Controller
-from pytest_hpcregistry.deploy import Image, raise_worst, sync_failures
 
 from .fake_facts import DIGEST, NAME, gathered, image, machine
 from .sif_writer import Sif, label_object, system_partition

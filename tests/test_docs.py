@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 import pytest
 
-from pytest_hpcregistry import phases, plugin
+from pytest_hpcregistry import plugin
 from pytest_hpcregistry.cli import commands
+from pytest_hpcregistry.cluster import phases
 from pytest_hpcregistry.core import errors
 
 ROOT = Path(__file__).resolve().parent.parent

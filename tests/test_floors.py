@@ -11,9 +11,9 @@ from io import BytesIO
 from pathlib import Path
 
 from pytest_hpcregistry import __version__
-from pytest_hpcregistry.controller import archive
+from pytest_hpcregistry.cluster import programs
 
-PACKAGE = archive.PACKAGE
+PACKAGE = programs.PACKAGE
 
 
 def least_python(paths: Iterable[Path]) -> tuple[int, int]:
@@ -36,21 +36,21 @@ def test_the_agent_runs_on_python_3_6() -> None:
 
 
 def test_the_controller_program_runs_on_python_3_9() -> None:
-    paths = [path for pattern in archive.CONTROLLER for path in PACKAGE.glob(pattern)]
+    paths = [path for pattern in programs.CONTROLLER for path in PACKAGE.glob(pattern)]
     assert len(paths) > 15
     assert least_python(paths) <= (3, 9)
 
 
 def test_what_the_controller_program_carries_runs_on_python_3_9() -> None:
     """Whatever a release says of the Python that pip may install it for."""
-    for distribution, package in archive.CARRIED.items():
-        assert least_python(archive.find(distribution, package).rglob("*.py")) <= (3, 9)
+    for distribution, package in programs.CARRIED.items():
+        assert least_python(programs.find(distribution, package).rglob("*.py")) <= (3, 9)
 
 
 def test_the_archive_runs_on_its_own(tmp_path: Path) -> None:
     """Isolated from this environment's packages: only what is inside, and the standard library."""
     program = tmp_path / "controller.pyz"
-    program.write_bytes(archive.build_controller())
+    program.write_bytes(programs.build_controller())
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(program), "--version"], capture_output=True, text=True, check=True
     )
@@ -69,22 +69,22 @@ def test_the_archive_runs_on_its_own(tmp_path: Path) -> None:
 def test_the_agent_tells_its_version_isolated(tmp_path: Path) -> None:
     """Phase 1 asks for it before the agent takes the place of another one: as the key's line calls it, with -I."""
     program = tmp_path / "agent.pyz"
-    program.write_bytes(archive.build_agent())
+    program.write_bytes(programs.build_agent())
     done = subprocess.run([sys.executable, "-I", str(program), "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"{__version__}\n"
 
 
 def test_the_archive_is_the_same_every_time() -> None:
-    once = archive.build_controller()
-    archive.build_controller.cache_clear()
-    assert archive.build_controller() == once
-    names = zipfile.ZipFile(BytesIO(archive.build_controller())).namelist()
+    once = programs.build_controller()
+    programs.build_controller.cache_clear()
+    assert programs.build_controller() == once
+    names = zipfile.ZipFile(BytesIO(programs.build_controller())).namelist()
     assert len(names) == len(set(names))
 
 
 def test_the_library_works_without_its_fronts() -> None:
     code = (
-        "import sys; import pytest_hpcregistry.deploy, pytest_hpcregistry.client, pytest_hpcregistry.config.load;"
+        "import sys; from pytest_hpcregistry.cluster import client, deploy; import pytest_hpcregistry.config.load;"
         "fronts = ('pytest', 'click', 'rich', 'paramiko', 'ansible', 'junit_xml');"
         "print([name for name in fronts if name in sys.modules])"
     )

@@ -17,9 +17,10 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from pytest_hpcregistry import bars, cli, deploy, progress, report
+from pytest_hpcregistry import bars, cli, progress, report
 from pytest_hpcregistry.cli import options
-from pytest_hpcregistry.client import ControllerClient
+from pytest_hpcregistry.cluster import deploy
+from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.config.ansible import find_reason
 from pytest_hpcregistry.controller import __main__ as controller
 from pytest_hpcregistry.controller import events, nodes

@@ -98,7 +98,7 @@ def test_an_import_points_down_only() -> None:
 
 def test_the_imports_are_seen() -> None:
     """If they were not, all else here would pass."""
-    assert {"core/facts.py", "controller/archive.py", "transports/__init__.py", "json"} <= imports("client.py")
+    assert {"core/facts.py", "cluster/programs.py", "transports/__init__.py", "json"} <= imports("cluster/client.py")
     assert {"lab/__init__.py", "cli/options.py"} <= imports("cli/lab.py")
     assert "transports/paramiko.py" in imports("transports/__init__.py")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry import phases
+from pytest_hpcregistry.cluster import phases
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
 from pytest_hpcregistry.report import Counts
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry import plugin
-from pytest_hpcregistry.client import ControllerClient
+from pytest_hpcregistry.cluster.client import ControllerClient
+from pytest_hpcregistry.cluster.phases import suites_directory
 from pytest_hpcregistry.core.errors import Unreachable
-from pytest_hpcregistry.phases import suites_directory
 
 from .fake_facts import DIGEST, NAME, entry, gathered, image, machine
 
@@ -189,7 +189,7 @@ def test_workers_are_handed_the_facts(pytester: pytest.Pytester) -> None:
         f"""
         import json, os
         from pytest_hpcregistry import plugin
-        from pytest_hpcregistry.client import ControllerClient
+        from pytest_hpcregistry.cluster.client import ControllerClient
         class NoTransport:
             def close(self): pass
         def gather(client, **what):

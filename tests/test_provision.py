@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import pytest
 
-from pytest_hpcregistry import client
+from pytest_hpcregistry.cluster import client
 from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.errors import CommandFailed, Unreachable, UsageError
 from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Registry, Ssh, Sync

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from pytest_hpcregistry import slurm as module
-from pytest_hpcregistry.client import ControllerClient
+from pytest_hpcregistry.cluster import jobs as module
+from pytest_hpcregistry.cluster.client import ControllerClient
+from pytest_hpcregistry.cluster.jobs import BatchJob, FinishedJob, Slurm
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.core.model import Slurm as Settings
-from pytest_hpcregistry.slurm import BatchJob, FinishedJob, Slurm
 from pytest_hpcregistry.transports import CommandResult
 
 

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from pytest_hpcregistry.controller import archive
+from pytest_hpcregistry.cluster import programs
 from pytest_hpcregistry.core.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +27,7 @@ LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PIN = re.compile(r"([a-z0-9.-]+)==([^\s;]+)( ; [^\\]+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 REMARK = re.compile(r" +# +(via|-[rc]|[a-z])")
-RELEASES: dict[str, dict[str, str]] = json.loads(archive.RELEASES.read_text())
+RELEASES: dict[str, dict[str, str]] = json.loads(programs.RELEASES.read_text())
 
 
 def pins(name: str) -> dict[str, list[Version]]:
@@ -81,14 +81,14 @@ def test_make_installs_nothing_that_is_not_locked() -> None:
     assert all("--require-hashes" in line or "--no-deps --no-build-isolation" in line for line in calls)
 
 
-@pytest.mark.parametrize("name", archive.CARRIED)
+@pytest.mark.parametrize("name", programs.CARRIED)
 def test_what_is_locked_may_be_sent(name: str) -> None:
     (version,) = pins("development.txt")[canonicalize_name(name)]
     assert str(version) in RELEASES[name]
     assert importlib.metadata.version(name) == str(version)
 
 
-@pytest.mark.parametrize("name", archive.CARRIED)
+@pytest.mark.parametrize("name", programs.CARRIED)
 def test_pip_installs_no_release_that_may_not_be_sent(name: str) -> None:
     """The bounds in pyproject.toml are the first and the last release of releases.json."""
     versions = [Version(version) for version in RELEASES[name]]
@@ -100,15 +100,15 @@ def test_pip_installs_no_release_that_may_not_be_sent(name: str) -> None:
 @pytest.fixture
 def copies(tmp_path: Path) -> Path:
     """A directory that comes before where PyYAML and ClusterShell are installed, with a copy of both."""
-    for name, package in archive.CARRIED.items():
-        shutil.copytree(archive.find(name, package), tmp_path / "copies" / package)
+    for name, package in programs.CARRIED.items():
+        shutil.copytree(programs.find(name, package), tmp_path / "copies" / package)
     return tmp_path / "copies"
 
 
 def run_archive(copies: Path, out: Path) -> subprocess.CompletedProcess[str]:
     """Pack as the role does."""
     out.mkdir()
-    argv = [sys.executable, "-m", "pytest_hpcregistry.controller.archive", str(out)]
+    argv = [sys.executable, "-m", "pytest_hpcregistry.cluster.programs", str(out)]
     environment = {"PYTHONPATH": f"{copies}:{ROOT}", "PATH": "/usr/bin:/bin"}
     return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
 
@@ -116,7 +116,7 @@ def run_archive(copies: Path, out: Path) -> subprocess.CompletedProcess[str]:
 def test_what_is_as_released_is_packed(copies: Path, tmp_path: Path) -> None:
     done = run_archive(copies, tmp_path / "out")
     assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "out" / "controller.pyz").read_bytes() == archive.build_controller()
+    assert (tmp_path / "out" / "controller.pyz").read_bytes() == programs.build_controller()
 
 
 @pytest.mark.parametrize("file", ["yaml/loader.py", "yaml/__init__.py", "ClusterShell/RangeSet.py"])
@@ -154,7 +154,7 @@ def test_nothing_of_it_runs_before_it_was_looked_at(copies: Path, tmp_path: Path
 def test_a_release_that_is_not_known_says_which_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "7.0")
     with pytest.raises(UsageError) as refused:
-        raise archive.refusal("PyYAML", Path("/x/yaml"), ["6.0.3", "6.0.4"])
+        raise programs.refusal("PyYAML", Path("/x/yaml"), ["6.0.3", "6.0.4"])
     assert (
         str(refused.value)
         == "PyYAML 7.0 in /x/yaml is not one of the releases that may be sent to the controller (6.0.3, 6.0.4)"
@@ -164,11 +164,11 @@ def test_a_release_that_is_not_known_says_which_are(monkeypatch: pytest.MonkeyPa
 
 def test_a_package_that_is_not_there() -> None:
     with pytest.raises(UsageError, match="PyYAML is not installed for") as refused:
-        archive.find("PyYAML", "no_such_package")
+        programs.find("PyYAML", "no_such_package")
     assert refused.value.hint == "pip install PyYAML"
 
 
 def test_the_fingerprint_tells_names_from_contents() -> None:
     told = [[("a", b"bc")], [("ab", b"c")], [("a", b"b"), ("c", b"")], [("a", b""), ("c", b"b")], [("c", b"b")]]
-    assert len({archive.fingerprint(files) for files in told}) == len(told)
-    assert archive.fingerprint([("a", b"1"), ("b", b"2")]) == archive.fingerprint([("b", b"2"), ("a", b"1")])
+    assert len({programs.fingerprint(files) for files in told}) == len(told)
+    assert programs.fingerprint([("a", b"1"), ("b", b"2")]) == programs.fingerprint([("b", b"2"), ("a", b"1")])

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pytest_hpcregistry import verify
-from pytest_hpcregistry.client import ControllerClient, Event
+from pytest_hpcregistry.cluster import verify
+from pytest_hpcregistry.cluster.client import ControllerClient, Event
+from pytest_hpcregistry.cluster.verify import Reading
 from pytest_hpcregistry.core import facts
 from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, Unreachable
 from pytest_hpcregistry.core.model import Cluster, Controller
-from pytest_hpcregistry.verify import Reading
 
 from .fake_facts import DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine
 

@@ -51,7 +51,6 @@ TESTS = {
     "controller/__init__.py": ("floors",),
     "controller/__main__.py": ("controller_sync", "versions", "floors"),
     "controller/answers.py": ("liars",),
-    "controller/archive.py": ("floors", "supply"),
     "controller/events.py": ("controller", "versions"),
     "controller/facts.py": ("controller_sync",),
     "controller/gc.py": ("versions", "liars"),

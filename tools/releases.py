@@ -1,7 +1,7 @@
 """Take in a release of what the controller program carries: `python -m tools.releases PyYAML==6.0.4 ...`
 
 Fetches the release's source distribution and its wheels by pip, compares the modules in all of them, and writes their
-fingerprint where `controller/archive.py` looks for it.
+fingerprint where `cluster/programs.py` looks for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_hpcregistry.controller.archive import CARRIED, RELEASES, fingerprint
+from pytest_hpcregistry.cluster.programs import CARRIED, RELEASES, fingerprint
 
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from .. import deploy as deploying
 from .. import progress
-from .. import verify as verifying
-from ..client import ControllerClient
+from ..cluster import deploy as deploying
+from ..cluster import verify as verifying
+from ..cluster.client import ControllerClient
 from ..core import facts as facts_of
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.names import check_directory, excerpt, image_name, visible

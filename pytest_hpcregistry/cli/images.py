@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from .. import deploy as deploying
-from ..client import ControllerClient
+from ..cluster import deploy as deploying
+from ..cluster.client import ControllerClient
 from ..config.load import load_cluster
 from ..core import sif
 from ..core.errors import UsageError

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from .. import progress
-from ..client import ControllerClient, Listener
+from ..cluster.client import ControllerClient, Listener
 from ..config.fields import read_rate
 from ..config.load import SYNC_METHODS, load_cluster
 from ..core.errors import HpcRegistryError

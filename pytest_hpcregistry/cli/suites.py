@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..phases import PHASES, run_phases
+from ..cluster.phases import PHASES, run_phases
 from ..progress import BANNER
 from .options import SIF, say
 

@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import click
 
-from .. import deploy as deploying
 from .. import progress
-from ..client import ControllerClient
+from ..cluster import deploy as deploying
+from ..cluster.client import ControllerClient
 from ..core.catalog import Version
 from ..core.errors import HpcRegistryError, UsageError
 from ..core.names import visible

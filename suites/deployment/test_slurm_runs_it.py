@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_hpcregistry.cluster.jobs import Slurm
 from pytest_hpcregistry.core.catalog import Entry
 from pytest_hpcregistry.core.model import Registry
-from pytest_hpcregistry.slurm import Slurm
 
 pytestmark = pytest.mark.deployment
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry import deploy as deploying
-from pytest_hpcregistry.client import LAUNCHER, ControllerClient
+from pytest_hpcregistry.cluster import deploy as deploying
+from pytest_hpcregistry.cluster.client import LAUNCHER, ControllerClient
+from pytest_hpcregistry.cluster.jobs import Slurm
 from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.facts import PRESENT
 from pytest_hpcregistry.core.model import Registry
-from pytest_hpcregistry.slurm import Slurm
 
 pytestmark = [pytest.mark.e2e, pytest.mark.changes]
 FILE_NAME = "hpcregistry-selftest.sif"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_hpcregistry.cluster.jobs import Slurm
 from pytest_hpcregistry.core.catalog import Entry
 from pytest_hpcregistry.core.facts import Machine
 from pytest_hpcregistry.core.model import Registry
 from pytest_hpcregistry.core.nodeset import fold
-from pytest_hpcregistry.slurm import Slurm
 
 pytestmark = pytest.mark.e2e
 Sif = tuple[str, Entry]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.client import AGENT, LAUNCHER, PROGRAM
+from pytest_hpcregistry.cluster.client import AGENT, LAUNCHER, PROGRAM
 from pytest_hpcregistry.core.facts import Machine
 from pytest_hpcregistry.core.model import Cluster
 

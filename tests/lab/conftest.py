@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry import lab
-from pytest_hpcregistry.client import ControllerClient
+from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core.model import Cluster
 from pytest_hpcregistry.lab.podman import cache_directory, only_one

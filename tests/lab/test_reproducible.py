@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry import deploy
+from pytest_hpcregistry.cluster import deploy
 from pytest_hpcregistry.core import sif
 
 from .conftest import Cli

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 import pytest_hpcregistry
-from pytest_hpcregistry import deploy, lab
+from pytest_hpcregistry import lab
+from pytest_hpcregistry.cluster import deploy
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.local import run_process
 

@@ -26,7 +26,7 @@ EXPECTED = (
     "py.typed",
     "agent/facts.py",
     "controller/__main__.py",
-    "controller/releases.json",
+    "cluster/releases.json",
     "setup/playbook-container-registry.yml",
     "setup/roles/container_registry/tasks/main.yml",
     "setup/roles/container_registry/templates/oci.conf.j2",

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..core.errors import CommandTimeout
+from ..transports import CommandResult
 from .client import ControllerClient
-from .core.errors import CommandTimeout
-from .transports import CommandResult
 
 JOB_TIMEOUT = 180  # seconds for a short job, the wait in the queue included
 POLL = 1.0  # seconds between two questions to slurmctld

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core import sif
+from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
+from ..core.names import LONGEST_REASON, excerpt, image_name
+from ..core.nodeset import fold
 from . import verify as verifying
 from .client import ControllerClient, Listener
-from .core import sif
-from .core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
-from .core.names import LONGEST_REASON, excerpt, image_name
-from .core.nodeset import fold
 
 FROM_LABEL = "org.label-schema.usage.singularity.deffile.from"  # what Apptainer itself notes of the source
 

@@ -9,14 +9,14 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from . import __version__
-from .controller.archive import build_controller
-from .core import documents, facts
-from .core.catalog import Catalog, from_data
-from .core.errors import OTHER_VERSION, CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
-from .core.model import Cluster
-from .core.names import last_line
-from .transports import CommandResult, Transport
+from .. import __version__
+from ..core import documents, facts
+from ..core.catalog import Catalog, from_data
+from ..core.errors import OTHER_VERSION, CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
+from ..core.model import Cluster
+from ..core.names import last_line
+from ..transports import CommandResult, Transport
+from .programs import build_controller
 
 PROGRAM = "/usr/local/lib/hpcregistry/controller.pyz"
 LAUNCHER = "/usr/local/bin/registry-sync-to-nodes.sh"

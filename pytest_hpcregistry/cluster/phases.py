@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
-from .core.names import last_line
-from .report import Counts, gated_suite, merge, read_counts
-from .transports.local import run_process
+from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
+from ..core.names import last_line
+from ..report import Counts, gated_suite, merge, read_counts
+from ..transports.local import run_process
 
 PHASES = ("infrastructure", "deployment", "e2e")
 DEADLINE = 3600  # seconds for one phase
@@ -19,7 +19,7 @@ PASSED, FAILED, USAGE, NOTHING = 0, 1, 4, 5
 
 def suites_directory() -> Path:
     """The suites: inside the package when it was installed from a wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     installed = package / "suites"
     return installed if installed.is_dir() else package.parent / "suites"
 

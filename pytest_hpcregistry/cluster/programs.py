@@ -1,4 +1,4 @@
-"""Pack what runs elsewhere: `python -m pytest_hpcregistry.controller.archive DIRECTORY` makes both programs there.
+"""Pack what runs elsewhere: `python -m pytest_hpcregistry.cluster.programs DIRECTORY` makes both programs there.
 
 The same sources give the same bytes, so that phase 1 changes nothing when nothing changed. What is not ours runs as
 root on the controller too, so it is packed only when it is, byte for byte, a release that releases.json knows.
@@ -31,7 +31,9 @@ CONTROLLER = (
 )
 AGENT = ("__init__.py", "agent/*.py")
 CARRIED = {"ClusterShell": "ClusterShell", "PyYAML": "yaml"}  # distribution -> the package that is packed
-RELEASES = PACKAGE / "controller" / "releases.json"  # distribution -> version -> fingerprint; made by tools/releases.py
+RELEASES = Path(__file__).with_name(
+    "releases.json"
+)  # by distribution and version; made by tools/releases.py
 START = "import sys\nfrom pytest_hpcregistry.{}.__main__ import main\nsys.exit(main())\n"
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold
 
