@@ -15,7 +15,7 @@ from typing import Any
 
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.cluster.phases import PHASES
-from pytest_hpcregistry.report import read_counts
+from pytest_hpcregistry.report.junit import read_counts
 
 ROOT = Path(__file__).resolve().parent
 IMAGE = ROOT / "fixtures" / "images" / "demo"

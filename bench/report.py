@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pytest_hpcregistry import progress
+from pytest_hpcregistry.report import lines
 
 from .measure import Measured
 
@@ -103,7 +103,7 @@ HEADING = ["WAY", "NODES", "MBIT/S", "SECONDS", "x FLOOR", "CONTROLLER SENT", "V
 def table(rows: Sequence[Row]) -> list[str]:
     """The rows as lines, grouped by number of nodes, the fastest first."""
     ordered = sorted(rows, key=lambda row: (row.nodes, row.ratio or float("inf")))
-    return progress.table([HEADING, *map(cells, ordered)])
+    return lines.table([HEADING, *map(cells, ordered)])
 
 
 def cells(row: Row) -> list[str]:

@@ -27,8 +27,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_hpcregistry import progress
 from pytest_hpcregistry.agent.pieces import piece_size
+from pytest_hpcregistry.report import lines
 
 from .plan import REPORT
 from .report import floor
@@ -188,7 +188,7 @@ def main() -> int:
 
 
 def show(rows: list[list[str]]) -> None:
-    for line in progress.table(rows):
+    for line in lines.table(rows):
         say(f"  {line}")
 
 

@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 from .cluster import verify
-from .cluster.client import ControllerClient, Event
+from .cluster.client import ControllerClient
 from .cluster.jobs import Slurm
 from .cluster.phases import PHASES
 from .config.load import load_cluster
 from .core import facts
 from .core.catalog import Catalog, Entry
 from .core.errors import HpcRegistryError, Unreachable
+from .core.events import Event
 from .core.facts import Facts, Machine
 from .core.model import Cluster, Registry
 from .core.names import printable

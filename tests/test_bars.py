@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pytest_hpcregistry import progress
-from pytest_hpcregistry.bars import ROWS, Bars
-from pytest_hpcregistry.core.pace import Event
+from pytest_hpcregistry.core.events import Event
+from pytest_hpcregistry.report import lines as progress
+from pytest_hpcregistry.report.bars import ROWS, Bars
 
 from .fake_facts import DIGEST, NAME
 

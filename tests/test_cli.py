@@ -26,7 +26,7 @@ from pytest_hpcregistry.core.errors import (
     Unreachable,
     UsageError,
 )
-from pytest_hpcregistry.report import Counts
+from pytest_hpcregistry.report.junit import Counts
 
 from .fake_facts import DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine
 from .sif_writer import Sif

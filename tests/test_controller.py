@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry import agent
-from pytest_hpcregistry.controller import events, nodes
+from pytest_hpcregistry.controller import log, nodes
 from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.settings import Settings
 from pytest_hpcregistry.controller.sync import choose_images
@@ -88,7 +88,7 @@ class Gone(io.StringIO):
 
 def test_a_listener_that_went_away_does_not_stop_the_work() -> None:
     event = {"event": "failed", "message": "x"}
-    for listener in (events.plain_lines(Gone()), events.json_lines(Gone())):
+    for listener in (log.plain_lines(Gone()), log.json_lines(Gone())):
         listener(event)
 
 

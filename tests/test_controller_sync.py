@@ -26,7 +26,7 @@ from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent import requests
 from pytest_hpcregistry.config.fields import read_node_names
 from pytest_hpcregistry.controller import __main__ as program
-from pytest_hpcregistry.controller import events, rollout
+from pytest_hpcregistry.controller import log, rollout
 from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.facts import gather, slurm_facts
 from pytest_hpcregistry.controller.nodes import list_nodes, read_answer
@@ -42,6 +42,7 @@ from pytest_hpcregistry.core.errors import (
     Unreachable,
     UsageError,
 )
+from pytest_hpcregistry.core.events import to_all
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.setup.playbook import inventory
 
@@ -528,8 +529,8 @@ def test_settings_that_phase_1_did_not_write(tmp_path: Path, text: str) -> None:
 def test_log_lines_are_what_an_operator_greps_for(nodes: FakeNodes) -> None:
     nodes.publish(NAME)
     nodes.trouble("c2", "refused")
-    log = events.log_lines(nodes.settings.log)
-    sync(nodes.settings, None, None, log)
+    listen = log.log_lines(nodes.settings.log)
+    sync(nodes.settings, None, None, listen)
     lines = Path(nodes.settings.log).read_text().splitlines()
     assert all(
         re.match(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] (Syncing|Engine|SUCCESS: |ERROR: )", line) for line in lines
@@ -545,7 +546,7 @@ def test_log_lines_are_what_an_operator_greps_for(nodes: FakeNodes) -> None:
 
 def test_a_long_transfer_is_not_silent_in_the_log(tmp_path: Path) -> None:
     text = "12 of 32 nodes, 40 % of 2.1 GB, 85 MB/s, about 0:25 left"
-    events.log_lines(str(tmp_path / "log"))({"event": "under_way", "what": "all images", "text": text})
+    log.log_lines(str(tmp_path / "log"))({"event": "under_way", "what": "all images", "text": text})
     assert (tmp_path / "log").read_text()[22:] == f"Syncing all images: {text}\n"
 
 
@@ -569,20 +570,20 @@ def test_what_the_program_tells(
 
 
 def test_a_name_cannot_forge_a_line_of_the_log(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    events.log_lines(str(log))({"event": "failed", "message": "x\n[2025-01-01 00:00:00] SUCCESS: all\r\x1b[2K\udcff"})
-    (line,) = log.read_text().splitlines()
+    path = tmp_path / "log"
+    log.log_lines(str(path))({"event": "failed", "message": "x\n[2025-01-01 00:00:00] SUCCESS: all\r\x1b[2K\udcff"})
+    (line,) = path.read_text().splitlines()
     assert line.endswith("ERROR: x\\n[2025-01-01 00:00:00] SUCCESS: all\\r\\x1b[2K\\udcff")
 
 
 def test_a_log_that_cannot_be_written_does_not_stop_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    events.log_lines(str(tmp_path))({"event": "failed", "message": "x"})
+    log.log_lines(str(tmp_path))({"event": "failed", "message": "x"})
     assert "Is a directory" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("make", [events.json_lines, events.plain_lines])
+@pytest.mark.parametrize("make", [log.json_lines, log.plain_lines])
 def test_a_reader_that_has_gone_does_not_stop_the_work(make: Any) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -597,7 +598,7 @@ def test_a_reader_that_has_gone_does_not_stop_the_work(make: Any) -> None:
 
 def test_events_are_one_line_each() -> None:
     stream = io.StringIO()
-    listen = events.to_all(events.json_lines(stream), events.json_lines(stream))
+    listen = to_all(log.json_lines(stream), log.json_lines(stream))
     listen({"event": "x", "name": "a\nb\udcff"})
     assert [json.loads(line) for line in stream.getvalue().splitlines()] == [{"event": "x", "name": "a\nb\udcff"}] * 2
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.cluster import deploy
-from pytest_hpcregistry.cluster.client import ControllerClient, Event, Listener
+from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.deploy import Image, raise_worst, sync_failures
 from pytest_hpcregistry.core.errors import (
     CheckFailed,
@@ -20,6 +20,7 @@ from pytest_hpcregistry.core.errors import (
     Unreachable,
     UsageError,
 )
+from pytest_hpcregistry.core.events import Event, Listener
 from pytest_hpcregistry.core.model import Cluster, Controller
 
 from .fake_facts import DIGEST, NAME, gathered, image, machine

@@ -17,20 +17,23 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from pytest_hpcregistry import bars, cli, progress, report
+from pytest_hpcregistry import cli
 from pytest_hpcregistry.cli import options
 from pytest_hpcregistry.cluster import deploy
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.config.ansible import find_reason
 from pytest_hpcregistry.controller import __main__ as controller
-from pytest_hpcregistry.controller import events, nodes
+from pytest_hpcregistry.controller import log, nodes
 from pytest_hpcregistry.controller.facts import reason_of
-from pytest_hpcregistry.core import sif
+from pytest_hpcregistry.core import messages, sif
 from pytest_hpcregistry.core.catalog import from_data
 from pytest_hpcregistry.core.errors import ConfigError, HpcRegistryError
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.core.names import LONGEST_MESSAGE, printable
-from pytest_hpcregistry.report import gated_suite, merge
+from pytest_hpcregistry.report import bars
+from pytest_hpcregistry.report import junit as report
+from pytest_hpcregistry.report import lines as progress
+from pytest_hpcregistry.report.junit import gated_suite, merge
 from pytest_hpcregistry.setup import playbook
 from pytest_hpcregistry.setup import transcript as recap
 from pytest_hpcregistry.setup.transcript import Recap, Transcript
@@ -143,7 +146,7 @@ def controller_json(error: HpcRegistryError, capsys: pytest.CaptureFixture[str],
 
 
 def log_of(error: HpcRegistryError, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> str:
-    listener = events.log_lines(str(tmp_path / "log"))
+    listener = log.log_lines(str(tmp_path / "log"))
     listener({"event": "failed", "message": str(error)})
     listener({"event": "node_finished", "what": "x", "node": "c1", "state": "failed", "message": f"c1: {error}"})
     listener({"event": "noticed", "message": str(error)})
@@ -276,7 +279,7 @@ def test_files_that_nobody_wants(text: str) -> None:
     one = {"state": "freed", "objects": [], "debris": [], "bytes": 0, "in_use": [], "young": [], "unmanaged": [text]}
     event = {"event": "gc_finished", "machines": {"c1": one}, "dry_run": False}
     assert harmless(str(progress.describe(event)))
-    assert all(len(line) < 1000 for line in events.describe(event))
+    assert all(len(line) < 1000 for line in messages.describe(event))
 
 
 def test_words_of_a_node_that_an_engine_passes_on(text: str) -> None:
@@ -286,8 +289,8 @@ def test_words_of_a_node_that_an_engine_passes_on(text: str) -> None:
         shown = str(progress.describe(event))
         assert harmless(shown)
         assert "\n" not in shown
-        assert all(harmless(events.stamp(line)[22:].removesuffix("\n")) for line in events.describe(event))
-    lengths = [len(line) for line in [str(progress.describe(ended)), *events.describe(ended)]]
+        assert all(harmless(log.stamp(line)[22:].removesuffix("\n")) for line in messages.describe(event))
+    lengths = [len(line) for line in [str(progress.describe(ended)), *messages.describe(ended)]]
     assert max([*lengths, *(len(str(error)) for error in deploy.sync_failures([ended]))]) < 1100
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_hpcregistry.core import pace
-from pytest_hpcregistry.core.pace import Event, Track, Transfers, told_every
+from pytest_hpcregistry.core.events import Event
+from pytest_hpcregistry.core.pace import Track, Transfers, told_every
 
 MB = 1_000_000
 

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_hpcregistry.cluster import phases
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
-from pytest_hpcregistry.report import Counts
+from pytest_hpcregistry.report.junit import Counts
 
 GOOD = '<testcase name="good"/>'
 RED = '<testcase name="red"><failure/></testcase>'

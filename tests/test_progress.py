@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pytest_hpcregistry import progress
 from pytest_hpcregistry.core.facts import MISSING, PRESENT, UNREACHABLE
+from pytest_hpcregistry.report import lines
 
 from .fake_facts import DIGEST, NAME, OTHER
 
@@ -45,14 +45,14 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
     ],
 )  # fmt: skip
 def test_one_line_for_one_event(event: dict[str, Any], line: str | None) -> None:
-    assert progress.describe(event) == line
+    assert lines.describe(event) == line
 
 
 def test_hundreds_of_nodes_are_one_short_line() -> None:
-    started = progress.describe({"event": "sync_started", "what": "all images", "nodes": MANY})
+    started = lines.describe({"event": "sync_started", "what": "all images", "nodes": MANY})
     assert started == "  syncing all images to c[001-800]"
     states = {"controller": PRESENT, **dict.fromkeys(MANY, PRESENT), "c017": MISSING, "c018": UNREACHABLE}
-    verified = progress.describe({"event": "verified", "name": NAME, "states": states})
+    verified = lines.describe({"event": "verified", "name": NAME, "states": states})
     assert verified == (f"✗ {NAME}: same bytes on controller,c[001-016,019-800], missing c017, unreachable c018")
 
 
@@ -68,48 +68,48 @@ def test_nodes_that_ended_alike_are_one_line() -> None:
         *[ended(node, "failed", message=f"{node}: full\x1b[2J") for node in ("c006", "c007")],
         ended("c008", "unreachable", message="c008: no route"),
     ]
-    assert progress.nodes_finished(events) == [
+    assert lines.nodes_finished(events) == [
         "✓ c[001-004]: synced, 0.9 to 5.0 MB in 1.0 to 2.5 s",
         "✓ c005: up to date",
         "✗ c[006-007]: full\\x1b[2J",
         "✗ c008: no route",
     ]
-    assert progress.nodes_finished([]) == []
+    assert lines.nodes_finished([]) == []
 
 
 def test_a_node_set_with_many_gaps_is_a_number_but_of_trouble_each_is_named() -> None:
     gaps = MANY[::2]
-    assert progress.nodes_finished([ended(node) for node in gaps]) == ["✓ 400 nodes: synced, 5.0 MB in 1.0 s"]
-    (line,) = progress.nodes_finished([ended(node, "failed", message=f"{node}: full") for node in gaps])
+    assert lines.nodes_finished([ended(node) for node in gaps]) == ["✓ 400 nodes: synced, 5.0 MB in 1.0 s"]
+    (line,) = lines.nodes_finished([ended(node, "failed", message=f"{node}: full") for node in gaps])
     assert "c[001,003,005" in line
     long = "c" * 70
-    assert progress.nodes_finished([ended(long, "unchanged")]) == [f"✓ {long}: up to date"]
+    assert lines.nodes_finished([ended(long, "unchanged")]) == [f"✓ {long}: up to date"]
 
 
 def test_all_the_same_is_a_tick() -> None:
     states = {"controller": PRESENT, "c1": PRESENT}
-    assert progress.describe({"event": "verified", "name": NAME, "states": states}) == (
+    assert lines.describe({"event": "verified", "name": NAME, "states": states}) == (
         f"✓ {NAME}: same bytes on controller,c1"
     )
 
 
 def test_a_file_name_cannot_write_to_the_terminal() -> None:
     """Names on the machines come from anywhere: control characters and bytes that are no UTF-8 are shown as text."""
-    line = progress.describe({"event": "failed", "message": "x\x1b[31m\udcff\r.sif"})
+    line = lines.describe({"event": "failed", "message": "x\x1b[31m\udcff\r.sif"})
     assert line == "✗ x\\x1b[31m\\udcff\\r.sif"
-    assert progress.table([["IMAGE", "STATE"], ["a\nb", "missing"]]) == ["IMAGE  STATE", "a\\nb   missing"]
+    assert lines.table([["IMAGE", "STATE"], ["a\nb", "missing"]]) == ["IMAGE  STATE", "a\\nb   missing"]
 
 
 def test_a_message_of_several_lines_stays_so() -> None:
-    assert progress.describe({"event": "failed", "message": "c.yaml: 2 mistakes\n  a\n  b"}) == (
+    assert lines.describe({"event": "failed", "message": "c.yaml: 2 mistakes\n  a\n  b"}) == (
         "✗ c.yaml: 2 mistakes\n  a\n  b"
     )
 
 
 def test_columns_are_aligned() -> None:
-    assert progress.table([["A", "B"], ["long", ""], ["", "x"]]) == ["A     B", "long", "      x"]
+    assert lines.table([["A", "B"], ["long", ""], ["", "x"]]) == ["A     B", "long", "      x"]
 
 
 def test_the_seeds_banner() -> None:
-    assert "║  ✓✓✓ ALL CONTAINER REGISTRY TESTS PASSED ✓✓✓ " in progress.BANNER
-    assert {line[0] + line[-1] for line in progress.BANNER.splitlines()} == {"╔╗", "║║", "╚╝"}
+    assert "║  ✓✓✓ ALL CONTAINER REGISTRY TESTS PASSED ✓✓✓ " in lines.BANNER
+    assert {line[0] + line[-1] for line in lines.BANNER.splitlines()} == {"╔╗", "║║", "╚╝"}

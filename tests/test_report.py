@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry.core.errors import HpcRegistryError
-from pytest_hpcregistry.report import Counts, gated_suite, merge, read_counts
+from pytest_hpcregistry.report.junit import Counts, gated_suite, merge, read_counts
 
 CASES = """\
 <testcase name="good"/>

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.cluster import verify
-from pytest_hpcregistry.cluster.client import ControllerClient, Event
+from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.verify import Reading
 from pytest_hpcregistry.core import facts
 from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, Unreachable
+from pytest_hpcregistry.core.events import Event
 from pytest_hpcregistry.core.model import Cluster, Controller
 
 from .fake_facts import DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine

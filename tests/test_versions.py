@@ -18,10 +18,11 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import __main__ as program
-from pytest_hpcregistry.controller import events, gc
+from pytest_hpcregistry.controller import gc
 from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
+from pytest_hpcregistry.core import messages
 from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, Unreachable, UsageError
 from pytest_hpcregistry.core.fanout import fan_out
 
@@ -485,7 +486,7 @@ def test_machines_with_the_same_to_tell_are_one_line() -> None:
         "controller": one, "c1": one, "c2": busy, "c3": {"state": "failed", "message": "disk"}, "c4": young,
         "c5": {"state": "shared"},
     }  # fmt: skip
-    assert events.describe({"event": "gc_finished", "dry_run": False, "machines": machines}) == [
+    assert messages.describe({"event": "gc_finished", "dry_run": False, "machines": machines}) == [
         "SUCCESS: c[1-2],controller: 2 objects freed, 134.2 MB",
         "NOTE: c2: 1 object kept, 5.0 MB: somebody has it open",
         "NOTE: c2: not in the catalog, left alone: ml-frameworks/mine.sif",
@@ -494,5 +495,5 @@ def test_machines_with_the_same_to_tell_are_one_line() -> None:
         "NOTE: c4: 2 objects kept, 1.0 MB: nothing has named it for too short a time",
         "SUCCESS: c5: shares the controller's registry",
     ]
-    told = events.describe({"event": "gc_finished", "dry_run": True, "machines": {"c1": one}})
+    told = messages.describe({"event": "gc_finished", "dry_run": True, "machines": {"c1": one}})
     assert told == ["SUCCESS: c1: 2 objects would be freed, 134.2 MB"]

@@ -51,7 +51,7 @@ TESTS = {
     "controller/__init__.py": ("floors",),
     "controller/__main__.py": ("controller_sync", "versions", "floors"),
     "controller/answers.py": ("liars",),
-    "controller/events.py": ("controller", "versions"),
+    "controller/log.py": ("controller_sync", "hostile_text"),
     "controller/facts.py": ("controller_sync",),
     "controller/gc.py": ("versions", "liars"),
     "controller/limits.py": ("limits",),

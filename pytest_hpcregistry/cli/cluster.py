@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from .. import progress
 from ..cluster import deploy as deploying
 from ..cluster import verify as verifying
 from ..cluster.client import ControllerClient
@@ -15,6 +14,7 @@ from ..core import facts as facts_of
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.names import check_directory, excerpt, image_name, visible
 from ..core.nodeset import fold
+from ..report import lines
 from ..setup import packer, playbook
 from .options import SIF, client_options, engine_options, say, show, show_json, show_json_line, show_table, shown
 
@@ -148,9 +148,7 @@ def status(as_json: bool, client: ControllerClient) -> None:
             }
         )
     else:
-        rows = [
-            [excerpt(name), row.pop("controller", "-"), progress.states(row)] for name, row in found.matrix().items()
-        ]
+        rows = [[excerpt(name), row.pop("controller", "-"), lines.states(row)] for name, row in found.matrix().items()]
         show_table([["IMAGE", "CONTROLLER", "NODES"], *rows])
         by_reason: dict[str, list[str]] = {}
         for node, reason in found.unreachable.items():

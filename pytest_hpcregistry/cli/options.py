@@ -14,14 +14,15 @@ from typing import Any
 
 import click
 
-from .. import progress
-from ..cluster.client import ControllerClient, Listener
+from ..cluster.client import ControllerClient
 from ..config.fields import read_rate
 from ..config.load import SYNC_METHODS, load_cluster
 from ..core.errors import HpcRegistryError
+from ..core.events import Listener
 from ..core.model import Cluster
 from ..core.names import printable, visible
 from ..core.pace import told_every
+from ..report import lines
 from ..transports import open_transport
 
 SIF = click.Path(path_type=Path)
@@ -103,7 +104,7 @@ def say_usage_error(error: click.ClickException) -> None:
 def shown() -> Iterator[Listener]:
     """A listener for what takes long: bars on a terminal, elsewhere lines, with one of progress now and then."""
     if sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
-        from .. import bars  # slow to import, and of no use without a terminal
+        from ..report import bars  # slow to import, and of no use without a terminal
 
         with bars.on_this_terminal() as shower:
             yield shower.listen
@@ -111,16 +112,16 @@ def shown() -> Iterator[Listener]:
         yield told_every(TELL_EVERY, show)
 
 
-def show(event: progress.Event) -> None:
+def show(event: lines.Event) -> None:
     """Show one event as a line, if it is one for people."""
-    line = progress.describe(event)
+    line = lines.describe(event)
     if line:
         # Nobody reads any more? An upload must not fail of it: it is said of the next line that matters.
         with suppress(OSError) if event["event"] == "under_way" else nullcontext():
             say(line, err=line.startswith("✗"))
 
 
-def show_json_line(event: progress.Event) -> None:
+def show_json_line(event: lines.Event) -> None:
     """Print one event for programs."""
     click.echo(json.dumps(event))  # ASCII, control characters escaped; cut, it would be no JSON
 
@@ -132,5 +133,5 @@ def show_json(data: Any) -> None:
 
 def show_table(rows: list[list[str]]) -> None:
     """Print rows, the first as heading."""
-    for line in progress.table(rows):
+    for line in lines.table(rows):
         say(line)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..cluster.phases import PHASES, run_phases
-from ..progress import BANNER
+from ..report.lines import BANNER
 from .options import SIF, say
 
 

@@ -6,12 +6,12 @@ from dataclasses import asdict
 
 import click
 
-from .. import progress
 from ..cluster import deploy as deploying
 from ..cluster.client import ControllerClient
 from ..core.catalog import Version
 from ..core.errors import HpcRegistryError, UsageError
 from ..core.names import visible
+from ..report import lines
 from .cluster import full_name
 from .options import client_options, say, show, show_json, show_json_line, show_table
 
@@ -35,7 +35,7 @@ def catalog_list(as_json: bool, client: ControllerClient) -> None:
     if as_json:
         show_json({name: asdict(entry) for name, entry in images.items()})
         return
-    rows = [[name, progress.megabytes(e.size), e.digest[:12], e.published] for name, e in sorted(images.items())]
+    rows = [[name, lines.megabytes(e.size), e.digest[:12], e.published] for name, e in sorted(images.items())]
     show_table([["IMAGE", "SIZE", "SHA256", "PUBLISHED"], *rows])
 
 

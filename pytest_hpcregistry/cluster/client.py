@@ -13,6 +13,7 @@ from .. import __version__
 from ..core import documents, facts
 from ..core.catalog import Catalog, from_data
 from ..core.errors import OTHER_VERSION, CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
+from ..core.events import Event, Listener
 from ..core.model import Cluster
 from ..core.names import last_line
 from ..transports import CommandResult, Transport
@@ -35,9 +36,6 @@ with tempfile.NamedTemporaryFile(suffix=".pyz") as program:
     program.flush()
     sys.exit(subprocess.call([sys.executable, program.name] + sys.argv[1:], stdin=subprocess.DEVNULL))
 """
-
-Event = dict[str, Any]
-Listener = Callable[[Event], None]
 
 
 class ControllerClient:

@@ -13,10 +13,11 @@ from typing import Any
 
 from ..core import sif
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
+from ..core.events import Listener
 from ..core.names import LONGEST_REASON, excerpt, image_name
 from ..core.nodeset import fold
 from . import verify as verifying
-from .client import ControllerClient, Listener
+from .client import ControllerClient
 
 FROM_LABEL = "org.label-schema.usage.singularity.deffile.from"  # what Apptainer itself notes of the source
 

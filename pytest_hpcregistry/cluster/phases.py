@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.names import last_line
-from ..report import Counts, gated_suite, merge, read_counts
+from ..report.junit import Counts, gated_suite, merge, read_counts
 from ..transports.local import run_process
 
 PHASES = ("infrastructure", "deployment", "e2e")

@@ -31,9 +31,7 @@ CONTROLLER = (
 )
 AGENT = ("__init__.py", "agent/*.py")
 CARRIED = {"ClusterShell": "ClusterShell", "PyYAML": "yaml"}  # distribution -> the package that is packed
-RELEASES = Path(__file__).with_name(
-    "releases.json"
-)  # by distribution and version; made by tools/releases.py
+RELEASES = Path(__file__).with_name("releases.json")  # by distribution and version; made by tools/releases.py
 START = "import sys\nfrom pytest_hpcregistry.{}.__main__ import main\nsys.exit(main())\n"
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold
 

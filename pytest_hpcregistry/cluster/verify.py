@@ -9,10 +9,11 @@ from typing import Any
 
 from ..core import facts
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable
+from ..core.events import Listener
 from ..core.facts import CONTROLLER, DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, UNMANAGED, UNREACHABLE, Facts
 from ..core.names import excerpt, object_path
 from ..core.nodeset import fold
-from .client import ControllerClient, Listener
+from .client import ControllerClient
 
 LOOKS = 4  # the first, and at most three more
 PATIENCE = 15.0  # seconds after a publish in which a deploy's sync begins, on a busy controller too

@@ -17,12 +17,14 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..core.errors import OTHER_VERSION, HpcRegistryError, UsageError
+from ..core.events import Listener, to_all
 from ..core.fanout import fan_out
 from ..core.names import image_name, printable, visible
 from ..core.pace import told_every
-from . import events, gc, limits, settings
+from . import gc, limits, settings
 from . import publish as registry
 from .facts import gather
+from .log import json_lines, log_lines, plain_lines
 from .nodes import list_nodes
 from .rollout import Outcome
 from .session import try_sync_key
@@ -110,7 +112,7 @@ def natural(text: str) -> int:
 def report(error: HpcRegistryError, as_json: bool) -> None:
     event = {"event": "failed", "message": str(error), "hint": error.hint, "exit_code": error.exit_code}
     if as_json:
-        events.json_lines(sys.stdout)(event)
+        json_lines(sys.stdout)(event)
     else:
         sys.stderr.write(printable(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else "")) + "\n")
 
@@ -123,15 +125,15 @@ def in_words(error: OSError) -> HpcRegistryError:
     return HpcRegistryError(f"controller: {said}{file}", hint=hint)
 
 
-def listener_of(arguments: argparse.Namespace, config: settings.Settings) -> events.Listener:
-    log = events.log_lines(config.log)
+def listener_of(arguments: argparse.Namespace, config: settings.Settings) -> Listener:
+    log = log_lines(config.log)
     if arguments.json:
-        return events.to_all(told_every(TELL_EVERY, log), events.json_lines(sys.stdout))
-    return told_every(TELL_EVERY, events.to_all(log, events.plain_lines(sys.stdout)))
+        return to_all(told_every(TELL_EVERY, log), json_lines(sys.stdout))
+    return told_every(TELL_EVERY, to_all(log, plain_lines(sys.stdout)))
 
 
 def run_facts(arguments: argparse.Namespace) -> int:
-    listener = events.json_lines(sys.stdout)
+    listener = json_lines(sys.stdout)
     listener({"event": "gathered", "facts": gather(json.loads(arguments.request), listener)})
     return 0
 
@@ -139,14 +141,14 @@ def run_facts(arguments: argparse.Namespace) -> int:
 def run_has(arguments: argparse.Namespace) -> int:
     config = settings.load(arguments.config)
     present = registry.has_object(config.registry, arguments.digest, arguments.size)
-    events.json_lines(sys.stdout)({"event": "looked", "present": present})
+    json_lines(sys.stdout)({"event": "looked", "present": present})
     return 0
 
 
 def run_receive(arguments: argparse.Namespace) -> int:
     config = settings.load(arguments.config)
     registry.receive(config.registry, arguments.digest, arguments.size, sys.stdin.buffer)
-    events.json_lines(sys.stdout)({"event": "received", "digest": arguments.digest})
+    json_lines(sys.stdout)({"event": "received", "digest": arguments.digest})
     return 0
 
 
@@ -155,7 +157,7 @@ def run_try_key(arguments: argparse.Namespace) -> int:
     nodes = list_nodes(arguments.nodes or config.nodes)
     room = limits.make_room(len(nodes), config.window, held=0, each=limits.SESSION)
     tried = fan_out(nodes, lambda node: try_sync_key(node, config), window=room.window)
-    events.json_lines(sys.stdout)({"event": "tried", "nodes": {node: str(result) for node, result in tried.items()}})
+    json_lines(sys.stdout)({"event": "tried", "nodes": {node: str(result) for node, result in tried.items()}})
     return 0
 
 
@@ -165,7 +167,7 @@ def run_publish(arguments: argparse.Namespace) -> int:
     try:
         version, changed = registry.publish(config, request)
     except registry.BytesMissing:
-        events.json_lines(sys.stdout)({"event": "bytes_missing", "digest": request["digest"]})
+        json_lines(sys.stdout)({"event": "bytes_missing", "digest": request["digest"]})
         return 0
     listener_of(arguments, config)(
         {"event": "published", "name": request["name"], "digest": version.digest, "changed": changed}
@@ -185,7 +187,7 @@ def run_rollback(arguments: argparse.Namespace) -> int:
 
 def run_gc(arguments: argparse.Namespace) -> int:
     config = settings.load(arguments.config)
-    shown = events.json_lines(sys.stdout) if arguments.json else events.plain_lines(sys.stdout)
+    shown = json_lines(sys.stdout) if arguments.json else plain_lines(sys.stdout)
     machines = gc.collect(
         config,
         shown if arguments.dry_run else listener_of(arguments, config),
@@ -211,7 +213,7 @@ def logged(config: settings.Settings, work: Callable[[], Mapping[str, Outcome]])
     try:
         return work()
     except HpcRegistryError as error:
-        events.log_lines(config.log)({"event": "failed", "message": str(error)})
+        log_lines(config.log)({"event": "failed", "message": str(error)})
         raise
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from .. import agent
 from ..core.errors import CommandFailed, HpcRegistryError
+from ..core.events import Listener
 from ..core.fanout import fan_out
 from ..core.names import excerpt
 from ..transports.local import run_process
 from .answers import check_answer
-from .events import Listener
 from .limits import FACTS, make_room
 from .lock import Watch
 from .nodes import SLURM_TIMEOUT, ask_facts, list_nodes, slurm_nodes

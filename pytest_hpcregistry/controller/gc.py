@@ -10,9 +10,9 @@ from .. import agent
 from ..agent.gc import clean, sweep
 from ..core.catalog import Catalog
 from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
+from ..core.events import Listener
 from ..core.fanout import fan_out
 from .answers import HINT
-from .events import Listener
 from .facts import reason_of
 from .limits import SESSION, make_room
 from .lock import only_one_sync

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from .events import Listener
+from ..core.events import Listener
 
 INTERVAL = 1.0  # seconds between two events
 

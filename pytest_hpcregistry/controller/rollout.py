@@ -15,10 +15,10 @@ from ..agent.facts import RESERVE
 from ..agent.requests import MOST_IMAGES
 from ..core.catalog import Catalog, Entry
 from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
+from ..core.events import Listener
 from ..core.fanout import fan_out, in_rounds, serve_rounds
 from .engines import ENGINES, Job
 from .engines.cost import Load, choose, link_rate
-from .events import Listener
 from .meter import Meter
 from .probe import probing
 from .session import NodeSession

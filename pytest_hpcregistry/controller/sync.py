@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from ..core.catalog import Catalog, Entry
 from ..core.errors import UsageError
+from ..core.events import Listener
 from ..core.names import check_directory
 from .engines import check_method
-from .events import Listener
 from .limits import RSYNC, SESSION, make_room
 from .lock import only_one_sync
 from .nodes import list_nodes

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Event = dict[str, Any]
-Listener = Callable[[Event], None]
+from .events import Event, Listener
+
 WINDOW = 15.0
 """Seconds that a rate is the average of: long enough to be calm, short enough to tell of a stall."""
 PATIENCE = 3.0

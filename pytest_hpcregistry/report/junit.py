@@ -9,8 +9,8 @@ from pathlib import Path
 
 from junit_xml import TestCase, TestSuite, to_xml_report_string
 
-from .core.errors import HpcRegistryError
-from .core.names import printable
+from ..core.errors import HpcRegistryError
+from ..core.names import printable
 
 
 @dataclass(frozen=True)

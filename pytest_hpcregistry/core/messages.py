@@ -1,81 +1,13 @@
-"""What the controller program says while it works: JSON lines for programs, log lines for people.
-
-Every event is a dict with "event" (its name, in the past tense) and plain values. A listener that can't be reached any
-more, such as a workstation that went away, must not stop the work.
-"""
+"""An event in words: the lines of the log, which an operator greps for."""
 
 from __future__ import annotations
 
-import json
-import sys
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ..core.names import LONGEST_REASON, excerpt, printable, visible
-from ..core.nodeset import fold
-
-Event = dict[str, Any]
-Listener = Callable[[Event], None]
-
-
-def to_all(*listeners: Listener) -> Listener:
-    """One listener that passes each event on to all of *listeners*, from many threads: all see the same order."""
-    one_at_a_time = threading.Lock()
-
-    def listen(event: Event) -> None:
-        with one_at_a_time:
-            for listener in listeners:
-                listener(event)
-
-    return listen
-
-
-def json_lines(stream: TextIO) -> Listener:
-    """Write each event as one line of JSON; once nobody reads any more, go on in silence."""
-
-    def listen(event: Event) -> None:
-        try:
-            stream.write(json.dumps(event) + "\n")
-            stream.flush()
-        except (OSError, ValueError):  # ValueError: the stream is closed
-            pass
-
-    return listen
-
-
-def log_lines(path: str) -> Listener:
-    """Append to the log file, opened for each line so that logrotate can move it away at any time."""
-
-    def listen(event: Event) -> None:
-        lines = describe(event)
-        if lines:
-            try:
-                with open(path, "a", encoding="utf-8") as log:  # noqa: PTH123
-                    log.writelines(stamp(line) for line in lines)
-            except OSError as error:
-                sys.stderr.write(f"{visible(path)}: {error.strerror}\n")
-
-    return listen
-
-
-def plain_lines(stream: TextIO) -> Listener:
-    """The log's lines for the operator who started the program by hand; silence once nobody reads, as above."""
-
-    def listen(event: Event) -> None:
-        try:
-            stream.writelines(stamp(line) for line in describe(event))
-            stream.flush()
-        except (OSError, ValueError):
-            pass
-
-    return listen
-
-
-def stamp(line: str) -> str:
-    """`[YYYY-MM-DD HH:MM:SS] line`, with control characters made visible: names in it may come from anywhere."""
-    return time.strftime("[%Y-%m-%d %H:%M:%S] ") + visible(printable(line)) + "\n"
+from .events import Event
+from .names import LONGEST_REASON, excerpt
+from .nodeset import fold
 
 
 def describe(event: Event) -> list[str]:

@@ -19,9 +19,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from .core.names import visible
-from .core.pace import Event, Track, Transfers, amount, duration, percent
-from .progress import describe, nodes_finished
+from ..core.events import Event
+from ..core.names import visible
+from ..core.pace import Track, Transfers, amount, duration, percent
+from .lines import describe, nodes_finished
 
 TICK = 0.25  # seconds between two looks of the bars
 ROWS = 8  # nodes that get a bar of their own

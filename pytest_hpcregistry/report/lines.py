@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .controller.events import describe_gc
-from .core.facts import CONTROLLER, PRESENT
-from .core.names import LONGEST_REASON, excerpt, printable, visible
-from .core.nodeset import fold
+from ..core.facts import CONTROLLER, PRESENT
+from ..core.messages import describe_gc
+from ..core.names import LONGEST_REASON, excerpt, printable, visible
+from ..core.nodeset import fold
 
 Event = Mapping[str, Any]
 LONGEST = 60  # characters of a node set of which all is well; of trouble, every node is named
