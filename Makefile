@@ -25,6 +25,7 @@ test: packages lint unit lab-test
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
 unit: $(VENV)/installed

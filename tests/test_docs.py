@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 import pytest
 
-from pytest_hpcregistry import plugin
 from pytest_hpcregistry.cli import commands
 from pytest_hpcregistry.cluster import phases
 from pytest_hpcregistry.core import errors
+from pytest_hpcregistry.plugin import fixtures, session
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -117,11 +117,11 @@ def test_contributing_names_tests_that_exist() -> None:
 
 def test_fixtures_options_and_variables_exist() -> None:
     for name in re.findall(r"--hpc-([a-z-]+)", README):
-        assert name in {*plugin.OPTIONS, "allow-changes"}
-    fixtures = README.partition("there are the fixtures")[2].partition("\n\n")[0]
-    names = re.findall(r"`(\w+)`", fixtures)
+        assert name in {*session.OPTIONS, "allow-changes"}
+    sentence = README.partition("there are the fixtures")[2].partition("\n\n")[0]
+    names = re.findall(r"`(\w+)`", sentence)
     assert names
-    assert [name for name in names if not hasattr(plugin, name)] == []
+    assert [name for name in names if not hasattr(fixtures, name)] == []
 
 
 def test_every_phase_is_shown() -> None:

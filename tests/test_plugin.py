@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pytest_hpcregistry import plugin
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.phases import suites_directory
 from pytest_hpcregistry.core.errors import Unreachable
+from pytest_hpcregistry.plugin import session
 
 from .fake_facts import DIGEST, NAME, entry, gathered, image, machine
 
@@ -43,7 +43,7 @@ class NoTransport:
 def never_connect(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(plugin, "open_transport", lambda cluster: NoTransport())
+    monkeypatch.setattr(session, "open_transport", lambda cluster: NoTransport())
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def phase(pytester: pytest.Pytester, *words: str, source: str = ONE_OF_EACH) -> 
 
 def test_options_and_markers_are_documented(pytester: pytest.Pytester) -> None:
     helped = pytester.runpytest_inprocess("--help").stdout.str()
-    for name in (*plugin.OPTIONS, "allow-changes"):
+    for name in (*session.OPTIONS, "allow-changes"):
         assert f"--hpc-{name}" in helped
     markers = pytester.runpytest_inprocess("--markers").stdout.str()
     for name in ("infrastructure", "deployment", "e2e", "changes"):
@@ -103,16 +103,16 @@ def test_options_and_markers_are_documented(pytester: pytest.Pytester) -> None:
     ],
 )
 def test_which_phases_an_expression_asks_for(pytester: pytest.Pytester, expression: str, phases: list[str]) -> None:
-    assert plugin.selected_phases(pytester.parseconfig("-m", expression)) == phases
+    assert session.selected_phases(pytester.parseconfig("-m", expression)) == phases
 
 
 def test_selects() -> None:
-    assert plugin.selects("not e2e", "infrastructure")
-    assert not plugin.selects("not e2e", "e2e")
-    assert plugin.selects("not e2e")
-    assert not plugin.selects("e2e")
-    assert plugin.selects("e2e and changes", "e2e", "changes")
-    assert not plugin.selects("e2e and changes", "e2e")
+    assert session.selects("not e2e", "infrastructure")
+    assert not session.selects("not e2e", "e2e")
+    assert session.selects("not e2e")
+    assert not session.selects("e2e")
+    assert session.selects("e2e and changes", "e2e", "changes")
+    assert not session.selects("e2e and changes", "e2e")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_workers_are_handed_the_facts(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         f"""
         import json, os
-        from pytest_hpcregistry import plugin
+        from pytest_hpcregistry.plugin import session
         from pytest_hpcregistry.cluster.client import ControllerClient
         class NoTransport:
             def close(self): pass
@@ -196,7 +196,7 @@ def test_workers_are_handed_the_facts(pytester: pytest.Pytester) -> None:
             with open("trips", "a") as trips:
                 trips.write("asked by " + os.environ.get("PYTEST_XDIST_WORKER", "main") + "\\n")
             return json.loads({json.dumps(gathered(THREE))!r})
-        plugin.open_transport = lambda cluster: NoTransport()
+        session.open_transport = lambda cluster: NoTransport()
         ControllerClient.gather = gather
         """
     )

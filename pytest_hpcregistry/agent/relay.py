@@ -264,7 +264,7 @@ class Relay:
                 for image in request["objects"]:
                     self.create(staging, image["digest"])
             descriptors = [descriptor for descriptor, _ in self.files]
-            self.pieces = Pieces(list(zip(descriptors, sizes)), request["piece"], request["index"])  # noqa: B905 - Python 3.6
+            self.pieces = Pieces(list(zip(descriptors, sizes)), request["piece"], request["index"])
             self.address = own_address(request.get("network"))
             self.receiver = Receiver(self.pieces, self.certificate, self.address, tell)
         except BaseException:

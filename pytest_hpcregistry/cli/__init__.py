@@ -1,4 +1,7 @@
-"""`hpc-container-manager`: parse, call one function of the library, show its events, turn errors into exit codes."""
+"""`hpc-container-manager`: parse, call one function of the library, show its events, turn errors into exit codes.
+
+Runs on the workstation; Python 3.11.
+"""
 
 from __future__ import annotations
 

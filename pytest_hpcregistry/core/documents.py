@@ -26,7 +26,7 @@ PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*\Z")
 NOT_PLAIN = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])
 
 # Python 3.9 does not know `X | Y` outside annotations.
-KeyPath = tuple[Union[str, int], ...]  # noqa: UP007
+KeyPath = tuple[Union[str, int], ...]
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class SifFile:
     def created(self) -> str:
         """When it was built, as ISO 8601 in UTC; empty for a reproducible image, which does not say."""
         try:
-            when = datetime.fromtimestamp(self.header.created, timezone.utc)  # noqa: UP017
+            when = datetime.fromtimestamp(self.header.created, timezone.utc)
         except (ValueError, OverflowError, OSError):
             return ""
         return when.isoformat() if when.year >= 1970 else ""

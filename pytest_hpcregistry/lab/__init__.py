@@ -1,6 +1,7 @@
 """A real Slurm and Apptainer cluster in containers on this machine.
 
 It writes an ordinary cluster file, key and known_hosts; nothing outside this package knows that the lab exists.
+Runs on the workstation; Python 3.11.
 """
 
 from __future__ import annotations

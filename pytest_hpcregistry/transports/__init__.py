@@ -1,4 +1,7 @@
-"""How a command reaches another machine: one small interface, one file for each way."""
+"""How a command reaches another machine: one small interface, one file for each way.
+
+Runs on the workstation and the controller; Python 3.9.
+"""
 
 from __future__ import annotations
 
