@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_hpcregistry.core.digest import hash_file
 from pytest_hpcregistry.lab.state import CONTROLLER
 
 from .testbed import Testbed
@@ -96,8 +96,7 @@ class Watch:
 
 def has_digest(path: Path, digest: str) -> bool:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+        return hash_file(path) == digest
     except OSError:
         return False  # it was replaced meanwhile
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.core.nodeset import fold
-from pytest_hpcregistry.transports.local import run_process
+from pytest_hpcregistry.transports.process import run_process
 
 from .images import MIB, write_incompressible
 from .measure import measure

@@ -17,7 +17,7 @@ from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.lab import links
 from pytest_hpcregistry.lab.state import CONTROLLER
 from pytest_hpcregistry.transports import CommandResult
-from pytest_hpcregistry.transports.local import run_process
+from pytest_hpcregistry.transports.process import run_process
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "bench"

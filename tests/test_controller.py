@@ -16,6 +16,7 @@ from pytest_hpcregistry.controller.settings import Settings
 from pytest_hpcregistry.controller.sync import choose_images
 from pytest_hpcregistry.core.catalog import Catalog, Entry, from_data
 from pytest_hpcregistry.core.errors import CheckFailed, CommandFailed, ConfigError, Unreachable, UsageError
+from pytest_hpcregistry.transports import ssh
 from tests.sif_writer import Sif
 
 DIGEST = "0" * 64
@@ -72,7 +73,7 @@ def test_node_that_hangs_where_ssh_cannot_see_it_is_unreachable() -> None:
 
 @pytest.mark.parametrize(("connect_timeout", "interval"), [(10, 5), (2, 1), (1, 1)])
 def test_one_setting_bounds_every_wait(connect_timeout: int, interval: int) -> None:
-    argv = nodes.ssh_to_node(connect_timeout)
+    argv = ssh.ssh_to_node(connect_timeout)
     assert f"ServerAliveInterval={interval}" in argv
     assert "ServerAliveCountMax=3" in argv
     assert f"ConnectTimeout={connect_timeout}" in argv

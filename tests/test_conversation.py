@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout
-from pytest_hpcregistry.transports import conversation, local
+from pytest_hpcregistry.transports import conversation
+from pytest_hpcregistry.transports import process as local
 from pytest_hpcregistry.transports.conversation import Conversation, Ended
 
 Talk = Callable[..., Conversation]

@@ -11,6 +11,7 @@ import pytest
 from pytest_hpcregistry.cluster import deploy
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.deploy import Image, raise_worst, sync_failures
+from pytest_hpcregistry.core.digest import hash_file
 from pytest_hpcregistry.core.errors import (
     CheckFailed,
     CommandFailed,
@@ -83,7 +84,7 @@ def test_check_reads_everything_from_the_file(tmp_path: Path) -> None:
     found = deploy.check(path, "/opt/containers/base-images/y.sif", FakeClient())
     assert (found.name, found.architecture, found.labels["a"]) == ("base-images/y.sif", "arm64", "b")
     assert found.size == path.stat().st_size
-    assert found.digest == deploy.hash_file(path)
+    assert found.digest == hash_file(path)
 
 
 @pytest.mark.parametrize("target", ["/opt/containers/x.sif", "/etc/x.sif", "base-images/-x.sif", "gone/x.sif"])

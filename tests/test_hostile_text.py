@@ -37,8 +37,9 @@ from pytest_hpcregistry.report.junit import gated_suite, merge
 from pytest_hpcregistry.setup import playbook
 from pytest_hpcregistry.setup import transcript as recap
 from pytest_hpcregistry.setup.transcript import Recap, Transcript
-from pytest_hpcregistry.transports import CommandResult, unreachable
+from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.paramiko import reason
+from pytest_hpcregistry.transports.ssh import unreachable
 
 from .fake_facts import gathered, image, machine
 from .sif_writer import Sif, label_object, system_partition

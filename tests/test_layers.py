@@ -23,7 +23,7 @@ HOMES = {
     "pytest": {"plugin/"},
     "rich": {"report/bars.py"},
     "ssl": {"agent/relay.py"},
-    "subprocess": {"transports/local.py", "transports/conversation.py", "agent/facts.py"},
+    "subprocess": {"transports/process.py", "transports/conversation.py", "agent/facts.py"},
     "yaml": {"core/documents.py"},
 }
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.config.fields import read_jump
-from pytest_hpcregistry.controller import nodes
 from pytest_hpcregistry.core.errors import Unreachable
 from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Ssh
 from pytest_hpcregistry.transports import CommandResult, openssh
-from pytest_hpcregistry.transports.openssh import OpensshTransport, destination, ssh_options
+from pytest_hpcregistry.transports.openssh import OpensshTransport
+from pytest_hpcregistry.transports.ssh import STRICT, destination, ssh_options, ssh_to_node
 
 ROOT = Path(__file__).resolve().parent.parent
 # Spelled so that this file does not find itself.
@@ -42,7 +42,7 @@ def test_host_keys_are_always_checked() -> None:
 
 
 def test_the_controllers_own_ssh_checks_host_keys_too() -> None:
-    assert "StrictHostKeyChecking=yes" in nodes.SSH
+    assert ssh_to_node(5)[: len(STRICT)] == STRICT
 
 
 def test_what_is_not_given_is_left_to_the_users_ssh_config() -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, UsageError
-from pytest_hpcregistry.transports import Transport, local
-from pytest_hpcregistry.transports.local import LocalTransport, run_process
+from pytest_hpcregistry.transports import Transport, process
+from pytest_hpcregistry.transports.local import LocalTransport
+from pytest_hpcregistry.transports.process import run_process
 
 
 def python(code: str) -> list[str]:
@@ -163,7 +164,7 @@ def test_deadline_ends_the_whole_group(here: Transport, tmp_path: Path) -> None:
 
 
 def test_deadline_ends_a_program_that_ignores_sigterm(here: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "STOP_GRACE", 0.2)
+    monkeypatch.setattr(process, "STOP_GRACE", 0.2)
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
     began = time.monotonic()
     with pytest.raises(CommandTimeout):

@@ -11,6 +11,7 @@ from ..cluster import deploy as deploying
 from ..cluster.client import ControllerClient
 from ..config.load import load_cluster
 from ..core import sif
+from ..core.digest import hash_file
 from ..core.errors import UsageError
 from ..core.names import visible
 from ..images.convert import Converted, convert, default_output
@@ -98,7 +99,7 @@ def inspect(path: Path, as_json: bool) -> None:
     """
     found = sif.check(path)
     labels = sif.labels(path)
-    digest = deploying.hash_file(path)
+    digest = hash_file(path)
     if as_json:
         objects = [{"id": d.id, "type": d.type, "offset": d.offset, "size": d.size} for d in found.descriptors]
         show_json(

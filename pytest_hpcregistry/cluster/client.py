@@ -15,7 +15,6 @@ from ..core.catalog import Catalog, from_data
 from ..core.errors import OTHER_VERSION, CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import Event, Listener
 from ..core.model import Cluster
-from ..core.names import last_line
 from ..transports import CommandResult, Transport
 from .programs import build_controller
 
@@ -110,7 +109,7 @@ class ControllerClient:
         result = self.transport.run(["sinfo", "-N", "-h", "-o", "%N"], timeout=QUICK)
         names = sorted(set(result.stdout.split()))
         if result.exit_code != 0 or not names:
-            said = last_line(result.stderr, "sinfo names no node")
+            said = result.last_words("sinfo names no node")
             hint = "is slurmctld running? Or name the nodes in the cluster file"
             raise Unreachable(
                 f"{self.cluster.controller.name}: Slurm does not say which nodes there are: {said}", hint=hint
@@ -210,7 +209,7 @@ class ControllerClient:
     def no_answer(self, result: CommandResult) -> HpcRegistryError:
         """The program did not even start: say why, in the user's terms."""
         name = self.cluster.controller.name
-        said = last_line(result.stderr, "nothing")
+        said = result.last_words()
         if "No such file" in result.stderr or "can't open file" in result.stderr:
             return UsageError(f"{name}: phase 1 has not been run", hint="hpc-container-manager registry setup")
         if "unrecognized arguments: --expect" in result.stderr:

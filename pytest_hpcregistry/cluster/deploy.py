@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import sif
+from ..core.digest import hash_file
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import Listener
 from ..core.names import LONGEST_REASON, excerpt, image_name
@@ -41,12 +41,6 @@ def check(path: Path, target: str, client: ControllerClient) -> Image:
     found = sif.check(path)
     digest = hash_file(path)
     return Image(path, name, digest, found.size, found.architecture, sif.labels(path))
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 (hex) of a local file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def publish(image: Image, client: ControllerClient, listener: Listener) -> bool:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
-from ..core.names import last_line
 from ..report.junit import Counts, gated_suite, merge, read_counts
-from ..transports.local import run_process
+from ..transports.process import run_process
 
 PHASES = ("infrastructure", "deployment", "e2e")
 DEADLINE = 3600  # seconds for one phase
@@ -84,6 +83,6 @@ def run_phase(
         return CheckFailed(f"phase {phase}: {counts.failed} tests failed", hint=f"see {report}")
     if result.exit_code == NOTHING:
         return CheckFailed(f"phase {phase}: no test ran")
-    said = last_line(result.stderr, "see above")
+    said = result.last_words("see above")
     kind = UsageError if result.exit_code == USAGE else HpcRegistryError
     return kind(f"phase {phase}: pytest did not get to its end (exit {result.exit_code}): {said}")

@@ -25,9 +25,7 @@ CONTROLLER = (
     "agent/*.py",
     "core/*.py",
     "controller/**/*.py",
-    "transports/__init__.py",
-    "transports/conversation.py",
-    "transports/local.py",
+    "transports/*.py",
 )
 AGENT = ("__init__.py", "agent/*.py")
 CARRIED = {"ClusterShell": "ClusterShell", "PyYAML": "yaml"}  # distribution -> the package that is packed

@@ -14,7 +14,7 @@ from ..core import documents
 from ..core.documents import KeyPath
 from ..core.errors import CommandTimeout, ConfigError
 from ..core.names import excerpt, last_line
-from ..transports.local import run_process
+from ..transports.process import run_process
 from .fields import suggest
 
 INI_SECTION = re.compile(r"^\[[A-Za-z_][\w:.-]*\]\s*(?:[#;].*)?$", re.MULTILINE)

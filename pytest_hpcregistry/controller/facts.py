@@ -11,7 +11,7 @@ from ..core.errors import CommandFailed, HpcRegistryError
 from ..core.events import Listener
 from ..core.fanout import fan_out
 from ..core.names import excerpt
-from ..transports.local import run_process
+from ..transports.process import run_process
 from .answers import check_answer
 from .limits import FACTS, make_room
 from .lock import Watch

@@ -14,15 +14,14 @@ from ..agent.address import peers
 from ..agent.forms import read_json
 from ..core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
 from ..core.names import NODE_NAME, excerpt, last_line, visible
-from ..transports import unreachable_reason
-from ..transports.local import run_process
+from ..transports.process import run_process
+from ..transports.ssh import ssh_to_node, unreachable_reason
 
 if TYPE_CHECKING:
     from .settings import Settings
 
 ASK_TIMEOUT = 60  # seconds for a question that moves no image
 SLURM_TIMEOUT = 20  # seconds; sinfo itself gives up on a dead slurmctld after MessageTimeout, 10 s by default
-SSH = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ControlPath=none"]
 
 
 def slurm_nodes() -> dict[str, str]:
@@ -35,7 +34,7 @@ def slurm_nodes() -> dict[str, str]:
             f"Slurm does not say which nodes there are: no answer in {SLURM_TIMEOUT} s", hint=hint
         ) from None
     if result.exit_code != 0:
-        said = last_line(result.stderr, "no answer")
+        said = result.last_words("no answer")
         raise Unreachable(f"Slurm does not say which nodes there are: {said}", hint=hint)
     nodes = dict(line.split() for line in result.stdout.splitlines() if line.strip())
     if not nodes:
@@ -50,13 +49,6 @@ def list_nodes(configured: Sequence[str] | None) -> list[str]:
     if hostile or not names:
         raise HpcRegistryError(f"{hostile[0]!r} is no name of a node" if hostile else "the list of nodes is empty")
     return sorted(set(names))
-
-
-def ssh_to_node(connect_timeout: int) -> list[str]:
-    """ssh from the controller to a node; one that freezes is given up after 1.5 times *connect_timeout* (seconds)."""
-    # Three questions without an answer, ssh_config(5): ServerAliveInterval.
-    alive = ["-o", f"ServerAliveInterval={max(1, connect_timeout // 2)}", "-o", "ServerAliveCountMax=3"]
-    return [*SSH, "-o", f"ConnectTimeout={connect_timeout}", *alive]
 
 
 def sync_ssh(settings: Settings) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..agent.requests import LONGEST_SILENCE
 from ..core.errors import CommandFailed, CommandTimeout, Unreachable
 from ..transports.conversation import Conversation, Ended
-from ..transports.local import run_process
+from ..transports.process import run_process
 from .answers import HINT, check_answer, check_event
 from .nodes import ASK_TIMEOUT, no_answer, read_line, refuse_error, sync_ssh
 

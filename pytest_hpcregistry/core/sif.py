@@ -131,8 +131,8 @@ def read_header(data: bytes) -> Header:
         raise UsageError(f"no SIF image but {describe(data)}")
     _, _, version, architecture, identity, *numbers = HEADER.unpack(data[: HEADER.size])
     if version != VERSION:
-        raise UsageError(f"a SIF image of the unknown version {_text(version)!r} (known: '01')")
-    return Header(_text(version), _architecture(architecture), str(uuid.UUID(bytes=identity)), *numbers)
+        raise UsageError(f"a SIF image of the unknown version {decode(version)!r} (known: '01')")
+    return Header(decode(version), architecture_of(architecture), str(uuid.UUID(bytes=identity)), *numbers)
 
 
 def check_header(data: bytes, file_size: int) -> str | None:
@@ -141,7 +141,7 @@ def check_header(data: bytes, file_size: int) -> str | None:
         header = read_header(data)
     except UsageError as error:
         return str(error)
-    return _layout_problem(header) or _size_problem(header, file_size)
+    return layout_problem(header) or size_problem(header, file_size)
 
 
 def inspect(path: Path) -> SifFile:
@@ -149,8 +149,8 @@ def inspect(path: Path) -> SifFile:
 
     Raises UsageError if it can't be read, is no SIF, or has a header that can't be right.
     """
-    with _open(path) as stream:
-        return _inspect(path, stream)
+    with open_sif(path) as stream:
+        return inspect_stream(path, stream)
 
 
 def check(path: Path, *, architecture: str | None = None) -> SifFile:
@@ -171,25 +171,25 @@ def check(path: Path, *, architecture: str | None = None) -> SifFile:
 
 def labels(path: Path) -> dict[str, str]:
     """The labels in the SIF at *path*; none if it has none. Raises UsageError if they, or the file, can't be read."""
-    with _open(path) as stream:
-        found = _inspect(path, stream)
+    with open_sif(path) as stream:
+        found = inspect_stream(path, stream)
         for one in found.descriptors:
             if one.type == "labels" or (one.type == "JSON" and one.name == "inspect-metadata.json"):
-                wrong = _descriptor_problem(one, found.header, found.size)
+                wrong = descriptor_problem(one, found.header, found.size)
                 if wrong:
                     raise UsageError(f"{visible(path)}: {wrong}")
                 if one.size > MAX_LABELS:
                     raise UsageError(f"{visible(path)}: labels of {one.size} bytes; at most {MAX_LABELS} are read")
-                return _parse_labels(path, _read_at(stream, one.offset, one.size))
+                return parse_labels(path, read_at(stream, one.offset, one.size))
     return {}
 
 
-def _open(path: Path) -> BinaryIO:
+def open_sif(path: Path) -> BinaryIO:
     """Open a regular file. A FIFO or a device is refused without waiting for it."""
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            raise UsageError(f"{visible(path)}: no SIF image but {_kind(mode)}")
+            raise UsageError(f"{visible(path)}: no SIF image but {kind_of(mode)}")
         # O_NONBLOCK: should the name become a FIFO just now, opening it does not wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
@@ -197,7 +197,7 @@ def _open(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _kind(mode: int) -> str:
+def kind_of(mode: int) -> str:
     kinds = (
         (stat.S_ISDIR, "a directory (a sandbox? build a SIF from it with apptainer build)"),
         (stat.S_ISFIFO, "a named pipe"),
@@ -206,27 +206,27 @@ def _kind(mode: int) -> str:
     return next((words for test, words in kinds if test(mode)), "a device")
 
 
-def _inspect(path: Path, stream: BinaryIO) -> SifFile:
+def inspect_stream(path: Path, stream: BinaryIO) -> SifFile:
     try:
         size = os.fstat(stream.fileno()).st_size
-        start = _read_at(stream, 0, 4096)
+        start = read_at(stream, 0, 4096)
         try:
             header = read_header(start)
         except UsageError as error:
             raise UsageError(f"{visible(path)}: {error}", hint=error.hint) from None
-        wrong = _layout_problem(header)
+        wrong = layout_problem(header)
         if wrong:
             raise UsageError(f"{visible(path)}: {wrong}", hint="its header is damaged: copy or build it again")
         table = b""
         if header.table_offset < size:
-            table = _read_at(stream, header.table_offset, header.descriptors_total * DESCRIPTOR.size)
-        descriptors = _read_table(table)
-        truncated = _size_problem(header, size)
+            table = read_at(stream, header.table_offset, header.descriptors_total * DESCRIPTOR.size)
+        descriptors = read_table(table)
+        truncated = size_problem(header, size)
         # Of a truncated file everything else that is wrong with it only follows from that.
         problems = [truncated]
         if not truncated:
-            problems = [_descriptor_problem(one, header, size) for one in descriptors]
-            problems.append(_primary_problem(stream, header, descriptors, size))
+            problems = [descriptor_problem(one, header, size) for one in descriptors]
+            problems.append(primary_problem(stream, header, descriptors, size))
     except OSError as error:
         raise UsageError(f"{visible(path)}: cannot be read: {error.strerror}") from error
     extra = size - header.data_offset - header.data_size
@@ -234,7 +234,7 @@ def _inspect(path: Path, stream: BinaryIO) -> SifFile:
     return SifFile(path, size, header, descriptors, tuple(filter(None, problems)), tuple(warnings))
 
 
-def _layout_problem(header: Header) -> str | None:
+def layout_problem(header: Header) -> str | None:
     total = header.descriptors_total
     if not 0 < total <= MAX_DESCRIPTORS:
         return f"its header counts {total} descriptors (1 to {MAX_DESCRIPTORS} can be right)"
@@ -248,14 +248,14 @@ def _layout_problem(header: Header) -> str | None:
     return None
 
 
-def _size_problem(header: Header, size: int) -> str | None:
+def size_problem(header: Header, size: int) -> str | None:
     needed = header.data_offset + header.data_size
     if size < needed:
         return f"truncated: {size} bytes of {needed}, {needed - size} are missing"
     return None
 
 
-def _read_table(table: bytes) -> tuple[Descriptor, ...]:
+def read_table(table: bytes) -> tuple[Descriptor, ...]:
     found: list[Descriptor] = []
     for start in range(0, len(table) - DESCRIPTOR.size + 1, DESCRIPTOR.size):
         kind, used, number, _, link, offset, size, *_, name, extra = DESCRIPTOR.unpack_from(table, start)
@@ -267,15 +267,15 @@ def _read_table(table: bytes) -> tuple[Descriptor, ...]:
             words = (
                 FILE_SYSTEMS.get(file_system, f"unknown ({file_system})"),
                 PARTITIONS.get(partition, f"unknown ({partition})"),
-                _architecture(architecture),
+                architecture_of(architecture),
             )
         found.append(
-            Descriptor(number, TYPES.get(kind, f"unknown ({kind:#x})"), offset, size, _text(name), link, *words)
+            Descriptor(number, TYPES.get(kind, f"unknown ({kind:#x})"), offset, size, decode(name), link, *words)
         )
     return tuple(found)
 
 
-def _descriptor_problem(one: Descriptor, header: Header, size: int) -> str | None:
+def descriptor_problem(one: Descriptor, header: Header, size: int) -> str | None:
     table_end = header.table_offset + header.descriptors_total * DESCRIPTOR.size
     if one.size < 0 or one.offset < table_end or one.offset + one.size > size:
         return (
@@ -285,7 +285,7 @@ def _descriptor_problem(one: Descriptor, header: Header, size: int) -> str | Non
     return None
 
 
-def _primary_problem(stream: BinaryIO, header: Header, descriptors: tuple[Descriptor, ...], size: int) -> str | None:
+def primary_problem(stream: BinaryIO, header: Header, descriptors: tuple[Descriptor, ...], size: int) -> str | None:
     """What is wrong with the primary system partition, if there is one and it lies within the file."""
     primary = next((one for one in descriptors if one.partition == "primary system"), None)
     if primary is None:
@@ -293,9 +293,9 @@ def _primary_problem(stream: BinaryIO, header: Header, descriptors: tuple[Descri
         return "no primary system partition" + (" (an OCI-SIF: Apptainer cannot run it)" if oci else "")
     if primary.architecture != header.architecture:
         return f"its header says {header.architecture}, its system partition {primary.architecture}"
-    if primary.file_system != "squashfs" or _descriptor_problem(primary, header, size):
+    if primary.file_system != "squashfs" or descriptor_problem(primary, header, size):
         return None
-    block = _read_at(stream, primary.offset, SUPERBLOCK_SIZE)
+    block = read_at(stream, primary.offset, SUPERBLOCK_SIZE)
     if primary.size < SUPERBLOCK_SIZE or block[:4] != SQUASHFS_MAGIC:
         return "its system partition holds no squashfs"
     used = int.from_bytes(block[40:48], "little")
@@ -304,7 +304,7 @@ def _primary_problem(stream: BinaryIO, header: Header, descriptors: tuple[Descri
     return None
 
 
-def _parse_labels(path: Path, data: bytes) -> dict[str, str]:
+def parse_labels(path: Path, data: bytes) -> dict[str, str]:
     try:
         parsed = json.loads(data.rstrip(b"\0") or b"{}")
         if "data" in parsed:
@@ -314,18 +314,18 @@ def _parse_labels(path: Path, data: bytes) -> dict[str, str]:
         raise UsageError(f"{visible(path)}: its labels are not a JSON object of labels") from error
 
 
-def _read_at(stream: BinaryIO, offset: int, size: int) -> bytes:
+def read_at(stream: BinaryIO, offset: int, size: int) -> bytes:
     stream.seek(offset)
     return stream.read(size)
 
 
-def _architecture(code: bytes) -> str:
-    text = _text(code)
+def architecture_of(code: bytes) -> str:
+    text = decode(code)
     known = len(text) == 2 and text.isascii() and text.isdigit() and int(text) < len(ARCHITECTURES)
     return ARCHITECTURES[int(text)] if known else f"unknown ({text})"
 
 
-def _text(data: bytes) -> str:
+def decode(data: bytes) -> str:
     """Text from the file, fit for a terminal: what cannot be printed becomes `?`."""
     text = data.split(b"\0", 1)[0].decode("utf-8", "replace")
     return "".join(letter if letter.isprintable() else "?" for letter in text)

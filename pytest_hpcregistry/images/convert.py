@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import tempfile
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core import sif
+from ..core.digest import hash_file
 from ..core.errors import CommandFailed, HpcRegistryError, UsageError
 from ..core.names import check_file_name, excerpt, visible
 from ..transports import Transport
@@ -79,25 +79,25 @@ def convert(
     began = time.monotonic()
     here = here or LocalTransport()
     tell = on_line or (lambda line: None)
-    _check_output(out, force)
+    check_output(out, force)
     source = find_source(image, here)
-    machine, program = _find_builder(here, builder)
-    with _working_directory(out) as directory:
-        archive = _get_archive(source, directory, here, tell)
+    machine, program = find_builder(here, builder)
+    with working_directory(out) as directory:
+        archive = get_archive(source, directory, here, tell)
         if date is None and archive is not None:
             date = read_date(archive)
         source = replace(source, date=date)
         if machine is here:
-            built = _build(machine, program, str(directory), source, tell)
+            built = build_sif(machine, program, str(directory), source, tell)
             made = Path(built)
         else:
-            made = _build_there(machine, program, directory, source, archive, tell)
-        digest, size = _prove(made)
-        _put_in_place(made, out)
+            made = build_there(machine, program, directory, source, archive, tell)
+        digest, size = prove_sif(made)
+        put_in_place(made, out)
     return Converted(out, digest, size, image, source.digest, time.monotonic() - began)
 
 
-def _check_output(out: Path, force: bool) -> None:
+def check_output(out: Path, force: bool) -> None:
     check_file_name(out.name)
     if out.is_symlink() or out.exists():
         if not (out.is_symlink() or out.is_file()):
@@ -106,9 +106,9 @@ def _check_output(out: Path, force: bool) -> None:
             raise UsageError(f"{visible(out)} exists already", hint="give --force to overwrite it, or another name")
 
 
-def _find_builder(here: Transport, builder: Transport | None) -> tuple[Transport, str]:
+def find_builder(here: Transport, builder: Transport | None) -> tuple[Transport, str]:
     for machine in (here, builder):
-        program = _find_program(machine) if machine is not None else None
+        program = find_program(machine) if machine is not None else None
         if machine is not None and program is not None:
             return machine, program
     where = "neither on this machine nor on the controller" if builder else "not on this machine"
@@ -119,7 +119,7 @@ def _find_builder(here: Transport, builder: Transport | None) -> tuple[Transport
     )
 
 
-def _find_program(machine: Transport) -> str | None:
+def find_program(machine: Transport) -> str | None:
     for program in PROGRAMS:
         # A program that is missing is an error from this machine's transport, and exit code 127 from another's.
         with contextlib.suppress(CommandFailed):
@@ -129,7 +129,7 @@ def _find_program(machine: Transport) -> str | None:
 
 
 @contextlib.contextmanager
-def _working_directory(out: Path) -> Iterator[Path]:
+def working_directory(out: Path) -> Iterator[Path]:
     """A directory beside *out*, so that the finished file can be renamed into place; gone afterwards in any case."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def _working_directory(out: Path) -> Iterator[Path]:
         yield Path(name).absolute()
 
 
-def _get_archive(source: Source, directory: Path, here: Transport, tell: Listener) -> Path | None:
+def get_archive(source: Source, directory: Path, here: Transport, tell: Listener) -> Path | None:
     """The image as an archive in *directory*; None when Apptainer fetches it itself."""
     archive = directory / source.file_name
     if source.archive:
@@ -155,9 +155,9 @@ def _get_archive(source: Source, directory: Path, here: Transport, tell: Listene
     return archive
 
 
-def _build(machine: Transport, program: str, directory: str, source: Source, tell: Listener) -> str:
+def build_sif(machine: Transport, program: str, directory: str, source: Source, tell: Listener) -> str:
     """Build `image.sif` in *directory* on *machine* and return its path."""
-    command = _build_command(machine, program, directory, source)
+    command = build_command(machine, program, directory, source)
     if source.date is None:
         tell(f"no date of {source.image} is known: with SOURCE_DATE_EPOCH set it would give the same file every time")
     last_words: deque[str] = deque(maxlen=5)
@@ -177,7 +177,7 @@ def _build(machine: Transport, program: str, directory: str, source: Source, tel
     return f"{directory}/image.sif"
 
 
-def _build_command(machine: Transport, program: str, directory: str, source: Source) -> list[str]:
+def build_command(machine: Transport, program: str, directory: str, source: Source) -> list[str]:
     # The cache would only keep a second copy of an archive that is there anyway.
     options = [] if source.kind == "docker" else ["--disable-cache"]
     if source.date is None:
@@ -192,7 +192,7 @@ def _build_command(machine: Transport, program: str, directory: str, source: Sou
     return ["env", *environment(source.date), program, "build", *options, "image.sif", origin]
 
 
-def _build_there(
+def build_there(
     machine: Transport, program: str, directory: Path, source: Source, archive: Path | None, tell: Listener
 ) -> Path:
     """Build on another machine, in a directory there that is gone afterwards, and bring the SIF into *directory*."""
@@ -205,13 +205,13 @@ def _build_there(
             with archive.open("rb") as stream:
                 command = ["dd", f"of={there}/{source.file_name}", "bs=1M", "status=none"]
                 machine.run(command, timeout=DEADLINE, stdin=stream).check()
-        built = _build(machine, program, there, source, tell)
+        built = build_sif(machine, program, there, source, tell)
         tell(f"fetching the image from {made.where}")
         wanted = machine.run(["sha256sum", built], timeout=DEADLINE).check().stdout.split()[0]
         fetched = directory / "image.sif"
         with fetched.open("wb") as stream:
             machine.run(["cat", built], timeout=DEADLINE, stdout=stream).check()
-        if _hash(fetched) != wanted:
+        if hash_file(fetched) != wanted:
             raise CommandFailed(f"{made.where}: the image changed on its way here", hint="try again")
         finished = True
     finally:
@@ -223,7 +223,7 @@ def _build_there(
     return fetched
 
 
-def _prove(made: Path) -> tuple[str, int]:
+def prove_sif(made: Path) -> tuple[str, int]:
     """Finish a SIF: its SHA-256 and size. Raises CommandFailed if Apptainer made something that is not whole."""
     try:
         found = sif.check(made)
@@ -232,26 +232,21 @@ def _prove(made: Path) -> tuple[str, int]:
         raise CommandFailed(f"what was built is no usable image: {error}") from error
     except OSError as error:
         raise CommandFailed(f"{visible(made)}: cannot be written: {error.strerror}") from error
-    return _hash(made), found.size
+    return hash_file(made), found.size
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _put_in_place(made: Path, out: Path) -> None:
+def put_in_place(made: Path, out: Path) -> None:
     """Give the finished file its name; after this it survives a loss of power."""
     try:
         made.chmod(0o755)
-        _sync(made)
+        fsync(made)
         made.replace(out)
-        _sync(out.parent)
+        fsync(out.parent)
     except OSError as error:
         raise CommandFailed(f"{visible(out)}: cannot be written: {error.strerror}") from error
 
 
-def _sync(path: Path) -> None:
+def fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -44,13 +44,13 @@ def read_date(archive: Path) -> int | None:
     with contextlib.suppress(tarfile.TarError, OSError, EOFError, zlib.error), tarfile.open(archive) as members:
         for member in members:
             content = members.extractfile(member) if 0 < member.size <= MAX_CONFIG else None
-            date = _parse_date(content.read()) if content else None
+            date = parse_date(content.read()) if content else None
             if date is not None:
                 dates.append(date)
     return max(dates, default=None)
 
 
-def _parse_date(content: bytes) -> int | None:
+def parse_date(content: bytes) -> int | None:
     """`created` of an image's configuration, which among an archive's files is the JSON object with a `rootfs`."""
     try:
         config = json.loads(content)

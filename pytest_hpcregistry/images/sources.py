@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.digest import hash_file
 from ..core.errors import CommandFailed, UsageError
-from ..core.names import last_line, visible
+from ..core.names import visible
 from ..transports import Transport
 
 ARCHIVES = ("docker-archive", "oci-archive")
@@ -54,15 +54,15 @@ class Source:
 def find_source(image: str, here: Transport) -> Source:
     """Find out what *image* names on the machine *here*. Raises UsageError if it names nothing."""
     if image.startswith("docker://"):
-        _check_reference(image.removeprefix("docker://"), image)
+        check_reference(image.removeprefix("docker://"), image)
         return Source(image, "docker", image.partition("@")[2])
     kind, colon, rest = image.partition(":")
     if colon and kind in ARCHIVES:
-        return _find_archive(image, kind, Path(rest.removeprefix("//")))
+        return find_archive(image, kind, Path(rest.removeprefix("//")))
     if "://" in image:
         raise UsageError(f"{image!r} cannot be converted", hint=f"give {ACCEPTED}")
-    _check_reference(image, image)
-    return _find_local(image, here)
+    check_reference(image, image)
+    return find_local(image, here)
 
 
 def short_name(image: str) -> str:
@@ -73,12 +73,12 @@ def short_name(image: str) -> str:
     return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
 
 
-def _check_reference(reference: str, image: str) -> None:
+def check_reference(reference: str, image: str) -> None:
     if not REFERENCE.match(reference):
         raise UsageError(f"{image!r} is not the name of an image", hint=f"give {ACCEPTED}")
 
 
-def _find_archive(image: str, kind: str, path: Path) -> Source:
+def find_archive(image: str, kind: str, path: Path) -> Source:
     try:
         if not path.is_file():
             raise UsageError(f"{visible(path)}: there is no such file", hint=f"give {ACCEPTED}")
@@ -86,14 +86,13 @@ def _find_archive(image: str, kind: str, path: Path) -> Source:
             raise UsageError(
                 f"{visible(path)}: no tar archive, so no {kind}", hint="write one with podman save or docker save"
             )
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hash_file(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{visible(path)}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return Source(image, kind, f"sha256:{digest}", archive=path.absolute())
 
 
-def _find_local(image: str, here: Transport) -> Source:
+def find_local(image: str, here: Transport) -> Source:
     answers = []
     for tool, (kind, export) in TOOLS.items():
         try:
@@ -104,7 +103,7 @@ def _find_local(image: str, here: Transport) -> Source:
         if asked.exit_code == 0 and asked.stdout.strip():
             digest = asked.stdout.split()[0].removeprefix("sha256:")
             return Source(image, kind, f"sha256:{digest}", export=(*export, image))
-        answers.append(f"{tool}: {last_line(asked.stderr, f'exit code {asked.exit_code}')}")
+        answers.append(f"{tool}: {asked.last_words(f'exit code {asked.exit_code}')}")
     raise UsageError(
         "\n  ".join([f"no image {image} on this machine", *answers]), hint=f"build it first, or give {ACCEPTED}"
     )

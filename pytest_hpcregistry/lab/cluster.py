@@ -17,7 +17,7 @@ from pathlib import Path
 from ..core import documents
 from ..core.errors import HpcRegistryError, UsageError
 from ..core.nodeset import fold
-from ..transports.local import run_process
+from ..transports.process import run_process
 from . import image, links
 from .podman import execute, only_one, podman, require
 from .state import CONTROLLER, LabState, load, new, save

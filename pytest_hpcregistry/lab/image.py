@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..core.errors import UsageError
-from ..transports.local import run_process
+from ..transports.process import run_process
 from .podman import cache_directory, podman
 
 SUITE, APPTAINER_SUITE = "trixie", "sid"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import UsageError
-from ..transports.local import run_process
+from ..transports.process import run_process
 from .podman import podman
 from .state import LabState
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..core.errors import UsageError
 from ..transports import CommandResult
-from ..transports.local import run_process
+from ..transports.process import run_process
 
 CAP_SYS_RESOURCE = 24  # its bit in CapEff, capabilities(7)
 # Podman of Debian 12 runs on an ordinary machine as it is. These are for machines that withhold something.

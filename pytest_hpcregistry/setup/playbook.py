@@ -18,9 +18,9 @@ from ..core import nodeset
 from ..core.errors import CommandFailed, Unreachable, UsageError
 from ..core.model import Cluster
 from ..core.names import NODE_NAME, excerpt
-from ..transports import CommandResult, Transport, unreachable, unreachable_reason
+from ..transports import CommandResult, Transport
 from ..transports.local import LocalTransport
-from ..transports.openssh import destination, ssh_options
+from ..transports.ssh import destination, ssh_options, unreachable, unreachable_reason
 from .transcript import Recap, Transcript
 
 PLAYBOOK = Path(__file__).resolve().parent / "playbook-container-registry.yml"

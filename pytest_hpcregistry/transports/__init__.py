@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from ..core.errors import CommandFailed, Unreachable
+from ..core.errors import CommandFailed
 from ..core.names import excerpt, last_line
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ class CommandResult:
     stdout: str
     stderr: str
     seconds: float
+
+    def last_words(self, otherwise: str = "nothing") -> str:
+        """The last line of what it wrote to standard error, as an excerpt; *otherwise* when that is none."""
+        return last_line(self.stderr, otherwise)
 
     def check(self) -> CommandResult:
         """Return itself if the exit code is 0; raise CommandFailed with the last words of the command if not."""
@@ -70,38 +74,3 @@ class Transport(Protocol):
     ) -> CommandResult: ...
 
     def close(self) -> None: ...
-
-
-REASONS = (
-    ("host key changed", "REMOTE HOST IDENTIFICATION HAS CHANGED"),
-    ("host key is not known", "Host key verification failed"),
-    ("login refused", "Permission denied"),
-    ("connection refused", "Connection refused"),
-    ("no answer in time", "timed out"),
-    ("no answer in time", "not responding"),
-    ("no route", "No route to host"),
-    ("name is not known", "Could not resolve hostname"),
-)
-
-
-def unreachable_reason(stderr: str) -> str:
-    """Why ssh could not reach a machine, in words that are the same for every node with the same trouble."""
-    for reason, sign in REASONS:
-        if sign in stderr:
-            return reason
-    return last_line(stderr, "ssh failed and said nothing")
-
-
-def unreachable(where: str, stderr: str) -> Unreachable:
-    """The error for a machine that ssh(1) could not reach, with what to do about it."""
-    reason = unreachable_reason(stderr)
-    hint = HINTS.get(reason, "try it by hand with ssh -v")
-    return Unreachable(f"{where}: {reason}", hint=hint)
-
-
-HINTS = {
-    "host key changed": "reinstalled? then put its new key into known_hosts; if not, somebody is in between",
-    "host key is not known": "log in once by hand and compare the fingerprint, or set ssh.known_hosts",
-    "login refused": "is the key right, and is it in that user's authorized_keys?",
-    "name is not known": "check controller.host in the cluster file",
-}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.errors import CommandFailed, CommandTimeout
-from .local import CAPTURE_LIMIT, CHUNK, not_started, start_process, stop_process
+from .process import CAPTURE_LIMIT, CHUNK, not_started, start_process, stop_process
 
 LAST_WORDS = 64 << 10  # bytes kept of standard error
 GOODBYE = 3.0  # seconds that the program gets to end by itself once its input has ended

@@ -10,8 +10,9 @@ from typing import BinaryIO
 
 from ..core.errors import CommandTimeout
 from ..core.model import Cluster
-from . import CommandResult, unreachable
-from .local import run_process
+from . import CommandResult
+from .process import run_process
+from .ssh import destination, ssh_options, unreachable
 
 
 class OpensshTransport:
@@ -64,27 +65,3 @@ class OpensshTransport:
         """End the shared connection."""
         run_process(self.name, [*self.ssh, "-O", "exit", self.target], timeout=10)
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def ssh_options(cluster: Cluster) -> list[str]:
-    """`ssh` and every option with which the controller is reached; the role's inventory jumps through it likewise."""
-    options = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
-    options += ["-o", f"ConnectTimeout={cluster.ssh.connect_timeout}"]
-    options += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
-    if cluster.ssh.config:
-        options += ["-F", str(cluster.ssh.config)]
-    if cluster.ssh.known_hosts:
-        options += ["-o", f"UserKnownHostsFile={cluster.ssh.known_hosts}", "-o", "GlobalKnownHostsFile=none"]
-    if cluster.controller.key:
-        options += ["-i", str(cluster.controller.key), "-o", "IdentitiesOnly=yes"]
-    if cluster.controller.jump:
-        # Not -J: ssh gives the options of its own command line to the last hop only, ssh(1).
-        jump = cluster.controller.jump
-        port = ["-p", str(jump.port)] if jump.port else []
-        options += ["-o", f"ProxyCommand={shlex.join([*options, *port, '-W', '[%h]:%p', jump.destination])}"]
-    return [*options, "-p", str(cluster.controller.port)]
-
-
-def destination(cluster: Cluster) -> str:
-    """`user@host` of the controller."""
-    return f"{cluster.controller.user}@{cluster.controller.host}"

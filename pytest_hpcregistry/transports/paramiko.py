@@ -21,8 +21,9 @@ from paramiko.ssh_exception import NoValidConnectionsError
 from ..core.errors import CommandFailed, CommandTimeout, Unreachable
 from ..core.model import Cluster
 from ..core.names import excerpt
-from . import HINTS, CommandResult
-from .local import Refused, Stream
+from . import CommandResult
+from .process import Refused, Stream
+from .ssh import HINTS
 
 CHUNK = 256 * 1024
 

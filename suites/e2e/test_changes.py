@@ -14,6 +14,7 @@ from pytest_hpcregistry.cluster import deploy as deploying
 from pytest_hpcregistry.cluster.client import LAUNCHER, ControllerClient
 from pytest_hpcregistry.cluster.jobs import Slurm
 from pytest_hpcregistry.core.catalog import Catalog
+from pytest_hpcregistry.core.digest import hash_file
 from pytest_hpcregistry.core.facts import PRESENT
 from pytest_hpcregistry.core.model import Registry
 
@@ -39,7 +40,7 @@ def renew(path: Path) -> str:
     with path.open("r+b") as file:
         file.seek(UUID_AT)
         file.write(uuid.uuid4().bytes)
-    return deploying.hash_file(path)
+    return hash_file(path)
 
 
 def deploy(path: Path, directory: str, client: ControllerClient) -> str:

@@ -17,7 +17,7 @@ from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core.model import Cluster
 from pytest_hpcregistry.lab.podman import cache_directory, only_one
 from pytest_hpcregistry.transports import CommandResult, open_transport
-from pytest_hpcregistry.transports.local import run_process
+from pytest_hpcregistry.transports.process import run_process
 from tests.sif_writer import Sif, system_partition
 
 from .machines import CONFIG, REGISTRY, Machines, edit_cluster

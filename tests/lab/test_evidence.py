@@ -14,7 +14,7 @@ from pytest_hpcregistry import lab
 from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.lab.podman import execute
 from pytest_hpcregistry.transports import CommandResult
-from pytest_hpcregistry.transports.local import run_process
+from pytest_hpcregistry.transports.process import run_process
 
 from .conftest import ROOT
 

@@ -14,7 +14,7 @@ from pytest_hpcregistry.core.errors import UsageError
 from pytest_hpcregistry.lab import state
 from pytest_hpcregistry.lab.podman import podman
 from pytest_hpcregistry.transports import CommandResult
-from pytest_hpcregistry.transports.local import run_process
+from pytest_hpcregistry.transports.process import run_process
 
 pytestmark = pytest.mark.lab
 PREFIX = os.environ.get("HPCREG_TEST_LAB", "tests")

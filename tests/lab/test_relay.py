@@ -15,7 +15,7 @@ import pytest
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.lab import links
 from pytest_hpcregistry.lab.podman import podman
-from pytest_hpcregistry.transports.local import run_process
+from pytest_hpcregistry.transports.process import run_process
 
 from .conftest import NAME as TESTS
 from .machines import CONTROLLER, STAGING, Machines, edit_cluster

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry.cluster import deploy
 from pytest_hpcregistry.core import sif
+from pytest_hpcregistry.core.digest import hash_file
 
 from .conftest import Cli
 
@@ -25,7 +25,7 @@ def test_the_same_image_gives_the_same_file(demo_image: str, cli: Cli, on: Cli, 
         cli("convert", "single", f"oci-archive:{archive}", cwd=place, timeout=600).check()
         archive = archive.rename(place / archive.name)
     first, second = (place / "build" / "containers" / "apptainer" / "hpc-demo.sif" for place in places)
-    assert deploy.hash_file(first) == deploy.hash_file(second)
+    assert hash_file(first) == hash_file(second)
     created = ["podman", "image", "inspect", "--format", '{{.Created.UTC.Format "2006-01-02T15:04:05Z"}}', demo_image]
     date = subprocess.run(created, check=True, capture_output=True, text=True).stdout.strip()
     assert sif.labels(first)["org.label-schema.build-date"] == date

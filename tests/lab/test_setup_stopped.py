@@ -16,7 +16,7 @@ import pytest
 
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.transports import CommandResult
-from pytest_hpcregistry.transports.local import run_process
+from pytest_hpcregistry.transports.process import run_process
 
 from .conftest import NAME as SESSION
 from .machines import CONTROLLER, LAUNCHER, OBJECTS, REGISTRY, Machines, edit_cluster

@@ -17,9 +17,9 @@ import pytest
 
 import pytest_hpcregistry
 from pytest_hpcregistry import lab
-from pytest_hpcregistry.cluster import deploy
+from pytest_hpcregistry.core.digest import hash_file
 from pytest_hpcregistry.transports import CommandResult
-from pytest_hpcregistry.transports.local import run_process
+from pytest_hpcregistry.transports.process import run_process
 
 from .conftest import NAME, ROOT
 
@@ -277,7 +277,7 @@ def test_2_3_deploy_single(workstation: Shell, project: Path, running_lab: lab.L
           build/containers/apptainer/pytorch-cuda12.1-mpi4.1.sif
         """
     ).check()
-    assert digests(running_lab) == {deploy.hash_file(project / SIF)}
+    assert digests(running_lab) == {hash_file(project / SIF)}
 
 
 def test_2_3_or_deploy_using_cli_directly(workstation: Shell, project: Path, running_lab: lab.LabState) -> None:
@@ -292,7 +292,7 @@ def test_2_3_or_deploy_using_cli_directly(workstation: Shell, project: Path, run
         """
     ).check()
     assert "already published there" in said.stdout
-    assert digests(running_lab) == {deploy.hash_file(project / SIF)}
+    assert digests(running_lab) == {hash_file(project / SIF)}
 
 
 def test_2_3_custom_registry_path(workstation: Shell, controller: Shell) -> None:
@@ -315,7 +315,7 @@ def test_2_4_deploy_multiple_images(workstation: Shell, project: Path, running_l
     path = "/opt/containers/ml-frameworks/image.sif"
     assert run_process("hpc-controller", [*lab.ssh_argv(NAME), "test", "-e", path], timeout=60).exit_code == 1
     workstation("containers/scripts/deploy-all.sh --sync-nodes --verify").check()
-    assert digests(running_lab, path) == {deploy.hash_file(image)}
+    assert digests(running_lab, path) == {hash_file(image)}
 
 
 def test_2_5_verify_image_deployment(workstation: Shell) -> None:
@@ -428,7 +428,7 @@ def test_workflow_2_update_while_a_job_runs_from_the_old_image(
         """  # noqa: E501 - the document's own line
     ).check()
     assert said.stdout.splitlines()[-2].startswith("3.") or said.stdout.splitlines()[-1].startswith("3.")
-    assert digests(running_lab) == {deploy.hash_file(project / SIF)} != old
+    assert digests(running_lab) == {hash_file(project / SIF)} != old
     assert "org.opencontainers.image.version: 2\n" in controller(f"apptainer inspect {DEPLOYED}").check().stdout
     finished = controller(
         "srun -w c001 touch /tmp/updated; while squeue -h -n old | grep -q .; do sleep 0.2; done; cat /root/job.out"

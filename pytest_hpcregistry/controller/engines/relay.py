@@ -23,7 +23,7 @@ from ...core.errors import CommandFailed, HpcRegistryError, Unreachable
 from ...core.fanout import fan_out
 from ...core.names import object_path, visible
 from ...core.nodeset import fold
-from ...transports.local import run_process
+from ...transports.process import run_process
 from ..nodes import check_address, refuse_error
 from . import star
 from .chain import Chain

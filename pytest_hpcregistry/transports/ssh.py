@@ -1,0 +1,79 @@
+"""ssh(1): the options with which any machine is reached, and why one could not be.
+
+Host keys are always checked, and nobody is ever asked for anything.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from ..core.errors import Unreachable
+from ..core.model import Cluster
+from ..core.names import last_line
+
+STRICT = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+
+
+def ssh_options(cluster: Cluster) -> list[str]:
+    """`ssh` and every option with which the controller is reached; the role's inventory jumps through it likewise."""
+    options = [*STRICT, "-o", f"ConnectTimeout={cluster.ssh.connect_timeout}"]
+    options += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
+    if cluster.ssh.config:
+        options += ["-F", str(cluster.ssh.config)]
+    if cluster.ssh.known_hosts:
+        options += ["-o", f"UserKnownHostsFile={cluster.ssh.known_hosts}", "-o", "GlobalKnownHostsFile=none"]
+    if cluster.controller.key:
+        options += ["-i", str(cluster.controller.key), "-o", "IdentitiesOnly=yes"]
+    if cluster.controller.jump:
+        # Not -J: ssh gives the options of its own command line to the last hop only, ssh(1).
+        jump = cluster.controller.jump
+        port = ["-p", str(jump.port)] if jump.port else []
+        options += ["-o", f"ProxyCommand={shlex.join([*options, *port, '-W', '[%h]:%p', jump.destination])}"]
+    return [*options, "-p", str(cluster.controller.port)]
+
+
+def destination(cluster: Cluster) -> str:
+    """`user@host` of the controller."""
+    return f"{cluster.controller.user}@{cluster.controller.host}"
+
+
+def ssh_to_node(connect_timeout: int) -> list[str]:
+    """ssh from the controller to a node; one that freezes is given up after 1.5 times *connect_timeout* (seconds)."""
+    # Three questions without an answer, ssh_config(5): ServerAliveInterval.
+    alive = ["-o", f"ServerAliveInterval={max(1, connect_timeout // 2)}", "-o", "ServerAliveCountMax=3"]
+    return [*STRICT, "-o", "ControlPath=none", "-o", f"ConnectTimeout={connect_timeout}", *alive]
+
+
+REASONS = (
+    ("host key changed", "REMOTE HOST IDENTIFICATION HAS CHANGED"),
+    ("host key is not known", "Host key verification failed"),
+    ("login refused", "Permission denied"),
+    ("connection refused", "Connection refused"),
+    ("no answer in time", "timed out"),
+    ("no answer in time", "not responding"),
+    ("no route", "No route to host"),
+    ("name is not known", "Could not resolve hostname"),
+)
+
+
+def unreachable_reason(stderr: str) -> str:
+    """Why ssh could not reach a machine, in words that are the same for every node with the same trouble."""
+    for reason, sign in REASONS:
+        if sign in stderr:
+            return reason
+    return last_line(stderr, "ssh failed and said nothing")
+
+
+def unreachable(where: str, stderr: str) -> Unreachable:
+    """The error for a machine that ssh(1) could not reach, with what to do about it."""
+    reason = unreachable_reason(stderr)
+    hint = HINTS.get(reason, "try it by hand with ssh -v")
+    return Unreachable(f"{where}: {reason}", hint=hint)
+
+
+HINTS = {
+    "host key changed": "reinstalled? then put its new key into known_hosts; if not, somebody is in between",
+    "host key is not known": "log in once by hand and compare the fingerprint, or set ssh.known_hosts",
+    "login refused": "is the key right, and is it in that user's authorized_keys?",
+    "name is not known": "check controller.host in the cluster file",
+}
