@@ -179,7 +179,7 @@ def lie(nonce, said):
     elif kind == "error-object":
         tell(line({{"id": said.get("id"), "error": {{"x": [HOSTILE]}}}}))
     elif kind == "no-event":
-        tell(line(dict(said, event=[HOSTILE])))
+        tell(line({{"event": [HOSTILE]}}))
 
 
 DOING = [None]

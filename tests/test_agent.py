@@ -94,11 +94,12 @@ def test_the_version_before_never_lies_where_rsync_writes(program: Path, registr
         assert "it must be root's own" in ask({"do": "prepare", "id": 1, "bases": {digest(NEW): digest(OLD)}})["error"]
 
 
-@pytest.mark.parametrize(("probe", "seen"), [(".probe-1", "secret"), (".probe-2", None), (None, None)])
-def test_a_registry_that_is_the_controllers_own_shows_what_its_probe_holds(
-    program: Path, registry: Path, probe: str | None, seen: str | None
+@pytest.mark.parametrize(("probe", "seen"), [(".probe-1", 4711), (".probe-2", None), (None, None)])
+def test_a_registry_that_is_the_controllers_own_shows_the_time_of_its_probe(
+    program: Path, registry: Path, probe: str | None, seen: int | None
 ) -> None:
-    (registry / agent.STAGING / ".probe-1").write_text("secret")
+    (registry / agent.STAGING / ".probe-1").touch()
+    os.utime(registry / agent.STAGING / ".probe-1", (4711, 4711))
     (answer,) = converse(program, registry, {"do": "have", "id": 1, "probe": probe})
     assert answer["probe"] == seen
 

@@ -260,14 +260,34 @@ def test_who_refuses_to_send_costs_its_receiver_nothing() -> None:
         chain.join(name, 0.0)
     chain.tick(0.0)
     assert connected == [("", "c1"), ("c1", "c2"), ("c2", "c3")]
-    chain.refused("c1", "c2")
-    chain.refused("c1", "c3")  # which c2 sends to
+    chain.refused("c1", "c2", 0.1)
+    chain.refused("c1", "c3", 0.1)  # which c2 sends to
+    assert connected[3:] == [("", "c2")], "whoever sent to the one who refused sends past it, at once"
     chain.tick(0.2)
-    assert connected[3:] == [], "nobody is free, and c2 goes on sending to c3"
-    chain.has("c1", 100, 100, 0.4)
-    chain.tick(0.5)
-    assert connected[3:] == [("", "c2")], "not c1, though it has everything"
+    assert connected[4:] == [("c3", "c1")], "and it gets its own bytes last"
     assert (chain.members["c2"].faults, said) == (0, [])
+
+
+@pytest.mark.parametrize("count", [3, 8])
+def test_one_that_refuses_and_trickles_holds_nobody_up(count: int) -> None:
+    """It says that a byte has come now and then, so that its own link is no dead one."""
+    network = Network(*names(count))
+    network.run(0.3)
+    network.chain.refused("c001", "c002", network.now)
+    network.limits["c001"] = 30
+    network.run(40, until=lambda network: len(network.done) == count - 1)
+    assert set(network.done) == set(names(count)) - {"c001"}
+    assert max(network.done.values()) < 2 * TOTAL / RATE
+
+
+def test_a_trickle_is_given_up_while_others_wait() -> None:
+    network = Network(*names(2))
+    network.limits["c001"] = 30
+    network.run(0.3)
+    network.chain.members["c002"].tried.add("c001")
+    network.chain.take_out(network.chain.members["c002"], network.now)
+    network.run(40, until=lambda network: "c002" in network.done)
+    assert "c002" in network.done
 
 
 def test_a_node_that_says_more_has_come_than_it_passes_on_is_bridged() -> None:

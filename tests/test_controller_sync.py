@@ -30,7 +30,7 @@ from pytest_hpcregistry.controller import log, rollout
 from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.facts import gather, slurm_facts
 from pytest_hpcregistry.controller.nodes import list_nodes, read_answer
-from pytest_hpcregistry.controller.rollout import Outcome
+from pytest_hpcregistry.controller.rollout import Outcome, Rollout
 from pytest_hpcregistry.controller.session import is_admitted, try_sync_key
 from pytest_hpcregistry.controller.settings import Settings, load
 from pytest_hpcregistry.controller.sync import sync
@@ -210,6 +210,28 @@ def test_a_node_without_room_is_left_as_it_is(pair: FakeNodes, monkeypatch: pyte
     assert set(states(outcomes).values()) == {"failed"}
     assert "MB free" in outcomes["c1"].message
     assert not (pair.root / "c1/rsynced").exists()
+
+
+def test_one_that_lacks_much_is_no_reason_for_the_others(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine is chosen for those that lack the same; who lacks nothing goes with the others."""
+    one, two = nodes.publish(NAME, b"1"), nodes.publish(OTHER, b"2")
+    monkeypatch.setattr(rollout, "choose", lambda _, load, **__: ("star" if len(load.lacking) < 2 else "relay", "why"))
+    trip = Rollout(nodes.settings, "all", nodes.catalog().images, ("", nodes.catalog()), print)
+    trip.has = {node: {"shared": node == "c5", "names": {}, "objects": {}} for node in ("c1", "c2", "c3", "c4", "c5")}
+    trip.lacks = {"c1": [one], "c2": [one], "c3": [one, two], "c4": [], "c5": []}
+    ways = {engine: names for engine, (_, names) in trip.choose_engines(list(trip.has)).items()}
+    assert ways == {"shared": ["c5"], "relay": ["c1", "c2", "c4"], "star": ["c3"]}
+    assert list(trip.choose_engines(["c4"])) == ["star"]
+
+
+def test_an_object_that_cannot_be_read_is_each_nodes_failure(pair: FakeNodes) -> None:
+    digest = pair.publish(NAME)
+    (pair.registry / agent.OBJECTS / digest).unlink()
+    pair.settings = replace(pair.settings, method="relay")
+    outcomes, told = run(pair)
+    assert set(states(outcomes).values()) == {"failed"}
+    assert outcomes["c1"].message.startswith(f"controller: cannot read object {digest[:12]}: ")
+    assert told[-1]["event"] == "sync_finished"
 
 
 def test_a_chatty_login_does_no_harm(pair: FakeNodes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.config.load import SYNC_METHODS
 from pytest_hpcregistry.controller import engines
-from pytest_hpcregistry.controller.engines import Job, star
+from pytest_hpcregistry.controller.engines import Job, relay, star
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
 from pytest_hpcregistry.transports import CommandResult
@@ -70,7 +71,7 @@ def job(
 ) -> Job[str]:
     return Job(
         wanted=wanted,
-        sizes={DIGEST: 10},
+        sizes={DIGEST: 67_141_728},
         bases={node: bases or {} for node in wanted},
         sessions={node: cast("NodeSession", Session()) for node in wanted},
         settings=nodes.settings,
@@ -80,6 +81,8 @@ def job(
         say=lambda text: None,
         leave=left.append if left is not None else lambda node: None,
         turns=nullcontext(),
+        failed=lambda node, error: None,
+        open_object=lambda digest: -1,
     )
 
 
@@ -151,6 +154,52 @@ def test_what_has_arrived_is_told_while_rsync_sends(nodes: FakeNodes, monkeypatc
     assert moved == [32_768, 21_692_416, 43_319_296, 67_141_728]
     assert heard[1] == [32_768, 21_692_416]
     assert sent == [67_158_206]
+
+
+def test_what_a_node_mixes_into_rsyncs_words_is_bounded_by_what_there_is_to_send(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+
+    def rsync(node: str, argv: Sequence[str], *, stdout: BinaryIO, **more: Any) -> CommandResult:
+        stdout.write(b"  99,999,999,999,999  50%\nsent 99,999,999,999,999 bytes \nsent " + b"9" * 400 + b" bytes \n")
+        return CommandResult(node, tuple(argv), 0, "", "", 0.0)
+
+    monkeypatch.setattr(star, "run_process", rsync)
+    work = replace(
+        job(nodes, {"c1": [DIGEST]}),
+        moved=lambda node, size: told.append(size),
+        sent=lambda node, size: told.append(size),
+    )
+    star.distribute(work)
+    size = work.sizes[DIGEST]
+    assert told == [size, 2 * size + star.OVERHEAD]
+
+
+@pytest.mark.parametrize(("limit", "of_each"), [(0, 0), (1, 1), (10, 5)])
+def test_a_part_of_a_limit_is_never_no_limit(limit: int, of_each: int) -> None:
+    assert relay.share(limit, 2) == of_each
+
+
+def test_a_failure_is_told_before_the_others_have_ended(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for a round to end, such as the nodes of the next one, need not wait for a node that has failed."""
+    failed = threading.Event()
+
+    def rsync(node: str, argv: Sequence[str], **more: Any) -> CommandResult:
+        if node == "c2":
+            assert failed.wait(20)
+        return CommandResult(node, tuple(argv), 11 if node == "c1" else 0, "", "", 0.0)
+
+    monkeypatch.setattr(star, "run_process", rsync)
+    told: list[str] = []
+
+    def tell(node: str, error: HpcRegistryError) -> None:
+        told.append(node)
+        failed.set()
+
+    work = replace(job(nodes, {"c1": [DIGEST], "c2": [DIGEST]}), failed=tell)
+    assert star.distribute(work)["c2"] == "c2 arrived"
+    assert told == ["c1"]
 
 
 def test_only_the_difference_to_the_version_before_is_sent(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:

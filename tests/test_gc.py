@@ -203,6 +203,22 @@ def test_leftovers_of_transfers_are_removed_without_the_lock(registry: Path) -> 
     assert collecting.result()["debris"] == [digest(NEW)]
 
 
+@pytest.mark.parametrize("vanish", [FileNotFoundError, BlockingIOError])
+def test_two_at_once_do_not_fail_of_each_other(
+    registry: Path, monkeypatch: pytest.MonkeyPatch, vanish: type[OSError]
+) -> None:
+    """Of a controller that was killed, the agents go on: what the other has removed or leased is not for this one."""
+    (registry / agent.STAGING / "a").write_bytes(OLD)
+    (registry / agent.STAGING / "tree" / "below").mkdir(parents=True)
+
+    def taken(*_: object, **__: object) -> None:
+        raise vanish
+
+    monkeypatch.setattr(gc, "open_regular", taken)
+    monkeypatch.setattr(gc, "remove_tree", taken if vanish is FileNotFoundError else lambda *_: None)
+    assert collect(registry)["objects"] == []
+
+
 # --- in use
 
 

@@ -28,7 +28,6 @@ NODES = ("c1", "c2", "c3")
 # What a node may say of itself, and what is escaped where it is shown.
 TRUTHS = {
     *(("have", path, "null") for path in (("names", NAME), ("catalog_digest",))),
-    *(("have", ("probe",), kind) for kind in ("text", "hostile")),
     *(("have", ("changed", 0), kind) for kind in ("text", "hostile")),
     ("have", ("changed",), "missing"),
     ("gc", ("shared",), "true"),
@@ -59,6 +58,16 @@ def test_every_field_of_every_message_has_a_form(lie: dict[str, Any]) -> None:
         check()
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("verb", ["have", "relay", "gc"])
+def test_an_answer_is_checked_though_it_says_that_it_is_an_event(nodes: FakeNodes, verb: str) -> None:
+    """What has an id is an answer, whatever else it has."""
+    with NodeSession("c1", nodes.settings) as session:
+        session.asked[7] = verb
+        line = json.dumps({"id": 7, "event": "zzz", "objects": 5})
+        with pytest.raises(CommandFailed, match=f"^c1: the agent's answer to {verb} makes no sense: "):
+            session.understand(f"hpcregistry {session.nonce} {line}")
 
 
 def test_there_are_many_lies() -> None:

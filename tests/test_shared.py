@@ -11,6 +11,7 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import rollout
+from pytest_hpcregistry.controller.probe import probing
 from pytest_hpcregistry.controller.sync import sync
 
 from .fake_nodes import FakeNodes
@@ -44,6 +45,20 @@ def test_it_is_detected_and_the_others_are_brought_their_bytes(nodes: FakeNodes)
     assert sorted(set(engines)) == ["shared", "star"]
     assert not (nodes.root / "c1" / "rsynced").exists()
     assert {path for path in nodes.registry.rglob("*") if path.name != "sync.lock"} == before
+
+
+def test_the_probe_needs_no_room_and_cannot_be_guessed(nodes: FakeNodes) -> None:
+    seen = set()
+    for _ in range(3):
+        with probing(str(nodes.registry)) as probe:
+            path = nodes.registry / agent.STAGING / probe.name
+            assert path.stat().st_size == 0
+            assert path.stat().st_mtime == probe.modified
+            assert probe.is_seen({"probe": probe.modified})
+            assert not probe.is_seen({"probe": None})
+            seen.add(probe.modified)
+        assert not path.exists()
+    assert len(seen) == 3
 
 
 def test_a_node_with_a_directory_of_its_own_is_named(nodes: FakeNodes) -> None:

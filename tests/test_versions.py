@@ -371,6 +371,18 @@ def test_what_a_node_has_open_on_a_shared_file_system_stays(
     assert objects(nodes)[0] == {two, *asked}
 
 
+def test_of_nodes_that_share_the_registry_each_must_say_what_it_has_open(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """c1 has shown that it shares the registry, and then fails; c2 has one of its own."""
+    one, two = deploy(nodes, b"1", b"2")
+    share(nodes, "c1")
+    told(monkeypatch, {}, "c1")
+    machines = collect(nodes, keep=0)
+    assert worst(machines) == {"controller": "failed", "c1": "failed", "c2": "freed"}
+    assert objects(nodes)[0] == {one, two}
+
+
 @pytest.mark.parametrize("trouble", [["c2"], ["c1", "c2"]])
 def test_what_a_node_may_have_open_that_cannot_be_asked_stays(nodes: FakeNodes, trouble: list[str]) -> None:
     one, two = deploy(nodes, b"1", b"2")

@@ -4,6 +4,7 @@ An object stays when the catalog or a name of this machine means it, when it has
 grace time, or when it is in use (in_use.py).
 """
 
+import contextlib
 import os
 import re
 import stat
@@ -25,7 +26,7 @@ from .facts import (
     scan,
 )
 from .in_use import Hidden, Inode, in_use, inode, is_open_elsewhere
-from .publish import locked, opened, publish_catalog, unguessable
+from .publish import locked, opened, publish_catalog, unguessable, unlink_if_there
 
 Files = Dict[str, os.stat_result]
 # What publish.py writes beside a name before it renames it: a kill in between leaves it behind.
@@ -196,7 +197,8 @@ def remove_trees(registry: str, oldest: float, dry_run: bool) -> Files:
     if not dry_run and old:
         with opened(os.path.join(registry, STAGING)) as staging:
             for name in old:
-                remove_tree(staging, name)
+                with contextlib.suppress(FileNotFoundError):  # another gc is at it as well
+                    remove_tree(staging, name)
     return {os.path.join(STAGING, name): found for name, found in old.items()}
 
 
@@ -218,8 +220,8 @@ def remove_tree(staging: int, top: str) -> None:
 def remove_one(directory: int, name: str, found: os.stat_result, hidden: Optional[Hidden], dry_run: bool) -> bool:
     try:
         descriptor = open_regular(name, directory)
-    except (FileNotFoundError, Refused):
-        return False  # it has gone, or become something else
+    except (FileNotFoundError, BlockingIOError, Refused):
+        return False  # it has gone, somebody holds a lease on it, or it has become something else
     try:
         is_open = is_open_elsewhere(descriptor)
         if is_open is None and hidden:
@@ -227,7 +229,7 @@ def remove_one(directory: int, name: str, found: os.stat_result, hidden: Optiona
         if is_open or inode(os.fstat(descriptor)) != inode(found):
             return False
         if not dry_run:
-            os.unlink(name, dir_fd=directory)
+            unlink_if_there(name, directory)
         return True
     finally:
         os.close(descriptor)

@@ -231,7 +231,7 @@ def give_name(root: int, image: Json, mode: int) -> bool:
         except FileNotFoundError:
             raise Refused(f"the bytes of {image['name']} are not here") from None
         try:
-            set_owner_and_mode(descriptor, os.fstat(directory), mode)
+            set_owner_and_mode(descriptor, os.fstat(objects), mode)
             return link_name(descriptor, image["digest"], objects, directory, file_name)
         finally:
             os.close(descriptor)

@@ -28,7 +28,6 @@ from .facts import (
     hash_file,
     list_objects,
     look,
-    read_text,
     result_of,
     scan,
     write_line,
@@ -155,19 +154,26 @@ def give_up(*_: Any) -> None:
     raise SystemExit("hpcregistry: the controller says nothing any more")
 
 
+def modified(path: str) -> Optional[int]:
+    try:
+        return max(0, int(os.lstat(path).st_mtime))
+    except OSError:
+        return None
+
+
 def have(registry: str, request: Json) -> Json:
     """Which objects are here, which object each name means (None: a file of someone else's), and the room left.
 
     `changed` is the names whose owner or mode somebody changed; publish gives them the right ones again.
-    Also what is in request["probe"], a file that the controller has just made in its registry: whoever knows that has
-    the same registry, on a shared file system.
+    Also when request["probe"] was modified (seconds), a file that the controller has just made in its registry: whoever
+    knows that has the same registry, on a shared file system.
     """
     objects = list_objects(registry, None)
     by_inode = {(entry["device"], entry["inode"]): digest for digest, entry in objects.items()}
     names, changed, mode = {}, [], configured_mode(registry)
+    owner = os.stat(os.path.join(registry, OBJECTS))
     for directory in scan(registry):
         if DIRECTORY_NAME.match(directory.name) and directory.is_dir(follow_symlinks=False):
-            owner = directory.stat(follow_symlinks=False)
             for name, found in look(registry, directory.name):
                 path = directory.name + "/" + name
                 names[path] = by_inode.get((found.st_dev, found.st_ino))
@@ -181,5 +187,5 @@ def have(registry: str, request: Json) -> Json:
         "free": filesystem(registry)["free"],
         # Where this node sees the controller: what from="…" before the sync key is compared with.
         "from": os.environ.get("SSH_CONNECTION", "").partition(" ")[0] or None,
-        "probe": read_text(os.path.join(registry, STAGING, request["probe"])) if request.get("probe") else None,
+        "probe": modified(os.path.join(registry, STAGING, request["probe"])) if request.get("probe") else None,
     }

@@ -38,6 +38,7 @@ def main() -> int:
     arguments = parse()
     # The workstation may go away at any time (a closed laptop): what was started is brought to its end.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave nothing behind, as after Ctrl-C
     os.umask(0o077)
     limits.raise_limit()
     try:

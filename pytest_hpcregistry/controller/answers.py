@@ -95,7 +95,7 @@ ANSWERS: dict[str, Form] = {
             "names": mapping("(?s:.{1,600})", maybe(digest), MOST_FILES),
             "catalog_digest": maybe(digest),
             "free": room,
-            "probe": maybe(anything(100)),
+            "probe": maybe(number(0, 1 << 40)),
         },
         {"from": maybe(anything(100)), "changed": items(file_name, MOST_FILES)},
     ),

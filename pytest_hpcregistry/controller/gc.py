@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import nullcontext
 from typing import Any
 
@@ -44,9 +44,13 @@ def collect(
             listener({"event": "noticed", "message": room.note})
         request = request_for(text, catalog, grace, dry_run)
 
+        sharers: set[str] = set()
+
         def ask(node: str) -> Freed:
             with NodeSession(node, settings) as session:
                 shared = probe.is_seen(session.ask("have", probe.request))
+                if shared:
+                    sharers.add(node)
                 return freed(session.ask("gc", {**request, "shared": shared}, timeout=TIMEOUT), shared)
 
         with probing(settings.registry) as probe:
@@ -54,7 +58,7 @@ def collect(
         by_node = {
             node: failure(node, one) if isinstance(one, HpcRegistryError) else one for node, one in answers.items()
         }
-        machines = {"controller": sweep_here(settings.registry, request, by_node), **by_node}
+        machines = {"controller": sweep_here(settings.registry, request, by_node, sharers), **by_node}
     listener({"event": "gc_finished", "machines": machines, "dry_run": dry_run})
     return machines
 
@@ -86,10 +90,11 @@ def request_for(text: str, catalog: Catalog, grace: int, dry_run: bool) -> dict[
     }
 
 
-def sweep_here(registry: str, request: dict[str, Any], by_node: Mapping[str, Freed]) -> Freed:
-    """The controller's own registry, last: where nodes share it, what they have open is in use here."""
-    states = {one["state"] for one in by_node.values()}
-    if states & {"failed", "unreachable"} and ("shared" in states or "freed" not in states):
+def sweep_here(registry: str, request: dict[str, Any], by_node: Mapping[str, Freed], sharers: Set[str]) -> Freed:
+    """The controller's own registry, last: where nodes share it (*sharers*), what they have open is in use here."""
+    silent = {node for node, one in by_node.items() if one["state"] in ("failed", "unreachable")}
+    # A node of which nothing is known shares it if others do, or if there is none that does not.
+    if silent and (sharers or not any(one["state"] == "freed" for one in by_node.values())):
         why = "nodes that may share this registry could not be asked, so nothing is freed"
         return {"state": "failed", "message": why}
     spare = [digest for one in by_node.values() if one["state"] == "shared" for digest in one["in_use"]]

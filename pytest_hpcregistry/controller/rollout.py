@@ -11,12 +11,13 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..agent.facts import RESERVE
+from ..agent.facts import RESERVE, Refused, open_regular
 from ..agent.requests import MOST_IMAGES
 from ..core.catalog import Catalog, Entry
 from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
 from ..core.events import Listener
 from ..core.fanout import fan_out, in_rounds, serve_rounds
+from ..core.names import object_path
 from .engines import ENGINES, Job
 from .engines.cost import Load, choose, link_rate
 from .meter import Meter
@@ -66,11 +67,14 @@ class Rollout:
         self.sessions: dict[str, NodeSession] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.turns = threading.BoundedSemaphore(settings.window)
+        self.files: dict[str, int] = {}  # objects that are open, for as many rounds and chains as send them
+        self.opening = threading.Lock()
 
     def run(self, nodes: Sequence[str], at_once: int) -> dict[str, Outcome]:
         """Bring every node up to date, *at_once* at a time; nodes that answer late are served in a later round."""
         with ExitStack() as closing:
             self.probe = closing.enter_context(probing(self.settings.registry))
+            closing.callback(self.close_objects)
             closing.callback(self.close_sessions)
             for first in range(0, len(nodes), at_once):
                 self.visit(nodes[first : first + at_once])
@@ -84,6 +88,20 @@ class Rollout:
             is_finished=self.outcomes.__contains__,
             may_be_left=0.0 if self.settings.limit_rate else FEW,
         )
+
+    def open_object(self, digest: str) -> int:
+        """A descriptor of the controller's object. Raises CommandFailed."""
+        with self.opening:
+            try:
+                if digest not in self.files:
+                    self.files[digest] = open_regular(object_path(self.settings.registry, digest))
+            except (Refused, OSError) as error:
+                raise CommandFailed(f"controller: cannot read object {digest[:12]}: {error}") from error
+            return self.files[digest]
+
+    def close_objects(self) -> None:
+        while self.files:
+            os.close(self.files.popitem()[1])
 
     def close_sessions(self) -> None:
         # At once: a node that has frozen is waited for, some seconds each.
@@ -125,25 +143,42 @@ class Rollout:
             )
 
     def serve(self, answers: Mapping[str, HpcRegistryError | None]) -> None:
-        """Bring to the nodes of one round what they lack. Those that share the registry keep nobody waiting."""
-        places: dict[str, list[str]] = {}
+        """Bring to the nodes of one round what they lack, each engine beside the others: none keeps another waiting."""
         for node, error in answers.items():
-            if error is None:
-                places.setdefault("shared" if self.has[node]["shared"] else "local", []).append(node)
-            else:
-                self.finish(node, failure_of(error))
+            if error is not None:
+                self.fail(node, error)
+        ways = self.choose_engines([node for node, error in answers.items() if error is None])
 
-        def bring(place: str) -> None:
-            engine, why = self.choose_engine(place, places[place])
-            self.distribute(engine, why, places[place])
+        def bring(engine: str) -> None:
+            why, nodes = ways[engine]
+            self.distribute(engine, why, nodes)
 
-        for ended in fan_out(places, bring, window=len(places)).values():
+        for engine, ended in fan_out(ways, bring, window=len(ways)).items():
             if isinstance(ended, HpcRegistryError):
-                raise ended
+                for node in ways[engine][1]:
+                    self.fail(node, ended)
 
-    def choose_engine(self, place: str, nodes: Sequence[str]) -> tuple[str, str]:
-        if place == "shared":
-            return "shared", "they see the controller's own registry"
+    def choose_engines(self, nodes: Sequence[str]) -> dict[str, tuple[str, list[str]]]:
+        """Engine -> why, and the nodes that it serves: chosen for each set of nodes that lack the same, since one that
+        lacks much more than the others is no reason for them."""
+        ways: dict[str, tuple[str, list[str]]] = {}
+        if shared := [node for node in nodes if self.has[node]["shared"]]:
+            ways["shared"] = ("they see the controller's own registry", shared)
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for node in nodes:
+            if not self.has[node]["shared"]:
+                alike.setdefault(tuple(self.lacks[node]), []).append(node)
+        complete = alike.pop((), [])
+        for group in sorted(alike.values(), key=len, reverse=True):
+            engine, why = self.choose_engine(group)
+            ways.setdefault(engine, (why, []))[1].extend(group)
+        if complete:  # with the others, as there is nothing to be brought to them
+            others = [(engine, why) for engine, (why, _) in ways.items() if engine != "shared"]
+            engine, why = others[0] if others else self.choose_engine(complete)
+            ways.setdefault(engine, (why, []))[1].extend(complete)
+        return ways
+
+    def choose_engine(self, nodes: Sequence[str]) -> tuple[str, str]:
         lacking = {node: sum(self.sizes[digest] for digest in self.lacks[node]) for node in nodes}
         with_base = {node: sum(self.sizes[digest] for digest in self.bases(node)) for node in nodes}
         settings = self.settings
@@ -172,12 +207,19 @@ class Rollout:
                 say=lambda text: self.listener({"event": "noticed", "message": text}),
                 leave=self.close,
                 turns=self.turns,
+                failed=self.fail,
+                open_object=self.open_object,
             )
             results = ENGINES[engine].distribute(job)
         fan_out(nodes, self.close, window=len(nodes))  # those that the engine has not left before
         for node, result in results.items():
             if isinstance(result, HpcRegistryError):
-                self.finish(node, failure_of(result))
+                self.fail(node, result)
+
+    def fail(self, node: str, error: HpcRegistryError) -> None:
+        """A node that has ended already is not told of twice."""
+        if node not in self.outcomes:
+            self.finish(node, failure_of(error))
 
     def bases(self, node: str) -> dict[str, str]:
         """For an object that the node lacks, the one that it has under the same name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -18,12 +19,21 @@ MOST_ROUNDS = 100  # that are served at once
 
 
 def fan_out(
-    nodes: Iterable[str], work: Callable[[str], Result], *, window: int
+    nodes: Iterable[str],
+    work: Callable[[str], Result],
+    *,
+    window: int,
+    on_error: Callable[[str, HpcRegistryError], None] | None = None,
 ) -> dict[str, Result | HpcRegistryError]:
-    """Call *work* for each node, at most *window* at a time; an error becomes that node's result."""
+    """Call *work* for each node, at most *window* at a time; an error becomes that node's result.
+
+    *on_error* is told of an error at once, by whichever thread.
+    """
     names = list(nodes)
     with ThreadPoolExecutor(max_workers=max(1, min(window, len(names)))) as pool:
         started: dict[str, Future[Result]] = {name: pool.submit(work, name) for name in names}
+        for name, future in started.items():
+            future.add_done_callback(functools.partial(tell_error, name, on_error))
     results: dict[str, Result | HpcRegistryError] = {}
     for name, future in started.items():
         outcome = result_of(name, future)
@@ -81,6 +91,12 @@ def serve_rounds(
                 wait([served], timeout=TICK)
     for served in started:
         served.result()
+
+
+def tell_error(name: str, on_error: Callable[[str, HpcRegistryError], None] | None, future: Future[Result]) -> None:
+    result = result_of(name, future)
+    if on_error and isinstance(result, HpcRegistryError):
+        on_error(name, result)
 
 
 def result_of(name: str, future: Future[Result]) -> Result | HpcRegistryError:

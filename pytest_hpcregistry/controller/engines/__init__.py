@@ -29,9 +29,10 @@ class Job(Generic[Outcome]):
     `wanted` is the objects (digests) that each node lacks, which may be none; `sizes` their sizes in bytes; `bases`,
     for each node, which object that it has is the version before one that it lacks. `moved(node, bytes)` is called
     when more has arrived there: how much in all; `sent(node, bytes)` when it cost other than all bytes to bring it;
-    `say(text)` when something is odd; `leave(node)` when the engine has no more to do there, so that the node's session
-    can be closed before the others are done. A program that is started for a node holds one of `turns` meanwhile:
-    several jobs of one sync share them.
+    `say(text)` when something is odd; `failed(node, error)` as soon as a node has failed; `leave(node)` when the engine
+    has no more to do there, so that the node's session can be closed before the others are done. `open_object(digest)`
+    is a descriptor of the controller's object, open to the end of the sync. A program that is started for a node holds
+    one of `turns` meanwhile: several jobs of one sync share them.
     """
 
     wanted: Mapping[str, Sequence[str]]
@@ -45,6 +46,8 @@ class Job(Generic[Outcome]):
     say: Callable[[str], None]
     leave: Callable[[str], None]
     turns: AbstractContextManager[Any]
+    failed: Callable[[str, HpcRegistryError], None]
+    open_object: Callable[[str], int]
 
 
 class Engine(Protocol):

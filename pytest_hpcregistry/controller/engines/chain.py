@@ -18,7 +18,8 @@ SLOWEST = 0.33  # share of the best link's rate that every node should get in th
 SLOW = ((WINDOW, 0.1), (3.0, 0.2), (5.0, SLOWEST))
 LATE = 1.0  # seconds between two looks after which it is the controller that is slow, and it judges nobody for STALL
 PROBE, PROBE_AGAIN = 2.0, 5.0  # seconds after which the first node's place is tried with another; again, if it slows
-TRICKLE_WINDOW, TRICKLE = 10.0, 1 << 20  # a node at the end that gets fewer bytes than this in so many seconds is stuck
+# Seconds and bytes: a node that gets fewer in that time is stuck, if it is a last one, or while others wait.
+TRICKLE_WINDOW, TRICKLE = 10.0, 1 << 20
 FAULTS_UNTIL_LAST = 2  # bad links after which nobody gets bytes from a node any more
 MOST_FAULTS = 3  # bad links after which a node has failed
 
@@ -103,15 +104,16 @@ class Chain:
         """One says that it can't send to the other."""
         member = self.members.get(name)
         if member and member.upstream and member.upstream.name == upstream and not self.is_done(member):
-            self.put_last(member, now, "cannot be sent to by " + upstream)
+            self.put_last(member, now, f"cannot be sent to by {upstream or 'the controller'}")
 
-    def refused(self, upstream: str, name: str) -> None:
-        """One will not send to the other, which is no fault of that: the one who refuses sends to nobody any more."""
+    def refused(self, upstream: str, name: str, now: float) -> None:
+        """One will not send to the other, which is no fault of that: the one who refuses sends to nobody any more, and
+        whoever sent to it sends to the other."""
         member = self.members.get(name)
         sender = member.upstream if member else None
         if member and sender and sender.name == upstream:
-            sender.banned = True
-            member.upstream = sender.downstream = None
+            sender.last = sender.banned = True
+            self.take_out(sender, now)
 
     def stuck(self) -> list[str]:
         """Nodes that got too little from too many."""
@@ -147,9 +149,10 @@ class Chain:
         upstream = member.upstream
         if upstream is None or self.is_done(member):
             return
+        trickles = now - member.linked > TRICKLE_WINDOW and member.gained(now, TRICKLE_WINDOW) < TRICKLE
+        if trickles and (member.last or self.is_anybody_waiting()):
+            self.put_last(member, now, f"got next to nothing from {upstream.name or 'the controller'}")
         if member.last:
-            if now - member.linked > TRICKLE_WINDOW and member.gained(now, TRICKLE_WINDOW) < TRICKLE:
-                self.put_last(member, now, f"got next to nothing from {upstream.name or 'the controller'}")
             return
         if upstream.upstream and not self.is_done(upstream) and not upstream.gained(now, WINDOW / 2):
             return  # it may be the upstream that is frozen: its own link is judged first
@@ -166,6 +169,10 @@ class Chain:
             elif not member.named:
                 member.named = True
                 self.say(f"{member.name} {why}: nobody waits for it")
+
+    def is_anybody_waiting(self) -> bool:
+        """Whether a node lacks bytes, and nobody sends it any."""
+        return any(not other.upstream and not self.is_done(other) for other in self.members.values())
 
     def is_slow(self, member: Member, upstream: Member, now: float, window: float, rate: float) -> bool:
         """Whether a node got less than at a *rate*, and less than its upstream had for it."""

@@ -7,21 +7,19 @@ this one transfer, which every node is told by ssh.
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...agent.facts import Refused, open_regular
 from ...agent.pieces import Pieces, piece_size
 from ...agent.relay import WORD, Sender
 from ...core.errors import CommandFailed, HpcRegistryError, Unreachable
 from ...core.fanout import fan_out
-from ...core.names import object_path, visible
+from ...core.names import visible
 from ...core.nodeset import fold
 from ...transports.process import run_process
 from ..nodes import check_address, refuse_error
@@ -41,19 +39,18 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     chains: dict[str, list[str]] = {}
     for node, digests in job.wanted.items():
         chains.setdefault(" ".join(digests), []).append(node)
-    rate = job.settings.limit_rate // max(1, len([digests for digests in chains if digests]))
+    rate = share(job.settings.limit_rate, len([digests for digests in chains if digests]))
 
     def serve(digests: str) -> dict[str, Outcome | HpcRegistryError]:
         nodes = chains[digests]
         if not digests:
-            return fan_out(nodes, job.arrived, window=job.settings.window)
-        return Transfer(job, {digest: files[digest] for digest in digests.split()}, rate).run(nodes)
+            return fan_out(nodes, job.arrived, window=job.settings.window, on_error=job.failed)
+        return Transfer(job, digests.split(), rate).run(nodes)
 
     outcomes: dict[str, Outcome | HpcRegistryError] = {}
-    with opened(job.settings.registry, {digest for digests in job.wanted.values() for digest in digests}) as files:
-        for digests, result in fan_out(chains, serve, window=job.settings.window).items():
-            nodes = chains[digests]
-            outcomes.update(dict.fromkeys(nodes, result) if isinstance(result, HpcRegistryError) else result)
+    for digests, result in fan_out(chains, serve, window=job.settings.window).items():
+        nodes = chains[digests]
+        outcomes.update(dict.fromkeys(nodes, result) if isinstance(result, HpcRegistryError) else result)
     left = [node for node, outcome in outcomes.items() if isinstance(outcome, Ended)]
     if left:
         job.say(f"the relay ended, {outcomes[left[0]]}: {fold(left)} get their bytes by star")
@@ -62,29 +59,32 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     return outcomes
 
 
+def share(limit: int, parts: int) -> int:
+    """An equal part of a *limit* in bytes/s, at least 1: 0 is no limit."""
+    return max(1, limit // max(1, parts)) if limit else 0
+
+
 class Ended(HpcRegistryError):
     """The transfer has ended before its time, by no fault of the node."""
 
 
 class Transfer:
-    """The same objects to some nodes, from *files*: digest -> descriptor.
+    """The same objects to some nodes. *rate* is the most that each machine sends, in bytes/s; 0: no limit."""
 
-    *rate* is the most that each machine sends, in bytes/s; 0: no limit.
-    """
-
-    def __init__(self, job: Job[Any], files: Mapping[str, int], rate: int = 0) -> None:
+    def __init__(self, job: Job[Any], digests: Sequence[str], rate: int = 0) -> None:
         self.job = job
-        self.digests = list(files)
+        self.digests = digests
         self.rate = rate
-        sizes = [(file, job.sizes[digest]) for digest, file in files.items()]
-        self.piece = piece_size(sum(size for _, size in sizes))
-        self.pieces = Pieces(sizes, self.piece, "")
+        files = [(job.open_object(digest), job.sizes[digest]) for digest in digests]
+        self.piece = piece_size(sum(size for _, size in files))
+        self.pieces = Pieces(files, self.piece, "")
         self.certificate = make_certificate()
         self.places: dict[str, tuple[str, int]] = {}
         self.links: dict[str, str] = {}  # its name, which nobody can guess -> who sends over it
         self.expecting: dict[str, str] = {}  # node -> the link that it was told last to expect
         self.orders: dict[tuple[str, int], Callable[[Any], None]] = {}  # node, number -> what its answer is for
         self.sender: Sender | None = None
+        self.strangers: set[tuple[str, str]] = set()  # who was told of: where, and from which address
         self.broken = ""  # why the transfer cannot be mended any more
         self.deciding = threading.RLock()
         self.finished = threading.Event()
@@ -96,12 +96,16 @@ class Transfer:
         conductor = threading.Thread(target=self.conduct, daemon=True)
         conductor.start()
         try:
-            return fan_out(nodes, self.carry, window=len(nodes))
+            return fan_out(nodes, self.carry, window=len(nodes), on_error=self.tell_failure)
         finally:
             self.finished.set()
             conductor.join()
             if self.sender:
                 self.sender.stop()
+
+    def tell_failure(self, node: str, error: HpcRegistryError) -> None:
+        if not isinstance(error, Ended):  # who ended by no fault of its own is served by star
+            self.job.failed(node, error)
 
     def conduct(self) -> None:
         """Look at the chain again and again. If that fails, whatever the reason, the transfer ends: see `check`."""
@@ -171,7 +175,10 @@ class Transfer:
             )
 
     def tell_of_stranger(self, node: str, address: str) -> None:
-        """Somebody came to a node and was refused. A node that was to send there, and is late, is no stranger."""
+        """Somebody came to a node and was refused: said once. One that was to send there, and is late, is none."""
+        if (node, address) in self.strangers:
+            return
+        self.strangers.add((node, address))
         caller = next((name for name, (known, _) in self.places.items() if known == address), f"somebody at {address}")
         if caller not in self.links.values():
             self.job.say(f"{caller} connected to {node} without being told to: refused")
@@ -210,7 +217,7 @@ class Transfer:
         def begun(answer: Mapping[str, Any]) -> None:
             if "error" in answer:
                 self.job.say(f"{upstream} does not send to {order['node']}: {visible(str(answer['error'])[:300])}")
-                self.chain.refused(upstream, order["node"])
+                self.chain.refused(upstream, order["node"], time.monotonic())
 
         if upstream != CONTROLLER:
             self.order(upstream, "send", order, begun)
@@ -228,21 +235,6 @@ class Transfer:
 
 def ignore(_: Any) -> None:
     """An answer on which nothing depends."""
-
-
-@contextmanager
-def opened(registry: str, digests: Iterable[str]) -> Iterator[dict[str, int]]:
-    """Descriptors of objects, each opened once however many chains send it."""
-    files: dict[str, int] = {}
-    try:
-        for digest in digests:
-            files[digest] = open_regular(object_path(registry, digest))
-        yield files
-    except Refused as refusal:
-        raise CommandFailed(f"controller: {refusal}") from None
-    finally:
-        for descriptor in files.values():
-            os.close(descriptor)
 
 
 def make_certificate() -> str:

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from . import Job
 
 Outcome = TypeVar("Outcome")
-PROGRESS = re.compile(r"\s*([\d,]+)\s+\d+%")  # rsync(1), --info=progress2
-SENT = re.compile(r"sent ([\d,]+) bytes ")  # …, stats1
+PROGRESS = re.compile(r"\s*([\d,]{1,30})\s+\d+%")  # rsync(1), --info=progress2
+SENT = re.compile(r"sent ([\d,]{1,30}) bytes ")  # …, stats1
 LONGEST_LINE = 64 << 10  # bytes
+OVERHEAD = 1 << 20  # bytes that rsync sends beside a file, at the most
 IO_TIMEOUT = 60  # seconds without a byte, after which rsync gives a node up
 # --ignore-times: the version before may have the same size and time, and is another file all the same.
 OPTIONS = ["--ignore-times", f"--timeout={IO_TIMEOUT}", "--info=progress2,stats1"]
@@ -61,10 +62,10 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
                 prepared = {"bases": job.bases[node], "network": job.settings.network}
                 address = job.sessions[node].ask("prepare", prepared)["address"]
                 to = check_address(node, address, job.settings) if job.settings.network else node
-            send(node, to, job, job.settings.limit_rate // at_once)
+            send(node, to, job, max(1, job.settings.limit_rate // at_once) if job.settings.limit_rate else 0)
         return job.arrived(node)
 
-    return fan_out(job.wanted, serve, window=at_once)
+    return fan_out(job.wanted, serve, window=at_once, on_error=job.failed)
 
 
 def send(node: str, to: str, job: Job[Outcome], rate: int) -> None:
@@ -80,11 +81,14 @@ def send(node: str, to: str, job: Job[Outcome], rate: int) -> None:
     ssh = [*sync_ssh(settings), "-o", f"HostKeyAlias={node}"]
     argv += ["-e", shlex.join(ssh), *paths, f"root@[{to}]:." if ":" in to else f"root@{to}:."]
 
+    size = sum(job.sizes[digest] for digest in job.wanted[node])
+
     def on_line(line: str) -> None:
+        # A node's own words may be among rsync's: never more than what is there to be sent, and what rsync adds.
         if found := PROGRESS.match(line):
-            job.moved(node, int(found[1].replace(",", "")))
+            job.moved(node, min(int(found[1].replace(",", "")), size))
         elif found := SENT.match(line):
-            job.sent(node, int(found[1].replace(",", "")))
+            job.sent(node, min(int(found[1].replace(",", "")), 2 * size + OVERHEAD))
 
     with job.turns:
         result = run_process(node, argv, timeout=settings.timeout, stdout=Overwritten(on_line))
