@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pytest_hpcregistry import agent
+from pytest_hpcregistry import __version__, agent
+from pytest_hpcregistry.agent import __main__ as main
 from pytest_hpcregistry.agent import facts
 
 from .one_registry import (
@@ -136,11 +138,11 @@ def test_the_agent_runs_when_piped(registry: Path) -> None:
 
 
 def test_a_crowd_in_staging_hides_nothing_else(registry: Path) -> None:
-    for number in range(facts.MOST_STAGED + 5):
+    for number in range(1005):
         (registry / agent.STAGING / f"{number:05d}").touch()
     publish(registry, OLD)
     told = facts.gather({"registry": str(registry), "directories": ["ml-frameworks"]})
-    assert len(told["staging"]) == facts.MOST_STAGED
+    assert len(told["staging"]) == 1000
     assert [image["name"] for image in told["images"]] == [NAME]
 
 
@@ -157,3 +159,76 @@ def test_what_goes_away_while_it_is_looked_at_is_passed_over(registry: Path, mon
     monkeypatch.setattr(os, "lstat", vanish)
     assert facts.list_staging(str(registry)) == []
     assert list(facts.list_objects(str(registry), None)) == [digest(OLD)]
+
+
+# --- the program
+
+
+class Left(BaseException):
+    """In the place of the end of the process."""
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the program asks of the system, in order."""
+    done: list[Any] = []
+
+    def leave(code: int) -> None:
+        done.append(("exit", code))
+        raise Left
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(os, "umask", lambda mask: done.append(("umask", mask)))
+    monkeypatch.setattr(main, "serve", lambda *words: done.append(("serve", *words)))
+    monkeypatch.delenv("SSH_ORIGINAL_COMMAND", raising=False)
+    return done
+
+
+def start(monkeypatch: pytest.MonkeyPatch, *argv: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["agent.pyz", *argv])
+    main.main()
+
+
+@pytest.mark.parametrize("command", [None, "session"])
+def test_what_it_writes_is_the_owners_alone(
+    started: list[Any], monkeypatch: pytest.MonkeyPatch, command: str | None
+) -> None:
+    if command:
+        monkeypatch.setenv("SSH_ORIGINAL_COMMAND", command)
+    with pytest.raises(Left):
+        start(monkeypatch, "serve", "--registry", "/r")
+    assert started == [("umask", 0o077), ("serve", "/r", command or ""), ("exit", 0)]
+
+
+def test_a_refusal_is_said_and_ends_it_at_once(
+    started: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: str) -> None:
+        raise SystemExit("hpcregistry: no")
+
+    monkeypatch.setattr(main, "serve", refuse)
+    with pytest.raises(Left):
+        start(monkeypatch, "serve", "--registry", "/r")
+    assert started == [("umask", 0o077), ("exit", 1)]
+    assert capsys.readouterr().err == "hpcregistry: no\n"
+
+
+def test_phase_1_asks_for_its_version(
+    started: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(monkeypatch, "--version")
+    assert capsys.readouterr().out == f"{__version__}\n"
+    assert started == [("umask", 0o077)]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [[], ["serve"], ["serve", "--registry"], ["serve", "/r", "--registry"], ["serve", "--registry", "/r", "more"],
+     ["--version", "more"], ["session", "--registry", "/r"]],
+)  # fmt: skip
+def test_it_is_started_as_phase_1_wrote_it_down(
+    started: list[Any], monkeypatch: pytest.MonkeyPatch, argv: list[str]
+) -> None:
+    with pytest.raises(SystemExit, match="usage: "):
+        start(monkeypatch, *argv)
+    assert started == [("umask", 0o077)]

@@ -62,13 +62,15 @@ def test_a_version_is_found_by_its_digests_beginning() -> None:
         with pytest.raises(UsageError, match=says) as caught:
             found.find(wanted)
         assert OTHER[:12] in caught.value.hint
-    with pytest.raises(UsageError, match="no version before"):
+    with pytest.raises(UsageError, match="no version before") as caught:
         entry().find(None)
+    assert caught.value.hint == f"its versions: {DIGEST[:12]}"
 
 
 def test_a_catalog_of_before_there_were_versions_is_one() -> None:
     found = from_data({"version": "1", "images": {NAME: FIELDS}}, "c").images[NAME]
     assert (found.digest, found.versions) == (DIGEST, ())
+    assert (found.source, found.labels) == (entry().source, entry().labels) == ("", {})
 
 
 def test_phase_1s_empty_catalog_is_one() -> None:
@@ -80,6 +82,13 @@ def test_phase_1s_empty_catalog_is_one() -> None:
 def test_another_version_is_refused(data: Any) -> None:
     with pytest.raises(ConfigError, match=r"c\.yaml: 1 mistake\n  version is"):
         from_data(data, "c.yaml")
+
+
+@pytest.mark.parametrize(("data", "found"), [({"version": "2"}, "'2'"), ({}, "None"), ([], "None")])
+def test_the_version_that_was_found_is_told(data: Any, found: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_data(data, "c")
+    assert caught.value.mistakes == (f"version is {found}, and this program writes version '1'",)
 
 
 @pytest.mark.parametrize("images", ["x", ["ml-frameworks/x.sif"]])
@@ -99,6 +108,12 @@ def test_a_wrong_entry_is_a_mistake(name: str, change: dict[str, Any]) -> None:
         from_data({"version": "1", "images": {name: {**FIELDS, **change}}}, "c")
     assert len(caught.value.mistakes) == 1
     assert caught.value.mistakes[0].startswith(f"{name}: ")
+
+
+def test_a_digest_that_is_none_is_quoted() -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_data({"version": "1", "images": {NAME: {**FIELDS, "digest": "short"}}}, "c")
+    assert caught.value.mistakes == (f"{NAME}: ValueError: digest 'short' is not SHA-256 in hex",)
 
 
 def test_every_mistake_is_told() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import io
 import json
 import os
 import re
@@ -16,7 +15,6 @@ import threading
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +27,12 @@ from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import log, rollout
 from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.facts import gather, slurm_facts
-from pytest_hpcregistry.controller.nodes import list_nodes, read_answer
+from pytest_hpcregistry.controller.nodes import list_nodes
 from pytest_hpcregistry.controller.rollout import Outcome, Rollout
 from pytest_hpcregistry.controller.session import is_admitted, try_sync_key
-from pytest_hpcregistry.controller.settings import Settings, load
+from pytest_hpcregistry.controller.settings import Settings
 from pytest_hpcregistry.controller.sync import sync
-from pytest_hpcregistry.core.errors import (
-    CheckFailed,
-    CommandFailed,
-    ConfigError,
-    HpcRegistryError,
-    Unreachable,
-    UsageError,
-)
-from pytest_hpcregistry.core.events import to_all
+from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, Unreachable, UsageError
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.setup.playbook import inventory
 
@@ -320,6 +310,13 @@ def test_an_address_is_admitted_by_one_of_the_networks(seen: str | None, admitte
     assert is_admitted(seen, ())
 
 
+CONFIG = """\
+registry: {path: /r, directories: [a, b], file_mode: "0755"}
+synchronization: {method: auto, nodes: slurm, window: 64, timeout: 3600, connect_timeout: 10,
+                  key: /k, known_hosts: /h, log: /l}
+"""
+
+
 def test_only_some_nodes_are_tried(nodes: FakeNodes, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG.replace("/r,", f"{nodes.registry},").replace("/h,", "/root/.ssh/known,"))
@@ -342,19 +339,6 @@ def stand_in(nodes: FakeNodes, program: str, script: str) -> None:
     file.chmod(0o755)
 
 
-def test_nodes_are_the_configured_or_slurms(nodes: FakeNodes) -> None:
-    assert list_nodes(["c2", "c1", "c2"]) == ["c1", "c2"]
-    stand_in(nodes, "sinfo", "echo 'c2 idle'; echo 'c1 down*'; echo 'c1 down*'")
-    assert list_nodes(None) == ["c1", "c2"]
-
-
-@pytest.mark.parametrize(("script", "says"), [("exit 0", "knows no nodes"), ("echo down >&2; exit 1", "down")])
-def test_slurm_without_an_answer_is_unreachable(nodes: FakeNodes, script: str, says: str) -> None:
-    stand_in(nodes, "sinfo", script)
-    with pytest.raises(Unreachable, match=says):
-        list_nodes(None)
-
-
 def test_one_rule_for_the_name_of_a_node() -> None:
     """What the cluster file and phase 1 take must not stop a sync."""
     names = ["gpu_01", "gpu-01.example.org", "0a"]
@@ -364,31 +348,6 @@ def test_one_rule_for_the_name_of_a_node() -> None:
     for name in names:
         order = {"node": name, "address": "10.0.0.1", "port": 2000, "link": "0" * 16, "rate": 0}
         requests.check({"do": "send", "id": 1, **order})
-
-
-@pytest.mark.parametrize("names", [[], ["-oProxyCommand=id"], ["c1", "c 2"], ["c1\n"], [""], ["c1;id"]])
-def test_hostile_and_missing_nodes(names: list[str]) -> None:
-    with pytest.raises(HpcRegistryError, match=r"is no name of a node|list of nodes is empty"):
-        list_nodes(names)
-
-
-@pytest.mark.parametrize(
-    ("code", "stdout", "stderr", "kind"),
-    [
-        (255, "", "ssh: connect to host c1 port 22: Connection timed out", Unreachable),
-        (255, 'hpcregistry other {"a": 1}', "", Unreachable),
-        (1, "", "", CommandFailed),
-        (0, 'hpcregistry n {"error": "no room"}', "", CommandFailed),
-        (255, 'hpcregistry n {"protoc', "broken", HpcRegistryError),
-    ],
-)
-def test_an_answer_that_is_none(code: int, stdout: str, stderr: str, kind: type[HpcRegistryError]) -> None:
-    with pytest.raises(kind, match="c1: "):
-        read_answer("c1", "n", code, stdout, stderr)
-
-
-def test_an_answer_among_noise() -> None:
-    assert read_answer("c1", "n", 0, 'Hi\nhpcregistry m {}\n\nhpcregistry n {"a": 1}\nbye\n', "") == {"a": 1}
 
 
 # --- gather
@@ -452,7 +411,6 @@ def test_receive_and_publish(nodes: FakeNodes) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", entry.published)
     assert list((nodes.registry / agent.STAGING).iterdir()) == []
     assert registry.has_object(str(nodes.registry), digest, entry.size)
-    assert not registry.has_object(str(nodes.registry), digest, entry.size + 1)
 
 
 def test_a_damaged_object_is_replaced_by_the_next_deploy(nodes: FakeNodes) -> None:
@@ -476,20 +434,6 @@ def test_publishing_the_same_again_keeps_the_entry(nodes: FakeNodes) -> None:
     assert (nodes.registry / agent.CATALOG).read_text() != before
 
 
-@pytest.mark.parametrize("data", [b"shorter", b"other bytes!!"])
-def test_what_was_not_sent_does_not_arrive(nodes: FakeNodes, data: bytes) -> None:
-    with pytest.raises(CommandFailed, match="arrived"):
-        registry.receive(str(nodes.registry), "a" * 64, 13, BytesIO(data))
-    assert list((nodes.registry / agent.STAGING).iterdir()) == []
-
-
-def test_receive_refuses_what_does_not_fit(nodes: FakeNodes) -> None:
-    with pytest.raises(HpcRegistryError, match="MB free"):
-        registry.receive(str(nodes.registry), "a" * 64, 1 << 60, BytesIO())
-    with pytest.raises(UsageError, match="SHA-256"):
-        registry.receive(str(nodes.registry), "../x", 1, BytesIO(b"x"))
-
-
 def test_what_is_no_sound_sif_gets_no_name(nodes: FakeNodes) -> None:
     data = Sif().to_bytes()[:-1]
     digest = send(nodes.registry, data)
@@ -505,44 +449,6 @@ def test_a_broken_catalog_is_not_written_over(nodes: FakeNodes, text: str) -> No
     with pytest.raises(ConfigError):
         nodes.publish(NAME)
     assert (nodes.registry / agent.CATALOG).read_text() == text
-
-
-def test_before_phase_1(tmp_path: Path) -> None:
-    with pytest.raises(UsageError) as caught:
-        registry.read_catalog(str(tmp_path))
-    assert "registry setup" in caught.value.hint
-
-
-# --- settings
-
-CONFIG = """\
-registry: {path: /r, directories: [a, b], file_mode: "0755"}
-synchronization: {method: auto, nodes: slurm, window: 64, timeout: 3600, connect_timeout: 10,
-                  key: /k, known_hosts: /h, log: /l}
-"""
-
-
-def test_settings(tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text(CONFIG)
-    assert load(path) == Settings("/r", ("a", "b"), "0755", "auto", None, 64, 3600, 10, "/k", "/h", "/l")
-    path.write_text(CONFIG.replace("slurm", "[c1, c2]"))
-    assert load(path).nodes == ("c1", "c2")
-    assert load(path).keep == 2, "phase 1 of before there were versions"
-    path.write_text(CONFIG.replace('"0755"', '"0755", keep: 5'))
-    assert load(path).keep == 5
-    path.write_text(CONFIG.replace("key: /k", "key: /k, key_from: [10.0.0.1, '2001:db8::/32']"))
-    assert load(path).key_from == ("10.0.0.1", "2001:db8::/32")
-
-
-@pytest.mark.parametrize(
-    "text", ["", "registry: x\n", CONFIG.replace("64", "many"), CONFIG.replace("log: /l", "lag: /l")]
-)
-def test_settings_that_phase_1_did_not_write(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text(text)
-    with pytest.raises(ConfigError):
-        load(path)
 
 
 # --- events
@@ -566,12 +472,6 @@ def test_log_lines_are_what_an_operator_greps_for(nodes: FakeNodes) -> None:
     assert plain[-1] == "ERROR: sync finished: 2 synced (c[1,3]), 1 unreachable (c2)"
 
 
-def test_a_long_transfer_is_not_silent_in_the_log(tmp_path: Path) -> None:
-    text = "12 of 32 nodes, 40 % of 2.1 GB, 85 MB/s, about 0:25 left"
-    log.log_lines(str(tmp_path / "log"))({"event": "under_way", "what": "all images", "text": text})
-    assert (tmp_path / "log").read_text()[22:] == f"Syncing all images: {text}\n"
-
-
 @pytest.mark.parametrize("as_json", [True, False])
 def test_what_the_program_tells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], as_json: bool, monkeypatch: pytest.MonkeyPatch
@@ -589,40 +489,6 @@ def test_what_the_program_tells(
     said = capsys.readouterr().out
     assert ("under_way" in said, "50 %" in said) == (False, not as_json)
     assert as_json or said == log.read_text()
-
-
-def test_a_name_cannot_forge_a_line_of_the_log(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    log.log_lines(str(path))({"event": "failed", "message": "x\n[2025-01-01 00:00:00] SUCCESS: all\r\x1b[2K\udcff"})
-    (line,) = path.read_text().splitlines()
-    assert line.endswith("ERROR: x\\n[2025-01-01 00:00:00] SUCCESS: all\\r\\x1b[2K\\udcff")
-
-
-def test_a_log_that_cannot_be_written_does_not_stop_the_work(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    log.log_lines(str(tmp_path))({"event": "failed", "message": "x"})
-    assert "Is a directory" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("make", [log.json_lines, log.plain_lines])
-def test_a_reader_that_has_gone_does_not_stop_the_work(make: Any) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    stream = os.fdopen(writer, "w")
-    listen = make(stream)
-    for _ in range(3):
-        listen({"event": "failed", "message": "x"})
-    with pytest.raises(BrokenPipeError):
-        stream.close()
-    listen({"event": "failed", "message": "closed"})
-
-
-def test_events_are_one_line_each() -> None:
-    stream = io.StringIO()
-    listen = to_all(log.json_lines(stream), log.json_lines(stream))
-    listen({"event": "x", "name": "a\nb\udcff"})
-    assert [json.loads(line) for line in stream.getvalue().splitlines()] == [{"event": "x", "name": "a\nb\udcff"}] * 2
 
 
 # --- the whole program

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -17,6 +18,7 @@ from pytest_hpcregistry import agent
 from pytest_hpcregistry.config.load import SYNC_METHODS
 from pytest_hpcregistry.controller import engines
 from pytest_hpcregistry.controller.engines import Job, relay, star
+from pytest_hpcregistry.controller.nodes import sync_ssh
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
 from pytest_hpcregistry.transports import CommandResult
@@ -109,19 +111,18 @@ def test_every_engine_offers_the_interface() -> None:
     assert all(callable(engine.distribute) for engine in engines.ENGINES.values())
 
 
+def argv_of(nodes: FakeNodes, node: str, *options: str, to: str = "") -> list[str]:
+    """What rsync is called with for one object: no word that can leave half a file, or exit with 0 without delivery."""
+    ssh = shlex.join([*sync_ssh(nodes.settings), "-o", f"HostKeyAlias={node}"])
+    path = f"{nodes.registry}/{agent.OBJECTS}/{DIGEST}"
+    always = ["--ignore-times", "--timeout=60", "--info=progress2,stats1"]
+    return ["rsync", *always, *options, "-e", ssh, path, f"root@{to or node}:."]
+
+
 def test_the_command_line_of_rsync(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = Ran()
     assert distribute(nodes, monkeypatch, ran, c1=[DIGEST]) == {"c1": "c1 arrived"}
-    argv = ran.asked["c1"]
-    assert argv[0] == "rsync"
-    assert argv[-2:] == [f"{nodes.registry}/{agent.OBJECTS}/{DIGEST}", "root@c1:."]
-    shell = argv[list(argv).index("-e") + 1]
-    assert shell.startswith("ssh ")
-    assert "StrictHostKeyChecking=yes" in shell
-    assert f"-i {nodes.settings.key}" in shell
-    # Each of these can leave half a file, or exit with 0 without delivery; -z slows a compressed file down.
-    assert "--whole-file" in argv
-    assert not {"-z", "--compress", "--partial", "--inplace", "--delay-updates", "--append"} & set(argv)
+    assert ran.asked["c1"] == argv_of(nodes, "c1", "--whole-file")
     assert ran.timeouts == [nodes.settings.timeout]
 
 
@@ -208,34 +209,113 @@ def test_only_the_difference_to_the_version_before_is_sent(nodes: FakeNodes, mon
     work = job(nodes, {"c1": [DIGEST]}, bases={DIGEST: "b" * 64})
     assert star.distribute(work) == {"c1": "c1 arrived"}
     assert cast("Session", work.sessions["c1"]).asked == [("prepare", {"bases": {DIGEST: "b" * 64}, "network": None})]
-    assert {"--no-whole-file", "--ignore-times", "root@c1:."} <= set(ran.asked["c1"])
+    assert ran.asked["c1"] == argv_of(nodes, "c1", "--no-whole-file")
 
 
 def test_another_network_is_another_address_and_the_same_host_key(
     nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = Ran()
+    monkeypatch.setattr(star, "run_process", ran)
     nodes.settings = replace(nodes.settings, network="10.20.0.0/16")
     (nodes.registry / agent.PEERS).write_text("c1 192.168.1.7 10.20.0.7\n")
-    assert distribute(nodes, monkeypatch, ran, c1=[DIGEST]) == {"c1": "c1 arrived"}
-    assert ran.asked["c1"][-1] == "root@10.20.0.7:."
-    assert "HostKeyAlias=c1" in ran.asked["c1"][list(ran.asked["c1"]).index("-e") + 1]
+    work = job(nodes, {"c1": [DIGEST]})
+    assert star.distribute(work) == {"c1": "c1 arrived"}
+    assert cast("Session", work.sessions["c1"]).asked == [("prepare", {"bases": {}, "network": "10.20.0.0/16"})]
+    assert ran.asked["c1"] == argv_of(nodes, "c1", "--whole-file", to="10.20.0.7")
     nodes.settings = replace(nodes.settings, network="10.30.0.0/16")
     with pytest.raises(CommandFailed, match=r"is no address in 10\.30\."):
         raise cast("Exception", distribute(nodes, monkeypatch, ran, c1=[DIGEST])["c1"])
 
 
-def test_the_limit_is_shared_by_all_nodes_at_once(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_with_colons_is_told_from_a_path(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = Ran()
-    nodes.settings = replace(nodes.settings, limit_rate=2 << 20)
-    distribute(nodes, monkeypatch, ran, c1=[DIGEST], c2=[DIGEST])
+    monkeypatch.setattr(star, "run_process", ran)
+    star.send("c1", "fd00::7", job(nodes, {"c1": [DIGEST]}), 0)
+    assert ran.asked["c1"] == argv_of(nodes, "c1", "--whole-file", to="[fd00::7]")
+
+
+@pytest.mark.parametrize(
+    ("limit", "window", "each"),
+    [(3 << 20, 8, 1024), (3 << 20, 2, 1536), (3 << 20, 1, 3072), (3 * 2048, 3, 2), (3 * 2047, 3, 1), (3, 3, 1)],
+)
+def test_the_limit_is_shared_by_all_nodes_at_once(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, limit: int, window: int, each: int
+) -> None:
+    ran = Ran()
+    nodes.settings = replace(nodes.settings, limit_rate=limit, window=window)
+    distribute(nodes, monkeypatch, ran, c1=[DIGEST], c2=[DIGEST], c3=[DIGEST])
+    assert ran.asked == {node: argv_of(nodes, node, "--whole-file", f"--bwlimit={each}") for node in ("c1", "c2", "c3")}
+
+
+def test_one_node_alone_has_the_whole_limit(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = Ran()
+    nodes.settings = replace(nodes.settings, limit_rate=1 << 20)
+    distribute(nodes, monkeypatch, ran, c1=[DIGEST])
     assert "--bwlimit=1024" in ran.asked["c1"]
+
+
+def test_no_more_are_sent_to_at_once_than_the_window(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    windows: list[int] = []
+    monkeypatch.setattr(star, "fan_out", lambda names, work, *, window, on_error: windows.append(window))
+    for window in (1, 2, 3):
+        nodes.settings = replace(nodes.settings, window=window)
+        star.distribute(job(nodes, {"c1": [DIGEST], "c2": [DIGEST]}))
+    assert windows == [1, 2, 2]
+
+
+def test_bytes_are_sent_in_turn_and_a_node_is_left_after_its_publish(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        done.append("turn")
+        yield
+        done.append("end of turn")
+
+    def rsync(node: str, argv: Sequence[str], **more: Any) -> CommandResult:
+        done.append("rsync")
+        return CommandResult(node, tuple(argv), 0, "", "", 0.0)
+
+    def arrived(node: str) -> str:
+        done.append("publish")
+        raise CommandFailed("c1: refused")
+
+    monkeypatch.setattr(star, "run_process", rsync)
+    star.distribute(replace(job(nodes, {"c1": [DIGEST]}, arrived, left=done), turns=turn()))
+    assert done == ["turn", "rsync", "end of turn", "publish", "c1"]
+
+
+def test_a_line_without_end_is_not_kept_as_a_whole() -> None:
+    lines: list[str] = []
+    output = star.Overwritten(lines.append)
+    output.write(b"first\n")
+    for _ in range(10):
+        assert output.write(b"x" * 30_000) == 30_000
+        assert len(output.rest) <= 64 << 10
+    output.write(b"end\xff\n\rnext")
+    assert lines == ["first", "x" * (64 << 10) + "end\ufffd", ""]
+    assert output.rest == b"next"
 
 
 def test_a_node_that_lacks_nothing_is_not_sent_to(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = Ran()
-    assert distribute(nodes, monkeypatch, ran, c1=[], c2=[DIGEST]) == {"c1": "c1 arrived", "c2": "c2 arrived"}
+    monkeypatch.setattr(star, "run_process", ran)
+    nodes.settings = replace(nodes.settings, network="10.20.0.0/16")
+    (nodes.registry / agent.PEERS).write_text("c2 10.20.0.7\n")
+    work = job(nodes, {"c1": [], "c2": [DIGEST]})
+    assert star.distribute(work) == {"c1": "c1 arrived", "c2": "c2 arrived"}
     assert list(ran.asked) == ["c2"]
+    assert cast("Session", work.sessions["c1"]).asked == []
+
+
+def test_a_node_is_asked_nothing_that_needs_no_answer(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(star, "run_process", Ran())
+    work = job(nodes, {"c1": [DIGEST]})
+    assert star.distribute(work) == {"c1": "c1 arrived"}
+    assert cast("Session", work.sessions["c1"]).asked == []
 
 
 @pytest.mark.parametrize(
@@ -246,9 +326,13 @@ def test_a_node_that_lacks_nothing_is_not_sent_to(nodes: FakeNodes, monkeypatch:
             11,
             "rsync: write failed: No space left\nrsync error: x",
             CommandFailed,
-            "disk full, quota or read-only): rsync:",
+            "c1: cannot write there (disk full, quota or read-only): rsync: write failed: No space left",
         ),
-        (30, "", CommandFailed, f"c1: no data for {star.IO_TIMEOUT} s"),
+        (12, "", CommandFailed, "c1: the connection broke"),
+        (20, "", CommandFailed, "c1: interrupted"),
+        (23, "one\ntwo\n", CommandFailed, "c1: not everything was transferred: one"),
+        (30, "", CommandFailed, "c1: no data for 60 s"),
+        (35, " \n", CommandFailed, "c1: no answer from the node"),
         (1, "syntax", CommandFailed, "c1: rsync exited with 1: syntax"),
         (-1, "was still running", CommandTimeout, "c1: was still running"),
     ],
@@ -258,7 +342,7 @@ def test_a_failure_is_that_nodes_and_its_publish_is_not_tried(
 ) -> None:
     found = distribute(nodes, monkeypatch, Ran(c1=(code, stderr)), c1=[DIGEST], c2=[DIGEST])
     assert type(found["c1"]) is kind
-    assert says in str(found["c1"])
+    assert str(found["c1"]) == says
     assert found["c2"] == "c2 arrived"
 
 

@@ -45,6 +45,8 @@ def allow(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
     [
         (300, 64, 1024, (300, 64)),
         (3, 64, 1024, (3, 3)),
+        (300, 64, BASE + 300 * SESSION + 64 * RSYNC, (300, 64)),  # and not one left
+        (300, 64, BASE + 300 * SESSION + 64 * RSYNC - 1, (300, 63)),
         (475, 64, 1024, (475, 21)),  # narrower, and all at once
         (10_000, 64, 1024, (432, 64)),  # in groups
         (10_000, 64, BASE + FEWEST * (SESSION + RSYNC), (8, 8)),
@@ -87,6 +89,13 @@ def test_what_is_not_to_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(word in caught.value.hint for word in ("ulimit -n", "LimitNOFILE=", "sync.window", "star"))
 
 
+def test_star_helps_only_where_images_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    allow(monkeypatch, 33)
+    with pytest.raises(UsageError) as caught:
+        make_room(300, 64, **OF_A_SYNC)
+    assert caught.value.hint == f"{limits.HINT}; a smaller sync.window needs fewer"
+
+
 def test_less_than_was_asked_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     allow(monkeypatch, 1024)
     narrow, groups = make_room(475, 64, **OF_A_SYNC), make_room(10_000, 64, **OF_A_SYNC)
@@ -98,6 +107,26 @@ def test_less_than_was_asked_for_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_no_limit_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert make_room(10_000, 64, **OF_A_SYNC) == Room(10_000, 64)
+
+
+def test_the_soft_limit_counts_and_becomes_the_hard_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(resource, "getrlimit", {resource.RLIMIT_NOFILE: (200, 300)}.__getitem__)
+    monkeypatch.setattr(resource, "setrlimit", lambda *words: asked.append(words))
+    assert limits.open_files() == 200
+    limits.raise_limit()
+    assert asked == [(resource.RLIMIT_NOFILE, (300, 300))]
+
+
+@pytest.mark.parametrize("error", [ValueError("not allowed to raise maximum limit"), OSError(1, "not permitted")])
+def test_a_limit_that_stays_as_it_is(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    before = limits.open_files()
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    limits.raise_limit()
+    assert limits.open_files() == before
 
 
 def test_the_program_takes_what_it_may_have() -> None:
@@ -329,6 +358,6 @@ def test_facts_are_asked_of_no_more_at_once_than_there_is_room_for(monkeypatch: 
 
 def test_facts_without_room(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     allow(monkeypatch, BASE + FACTS - 1)
-    with pytest.raises(UsageError, match="3 nodes need"):
+    with pytest.raises(UsageError, match="3 nodes need 35 open files, 35 at the least, and 34 are allowed"):
         gather({"nodes": ["c1", "c2", "c3"], "window": 1, "connect_timeout": 2, "timeout": 20, "agent": {}}, print)
     assert nodes.asked("c1") == []

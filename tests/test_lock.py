@@ -114,6 +114,24 @@ def test_waiting_for_a_sync_to_begin(registry: Path) -> None:
     assert time.monotonic() - began < 10
 
 
+def test_between_two_looks_it_sleeps(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept, real = list[float](), time.sleep
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        real(seconds)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    watch = Watch(str(registry))
+    watch.wait_for_beginning(0.25)
+    begun = len(slept)
+    with only_one_sync(str(registry)):
+        watch.wait_for_end(0.25, nothing)
+    assert set(slept) == {0.1}
+    assert 1 <= begun <= 3
+    assert 1 <= len(slept) - begun <= 3
+
+
 def test_how_old_the_catalog_is(registry: Path) -> None:
     catalog = registry / agent.CATALOG
     catalog.touch()

@@ -11,10 +11,13 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import rollout
+from pytest_hpcregistry.controller.engines import shared
 from pytest_hpcregistry.controller.probe import probing
 from pytest_hpcregistry.controller.sync import sync
+from pytest_hpcregistry.core.errors import CommandFailed
 
 from .fake_nodes import FakeNodes
+from .test_engines import job
 
 NAME = "ml-frameworks/x.sif"
 
@@ -79,3 +82,18 @@ def test_a_node_that_does_not_show_what_was_published_is_named(
     states, _ = run(nodes)
     assert states["c1"] == f"c1: does not show {NAME} as the controller has it"
     assert (nodes.registry / agent.CATALOG).exists()
+
+
+def test_a_node_is_left_when_it_has_been_looked_at(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def arrived(node: str) -> str:
+        done.append(f"looked at {node}")
+        if node == "c2":
+            raise CommandFailed("c2: no")
+        return node
+
+    nodes.settings = replace(nodes.settings, window=1)
+    found = shared.distribute(job(nodes, {"c1": [], "c2": [], "c3": []}, arrived, left=done))
+    assert (found["c1"], str(found["c2"]), found["c3"]) == ("c1", "c2: no", "c3")
+    assert done == ["looked at c1", "c1", "looked at c2", "c2", "looked at c3", "c3"]

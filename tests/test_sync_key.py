@@ -251,7 +251,19 @@ def test_every_field_of_every_request_has_a_form(verb: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "odd", [None, 1, "have", [], {}, {"do": None}, {"do": []}, {"do": "have"}, {"do": "have", "id": "1"}]
+    "odd",
+    [
+        None,
+        1,
+        "have",
+        [],
+        {},
+        {"do": None},
+        {"do": []},
+        {"do": "have"},
+        {"do": "have", "id": "1"},
+        {"do": "x", "id": 1},
+    ],
 )
 def test_what_is_no_request_is_refused(odd: Any) -> None:
     with pytest.raises(agent.Refused):

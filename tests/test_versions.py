@@ -101,8 +101,9 @@ def test_a_catalog_that_nobody_could_read_is_not_written(nodes: FakeNodes, monke
     nodes.publish(NAME)
     before = (nodes.registry / agent.CATALOG).read_text()
     monkeypatch.setattr("pytest_hpcregistry.core.documents.SIZE_LIMIT", len(before) + 10)
-    with pytest.raises(ConfigError, match="larger than"):
+    with pytest.raises(ConfigError, match="larger than") as caught:
         nodes.publish(NAME, b"2")
+    assert str(nodes.registry / agent.CATALOG) in str(caught.value)
     assert (nodes.registry / agent.CATALOG).read_text() == before
 
 
@@ -182,20 +183,23 @@ def test_wrong_versions_are_wrong_use(nodes: FakeNodes, words: list[str], code: 
     exit_code, told = back(nodes, *words)
     assert exit_code == code
     assert says in told[-1]["message"]
+    assert told[-1]["hint"].startswith("its versions: ")
     assert trees(nodes) == before
 
 
 def test_rollback_of_an_unknown_name(nodes: FakeNodes) -> None:
-    with pytest.raises(UsageError, match="not in the catalog"):
+    with pytest.raises(UsageError, match="not in the catalog") as caught:
         registry.rollback(nodes.settings, NAME, None)
+    assert "catalog list" in caught.value.hint
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"x" * 40960)])
 def test_rollback_to_bytes_that_are_gone_or_damaged_changes_nothing(nodes: FakeNodes, damage: Any) -> None:
     one, two = deploy(nodes, b"1", b"2")
     damage(nodes.registry / agent.OBJECTS / one)
-    with pytest.raises(CheckFailed, match="gone or damaged"):
+    with pytest.raises(CheckFailed, match=f"version {one[:12]}, are gone or damaged") as caught:
         registry.rollback(nodes.settings, NAME, None)
+    assert caught.value.hint == "deploy that image again"
     assert (current(nodes), history(nodes)) == ({two}, [two, one])
 
 

@@ -20,7 +20,3 @@ def main() -> None:
         sys.stderr.write(f"{leave}\n")
         os._exit(1)  # at once: who does not read what was said would keep an orderly end waiting
     os._exit(0)  # all is said and removed; taking the interpreter apart costs every login, and waits for threads
-
-
-if __name__ == "__main__":
-    main()

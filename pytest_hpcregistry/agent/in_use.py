@@ -65,7 +65,7 @@ def open_in_process(process: str, wanted: Dict[int, Inode]) -> Set[Inode]:
             except (FileNotFoundError, ProcessLookupError):
                 pass  # closed meanwhile
         with open(process + "/maps", errors="replace") as maps:
-            numbers = {int(line.split(None, 5)[4]) for line in maps}
+            numbers = {int(line.split()[4]) for line in maps}
         # The device of a mapping is not always what stat says (overlayfs, btrfs): the number alone must do.
         used.update(wanted[number] for number in numbers & set(wanted))
     except (FileNotFoundError, ProcessLookupError):

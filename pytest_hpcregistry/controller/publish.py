@@ -60,7 +60,7 @@ def receive(registry: str, digest: str, size: int, stream: BinaryIO) -> None:
     if size + RESERVE > free:
         raise HpcRegistryError(f"controller: {size / 1e6:.0f} MB and a reserve needed, {free / 1e6:.0f} MB free")
     beside = f".{digest}.{os.getpid()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # which follows no link either, open(2)
     with refusals(), agent.opened_private(str(Path(registry, agent.STAGING))) as staging:
         agent.unlink_if_there(beside, staging)  # of a process that had the same number and was killed
         try:
@@ -113,11 +113,11 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
             labels=request["labels"],
         )
         before = catalog.images.get(name)
-        known = before is not None and before.digest == digest
+        known = before if before and before.digest == digest else None
         answer = agent.apply(root, wanted)
         if not known:
             write_catalog(root, catalog.with_version(name, version, settings.keep), settings.registry)
-    return before if before and known else version, bool(answer["changed"]) or not known
+    return known or version, bool(answer["changed"]) or not known
 
 
 def write_catalog(root: int, catalog: Catalog, registry: str) -> str:
@@ -148,8 +148,7 @@ def rollback(settings: Settings, name: str, wanted: str | None) -> tuple[Version
                 f"controller: the bytes of {name}, version {chosen.digest[:12]}, are gone or damaged",
                 hint="deploy that image again",
             )
-        image = {"name": name, "digest": chosen.digest, "size": chosen.size}
-        agent.apply(root, {"images": [image], "mode": settings.file_mode})
+        agent.apply(root, {"images": [{"name": name, "digest": chosen.digest}], "mode": settings.file_mode})
         if chosen.digest != before.digest:
             # None is dropped, whatever `keep` is: the way back must stay open.
             write_catalog(root, catalog.with_version(name, chosen, len(before.versions)), settings.registry)

@@ -75,7 +75,7 @@ def visible(name: object) -> str:
 
 def excerpt(text: str, longest: int = LONGEST_EXCERPT) -> str:
     """What a machine, a file or a label says, for a place in a message: on one line, visible, and of bounded length."""
-    shown = visible(text[: longest + 1].strip())
+    shown = visible(text.strip()[: longest + 1])
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
@@ -88,4 +88,4 @@ def printable(message: str) -> str:
 
 def last_line(text: str, otherwise: str) -> str:
     """The last line of what a program said, as an excerpt; *otherwise* when it said nothing."""
-    return excerpt((text.strip().splitlines() or [otherwise])[-1]) or otherwise
+    return excerpt((text.strip().splitlines() or [otherwise])[-1])

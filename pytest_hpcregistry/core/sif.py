@@ -26,7 +26,6 @@ DESCRIPTOR = struct.Struct("<iBIIIqqqqqqq128s384s")
 PARTITION = struct.Struct("<ii3s")
 SUPERBLOCK_SIZE = 96
 
-LAUNCH = b"#!/usr/bin/env run-singularity\n"
 MAGIC = b"SIF_MAGIC\0"
 VERSION = b"01\0"
 SQUASHFS_MAGIC = b"hsqs"
@@ -213,7 +212,7 @@ def inspect_stream(path: Path, stream: BinaryIO) -> SifFile:
         try:
             header = read_header(start)
         except UsageError as error:
-            raise UsageError(f"{visible(path)}: {error}", hint=error.hint) from None
+            raise UsageError(f"{visible(path)}: {error}") from None
         wrong = layout_problem(header)
         if wrong:
             raise UsageError(f"{visible(path)}: {wrong}", hint="its header is damaged: copy or build it again")
@@ -228,7 +227,7 @@ def inspect_stream(path: Path, stream: BinaryIO) -> SifFile:
             problems = [descriptor_problem(one, header, size) for one in descriptors]
             problems.append(primary_problem(stream, header, descriptors, size))
     except OSError as error:
-        raise UsageError(f"{visible(path)}: cannot be read: {error.strerror}") from error
+        raise UsageError(f"{visible(path)}: cannot be read: {error.strerror or error}") from error
     extra = size - header.data_offset - header.data_size
     warnings = [f"{extra} bytes more than its header says"] if extra > 0 else []
     return SifFile(path, size, header, descriptors, tuple(filter(None, problems)), tuple(warnings))

@@ -1,0 +1,216 @@
+"""How the controller finds its nodes, and the words that ssh to them is called with."""
+
+from __future__ import annotations
+
+import pkgutil
+import secrets
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry import agent
+from pytest_hpcregistry.controller import nodes
+from pytest_hpcregistry.controller.settings import Settings
+from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
+from pytest_hpcregistry.transports import CommandResult
+from pytest_hpcregistry.transports.ssh import ssh_to_node
+
+ORDINARY = [
+    *("ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ControlPath=none"),
+    *("-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
+]
+SETUP = "hpc-container-manager registry setup"
+
+
+class Ran:
+    """In the place of run_process: what it was asked, and one answer."""
+
+    def __init__(self, stdout: str = "", code: int = 0, stderr: str = "") -> None:
+        self.said, self.code, self.stderr = stdout, code, stderr
+        self.where, self.argv, self.how = "", list[str](), dict[str, Any]()
+
+    def __call__(self, where: str, argv: Sequence[str], **how: Any) -> CommandResult:
+        self.where, self.argv, self.how = where, list(argv), how
+        if self.code == -1:
+            raise CommandTimeout("was still running")
+        return CommandResult(where, tuple(argv), self.code, self.said, self.stderr, 0.0)
+
+
+def ran(monkeypatch: pytest.MonkeyPatch, *answer: Any) -> Ran:
+    found = Ran(*answer)
+    monkeypatch.setattr(nodes, "run_process", found)
+    return found
+
+
+# --- which there are
+
+
+def test_slurm_is_asked_for_every_node_and_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ran(monkeypatch, "c2 idle\n\n  \nc1 down*\nc2 idle\n")
+    assert nodes.slurm_nodes() == {"c1": "down*", "c2": "idle"}
+    assert (asked.where, asked.argv) == ("controller", ["sinfo", "-N", "-h", "-o", "%N %T"])
+    assert asked.how == {"timeout": 20}
+    assert nodes.list_nodes(None) == ["c1", "c2"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "says", "hint"),
+    [
+        (("", -1), "Slurm does not say which nodes there are: no answer in 20 s", "scontrol ping"),
+        (("", 1, "sinfo: one\nsinfo: two\n"), "Slurm does not say which nodes there are: sinfo: two", "scontrol ping"),
+        (("c1 idle\n", 1), "Slurm does not say which nodes there are: no answer", "scontrol ping"),
+        (("\n",), "Slurm knows no nodes", "see `sinfo`"),
+    ],
+)
+def test_slurm_that_does_not_tell_is_unreachable(
+    answer: tuple[Any, ...], says: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran(monkeypatch, *answer)
+    with pytest.raises(Unreachable) as caught:
+        nodes.list_nodes(None)
+    assert str(caught.value) == says
+    assert hint in caught.value.hint
+
+
+def test_configured_nodes_are_all_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ran(monkeypatch, "c9 idle\n")
+    assert nodes.list_nodes(["c2", "C-1.x", "c2"]) == ["C-1.x", "c2"]
+    assert asked.argv == []
+
+
+@pytest.mark.parametrize("name", ["-oProxyCommand=id", "", ".c1", "c1\n", "c1;id", "root@c1", "_c1", "é", "c1 c2"])
+def test_what_cannot_be_a_nodes_name_is_refused(name: str) -> None:
+    with pytest.raises(HpcRegistryError) as caught:
+        nodes.list_nodes(["c1", name])
+    assert str(caught.value) == f"{name!r} is no name of a node"
+
+
+def test_there_is_at_least_one_node() -> None:
+    with pytest.raises(HpcRegistryError, match=r"^the list of nodes is empty$"):
+        nodes.list_nodes([])
+
+
+# --- how one is asked
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / ".registry").mkdir()
+    return Settings(str(tmp_path), (), "0755", "auto", None, 4, 60, 10, "/root/the key", "/root/known", "log")
+
+
+def test_the_words_of_ssh(settings: Settings) -> None:
+    assert ssh_to_node(10) == ORDINARY
+    assert nodes.sync_ssh(settings) == [
+        *ORDINARY,
+        *("-o", "UserKnownHostsFile=/root/known", "-o", "GlobalKnownHostsFile=none"),
+        *("-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i", "/root/the key"),
+    ]
+
+
+def test_the_agent_is_piped_to_a_node_and_its_request_is_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "n" * count)
+    asked = ran(monkeypatch, f'hpcregistry {"n" * 8} {{"a": 1}}\n')
+    assert nodes.ask_facts("c1", {"x": "a 'b' $(id)"}, connect_timeout=10, timeout=77) == {"a": 1}
+    remote = ["python3", "-", "facts", "n" * 8, shlex.quote('{"x": "a \'b\' $(id)"}')]
+    assert (asked.where, asked.argv) == ("c1", [*ORDINARY, "root@c1", *remote])
+    assert asked.how == {"stdin": pkgutil.get_data("pytest_hpcregistry", "agent/facts.py"), "timeout": 77}
+
+
+def test_the_last_of_several_answers_counts() -> None:
+    said = 'hpcregistry n1 {"a": 1}\nhpcregistry n2 {"a": 2}\n hpcregistry n1 {"a": 3}\nhpcregistry n1 {"a": 4}\nbye'
+    assert nodes.read_answer("c1", "n1", 255, said, "") == {"a": 4}
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ("[1]", "c1: the agent's answer makes no sense: it is no object"),
+        ("[" * 100_000, "c1: the agent's answer makes no sense: it is too deep"),
+        ("{", "c1: the agent's answer was cut off"),
+        ('{"error": "a\\nb"}', "c1: a\\nb"),
+    ],
+)
+def test_an_answer_that_is_none_or_an_error(said: str, says: str) -> None:
+    with pytest.raises(CommandFailed) as caught:
+        nodes.read_answer("c1", "n1", 0, f"hpcregistry n1 {said}\n", "")
+    assert str(caught.value) == says
+
+
+def test_a_node_without_the_agent() -> None:
+    for stderr, last in (("one\nsh: python3: not found\n", "sh: python3: not found"), ("", "nothing")):
+        found = nodes.no_answer("c1", 127, stderr)
+        assert type(found) is CommandFailed
+        assert str(found) == f"c1: the agent did not answer (exit 127): {last}"
+        assert SETUP in found.hint
+
+
+def test_an_address_of_a_node_that_phase_1_has_not_seen(settings: Settings) -> None:
+    Path(settings.registry, agent.PEERS).write_text("c1 10.1.2.3\n")
+    with pytest.raises(CommandFailed) as caught:
+        nodes.check_address("c2", "x" * 100, settings)
+    assert str(caught.value) == f"c2: gives {'x' * 60} as its address, where phase 1 found none"
+    assert SETUP in caught.value.hint
+
+
+def read(stdout: str, exit_code: int = 0, stderr: str = "") -> object:
+    return nodes.read_answer("c001", "n1", exit_code, stdout, stderr)
+
+
+def test_answer_is_found_among_what_a_login_prints() -> None:
+    assert read('Welcome!\nhpcregistry n0 {"old": 1}\nhpcregistry n1 {"a": 1}\nbye\n') == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("stdout", "exit_code", "stderr", "kind", "says"),
+    [
+        ('hpcregistry n1 {"error": "no"}\n', 0, "", CommandFailed, "c001: no"),
+        ('hpcregistry n1 {"a": ', 255, "", CommandFailed, "c001: the agent's answer was cut off"),
+        ("", 255, "ssh: connect to host c001 port 22: Connection refused\n", Unreachable, "c001: connection refused"),
+        ("", 255, "Timeout, server c001 not responding.\n", Unreachable, "c001: no answer in time"),
+        ("", 255, "", Unreachable, "c001: ssh failed and said nothing"),
+        ('hpcregistry n2 {"a": 1}\n', 255, "", Unreachable, "c001: ssh failed and said nothing"),
+        ("Welcome!\n", 127, "sh: python3: not found\n", CommandFailed, "c001: the agent did not answer (exit 127)"),
+    ],
+)
+def test_what_is_no_answer(stdout: str, exit_code: int, stderr: str, kind: type[Exception], says: str) -> None:
+    with pytest.raises(kind) as caught:
+        read(stdout, exit_code, stderr)
+    assert str(caught.value).startswith(says)
+
+
+def test_an_address_is_one_that_phase_1_found(settings: Settings) -> None:
+    Path(settings.registry, agent.PEERS).write_text("c1 10.1.2.3 fd00::7\nc2 10.1.2.4\n")
+    assert nodes.check_address("c1", "10.1.2.3", settings) == "10.1.2.3"
+    assert nodes.check_address("c1", "fd00::7", replace(settings, network="fd00::/64")) == "fd00::7"
+    with pytest.raises(CommandFailed, match=r"^c1: 10\.1\.2\.3 is no address in fd00::/64$"):
+        nodes.check_address("c1", "10.1.2.3", replace(settings, network="fd00::/64"))
+
+
+@pytest.mark.parametrize("address", ["10.1.2.4", "127.0.0.1", "-oProxyCommand=id", "c1", "", "10.1.2.3:22", "\x1b[31m"])
+def test_whatever_else_a_node_calls_its_address_is_refused(address: str, settings: Settings) -> None:
+    """It would become a word of ssh's command line, and a place that the controller connects to."""
+    Path(settings.registry, agent.PEERS).write_text("c1 10.1.2.3 fd00::7\nc2 10.1.2.4\n")
+    with pytest.raises(
+        CommandFailed, match=r"^c1: gives .* as its address, where phase 1 found 10\.1\.2\.3, fd00::7$"
+    ) as it:
+        nodes.check_address("c1", address, settings)
+    assert "\x1b" not in str(it.value)
+
+
+def test_node_that_hangs_where_ssh_cannot_see_it_is_unreachable() -> None:
+    with pytest.raises(Unreachable, match=r"^c001: no answer in time$"):
+        nodes.converse("c001", ["sleep", "30"], "n1", None, 0)
+
+
+@pytest.mark.parametrize(("connect_timeout", "interval"), [(10, 5), (2, 1), (1, 1)])
+def test_one_setting_bounds_every_wait(connect_timeout: int, interval: int) -> None:
+    argv = ssh_to_node(connect_timeout)
+    assert f"ServerAliveInterval={interval}" in argv
+    assert "ServerAliveCountMax=3" in argv
+    assert f"ConnectTimeout={connect_timeout}" in argv
+    assert "StrictHostKeyChecking=yes" in argv
