@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from pytest_hpcregistry.lab.state import CONTROLLER
-from tests.sif_writer import ALIGNMENT, DATA_OFFSET, Part, Sif, superblock, system_partition
+from pytest_hpcregistry.testing.sif import ALIGNMENT, DATA_OFFSET, Part, Sif, superblock, system_partition
 
 from .measure import Target
 from .testbed import REGISTRY, Testbed

@@ -29,50 +29,68 @@ PACKAGE = "pytest_hpcregistry"
 REPORT = ROOT / "reports" / "mutants.md"
 WORKERS = 2
 PATIENCE = 4  # times what the tests take on the module as it is: a mutant may be slower, and some never end
-SLOW = ("tests/test_versions.py::test_deploys_and_syncs_lose_nothing_to_gcs",)  # longer than all else together
+SLOW = (
+    "tests/unit/controller/test_gc.py::test_deploys_and_syncs_lose_nothing_to_gcs",
+)  # longer than all else together
 
-SYNC = ("engines", "shared", "controller_sync")
-# Module or directory -> the test files that are there for it. Few, so that a mutant costs seconds, and those that fail
-# soonest come first. A survivor may thus be one that a test elsewhere would notice.
+SYNC = ("controller/engines/star", "controller/engines/shared", "controller/rollout")
+# Module -> the test files that are there for it; agent/gc is tests/unit/agent/test_gc.py. Few, so that a mutant costs
+# seconds, and those that fail soonest come first. A survivor may thus be one that a test elsewhere would notice.
 TESTS = {
-    "agent/__init__.py": ("agent",),
-    "agent/__main__.py": ("agent", "gc"),
-    "agent/address.py": ("address", "relay"),
-    "agent/facts.py": ("agent_facts", "naming", "agent", "gc", "container_run"),
-    "agent/forms.py": ("forms", "sync_key", "liars"),
-    "agent/gc.py": ("gc", "agent"),
-    "agent/in_use.py": ("in_use", "gc"),
-    "agent/pieces.py": ("relay",),
-    "agent/publish.py": ("publish", "agent"),
-    "agent/relay.py": ("relay", "liars"),
-    "agent/requests.py": ("sync_key",),
-    "agent/serve.py": ("sync_key",),
-    "agent/session.py": ("agent", "gc", "shared", "engines"),
+    "agent/__init__.py": ("agent/agent",),
+    "agent/__main__.py": ("agent/agent", "agent/gc"),
+    "agent/address.py": ("agent/address", "controller/engines/relay"),
+    "agent/facts.py": (
+        "agent/facts",
+        "core/names",
+        "agent/agent",
+        "agent/gc",
+        "setup/container_run",
+    ),
+    "agent/forms.py": ("agent/forms", "agent/sync_key", "controller/liars"),
+    "agent/gc.py": ("agent/gc", "agent/agent"),
+    "agent/in_use.py": ("agent/in_use", "agent/gc"),
+    "agent/pieces.py": ("controller/engines/relay",),
+    "agent/publish.py": ("agent/publish", "agent/agent"),
+    "agent/relay.py": ("controller/engines/relay", "controller/liars"),
+    "agent/requests.py": ("agent/sync_key",),
+    "agent/serve.py": ("agent/sync_key",),
+    "agent/session.py": (
+        "agent/agent",
+        "agent/gc",
+        "controller/engines/shared",
+        "controller/engines/star",
+    ),
     "controller/__init__.py": ("floors",),
-    "controller/__main__.py": ("controller_sync", "versions", "floors"),
-    "controller/answers.py": ("answers", "liars"),
-    "controller/log.py": ("events", "controller_sync"),
-    "controller/facts.py": ("gather", "lock", "controller_sync"),
-    "controller/gc.py": ("versions", "liars"),
-    "controller/limits.py": ("limits",),
-    "controller/lock.py": ("lock", "verify"),
-    "controller/meter.py": ("meter", "engines", "relay", "controller_sync"),
-    "controller/nodes.py": ("nodes", "controller_sync"),
-    "controller/probe.py": ("shared", "versions"),
-    "controller/publish.py": ("controller", "versions"),
-    "controller/session.py": ("liars", *SYNC, "versions"),
-    "controller/settings.py": ("settings", "controller_sync"),
-    "controller/sync.py": ("sync", *SYNC),
+    "controller/__main__.py": ("controller/rollout", "controller/gc", "floors"),
+    "controller/answers.py": ("controller/answers", "controller/liars"),
+    "controller/log.py": ("controller/log", "controller/rollout"),
+    "controller/facts.py": ("controller/facts", "controller/lock", "controller/rollout"),
+    "controller/gc.py": ("controller/gc", "controller/liars"),
+    "controller/limits.py": ("controller/limits",),
+    "controller/lock.py": ("controller/lock", "cluster/verify"),
+    "controller/meter.py": (
+        "controller/meter",
+        "controller/engines/star",
+        "controller/engines/relay",
+        "controller/rollout",
+    ),
+    "controller/nodes.py": ("controller/nodes", "controller/rollout"),
+    "controller/probe.py": ("controller/engines/shared", "controller/gc"),
+    "controller/publish.py": ("controller/publish", "controller/gc"),
+    "controller/session.py": ("controller/liars", *SYNC, "controller/gc"),
+    "controller/settings.py": ("controller/settings", "controller/rollout"),
+    "controller/sync.py": ("controller/sync", *SYNC),
     "controller/rollout.py": SYNC,
-    "controller/engines/__init__.py": (*SYNC, "relay"),
-    "controller/engines/chain.py": ("chain",),
-    "controller/engines/cost.py": ("cost",),
-    "controller/engines/relay.py": ("relay", "liars"),
-    "controller/engines/shared.py": ("shared",),
-    "controller/engines/star.py": ("engines", "controller_sync"),
-    "core/catalog.py": ("catalog", "controller"),
-    "core/names.py": ("naming", "catalog"),
-    "core/sif.py": ("sif",),
+    "controller/engines/__init__.py": (*SYNC, "controller/engines/relay"),
+    "controller/engines/chain.py": ("controller/engines/chain",),
+    "controller/engines/cost.py": ("controller/engines/cost",),
+    "controller/engines/relay.py": ("controller/engines/relay", "controller/liars"),
+    "controller/engines/shared.py": ("controller/engines/shared",),
+    "controller/engines/star.py": ("controller/engines/star", "controller/rollout"),
+    "core/catalog.py": ("core/catalog", "controller/publish"),
+    "core/names.py": ("core/names", "core/catalog"),
+    "core/sif.py": ("core/sif",),
 }
 KILLED, SURVIVED, TIMEOUT = "killed", "survived", "ran out of time"
 
@@ -204,6 +222,12 @@ def pytest(tree: Path, tests: list[str]) -> list[str]:
     return ["-m", "pytest", "-x", *quiet, *(f"--deselect={test}" for test in SLOW), *tests]
 
 
+def test_file(name: str) -> str:
+    """`agent/gc` -> tests/unit/agent/test_gc.py."""
+    directory, _, last = name.rpartition("/")
+    return "/".join(filter(None, ["tests/unit", directory, f"test_{last}.py"]))
+
+
 def choose(only: str) -> list[str]:
     """The modules of the table that *only* names: a module, a directory, or nothing for all."""
     wanted = only.removeprefix(f"{PACKAGE}/").rstrip("/")
@@ -217,7 +241,7 @@ def examine_module(workshop: Workshop, executor: ThreadPoolExecutor, module: str
     """All mutants of *module*, in their order in the file."""
     from .operators import find_mutants
 
-    tests = [f"tests/test_{name}.py" for name in TESTS[module]]
+    tests = [test_file(name) for name in TESTS[module]]
     limit = workshop.check(module, tests) * PATIENCE * WORKERS + 5
     tried: list[Future[Verdict]] = [
         executor.submit(workshop.examine, module, code, tests, limit)

@@ -16,9 +16,10 @@ from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core.model import Cluster
 from pytest_hpcregistry.lab.podman import cache_directory, only_one
+from pytest_hpcregistry.testing.sif import Sif, system_partition
 from pytest_hpcregistry.transports import CommandResult, open_transport
 from pytest_hpcregistry.transports.process import run_process
-from tests.sif_writer import Sif, system_partition
+from tests import ROOT
 
 from .machines import CONFIG, REGISTRY, Machines, edit_cluster
 
@@ -26,7 +27,6 @@ from .machines import CONFIG, REGISTRY, Machines, edit_cluster
 NAME = "-".join([os.environ.get("HPCREG_TEST_LAB", "tests"), os.environ.get("PYTEST_XDIST_WORKER", "main")])
 KEEP = "HPCREG_KEEP_LAB" in os.environ  # while tests are written: use the lab that runs, and let it run
 NODES = 3
-ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "fixtures" / "images" / "demo"
 Cli = Callable[..., CommandResult]
 

@@ -15,8 +15,7 @@ from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.lab.podman import execute
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.process import run_process
-
-from .conftest import ROOT
+from tests import ROOT
 
 pytestmark = pytest.mark.lab
 Cli = Callable[..., CommandResult]

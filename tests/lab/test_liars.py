@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.agent import PEERS
-from tests import liar
-from tests.test_liars import OF_FIELDS, TRUTHS, name_of
+from tests.fakes import liar
+from tests.unit.controller.test_liars import OF_FIELDS, TRUTHS, name_of
 
 from .conftest import Cli
 from .machines import CATALOG, CONFIG, CONTROLLER, OBJECTS, REGISTRY, Machines

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry.controller.limits import BASE, RSYNC, SESSION
-from tests.fake_nodes import FakeNodes
+from tests.fakes.nodes import FakeNodes
 
 pytestmark = pytest.mark.lab
 NAME = "ml-frameworks/x.sif"

@@ -20,8 +20,9 @@ from pytest_hpcregistry import lab
 from pytest_hpcregistry.core.digest import hash_file
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.process import run_process
+from tests import ROOT
 
-from .conftest import NAME, ROOT
+from .conftest import NAME
 
 pytestmark = pytest.mark.lab
 Shell = Callable[[str], CommandResult]

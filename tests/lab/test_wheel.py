@@ -16,8 +16,7 @@ import pytest
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.process import run_process
-
-from .conftest import ROOT
+from tests import ROOT
 
 pytestmark = pytest.mark.lab
 Installed = Callable[..., CommandResult]

@@ -1,0 +1,41 @@
+"""A transport that answers as it was told to, and keeps what it was asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
+
+from ..transports import CommandResult
+
+
+class FakeTransport:
+    """Answers every command with the same lines, and keeps what it was asked."""
+
+    def __init__(self, *lines: Any, exit_code: int = 0, stderr: str = "") -> None:
+        self.lines = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+        self.exit_code, self.stderr = exit_code, stderr
+        self.asked: list[Sequence[str]] = []
+        self.sent: list[bytes] = []
+        self.timeouts: list[float] = []
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes | BinaryIO | None = None,
+        stdout: BinaryIO | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> CommandResult:
+        self.asked.append(argv)
+        self.timeouts.append(timeout)
+        self.sent.append(stdin if isinstance(stdin, bytes) else stdin.read() if stdin else b"")
+        for line in self.lines if on_line else ():
+            assert on_line is not None
+            on_line(line)
+        shown = "" if on_line else "\n".join(self.lines)
+        return CommandResult("hpc", tuple(argv), self.exit_code, shown, self.stderr, 0.0)
+
+    def close(self) -> None:
+        pass

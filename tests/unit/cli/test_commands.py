@@ -1,0 +1,414 @@
+"""The command line: helpful for each command, and each kind of failure has its exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from pytest_hpcregistry import cli
+from pytest_hpcregistry.cli import images, options
+from pytest_hpcregistry.cli import suites as suites_commands
+from pytest_hpcregistry.cluster import deploy, phases
+from pytest_hpcregistry.cluster.client import ControllerClient
+from pytest_hpcregistry.core import facts
+from pytest_hpcregistry.core.catalog import Catalog, Version
+from pytest_hpcregistry.core.errors import (
+    CheckFailed,
+    CommandTimeout,
+    ConfigError,
+    HpcRegistryError,
+    Unreachable,
+    UsageError,
+)
+from pytest_hpcregistry.report.junit import Counts
+from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine
+from pytest_hpcregistry.testing.sif import Sif
+from tests.unit.test_docs import all_commands
+
+COMMANDS = dict(all_commands())
+SEED = {  # the short options of the bash framework's scripts
+    "deploy single": {"-s": "sync_nodes", "-v": "verify", "-r": "registry_path"},
+    "deploy all": {"-s": "sync_nodes", "-v": "verify", "-r": "registry_path", "-n": "dry_run", "-p": "parallel"},
+    "deploy to-cluster": {"-s": "sync_nodes", "-v": "verify"},
+    "convert to-apptainer": {"-f": "force"},
+    "convert single": {"-f": "force"},
+}
+
+
+class NoTransport:
+    closed = 0
+
+    def close(self) -> None:
+        NoTransport.closed += 1
+
+
+@pytest.fixture(autouse=True)
+def never_connect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("HPC_CLUSTER", "TEST_CONTROLLER", "TEST_IMAGE", "SSH_USER", "SSH_KEY_PATH", "SOURCE_DATE_EPOCH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(options, "open_transport", lambda cluster: NoTransport())
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(cli.commands, list(words))
+
+
+def give_facts(monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]) -> None:
+    monkeypatch.setattr(ControllerClient, "gather", lambda client, **what: data)
+
+
+# --- help
+
+
+def test_the_commands() -> None:
+    assert {"registry setup", "convert single", "deploy all", "sync", "verify", "status", "catalog list",
+            "catalog show", "rollback", "gc", "inspect", "test", "lab up", "lab down",
+            "lab status"} <= set(COMMANDS)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_help_has_a_sentence_and_explains_every_option(path: str) -> None:
+    command = COMMANDS[path]
+    result = run(*path.split(), "--help")
+    assert result.exit_code == 0
+    assert command.help
+    assert command.help.splitlines()[0].endswith((".", "…"))
+    without = [one.name for one in command.params if isinstance(one, click.Option) and not (one.help or one.is_eager)]
+    assert without == []
+
+
+@pytest.mark.parametrize("words", [["-h"], ["--help"], ["deploy", "-h"], ["deploy", "all", "-h"]])
+def test_h_is_help(words: list[str]) -> None:
+    result = run(*words)
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage: ")
+
+
+def test_the_first_help_has_examples_and_exit_codes() -> None:
+    shown = run("--help").output
+    assert "Examples:" in shown
+    assert "130 interrupted" in shown
+    assert run("--version").output.startswith("hpc-container-manager, version ")
+
+
+@pytest.mark.parametrize(("path", "short", "name"), [(p, s, n) for p, all_ in SEED.items() for s, n in all_.items()])
+def test_short_options_are_the_seeds(path: str, short: str, name: str) -> None:
+    found = {letter: one.name for one in COMMANDS[path].params for letter in one.opts}
+    assert found.get(short) == name
+
+
+# --- exit codes
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [
+        (CheckFailed("c1: differs", hint="sync"), 1, "error: c1: differs\nhint: sync\n"),
+        (UsageError("no such name"), 2, "error: no such name\n"),
+        (ConfigError("c.yaml", ["a", "b"]), 2, "error: c.yaml: 2 mistakes\n  a\n  b\n"),
+        (Unreachable("c1: no route"), 3, "error: c1: no route\n"),
+        (HpcRegistryError("broke"), 4, "error: broke\n"),
+        (CommandTimeout("c1: hung"), 4, "error: c1: hung\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (click.Abort(), 130, "interrupted\n"),
+        (click.UsageError("wrong"), 2, "Error: wrong\n"),
+        (click.exceptions.Exit(0), 0, ""),
+        (None, 0, ""),
+    ],
+)
+def test_exit_codes(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failure: BaseException | None,
+    code: int,
+    said: str,
+) -> None:
+    def fail(**words: Any) -> None:
+        if failure:
+            raise failure
+
+    monkeypatch.setattr(cli.commands, "main", fail)
+    try:
+        cli.main()
+        ended: Any = 0
+    except SystemExit as leave:
+        ended = leave.code
+    assert ended == code
+    shown = capsys.readouterr()
+    assert shown.err == said
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["gone"], "No such command"),
+        (["status", "--gone"], "No such option"),
+        (["status"], "no cluster is named"),
+        (["deploy", "single", "-p", "2", "x.sif"], "No such option"),
+        (["deploy", "all", "-p", "0"], "is not in the range"),
+        (["test", "--phase", "one"], "is not one of"),
+        (["test", "--phase", "e2e", "--all"], "exclude each other"),
+        (["deploy", "single", "--controller", "hpc", "gone.sif"], "gone.sif"),
+        (["deploy", "all", "--controller", "hpc", "empty"], "there is no *.sif file"),
+        (["deploy", "to-cluster", "--controller", "hpc", "x.sif", "/etc/x.sif"], "does not lie in"),
+        (["catalog", "show", "--controller", "hpc", "../x.sif"], "does not lie in"),
+        (["verify", "--controller", "hpc", "-- -x.sif"], "-x.sif"),
+        (["rollback", "--controller", "hpc", "../x.sif"], "does not lie in"),
+        (["rollback", "--controller", "hpc"], "Missing argument"),
+        (["gc", "--controller", "hpc", "--keep", "-1"], "is not in the range"),
+        (["inspect", "gone.sif"], "gone.sif"),
+        (["status", "--cluster", "gone.yaml"], "gone.yaml"),
+    ],
+)
+def test_wrong_use_is_2_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["hpc-container-manager", *words])
+    with pytest.raises(SystemExit) as leave:
+        cli.main()
+    assert leave.value.code == 2
+    shown = capsys.readouterr().err
+    assert says in shown
+    assert "Traceback" not in shown
+
+
+# --- commands
+
+
+def raised(result: Result) -> HpcRegistryError:
+    assert isinstance(result.exception, HpcRegistryError), result.output
+    return result.exception
+
+
+def test_status_is_a_table_and_drift_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = {"c1": machine(image()), "c2": machine(image()), "c3": machine(), "c4": {"unreachable": "no route"}}
+    give_facts(monkeypatch, gathered(nodes))
+    result = run("status", "--controller", "hpc")
+    assert result.stdout.splitlines() == [
+        "IMAGE                CONTROLLER  NODES",
+        f"{NAME}  present     present c[1-2], missing c3, unreachable c4",
+    ]
+    assert result.stderr == "c4: no route\n"
+    assert raised(result).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (gathered({"c1": machine(image())}), 0),
+        (gathered({"c1": machine(image()), "c2": {"unreachable": "x"}}), 3),
+        (gathered({"c1": machine(image(digest=OTHER)), "c2": {"unreachable": "x"}}), 1),
+        (gathered({"c1": machine()}, images={}), 1),
+        (gathered({"c1": machine(image())}, catalog="version: 9\n"), 1),
+        (gathered({}), 4),
+    ],
+)
+def test_exit_codes_of_status(monkeypatch: pytest.MonkeyPatch, data: dict[str, Any], code: int) -> None:
+    give_facts(monkeypatch, data)
+    result = run("status", "--json", "--controller", "hpc")
+    assert (raised(result).exit_code if result.exception else 0) == code
+    if code != 4:
+        assert json.loads(result.stdout)["images"] == facts.read(data, REGISTRY).matrix()
+
+
+def test_verify_reads_and_compares(monkeypatch: pytest.MonkeyPatch) -> None:
+    give_facts(monkeypatch, gathered({"c1": machine(image(sha256=OTHER)), "c2": machine(image())}))
+    result = run("verify", "--controller", "hpc", "x.sif")
+    assert result.stderr == f"✗ {NAME}: same bytes on controller,c2, damaged c1\n"
+    assert raised(result).exit_code == 1
+    assert raised(run("verify", "--controller", "hpc", "gone.sif")).exit_code == 2
+
+
+def test_a_sync_that_is_under_way_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {**gathered({"c1": machine()}), "sync": {"under_way": True, "meanwhile": True}}
+    give_facts(monkeypatch, data)
+    result = run("status", "--controller", "hpc")
+    assert result.stdout.splitlines()[-1] == "! a sync is under way"
+    assert raised(result).hint == "look again when the sync has ended"
+    assert json.loads(run("status", "--json", "--controller", "hpc").stdout)["sync_under_way"] is True
+    result = run("verify", "--controller", "hpc")
+    assert "! a sync began meanwhile: looking again\n" in result.stdout
+    assert raised(result).exit_code == 3
+
+
+def test_the_connection_is_closed_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NoTransport, "closed", 0)
+    monkeypatch.setattr(ControllerClient, "gather", lambda client, **what: 1 // 0)
+    run("status", "--controller", "hpc")
+    assert NoTransport.closed == 1
+
+
+def test_deploy_all_checks_everything_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(deploy, "deploy", lambda images, *rest, **how: sent.append(([i.name for i in images], how)))
+    Path("good.sif").write_bytes(Sif().to_bytes())
+    Path("also.sif").write_bytes(Sif().to_bytes())
+    assert run("deploy", "all", "-s", "-v", "-p", "3", "--controller", "hpc", ".").exit_code == 0
+    names = ["ml-frameworks/also.sif", "ml-frameworks/good.sif"]
+    assert sent == [(names, {"sync_nodes": True, "verify": True, "parallel": 3, "how": []})]
+    Path("bad.sif").write_bytes(Sif().to_bytes()[:-1])
+    assert raised(run("deploy", "all", "--controller", "hpc", ".")).exit_code == 2
+    assert len(sent) == 1
+
+
+@pytest.mark.parametrize("directory", ["/opt/containers/base-images", "/opt/containers/base-images/", "base-images"])
+def test_deploy_single_into_another_directory(monkeypatch: pytest.MonkeyPatch, directory: str) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(deploy, "deploy", lambda images, *rest, **how: sent.append(images[0].name))
+    Path("x.sif").write_bytes(Sif().to_bytes())
+    assert run("deploy", "single", "-r", directory, "--controller", "hpc", "x.sif").exit_code == 0
+    assert sent == ["base-images/x.sif"]
+
+
+def test_dry_run_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deploy, "deploy", lambda *words, **how: 1 // 0)
+    monkeypatch.setattr(ControllerClient, "has", lambda client, digest, size: False)
+    Path("x.sif").write_bytes(Sif().to_bytes())
+    result = run("deploy", "all", "-n", "--controller", "hpc", ".")
+    size = Path("x.sif").stat().st_size
+    assert result.output == f"would deploy x.sif as {NAME}, sending {size} bytes\n"
+
+
+def test_sync_shows_events_and_its_end_is_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[dict[str, Any]] = [
+        {"event": "sync_started", "what": "all images", "nodes": ["c1", "c2"]},
+        {"event": "transfer_started", "engine": "star", "why": "few nodes", "bytes": {"c1": 100}},
+        {"event": "progress", "bytes": {"c1": 50}},
+        {"event": "node_finished", "node": "c2", "state": "failed", "message": "c2: disk full"},
+    ]
+
+    def sync(client: ControllerClient, words: Any, listener: Any) -> Any:
+        for event in events:
+            listener(event)
+        return events[-1:]
+
+    monkeypatch.setattr(ControllerClient, "sync", sync)
+    monkeypatch.setattr(options, "TELL_EVERY", 0)
+    result = run("sync", "--controller", "hpc")
+    assert "  all images: 0 of 2 nodes, 50 % of 0.1 kB\n" in result.stdout
+    assert result.stderr == "✗ c2: disk full\n"
+    assert raised(result).exit_code == 4
+    result = run("sync", "--json", "--controller", "hpc")
+    assert [json.loads(line) for line in result.stdout.splitlines()] == events
+
+
+def test_an_upload_does_not_fail_because_nobody_reads_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*words: Any, **how: Any) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(click, "echo", gone)
+    options.show({"event": "under_way", "what": "x.sif", "text": "40 %"})
+    with pytest.raises(BrokenPipeError):  # as any other program: its reader wants no more
+        options.show({"event": "noticed", "message": "x"})
+
+
+def test_inspect_a_sound_sif() -> None:
+    Path("x.sif").write_bytes(Sif().to_bytes())
+    assert "a sound SIF" in run("inspect", "x.sif").output
+    shown = json.loads(run("inspect", "--json", "x.sif").output)
+    assert shown["architecture"] == "amd64"
+    assert shown["size"] == Path("x.sif").stat().st_size
+
+
+def test_test_passes_its_options_on_and_shows_the_banner(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Any] = []
+
+    def run_phases(*words: Any, **how: Any) -> dict[str, Counts]:
+        called.append((*words, how["workers"]))
+        return dict.fromkeys(words[0], Counts(passed=3, skipped=1))
+
+    monkeypatch.setattr(suites_commands, "run_phases", run_phases)
+    monkeypatch.setenv("TEST_IMAGE", "x.sif")
+    result = run("test", "--all", "-n", "2", "--controller", "hpc", "--allow-changes")
+    assert called == [
+        (phases.PHASES, ["--hpc-controller=hpc", "--hpc-image=x.sif", "--hpc-allow-changes"], Path("reports"), 2)
+    ]
+    assert "phase e2e: 3 passed, 0 failed, 1 skipped" in result.output
+    assert "ALL CONTAINER REGISTRY TESTS PASSED" in result.output
+    one = run("test", "--phase", "e2e")
+    assert called[1][0] == ("e2e",)
+    assert "ALL CONTAINER" not in one.output
+
+
+def test_convert_dates_as_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SOURCE_DATE_EPOCH is what all who build reproducibly agree on; without it, the image's own date."""
+    dates: list[object] = []
+
+    def convert(*_: object, **options: object) -> None:
+        dates.append(options["date"])
+        raise UsageError("seen")
+
+    monkeypatch.setattr(images, "convert", convert)
+    run("convert", "single", "demo")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    run("convert", "single", "demo")
+    run("convert", "to-apptainer", "demo", "demo.sif", "--source-date-epoch", "0")
+    for wrong in ("yesterday", "-1", str(2**32)):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", wrong)
+        assert run("convert", "single", "demo").exit_code == 2
+    assert dates == [None, 1_700_000_000, 0]
+
+
+# --- versions
+
+
+def test_catalog_show_tells_each_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    older = Version(OTHER, 10, "2025-10-01T12:00:00Z", "them@y", "amd64", "docker://x:1", {"a": "b\x1b[31m"})
+    catalog = Catalog().with_version(NAME, older, 2).with_version(NAME, entry(), 2)
+    monkeypatch.setattr(ControllerClient, "catalog", lambda client: catalog)
+    lines = run("catalog", "show", "--controller", "hpc", "x.sif").output.splitlines()
+    assert lines[:2] == [NAME, f"current version {DIGEST[:12]}"]
+    rest = lines[lines.index(f"older version {OTHER[:12]}") :]
+    assert {
+        f"  digest: {OTHER}", "  published: 2025-10-01T12:00:00Z", "  by: them@y", "  source: docker://x:1",
+        "  label a: b\\x1b[31m",
+    } <= set(rest)  # fmt: skip
+    shown = json.loads(run("catalog", "show", "--json", "--controller", "hpc", "x.sif").output)
+    assert (shown["name"], shown["digest"]) == (NAME, DIGEST)
+    assert [(one["digest"], one["by"]) for one in shown["versions"]] == [(OTHER, "them@y")]
+    assert raised(run("catalog", "show", "--controller", "hpc", "gone.sif")).exit_code == 2
+
+
+def test_rollback_asks_for_one_image_and_ends_as_a_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    finished = [{"node": "c1", "state": "synced"}]
+
+    def roll_back(client: ControllerClient, *words: Any) -> list[dict[str, Any]]:
+        asked.append(words[:3])
+        return finished
+
+    monkeypatch.setattr(ControllerClient, "rollback", roll_back)
+    monkeypatch.setattr(deploy, "operator", lambda: "me@x")
+    assert run("rollback", "--controller", "hpc", "x.sif", "--to", "abcdef").exit_code == 0
+    assert asked == [(NAME, "abcdef", "me@x")]
+    finished[0] = {"node": "c1", "state": "unreachable", "message": "c1: no route"}
+    assert raised(run("rollback", "--controller", "hpc", "x.sif")).exit_code == 3
+    finished.clear()
+    assert raised(run("rollback", "--controller", "hpc", "x.sif")).exit_code == 4
+
+
+def test_gc_passes_its_options_on_and_tells_of_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    finished = [{"node": "c1", "state": "freed", "message": ""}]
+
+    def free(client: ControllerClient, words: list[str], listener: Any) -> list[dict[str, Any]]:
+        asked.append(words)
+        return finished
+
+    monkeypatch.setattr(ControllerClient, "gc", free)
+    monkeypatch.setattr(deploy, "operator", lambda: "me@x")
+    assert run("gc", "--controller", "hpc").exit_code == 0
+    assert run("gc", "--controller", "hpc", "-n", "--keep", "0", "--grace", "0").exit_code == 0
+    assert asked == [["--by", "me@x"], ["--by", "me@x", "--dry-run", "--keep", "0", "--grace", "0"]]
+    finished.append({"node": "c2", "state": "failed", "message": "disk"})
+    failure = raised(run("gc", "--controller", "hpc"))
+    assert (failure.exit_code, str(failure)) == (4, "c2: disk")
+    assert "hpc-container-manager gc" in failure.hint

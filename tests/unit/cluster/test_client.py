@@ -1,0 +1,249 @@
+"""The workstation's side: what the controller program is asked, and that none of its ends is taken for success."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry import __version__, agent
+from pytest_hpcregistry.cluster import client
+from pytest_hpcregistry.cluster.client import PROGRAM, ControllerClient, parse_event
+from pytest_hpcregistry.cluster.programs import build_controller
+from pytest_hpcregistry.core.errors import (
+    CheckFailed,
+    CommandFailed,
+    ConfigError,
+    HpcRegistryError,
+    Unreachable,
+    UsageError,
+)
+from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm
+from pytest_hpcregistry.testing.facts import DIGEST, NAME, gathered, machine
+from pytest_hpcregistry.testing.transport import FakeTransport
+
+EMPTY = "version: 1\nimages: {}\n"
+
+
+def talk(*lines: Any, user: str = "root", nodes: tuple[str, ...] | None = None, **how: Any) -> ControllerClient:
+    cluster = Cluster(controller=Controller(name="hpc", host="h", user=user), nodes=nodes, slurm=Slurm(run_as="alice"))
+    return ControllerClient(cluster, FakeTransport(*lines, **how))
+
+
+def asked(one: ControllerClient) -> FakeTransport:
+    assert isinstance(one.transport, FakeTransport)
+    return one.transport
+
+
+# --- events
+
+
+def test_events_are_found_among_whatever_a_login_prints() -> None:
+    one = talk("Welcome to hpc!", "", "{not json", "{}", "[1]", {"event": "looked", "present": True})
+    assert one.has(DIGEST, 10)
+
+
+@pytest.mark.parametrize("line", ["", "x", "{", "{}", '{"event"', "[]", '"event"', "{1}"])
+def test_what_is_no_event(line: str) -> None:
+    assert parse_event(line) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(1, CheckFailed), (2, UsageError), (3, Unreachable), (4, CommandFailed), (99, CommandFailed)]
+)
+def test_a_failure_there_is_the_same_failure_here(code: int, kind: type[HpcRegistryError]) -> None:
+    event = {"event": "failed", "message": "disk full", "hint": "make room", "exit_code": code}
+    with pytest.raises(HpcRegistryError, match="disk full") as caught:
+        talk({"event": "looked"}, event, exit_code=code).has(DIGEST, 10)
+    assert type(caught.value) is kind
+    assert caught.value.hint == "make room"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "user", "kind", "says"),
+    [
+        ("python3: can't open file '/usr/local/lib/…': No such file", "root", UsageError, "phase 1 has not been run"),
+        ("sudo: a password is required", "me", UsageError, "a password is required"),
+        ("bash: oops", "root", CommandFailed, "bash: oops"),
+        ("", "root", CommandFailed, "said (exit 1): nothing"),
+    ],
+)
+def test_a_program_that_did_not_start(stderr: str, user: str, kind: type[HpcRegistryError], says: str) -> None:
+    with pytest.raises(HpcRegistryError) as caught:
+        talk(exit_code=1, stderr=stderr, user=user).try_sync_key()
+    assert type(caught.value) is kind
+    assert says in str(caught.value)
+
+
+# --- sync
+
+STARTED = {"event": "sync_started", "nodes": ["c1", "c2"]}
+ONE, TWO = ({"event": "node_finished", "node": name, "state": "synced"} for name in ("c1", "c2"))
+FINISHED = {"event": "sync_finished", "states": {}}
+
+
+@pytest.mark.parametrize("code", [0, 3, 4])
+def test_sync_tells_as_it_goes_and_returns_each_nodes_end(code: int) -> None:
+    told: list[Any] = []
+    one = talk(STARTED, ONE, TWO, FINISHED, exit_code=code)
+    assert one.sync(["ml-frameworks"], told.append) == [ONE, TWO]
+    assert told == [STARTED, ONE, TWO, FINISHED]
+    assert list(asked(one).asked[0])[-2:] == ["sync", "ml-frameworks"]
+
+
+@pytest.mark.parametrize(
+    ("events", "code"), [((STARTED, ONE), 137), ((STARTED, ONE), 0), ((STARTED, ONE, TWO), 143), ((), 0)]
+)
+def test_a_sync_that_was_ended_is_no_success(events: tuple[Any, ...], code: int) -> None:
+    """The nodes that it did not come to have told of no failure."""
+    with pytest.raises(CommandFailed):
+        talk(*events, exit_code=code).sync([], lambda _: None)
+
+
+def test_rollback_and_gc_are_brought_to_their_end_as_a_sync() -> None:
+    one = talk(STARTED, ONE, TWO, FINISHED)
+    assert one.rollback(NAME, "abcdef", "me@x", lambda _: None) == [ONE, TWO]
+    assert list(asked(one).asked[0])[-6:] == ["rollback", NAME, "--to", "abcdef", "--by", "me@x"]
+    machines = {"controller": {"state": "freed", "message": ""}, "c1": {"state": "failed", "message": "disk"}}
+    one = talk({"event": "gc_started"}, {"event": "gc_finished", "machines": machines}, exit_code=4)
+    assert [(found["node"], found["state"]) for found in one.gc(["--keep", "1"], lambda _: None)] == [
+        ("controller", "freed"),
+        ("c1", "failed"),
+    ]
+    assert list(asked(one).asked[0])[-3:] == ["gc", "--keep", "1"]
+    with pytest.raises(CommandFailed, match="the gc ended before it was done"):
+        talk({"event": "gc_started"}, exit_code=0).gc([], lambda _: None)
+
+
+# --- questions and orders
+
+
+def test_commands_are_argv_lists_and_others_than_root_use_sudo() -> None:
+    for user, before in (("root", []), ("me", ["sudo", "-n"])):
+        one = talk({"event": "looked", "present": False}, user=user)
+        assert not one.has(DIGEST, 10)
+        program = [
+            "python3",
+            PROGRAM,
+            "--expect",
+            __version__,
+            "--config",
+            "/opt/containers/.registry/config.yaml",
+            "--json",
+        ]
+        assert list(asked(one).asked[0]) == [*before, *program, "has", DIGEST, "10"]
+
+
+ORDERS: list[Callable[[ControllerClient], object]] = [
+    lambda one: one.has(DIGEST, 10),
+    lambda one: one.publish({"size": 1}),
+    lambda one: one.sync([], lambda _: None),
+    lambda one: one.rollback(NAME, None, "me", lambda _: None),
+    lambda one: one.gc([], lambda _: None),
+    lambda one: one.try_sync_key(),
+]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_order_says_which_version_it_counts_on(order: Callable[[ControllerClient], object]) -> None:
+    """A program from before there was --expect answers with its usage."""
+    said = "usage: registry-sync-to-nodes.sh …\nerror: unrecognized arguments: --expect"
+    with pytest.raises(UsageError, match=f"hpc: has an older version of the program than {__version__}") as caught:
+        order(talk(exit_code=2, stderr=said))
+    assert "registry setup" in caught.value.hint
+    one = talk({"event": "failed", "message": "another version", "hint": "h", "exit_code": 2})
+    with pytest.raises(UsageError, match="another version"):
+        order(one)
+    assert list(asked(one).asked[0][2:4]) == ["--expect", __version__]
+
+
+def test_a_program_of_another_version_does_nothing(tmp_path: Path) -> None:
+    program = tmp_path / "controller.pyz"
+    program.write_bytes(build_controller())
+    for command in (["sync"], ["gc"], ["has", DIGEST, "1"], ["rollback", NAME], ["publish"], ["try-key"]):
+        argv = [sys.executable, str(program), "--expect", "0.0.1", "--config", "/nowhere", "--json", *command]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        event = json.loads(done.stdout)
+        assert event["message"] == f"the controller has version {__version__}, this is 0.0.1"
+        assert "registry setup" in event["hint"]
+
+
+def test_send_streams_the_file_and_allows_a_slow_link(tmp_path: Path) -> None:
+    path = tmp_path / "x.sif"
+    path.write_bytes(b"bytes")
+    one = talk({"event": "received"})
+    one.send(path, DIGEST, 10**10, lambda _: None)
+    assert asked(one).sent == [b"bytes"]
+    assert asked(one).timeouts[0] >= 10**10 / client.SLOWEST_LINK
+
+
+def test_a_file_tells_how_far_it_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.sif"
+    path.write_bytes(b"0123456789")
+    told: list[int] = []
+    monkeypatch.setattr(client, "TELL_EVERY", 3600.0)
+    with client.ToldFile(path, told.append) as stream:
+        assert [stream.read(4), told] == [b"0123", []]
+        monkeypatch.setattr(client, "TELL_EVERY", 0.0)
+        assert [stream.read(4), stream.read(4), stream.read(4)] == [b"4567", b"89", b""]
+    assert told == [4, 8, 10]
+
+
+def test_the_nodes_are_the_files_or_slurms() -> None:
+    assert talk(nodes=("c2", "c1")).list_nodes() == ["c2", "c1"]
+    assert talk("c2", "c1", "c1").list_nodes() == ["c1", "c2"]
+
+
+@pytest.mark.parametrize(("how", "says"), [({"exit_code": 1, "stderr": "slurm_load: down"}, "down"), ({}, "no node")])
+def test_slurm_that_does_not_answer(how: dict[str, Any], says: str) -> None:
+    with pytest.raises(Unreachable, match=says):
+        talk(**how).list_nodes()
+
+
+def test_the_catalog() -> None:
+    assert talk(*EMPTY.splitlines()).catalog().images == {}
+    with pytest.raises(ConfigError):
+        talk("version: 2").catalog()
+    with pytest.raises(UsageError, match="phase 1"):
+        talk(exit_code=1, stderr="cat: /opt/…: No such file or directory").catalog()
+
+
+# --- facts
+
+
+def test_facts_send_the_program_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = gathered({"c1": machine()})
+    of_node = {"event": "node_facts", "node": "c1", "facts": data["nodes"]["c1"]}
+    one = talk(of_node, {"event": "gathered", "facts": {**data, "nodes": ["c1"]}}, nodes=("c1",))
+    found = one.facts(content=True, names=[NAME])
+    assert list(found.nodes) == ["c1"]
+    (argv,), (program,) = asked(one).asked, asked(one).sent
+    assert "agent/facts.py" in "".join(zipfile.ZipFile(BytesIO(program)).namelist())
+    assert list(argv[:2]) == ["python3", "-c"]
+    request = json.loads(argv[-1])
+    assert (request["nodes"], request["agent"]["content"], request["agent"]["names"]) == (["c1"], True, [NAME])
+    assert request["agent"]["readers"] == ["alice", "slurm"]
+
+
+def test_every_path_that_is_looked_up_is_asked_for(tmp_path: Path) -> None:
+    """The request, answered by the real agent: what the catalog and the checks read is in the answer."""
+    cluster = Cluster(controller=Controller(name="hpc", host="h"), registry=Registry(path=str(tmp_path)))
+    request = ControllerClient(cluster, FakeTransport()).facts_request(False, None, False)
+    answer = agent.gather(json.loads(json.dumps({**request["agent"], **request["controller"]})))
+    assert f"{tmp_path}/.registry/catalog.yaml" in answer["texts"]
+    for path in (client.AGENT, client.PROGRAM, client.LAUNCHER, client.KNOWN_HOSTS, cluster.sync.key, cluster.sync.log):
+        assert path in answer["paths"]
+
+
+@pytest.mark.parametrize("event", [{"event": "something"}, {"event": "gathered", "facts": {"nodes": ["c1"]}}])
+def test_no_facts_is_an_error(event: dict[str, Any]) -> None:
+    with pytest.raises(HpcRegistryError, match="gave no facts"):
+        talk(event).gather()

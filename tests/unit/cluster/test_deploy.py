@@ -1,0 +1,244 @@
+"""Deploy: nothing is sent that is wrong, one failure does not stop the others, and the worst of all is the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry.cluster import deploy
+from pytest_hpcregistry.cluster.client import ControllerClient
+from pytest_hpcregistry.cluster.deploy import Image, raise_worst, sync_failures
+from pytest_hpcregistry.core.digest import hash_file
+from pytest_hpcregistry.core.errors import (
+    CheckFailed,
+    CommandFailed,
+    CommandTimeout,
+    ConfigError,
+    HpcRegistryError,
+    Unreachable,
+    UsageError,
+)
+from pytest_hpcregistry.core.events import Event, Listener
+from pytest_hpcregistry.core.model import Cluster, Controller
+from pytest_hpcregistry.testing.facts import DIGEST, NAME, gathered, image, machine
+from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
+
+
+class FakeClient(ControllerClient):
+    """A controller that has *present* digests, fails for *broken* names, and answers with *data*."""
+
+    def __init__(self, *, present: Sequence[str] = (), broken: dict[str, HpcRegistryError] | None = None) -> None:
+        self.cluster = Cluster(controller=Controller(name="hpc", host="hpc"))
+        self.present, self.broken = present, broken or {}
+        self.sent: list[str] = []
+        self.published: list[dict[str, Any]] = []
+        self.synced: list[Sequence[str]] = []
+        self.finished: list[Event] = []
+        self.data = gathered({"c1": machine(image())})
+        self.asked: list[dict[str, Any]] = []
+        self.freed = 0  # how often the bytes are gone when they shall be published
+
+    def has(self, digest: str, size: int) -> bool:
+        return digest in self.present
+
+    def send(self, path: Path, digest: str, size: int, on_sent: Callable[[int], None]) -> None:
+        on_sent(size // 2)
+        self.sent.append(digest)
+
+    def publish(self, request: Any) -> Event:
+        if request["name"] in self.broken:
+            raise self.broken[request["name"]]
+        if self.freed:
+            self.freed -= 1
+            return {"event": "bytes_missing", "digest": request["digest"]}
+        self.published.append(request)
+        return {"event": "published", "name": request["name"], "digest": request["digest"], "changed": True}
+
+    def sync(self, arguments: Sequence[str], listener: Listener) -> list[Event]:
+        self.synced.append(arguments)
+        return self.finished
+
+    def gather(self, **asked: Any) -> dict[str, Any]:
+        self.asked.append({key: asked[key] for key in ("content", "names")})
+        return self.data
+
+
+def one(name: str = NAME, digest: str = DIGEST) -> Image:
+    return Image(Path("x.sif"), name, digest, 10, "amd64", {deploy.FROM_LABEL: "docker://x", "b": "c"})
+
+
+def failed(node: str, message: str, state: str = "failed") -> Event:
+    return {"event": "node_finished", "node": node, "state": state, "message": f"{node}: {message}"}
+
+
+# --- check
+
+
+def test_check_reads_everything_from_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.sif"
+    path.write_bytes(Sif(parts=(system_partition("04"), label_object({"a": "b"})), architecture="04").to_bytes())
+    found = deploy.check(path, "/opt/containers/base-images/y.sif", FakeClient())
+    assert (found.name, found.architecture, found.labels["a"]) == ("base-images/y.sif", "arm64", "b")
+    assert found.size == path.stat().st_size
+    assert found.digest == hash_file(path)
+
+
+@pytest.mark.parametrize("target", ["/opt/containers/x.sif", "/etc/x.sif", "base-images/-x.sif", "gone/x.sif"])
+def test_check_refuses_a_wrong_target(tmp_path: Path, target: str) -> None:
+    path = tmp_path / "x.sif"
+    path.write_bytes(Sif().to_bytes())
+    with pytest.raises(UsageError):
+        deploy.check(path, target, FakeClient())
+
+
+@pytest.mark.parametrize("data", [b"", b"no SIF", Sif().to_bytes()[:-1]])
+def test_check_refuses_a_wrong_file(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "x.sif"
+    path.write_bytes(data)
+    with pytest.raises(UsageError):
+        deploy.check(path, NAME, FakeClient())
+
+
+# --- deploy
+
+
+def test_deploy_only_publishes_unless_asked_for_more() -> None:
+    client, events = FakeClient(), list[Event]()
+    deploy.deploy([one()], client, events.append)
+    assert (client.sent, client.synced, client.asked) == ([DIGEST], [], [])
+    assert client.published[0]["source"] == "docker://x"
+    assert client.published[0]["labels"]["b"] == "c"
+    assert "@" in client.published[0]["by"]
+    assert [event["event"] for event in events] == ["image_checked", "image_progress", "image_sent", "published"]
+    assert events[1] == {"event": "image_progress", "name": NAME, "size": 10, "bytes": 5}
+    assert events[2]["bytes"] == 10
+
+
+def test_bytes_that_are_there_are_not_sent_again() -> None:
+    client, events = FakeClient(present=[DIGEST]), list[Event]()
+    deploy.deploy([one()], client, events.append)
+    assert client.sent == []
+    assert events[1]["bytes"] == 0
+
+
+def test_bytes_that_were_freed_meanwhile_are_sent_again() -> None:
+    client = FakeClient(present=[DIGEST])
+    client.freed = 1
+    deploy.deploy([one()], client, lambda _: None)
+    assert (client.sent, len(client.published)) == ([DIGEST], 1)
+    client.freed = 2
+    with pytest.raises(CommandFailed, match="went away twice"):
+        deploy.deploy([one()], client, lambda _: None)
+
+
+def test_sync_and_verify_are_for_the_images_that_were_published() -> None:
+    client = FakeClient(broken={"base-images/y.sif": CheckFailed("controller: no sound SIF")})
+    with pytest.raises(CheckFailed, match="no sound SIF"):
+        deploy.deploy([one("base-images/y.sif"), one()], client, lambda _: None, sync_nodes=True, verify=True)
+    assert client.synced == [["--name", NAME]]
+    assert client.asked == [{"content": True, "names": [NAME]}]
+
+
+def test_nothing_published_is_nothing_synced() -> None:
+    client = FakeClient(broken={NAME: CheckFailed("bad")})
+    with pytest.raises(CheckFailed):
+        deploy.deploy([one()], client, lambda _: None, sync_nodes=True, verify=True)
+    assert (client.synced, client.asked) == ([], [])
+
+
+def test_many_at_once() -> None:
+    client = FakeClient()
+    images = [one(f"base-images/{number}.sif") for number in range(20)]
+    deploy.deploy(images, client, lambda _: None, sync_nodes=True, parallel=4)
+    assert {request["name"] for request in client.published} == {image.name for image in images}
+    assert client.synced[0][1::2] == [image.name for image in images]
+
+
+def test_no_image_is_wrong_use() -> None:
+    with pytest.raises(UsageError, match="no image"):
+        deploy.deploy([], FakeClient(), lambda _: None)
+
+
+def test_a_controller_that_is_gone_ends_it() -> None:
+    client = FakeClient(broken={NAME: Unreachable("hpc: no route")})
+    with pytest.raises(Unreachable, match="no route"):
+        deploy.deploy([one()], client, lambda _: None, sync_nodes=True)
+    assert client.synced == []
+
+
+def test_a_node_that_failed_does_not_keep_the_others_from_being_verified() -> None:
+    client = FakeClient()
+    client.finished = [failed("c2", "disk full")]
+    client.data = gathered({"c1": machine(image(sha256=DIGEST)), "c2": machine()})
+    events: list[Event] = []
+    with pytest.raises(CommandFailed) as caught:
+        deploy.deploy([one()], client, events.append, sync_nodes=True, verify=True)
+    assert str(caught.value) == f"c2: disk full\nc2: {NAME} missing"
+    assert events[-1]["states"] == {"controller": "present", "c1": "present", "c2": "missing"}
+
+
+def test_verify_without_sync_looks_at_the_controller_only() -> None:
+    client = FakeClient()
+    client.data = gathered({"c1": machine()})
+    deploy.deploy([one()], client, lambda _: None, verify=True)
+
+
+# --- failures
+
+
+def test_nodes_with_the_same_trouble_are_one_line() -> None:
+    events = [failed(f"c{number:03}", "disk full") for number in range(1, 200)]
+    events += [failed("c300", "no route", "unreachable"), {"event": "node_finished", "node": "c400", "state": "synced"}]
+    found = sync_failures(events)
+    assert [(type(error), str(error)) for error in found] == [
+        (CommandFailed, "c[001-199]: disk full"),
+        (Unreachable, "c300: no route"),
+    ]
+    assert "sync" in found[0].hint
+
+
+@pytest.mark.parametrize(
+    ("failures", "kind"),
+    [
+        ([Unreachable("a"), UsageError("b"), CheckFailed("c"), CommandFailed("d")], CommandFailed),
+        ([Unreachable("a"), CommandTimeout("d")], CommandFailed),
+        ([Unreachable("a"), HpcRegistryError("d")], CommandFailed),
+        ([Unreachable("a"), UsageError("b"), CheckFailed("c")], CheckFailed),
+        ([Unreachable("a"), ConfigError("b", ["m"])], UsageError),
+        ([Unreachable("a")], Unreachable),
+    ],
+)
+def test_the_gravest_kind_wins(failures: list[HpcRegistryError], kind: type[HpcRegistryError]) -> None:
+    for order in (failures, failures[::-1]):
+        with pytest.raises(HpcRegistryError) as caught:
+            raise_worst(order)
+        assert type(caught.value) is kind
+        assert all(str(failure) in str(caught.value) for failure in failures)
+
+
+def test_the_hint_is_the_gravest_ones() -> None:
+    with pytest.raises(CheckFailed) as caught:
+        raise_worst([Unreachable("a", hint="look at a"), CheckFailed("b"), CheckFailed("c", hint="look at c")])
+    assert caught.value.hint == "look at c"
+    with pytest.raises(CheckFailed) as caught:
+        raise_worst([Unreachable("a", hint="look at a"), CheckFailed("b")])
+    assert caught.value.hint == "look at a"
+
+
+def test_each_thing_to_do_is_said_once() -> None:
+    with pytest.raises(CheckFailed) as caught:
+        raise_worst([CheckFailed("a", hint="x"), CheckFailed("b", hint="y"), CheckFailed("c", hint="x")])
+    assert caught.value.hint == "x\ny"
+
+
+def test_the_same_message_is_told_once() -> None:
+    with pytest.raises(CheckFailed) as caught:
+        raise_worst([CheckFailed("a"), CheckFailed("a")])
+    assert str(caught.value) == "a"
+
+
+def test_no_failure_raises_nothing() -> None:
+    raise_worst([])

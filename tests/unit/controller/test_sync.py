@@ -1,0 +1,158 @@
+"""A sync from its question to its answer; the way between is in the tests of rollouts and engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry import agent
+from pytest_hpcregistry.controller import sync as module
+from pytest_hpcregistry.controller.limits import RSYNC, SESSION, Room
+from pytest_hpcregistry.controller.lock import SYNC_LOCK, is_held
+from pytest_hpcregistry.controller.rollout import Outcome
+from pytest_hpcregistry.controller.settings import Settings
+from pytest_hpcregistry.controller.sync import choose_images, sync
+from pytest_hpcregistry.core import documents
+from pytest_hpcregistry.core.catalog import Catalog, Entry
+from pytest_hpcregistry.core.errors import ConfigError, UsageError
+from pytest_hpcregistry.testing.facts import entry
+
+A, B, C = "ml-frameworks/a.sif", "ml-frameworks/b.sif", "custom-images/c.sif"
+CATALOG = Catalog({A: entry("a" * 64), B: entry("b" * 64), C: entry("c" * 64)})
+NODES = ("c2", "c1")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / ".registry").mkdir()
+    (tmp_path / agent.CATALOG).write_text(documents.dump(CATALOG.to_data()))
+    directories = ("ml-frameworks", "custom-images", "custom")
+    return Settings(str(tmp_path), directories, "0755", "auto", NODES, 4, 60, 5, "k", "h", "l")
+
+
+class Rollouts:
+    """In the place of Rollout: what it was given, and whether the sync's lock was held."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: Room) -> None:
+        self.made: list[tuple[Any, ...]] = []
+        self.run_with: list[Any] = []
+        self.reckoned: list[Any] = []
+        self.room = room
+        monkeypatch.setattr(module, "Rollout", self.make)
+        monkeypatch.setattr(module, "make_room", self.make_room)
+
+    def make_room(self, *words: Any, **how: Any) -> Room:
+        self.reckoned.append((words, how))
+        return self.room
+
+    def make(self, settings: Settings, *words: Any) -> Rollouts:
+        self.made.append((settings, *words))
+        return self
+
+    def run(self, nodes: Sequence[str], at_once: int) -> Mapping[str, Outcome]:
+        held = is_held(Path(self.made[-1][0].registry, SYNC_LOCK))
+        self.run_with.append((nodes, at_once, held))
+        return {"c1": Outcome("synced"), "c2": Outcome("failed", message="c2: no")}
+
+
+@pytest.fixture
+def rollouts(monkeypatch: pytest.MonkeyPatch) -> Rollouts:
+    return Rollouts(monkeypatch, Room(2, 3, "narrow"))
+
+
+def test_a_sync_reads_the_catalog_and_goes_on_one_rollout(settings: Settings, rollouts: Rollouts) -> None:
+    told: list[Any] = []
+    outcomes = sync(settings, None, None, told.append)
+    assert outcomes == {"c1": Outcome("synced"), "c2": Outcome("failed", message="c2: no")}
+    text = Path(settings.registry, agent.CATALOG).read_text()
+    ((used, what, wanted, catalog, listener),) = rollouts.made
+    assert used == replace(settings, window=3)
+    assert (what, list(wanted), catalog) == ("all images", [C, A, B], (text, CATALOG))
+    assert rollouts.run_with == [(["c1", "c2"], 2, True)]
+    assert not is_held(Path(settings.registry, SYNC_LOCK))
+    assert told == [
+        {"event": "sync_started", "what": "all images", "nodes": ["c1", "c2"]},
+        {"event": "noticed", "message": "narrow"},
+        {"event": "sync_finished", "what": "all images", "states": {"c1": "synced", "c2": "failed"}},
+    ]
+    listener("heard")
+    assert told[-1] == "heard"
+
+
+def test_where_there_is_room_nothing_is_noticed(settings: Settings, rollouts: Rollouts) -> None:
+    told: list[Any] = []
+    rollouts.room = Room(2, 4)
+    sync(settings, None, None, told.append)
+    assert [event["event"] for event in told] == ["sync_started", "sync_finished"]
+
+
+@pytest.mark.parametrize(
+    ("subdirectory", "names", "what", "images"),
+    [
+        ("ml-frameworks", None, "ml-frameworks", [A, B]),
+        (None, [B, C], f"{B}, {C}", [B, C]),
+        (None, [], "all images", [C, A, B]),
+        ("custom-images", [A], A, [A]),
+    ],
+)
+def test_what_is_synced(
+    settings: Settings,
+    rollouts: Rollouts,
+    subdirectory: str | None,
+    names: list[str] | None,
+    what: str,
+    images: list[str],
+) -> None:
+    told: list[Any] = []
+    sync(settings, subdirectory, names, told.append)
+    assert rollouts.made[0][1] == told[0]["what"] == told[-1]["what"] == what
+    assert list(rollouts.made[0][2]) == images
+
+
+@pytest.mark.parametrize(("method", "files"), [("auto", 2), ("relay", 2), ("star", 0), ("shared", 0)])
+def test_a_relay_has_all_images_open(settings: Settings, rollouts: Rollouts, method: str, files: int) -> None:
+    sync(replace(settings, method=method), "ml-frameworks", None, lambda event: None)
+    assert rollouts.reckoned == [((2, 4), {"held": SESSION, "each": RSYNC, "files": files})]
+
+
+@pytest.mark.parametrize(
+    ("subdirectory", "names", "change", "says", "hint"),
+    [
+        ("..", None, {}, "'..' is not a directory of the registry", "ml-frameworks"),
+        ("custom", None, {}, "the catalog has no image in custom/", "deploy one first"),
+        (None, [A, "x"], {}, "'x' is not in the catalog", "catalog list"),
+        (None, None, {"method": "pigeon"}, "there is no engine 'pigeon'", "star"),
+    ],
+)
+def test_what_cannot_be_synced(
+    settings: Settings, rollouts: Rollouts, subdirectory: str | None, names: list[str] | None, change: dict[str, Any],
+    says: str, hint: str,
+) -> None:  # fmt: skip
+    told: list[Any] = []
+    with pytest.raises(UsageError) as caught:
+        sync(replace(settings, **change), subdirectory, names, told.append)
+    assert str(caught.value) == says
+    assert hint in caught.value.hint
+    assert (told, rollouts.made) == ([], [])
+
+
+def test_an_empty_catalog(settings: Settings) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose_images(Catalog(), settings, None, None)
+    assert str(caught.value) == f"the catalog has no image in {settings.registry}"
+
+
+def test_a_broken_catalog(settings: Settings, rollouts: Rollouts) -> None:
+    path = Path(settings.registry, agent.CATALOG)
+    path.write_text("{")
+    with pytest.raises(ConfigError, match=str(path)):
+        sync(settings, None, None, lambda event: None)
+    assert rollouts.made == []
+
+
+def test_an_image_is_wanted_as_the_catalog_has_it(settings: Settings) -> None:
+    assert choose_images(CATALOG, settings, None, [C]) == {C: Entry(**vars(entry("c" * 64)))}

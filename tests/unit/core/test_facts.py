@@ -1,0 +1,153 @@
+"""Facts: the questions that status, verify and the suites ask, and the answers that may not be wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry.core import facts
+from pytest_hpcregistry.core.catalog import Catalog
+from pytest_hpcregistry.core.errors import HpcRegistryError
+from pytest_hpcregistry.core.facts import (
+    DAMAGED,
+    DIFFERS,
+    MISSING,
+    OLDER,
+    PRESENT,
+    UNMANAGED,
+    UNREACHABLE,
+    Machine,
+    Syncing,
+)
+from pytest_hpcregistry.testing.facts import CATALOG, DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine
+
+THIRD = "c" * 64
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (image(), PRESENT),
+        (image(sha256=DIGEST), PRESENT),
+        (image(digest=OTHER), DIFFERS),
+        (image(digest=None), DIFFERS),  # a file of the right size that is no link to an object: nobody knows its bytes
+        (image(digest=None, sha256=DIGEST), PRESENT),  # as above, but the bytes were read
+        (image(digest=DIGEST, sha256=OTHER), DAMAGED),  # the link is right, the bytes have rotted
+        (image(sha256="unreadable"), DAMAGED),
+        (image(digest=OTHER, sha256=OTHER), DIFFERS),  # whole, and a version that the catalog has forgotten
+        (image(digest=OTHER, sha256=THIRD), DAMAGED),
+        (image(digest=None, sha256=OTHER), DIFFERS),  # somebody's own file
+        (image(size=9), DIFFERS),
+        (image(digest=None, type="link"), DIFFERS),
+        (image("ml-frameworks/y.sif"), MISSING),
+    ],
+)
+def test_state_of_an_image_in_the_catalog(found: dict[str, Any], state: str) -> None:
+    assert Machine("c1", machine(found)).state_of(NAME, entry()) == state
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (image(digest=OTHER, size=20), OLDER),
+        (image(digest=OTHER, size=10), DIFFERS),  # a part of it
+        (image(digest=OTHER, sha256=OTHER), OLDER),
+        (image(digest=None, sha256=OTHER), OLDER),
+        (image(digest=OTHER, sha256=THIRD), DAMAGED),
+        (image(digest=OTHER, sha256=DIGEST), PRESENT),  # published between two looks at the name: stat, then bytes
+        (image(digest=THIRD, sha256=OTHER), OLDER),
+        (image(digest=THIRD, size=20), DIFFERS),
+    ],
+)
+def test_state_of_an_image_that_has_an_older_version(found: dict[str, Any], state: str) -> None:
+    known = Catalog().with_version(NAME, entry(OTHER, 20), 2).with_version(NAME, entry(), 2).images[NAME]
+    assert Machine("c1", machine(found)).state_of(NAME, known) == state
+
+
+def test_damage_is_named_by_its_object() -> None:
+    known = Catalog().with_version(NAME, entry(OTHER), 2).with_version(NAME, entry(), 2).images[NAME]
+    good, rotten = {"size": 10, "sha256": DIGEST}, {"size": 10, "sha256": THIRD}
+    for found, objects, damaged in (
+        ([image(sha256=DIGEST)], {DIGEST: good}, []),
+        ([image(digest=OTHER, sha256=THIRD)], {DIGEST: good}, [OTHER]),  # never the good one of the catalog
+        ([image(digest=None, sha256=DIGEST)], {DIGEST: rotten}, [DIGEST]),  # the next sync would link the name to it
+        ([], {DIGEST: rotten}, [DIGEST]),
+        ([image(sha256=DIGEST)], {DIGEST: good, OTHER: rotten}, [OTHER]),  # a rollback would find it
+        ([image(sha256=DIGEST)], {DIGEST: good, "d" * 64: rotten}, []),  # another image's
+        ([image(digest=DIGEST)], {DIGEST: {"size": 10}}, []),  # nothing was read
+    ):
+        one = Machine("c1", machine(*found, objects=objects))
+        assert one.damaged_objects(NAME, known) == damaged
+        assert (one.state_of(NAME, known) == DAMAGED) == bool(damaged)
+
+
+def test_an_older_version_is_no_drift_wherever_it_is_or_is_not() -> None:
+    catalog = Catalog().with_version(NAME, entry(OTHER), 2).with_version(NAME, entry(), 2)
+    objects = {DIGEST: {"size": 10}, OTHER: {"size": 10}}
+    nodes = {"c1": machine(image(), objects=objects), "c2": machine(image())}
+    found = facts.read(gathered(nodes, images=catalog.images), REGISTRY)
+    assert found.matrix() == {NAME: dict.fromkeys(("controller", "c1", "c2"), PRESENT)}
+
+
+def test_state_of_an_image_that_is_not_in_the_catalog() -> None:
+    assert Machine("c1", machine(image())).state_of(NAME, None) == UNMANAGED
+    assert Machine("c1", machine()).state_of(NAME, None) == MISSING
+
+
+def test_a_node_that_was_not_asked_has_no_other_state() -> None:
+    node = Machine("c1", {}, "no route")
+    assert {node.state_of(NAME, entry()), node.state_of(NAME, None)} == {UNREACHABLE}
+
+
+def test_read() -> None:
+    nodes = {"c1": machine(image()), "c2": {"unreachable": "no route"}, "c3": machine(image("base-images/mine.sif"))}
+    found = facts.read(gathered(nodes), REGISTRY)
+    assert found.catalog_problem is None
+    assert found.unreachable == {"c2": "no route"}
+    assert list(found.machines) == ["controller", "c1", "c2", "c3"]
+    assert found.names() == ["base-images/mine.sif", NAME]
+    assert found.matrix() == {
+        "base-images/mine.sif": {"c2": UNREACHABLE, "c3": UNMANAGED},
+        NAME: {"controller": PRESENT, "c1": PRESENT, "c2": UNREACHABLE, "c3": MISSING},
+    }
+    assert list(found.matrix([NAME])) == [NAME]
+
+
+def test_files_in_flight_are_no_images() -> None:
+    found = facts.read(gathered({"c1": machine(image("ml-frameworks/.x.sif.123"))}), REGISTRY)
+    assert found.names() == [NAME]
+
+
+@pytest.mark.parametrize("text", ["version: 7\n", "{", "version: 1\nimages: [a]\n", "version: 1\nimages: {x: y}\n"])
+def test_a_broken_catalog_is_a_problem_and_no_traceback(text: str) -> None:
+    found = facts.read(gathered({"c1": machine(image())}, catalog=text), REGISTRY)
+    assert found.catalog_problem
+    assert CATALOG in found.catalog_problem
+    assert found.matrix()[NAME]["c1"] == UNMANAGED
+
+
+def test_no_catalog_is_a_problem() -> None:
+    data = gathered({"c1": machine()})
+    data["controller"]["texts"] = {CATALOG: None}
+    assert facts.read(data, REGISTRY).catalog_problem == f"{CATALOG} does not exist"
+
+
+def test_paths_are_told_apart_from_paths_that_were_not_asked_for() -> None:
+    here = Machine("c1", machine(paths={"/opt": {"type": "directory"}, "/opt/gone": None}))
+    assert here.path("/opt/") == {"type": "directory"}
+    assert here.path("/opt/gone") is None
+    with pytest.raises(KeyError):
+        here.path("/never-asked")
+
+
+def test_what_the_controller_saw_of_syncs() -> None:
+    assert facts.read(gathered({}), REGISTRY).syncing == Syncing()
+    seen = {"under_way": True, "meanwhile": True, "catalog_age": 0.5}
+    assert facts.read({**gathered({}), "sync": seen}, REGISTRY).syncing == Syncing(True, True, 0.5)
+
+
+def test_a_cluster_without_nodes_proves_nothing() -> None:
+    with pytest.raises(HpcRegistryError, match="no compute nodes"):
+        facts.require_nodes(facts.read(gathered({}), REGISTRY))
+    facts.require_nodes(facts.read(gathered({"c1": {"unreachable": "x"}}), REGISTRY))

@@ -1,0 +1,332 @@
+"""The plugin, by whole pytest runs over facts that were written by hand; nothing here may open a connection."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry.cluster.client import ControllerClient
+from pytest_hpcregistry.cluster.phases import suites_directory
+from pytest_hpcregistry.core.errors import Unreachable
+from pytest_hpcregistry.plugin import session
+from pytest_hpcregistry.testing.facts import DIGEST, NAME, entry, gathered, image, machine
+
+pytest_plugins = "pytester"
+Gather = Callable[..., Any]
+THREE = {"c2": machine(image()), "c1": machine(image()), "c3": {"unreachable": "no route"}}
+ONE_OF_EACH = """\
+import pytest
+pytestmark = pytest.mark.infrastructure
+def test_node(node): assert node.name.startswith("c")
+def test_machine(machine): assert machine.facts
+def test_sif(sif): assert sif[1].size == 10
+"""
+VARIABLES = ("HPC_CLUSTER", "HPC_USER", "HPC_KEY", "TEST_CONTROLLER", "TEST_IMAGE", "SSH_USER", "SSH_KEY_PATH",
+             "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER")  # fmt: skip
+
+
+class NoTransport:
+    """Whoever runs anything through it fails."""
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def never_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(session, "open_transport", lambda cluster: NoTransport())
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Every trip to the cluster, which has three nodes: what was asked for."""
+    return answer(monkeypatch, gathered(THREE))
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, data: Any) -> list[dict[str, Any]]:
+    trips: list[dict[str, Any]] = []
+
+    def gather(client: ControllerClient, **what: Any) -> Any:
+        trips.append({**what, "cluster": client.cluster})
+        if isinstance(data, Exception):
+            raise data
+        return data
+
+    monkeypatch.setattr(ControllerClient, "gather", gather)
+    return trips
+
+
+def run(pytester: pytest.Pytester, *words: str, source: str = ONE_OF_EACH) -> pytest.RunResult:
+    pytester.makepyfile(test_it=source)
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider", "--strict-markers", *words)
+
+
+def phase(pytester: pytest.Pytester, *words: str, source: str = ONE_OF_EACH) -> pytest.RunResult:
+    return run(pytester, "-m", "infrastructure", "--hpc-controller=hpc", *words, source=source)
+
+
+# --- options and markers
+
+
+def test_options_and_markers_are_documented(pytester: pytest.Pytester) -> None:
+    helped = pytester.runpytest_inprocess("--help").stdout.str()
+    for name in (*session.OPTIONS, "allow-changes"):
+        assert f"--hpc-{name}" in helped
+    markers = pytester.runpytest_inprocess("--markers").stdout.str()
+    for name in ("infrastructure", "deployment", "e2e", "changes"):
+        assert f"@pytest.mark.{name}:" in markers
+
+
+@pytest.mark.parametrize(
+    ("expression", "phases"),
+    [
+        ("", []),
+        ("infrastructure", ["infrastructure"]),
+        ("deployment or e2e", ["deployment", "e2e"]),
+        ("infrastructure and not changes", ["infrastructure"]),
+        ("(infrastructure or deployment) and not deployment", ["infrastructure"]),
+        ("not slow", []),
+        ("not e2e", []),
+        ("slow or fast", []),
+        ("not lab and not infrastructure and not deployment and not e2e", []),
+        ("infrastructure and", []),
+        ("infrastructure and slow(level=1)", []),
+    ],
+)
+def test_which_phases_an_expression_asks_for(pytester: pytest.Pytester, expression: str, phases: list[str]) -> None:
+    assert session.selected_phases(pytester.parseconfig("-m", expression)) == phases
+
+
+def test_selects() -> None:
+    assert session.selects("not e2e", "infrastructure")
+    assert not session.selects("not e2e", "e2e")
+    assert session.selects("not e2e")
+    assert not session.selects("e2e")
+    assert session.selects("e2e and changes", "e2e", "changes")
+    assert not session.selects("e2e and changes", "e2e")
+
+
+@pytest.mark.parametrize(
+    ("words", "ini", "environment", "chosen"),
+    [
+        (["--hpc-controller=one"], "two", "three", "one"),
+        ([], "two", "three", "two"),
+        ([], "", "three", "three"),
+    ],
+)
+def test_command_line_before_ini_before_environment(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, asked: list[dict[str, Any]],
+    words: list[str], ini: str, environment: str, chosen: str,
+) -> None:  # fmt: skip
+    pytester.makeini(f"[pytest]\nhpc_controller = {ini}\n")
+    monkeypatch.setenv("TEST_CONTROLLER", environment)
+    run(pytester, "-m", "infrastructure", *words)
+    assert [trip["cluster"].controller.host for trip in asked] == [chosen]
+
+
+def test_user_and_key_override_the_cluster_file(pytester: pytest.Pytester, asked: list[dict[str, Any]]) -> None:
+    file = pytester.path / "cluster.yaml"
+    file.write_text("controller:\n  host: hpc\n  user: file\n")
+    (pytester.path / "my.key").touch()
+    run(pytester, "-m", "infrastructure", f"--hpc-cluster={file}", "--hpc-user=me", "--hpc-key=my.key")
+    controller = asked[0]["cluster"].controller
+    assert (controller.host, controller.user, controller.key) == ("hpc", "me", pytester.path / "my.key")
+
+
+# --- one trip
+
+
+def test_phase_1_reads_no_image(pytester: pytest.Pytester, asked: list[dict[str, Any]]) -> None:
+    phase(pytester)
+    run(pytester, "-m", "deployment", "--hpc-controller=hpc")
+    assert [(trip.get("content"), trip.get("inspect")) for trip in asked] == [(None, None), (True, True)]
+
+
+def test_syncs_that_never_end_are_no_failed_tests(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    trips = answer(monkeypatch, {**gathered({"c1": machine()}), "sync": {"meanwhile": True}})
+    result = run(pytester, "-m", "deployment", "--hpc-controller=hpc")
+    assert result.ret == 3
+    assert "Exit: syncs went on all the while" in result.stderr.str()
+    result.stdout.fnmatch_lines(["a sync began meanwhile: looking again"] * 3)
+    assert len(trips) == 4
+
+
+def test_without_a_cluster_it_ends_and_says_so(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "-m", "infrastructure")
+    assert result.ret == 2
+    text = result.stderr.str()
+    assert "Exit: no cluster is named" in text
+    assert "hint: give --cluster FILE" in text
+    assert "Traceback" not in text
+
+
+def test_an_unreachable_controller_is_exit_code_3(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, Unreachable("hpc: no route", hint="ssh -v"))
+    result = phase(pytester)
+    assert result.ret == 3
+    assert "Exit: hpc: no route\nhint: ssh -v" in result.stderr.str()
+
+
+def test_no_nodes_is_no_success(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, gathered({}))
+    result = phase(pytester)
+    assert result.ret == 4
+    assert "no compute nodes" in result.stderr.str()
+
+
+def test_workers_are_handed_the_facts(pytester: pytest.Pytester) -> None:
+    """Two processes run the tests, a third asked the cluster; each process notes its trips in one file."""
+    pytester.makeconftest(
+        f"""
+        import json, os
+        from pytest_hpcregistry.plugin import session
+        from pytest_hpcregistry.cluster.client import ControllerClient
+        class NoTransport:
+            def close(self): pass
+        def gather(client, **what):
+            with open("trips", "a") as trips:
+                trips.write("asked by " + os.environ.get("PYTEST_XDIST_WORKER", "main") + "\\n")
+            return json.loads({json.dumps(gathered(THREE))!r})
+        session.open_transport = lambda cluster: NoTransport()
+        ControllerClient.gather = gather
+        """
+    )
+    source = ONE_OF_EACH + "def test_worker(node, worker_id): open('worker-' + worker_id, 'w')\n"
+    pytester.makepyfile(test_it=source)
+    words = ["-n", "2", "-m", "infrastructure", "--hpc-controller=hpc", "--junitxml=x.xml", "-p", "no:cacheprovider"]
+    result = pytester.runpytest_subprocess(*words)
+    result.assert_outcomes(passed=8, skipped=3)
+    assert Path("trips").read_text() == "asked by main\n"
+    assert {path.name for path in pytester.path.glob("worker-*")} <= {"worker-gw0", "worker-gw1"}
+    found = {p.get("value") for p in ET.parse("x.xml").iter("property") if p.get("name") == "worker"}  # noqa: S314
+    assert found == {"gw0", "gw1"}
+
+
+# --- parametrisation
+
+
+def test_one_case_for_each(pytester: pytest.Pytester, asked: list[dict[str, Any]]) -> None:
+    result = phase(pytester, "-v", "-rs")
+    result.assert_outcomes(passed=6, skipped=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*::test_node?c1? PASSED*",
+            "*::test_node?c2? PASSED*",
+            "*::test_node?c3? SKIPPED*",
+            "*::test_machine?c1? PASSED*",
+            "*::test_machine?controller? PASSED*",
+            "*::test_sif?ml-frameworks/x.sif? PASSED*",
+            "SKIPPED*c3 is unreachable, see test_node_is_reachable?c3?",
+        ]
+    )
+
+
+def test_an_unreachable_node_fails_once_with_the_reason(pytester: pytest.Pytester, asked: list[dict[str, Any]]) -> None:
+    shutil.copy(suites_directory() / "test_reachable.py", pytester.path)
+    result = phase(pytester, "--junitxml=x.xml", "-o", "junit_family=xunit1", source="")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*c3 is unreachable from the controller: no route*"])
+    case = next(case for case in ET.parse("x.xml").iter("testcase") if case.find("failure") is not None)  # noqa: S314
+    assert case.get("name") == "test_node_is_reachable[c3]"
+    properties = {found.get("name"): found.get("value") for found in case.iter("property")}
+    assert properties == {"phase": "infrastructure", "worker": "main", "node": "c3", "unreachable": "no route"}
+
+
+def test_no_images_fail_and_do_not_skip(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, gathered({"c1": machine()}, images={}))
+    result = phase(pytester, "-k", "test_sif")
+    result.assert_outcomes(errors=1)
+    assert "no such image in the catalog" in result.stdout.str()
+    assert result.ret == 1
+
+
+def test_a_broken_catalog_fails_and_does_not_skip(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, gathered({"c1": machine()}, catalog="version: 9\n"))
+    result = phase(pytester, "-k", "test_sif")
+    result.assert_outcomes(errors=1)
+    assert "this program writes version" in result.stdout.str()
+
+
+@pytest.mark.parametrize(("chosen", "names"), [("y.sif", ["base-images/y.sif"]), (NAME, [NAME]), ("z.sif", ["none"])])
+def test_one_image_can_be_chosen(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, chosen: str, names: list[str]
+) -> None:
+    answer(monkeypatch, gathered({"c1": machine()}, images={NAME: entry(), "base-images/y.sif": entry()}))
+    monkeypatch.setenv("TEST_IMAGE", chosen)
+    result = phase(pytester, "-v", "-k", "test_sif")
+    assert [line.split("[")[1].split("]")[0] for line in result.outlines if "test_sif[" in line and "::" in line][
+        : len(names)
+    ] == names
+    assert result.ret == (1 if names == ["none"] else 0)
+
+
+def test_without_facts_the_suites_fail(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "-m", "not e2e")
+    result.assert_outcomes(errors=3)
+    assert "select the suites by -m infrastructure" in result.stdout.str()
+
+
+# --- evidence
+
+
+def test_all_skipped_is_no_success(pytester: pytest.Pytester, asked: list[dict[str, Any]]) -> None:
+    source = "import pytest\n@pytest.mark.infrastructure\n@pytest.mark.changes\ndef test_it(): pass\n"
+    result = phase(pytester, source=source)
+    result.assert_outcomes(skipped=1)
+    assert result.ret == 1
+    assert phase(pytester, "--hpc-allow-changes", source=source).ret == 0
+
+
+def test_cases_carry_image_and_digest(
+    pytester: pytest.Pytester, asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw7")  # of a session that this one was started by
+    phase(pytester, "-k", "test_sif", "--junitxml=x.xml", "-o", "junit_family=xunit1")
+    properties = {found.get("name"): found.get("value") for found in ET.parse("x.xml").iter("property")}  # noqa: S314
+    expected = {"phase": "infrastructure", "worker": "main", "image": NAME, "digest": f"sha256:{DIGEST}"}
+    assert properties == expected
+
+
+# --- other projects
+
+ANOTHER_PROJECT = """\
+import pytest
+@pytest.fixture
+def node(): return "theirs"
+def test_node(node): assert node == "theirs"
+@pytest.mark.parametrize("sif", ["theirs"])
+def test_sif(sif): assert sif == "theirs"
+@pytest.mark.changes
+def test_changes(): pass
+@pytest.mark.slow
+def test_slow(): pass
+"""
+
+
+@pytest.mark.parametrize(("words", "passed"), [([], 4), (["-m", "not slow"], 3), (["-m", "slow"], 1)])
+def test_another_project_is_left_in_peace(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: list[dict[str, Any]],
+    words: list[str],
+    passed: int,
+) -> None:
+    pytester.makeini("[pytest]\nmarkers = slow\n")
+    monkeypatch.setenv("HPC_CLUSTER", "/nowhere/cluster.yaml")
+    result = run(pytester, *words, "-v", source=ANOTHER_PROJECT)
+    result.assert_outcomes(passed=passed, deselected=4 - passed)
+    assert asked == []
+    assert "none" not in result.stdout.str()
+
+
+def test_another_projects_skipped_tests_are_no_failure(pytester: pytest.Pytester) -> None:
+    source = "import pytest\ndef test_it(): pytest.skip('not here')\n"
+    assert run(pytester, "-m", "not changes", source=source).ret == 0

@@ -1,0 +1,165 @@
+"""container-run: the command reaches the image as it was typed, although Slurm quotes it wrongly."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests import ROOT
+
+ROLE = ROOT / "pytest_hpcregistry/setup/roles/container_registry"
+PROGRAM = ROLE / "files/container-run"
+START = "HPCREGISTRY_COMMAND=$(tr ...) exec /usr/local/lib/hpcregistry/container-run /spool/env /opt/x.sif # "
+COMMANDS = [
+    ["true"],
+    ["python3", "-c", "x['y']"],
+    ["python3", "-c", "print('a b')"],
+    ["sh", "-c", "echo 'it'\"'\"'s'"],
+    ["echo", "'", "''", "'''", "' '", "'x", "x'"],
+    ["echo", ""],
+    ["echo", "", "", "x"],
+    ["sh", "-c", "echo one\necho 'two'\n"],
+    ["echo", 'a "b" $c `d` \\ # ; &'],
+    ["echo", "a' 'b", "c; exit # 'd'"],
+    ["echo", "container-run /spool/env /opt/x.sif # 'other'"],
+    ["echo", "é", "漢"],
+]
+
+
+@pytest.fixture(scope="module")
+def program() -> ModuleType:
+    loader = importlib.machinery.SourceFileLoader("container_run", str(PROGRAM))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = before
+    return module
+
+
+def as_slurm_quotes(command: Sequence[str]) -> str:
+    """Slurm's _pattern_argv: one quote too many after each quote inside an argument."""
+    return " ".join("'" + word.replace("'", "'\"'\"''") + "'" for word in command)
+
+
+def as_a_shell_quotes(command: Sequence[str]) -> str:
+    return " ".join("'" + word.replace("'", "'\"'\"'") + "'" for word in command)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("end", ["", " "])
+def test_the_command_is_read_as_it_was_typed(program: ModuleType, command: list[str], end: str) -> None:
+    text = START + as_slurm_quotes(command) + end
+    assert program.read_command(text, "/spool/env", "/opt/x.sif") == command
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_slurm_that_quotes_as_the_shell_expects(program: ModuleType, command: list[str]) -> None:
+    text = START + as_a_shell_quotes(command)
+    assert shlex.split(as_a_shell_quotes(command)) == command
+    assert program.read_command(text, "/spool/env", "/opt/x.sif") == command
+
+
+@pytest.mark.parametrize("text", ["", "/bin/sh -c true", START, START.replace("x.sif", "y.sif") + "'true'"])
+def test_no_command_is_an_error_and_runs_nothing(program: ModuleType, text: str) -> None:
+    with pytest.raises(SystemExit, match="no command"):
+        program.read_command(text, "/spool/env", "/opt/x.sif")
+
+
+def test_the_environment_file(program: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_bytes(
+        b"A=1\0SLURM_PROCID=3\0B=x=y\nz\0EMPTY=\0SLURM_CONF=/s\0HPCREGISTRY_COMMAND=c\0L=\xff\0\0nonsense\0"
+    )
+    assert program.job_environment(str(file)) == {
+        "A": "1",
+        "SLURM_PROCID": "3",
+        "B": "x=y\nz",
+        "EMPTY": "",
+        "L": "\udcff",
+    }
+
+
+def test_no_environment_file_ends_the_task(program: ModuleType, tmp_path: Path) -> None:
+    """Without its rank each task would believe that it is the only one."""
+    with pytest.raises(SystemExit, match="CreateEnvFile"):
+        program.job_environment(str(tmp_path / "gone"))
+
+
+def test_a_program_found_on_the_node_is_looked_for_in_the_image(program: ModuleType, tmp_path: Path) -> None:
+    for directory in ("first", "second"):
+        (tmp_path / directory).mkdir()
+    (tmp_path / "first/python3").mkdir()  # a directory is no program
+    (tmp_path / "second/python3").touch()
+    path = f"{tmp_path}/first::{tmp_path}/second"
+    assert program.undo_path_search(f"{tmp_path}/second/python3", path) == "python3"
+    assert program.undo_path_search("/opt/conda/bin/python3", path) == "/opt/conda/bin/python3"
+    assert program.undo_path_search("/nowhere/else", path) == "/nowhere/else"
+
+
+def run_as_slurm_would(tmp_path: Path, command: Sequence[str], environment: dict[str, str]) -> Any:
+    """Through a real shell, with an apptainer that tells how it was called."""
+    runtime = tmp_path / "apptainer"
+    runtime.write_text(
+        f"#!{sys.executable}\nimport json, os, sys\n"
+        "print(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]))\nsys.exit(7)\n"
+    )
+    runtime.chmod(0o755)
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    file = spool / "env"
+    file.write_bytes(b"".join(f"{name}={value}\0".encode() for name, value in environment.items()))
+    start = (
+        f"HPCREGISTRY_COMMAND=$(tr '\\0' '\\n' </proc/$$/cmdline) exec {sys.executable} {PROGRAM} {file} /opt/x.sif # "
+    )
+    done = subprocess.run(
+        ["/bin/sh", "-c", start + as_slurm_quotes(command)],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "OF": "slurmstepd"},
+        cwd=spool,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert done.returncode == 7, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("command", [["python3", "-c", "x['y']"], ["sh", "-c", "echo 'one'\necho two\n"]])
+def test_the_whole_way_through_a_shell(tmp_path: Path, command: list[str]) -> None:
+    submitted = tmp_path / "home"
+    submitted.mkdir()
+    given = {"SLURM_PROCID": "1", "SLURM_SUBMIT_DIR": str(submitted), "PATH": "/bin"}
+    words, environment, directory = run_as_slurm_would(tmp_path, command, given)
+    assert words == ["--quiet", "exec", "--userns", "/opt/x.sif", *command]
+    assert {name: value for name, value in environment.items() if name not in ("PWD", "LC_CTYPE")} == given
+    assert directory == str(submitted)
+
+
+def test_a_batch_script_is_made_visible(tmp_path: Path) -> None:
+    words, _, directory = run_as_slurm_would(tmp_path, ["/var/spool/job7/slurm_script", "a"], {"A": "1"})
+    assert words == [
+        "--quiet", "exec", "--userns", "--bind", "/var/spool/job7:/var/spool/job7:ro", "/opt/x.sif",
+        "/var/spool/job7/slurm_script", "a",
+    ]  # fmt: skip
+    assert directory == "/"
+
+
+def test_slurm_is_told_what_this_reads() -> None:
+    """The template and the program must agree on the variable and on the comment."""
+    line = next(line for line in (ROLE / "templates/oci.conf.j2").read_text().splitlines() if "RunTimeRun=" in line)
+    assert line.startswith('RunTimeRun="HPCREGISTRY_COMMAND=$(')
+    assert line.endswith('/container-run %e %r \\# %@"')

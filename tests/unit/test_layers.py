@@ -1,0 +1,120 @@
+"""An import points down only, and each dependency has one home: CONTRIBUTING's map, checked."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+PACKAGE = ROOT / "pytest_hpcregistry"
+HOMES = {
+    "ClusterShell": {"core/nodeset.py"},
+    "click": {"cli/"},
+    "jinja2": {"lab/"},
+    "junit_xml": {"report/junit.py"},
+    "paramiko": {"transports/paramiko.py"},
+    "pytest": {"plugin/"},
+    "rich": {"report/bars.py"},
+    "ssl": {"agent/relay.py"},
+    "subprocess": {"transports/process.py", "transports/conversation.py", "agent/facts.py"},
+    "yaml": {"core/documents.py"},
+}
+
+
+def modules() -> list[str]:
+    """Every module of the package, as its path below it."""
+    return sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
+
+
+@functools.cache
+def imports(module: str) -> frozenset[str]:
+    """What *module* imports, under TYPE_CHECKING and inside functions too: our modules as paths, others by name."""
+    return frozenset(find_imports(module))
+
+
+def find_imports(module: str) -> Iterator[str]:
+    path = PACKAGE / module
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            assert node.module is not None
+            yield node.module.partition(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            start = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            yield from (found for alias in node.names for found in ours(start, alias.name))
+
+
+def ours(start: Path, name: str) -> Iterator[str]:
+    """The file behind `from START import NAME`: a module of a package, a package, or a module that has the name."""
+    choices = (start / f"{name}.py", start / name / "__init__.py", start / "__init__.py", start.with_suffix(".py"))
+    yield next(str(path.relative_to(PACKAGE)) for path in choices if path.is_file())
+
+
+def test_every_folder_is_on_the_map() -> None:
+    """Where it runs, and with which Python; what it may import is import-linter's to check."""
+    rows = [line for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([a-z]+)/`", row.split("|")[1])}
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders - {"suites"} == named
+
+
+def test_every_folder_says_where_it_runs() -> None:
+    for path in PACKAGE.glob("*/__init__.py"):
+        words = ast.get_docstring(ast.parse(path.read_text())) or ""
+        assert re.search(r"Python >?=? ?3\.(6|9|11)", words), path
+
+
+def test_the_imports_are_seen() -> None:
+    """If they were not, all else here would pass."""
+    assert {"core/facts.py", "cluster/programs.py", "transports/__init__.py", "json"} <= imports("cluster/client.py")
+    assert {"lab/__init__.py", "cli/options.py"} <= imports("cli/lab.py")
+    assert "transports/paramiko.py" in imports("transports/__init__.py")
+
+
+@pytest.mark.parametrize("dependency", HOMES)
+def test_each_dependency_has_one_home(dependency: str) -> None:
+    users = {module for module in modules() if dependency in imports(module)}
+    strangers = {module for module in users if not any(module.startswith(home) for home in HOMES[dependency])}
+    assert users
+    assert strangers == set()
+
+
+def test_nothing_else_is_depended_on() -> None:
+    names = {name for module in modules() for name in imports(module) if not name.endswith(".py")}
+    assert names - sys.stdlib_module_names - set(HOMES) == set()
+
+
+def test_the_suites_use_the_library_and_pytest_only() -> None:
+    for path in (ROOT / "suites").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pytest_hpcregistry"):
+                words = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+                assert not {word for word in words if re.search(r"\.(cli|plugin|lab|agent|controller)\b", word)}, path
+
+
+def test_no_module_has_grown_too_long() -> None:
+    """One file, one idea."""
+    long = {module: (PACKAGE / module).read_text().count("\n") for module in modules()}
+    assert {module: lines for module, lines in long.items() if lines > 400} == {}
+
+
+@pytest.mark.parametrize("words", [[], ["deploy", "--help"], ["test", "--help"]])
+def test_the_command_line_starts_fast(words: list[str]) -> None:
+    """What is slow to import is imported by those who need it."""
+    code = (
+        "import sys; from pytest_hpcregistry.cli import commands;"
+        f"commands.main({words or ['--help']!r}, standalone_mode=False);"
+        "print([name for name in ('ansible', 'paramiko', 'pytest', '_pytest', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: ")
+    assert done.stdout.splitlines()[-1] == "[]"

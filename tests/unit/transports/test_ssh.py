@@ -1,0 +1,155 @@
+"""The ssh command line: host keys are always checked, and what the cluster file says is what ssh is given."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry.config.fields import read_jump
+from pytest_hpcregistry.core.errors import Unreachable
+from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Ssh
+from pytest_hpcregistry.transports import CommandResult, openssh
+from pytest_hpcregistry.transports.openssh import OpensshTransport
+from pytest_hpcregistry.transports.ssh import STRICT, destination, ssh_options, ssh_to_node
+from tests import ROOT
+
+# Spelled so that this file does not find itself.
+NEVER = ["StrictHostKeyChecking" + sign + "no" for sign in ("=", " ")] + ["AutoAdd" + "Policy", "Warning" + "Policy"]
+NEVER += ["StrictHostKeyChecking" + "=accept-new", "host_key_checking" + " = False", "HOST_KEY_CHECKING" + "=False"]
+
+
+def cluster(ssh: Ssh | None = None, **controller: Any) -> Cluster:
+    return Cluster(controller=Controller(name="hpc", host="10.0.0.1", **controller), ssh=ssh or Ssh())
+
+
+def settings(words: Sequence[str]) -> dict[str, str]:
+    """The -o options, as ssh reads them."""
+    return dict(words[at + 1].split("=", 1) for at, word in enumerate(words) if word == "-o")
+
+
+def test_host_keys_are_always_checked() -> None:
+    everything = Ssh(known_hosts=Path("/k"), config=Path("/c"), connect_timeout=7)
+    for one in (cluster(), cluster(everything, key=Path("/i"), jump=Jump("login", "me", 2222), port=22022, user="me")):
+        options = settings(ssh_options(one))
+        assert options["StrictHostKeyChecking"] == "yes"
+        assert options["BatchMode"] == "yes"
+        assert options["ConnectTimeout"] == str(one.ssh.connect_timeout)
+        assert int(options["ServerAliveInterval"]) * int(options["ServerAliveCountMax"]) <= 30
+
+
+def test_the_controllers_own_ssh_checks_host_keys_too() -> None:
+    assert ssh_to_node(5)[: len(STRICT)] == STRICT
+
+
+def test_what_is_not_given_is_left_to_the_users_ssh_config() -> None:
+    words = ssh_options(cluster())
+    assert not {"-i", "-F", "-J"} & set(words)
+    assert not {"UserKnownHostsFile", "IdentitiesOnly", "ProxyCommand"} & set(settings(words))
+
+
+def test_key_known_hosts_config_and_port() -> None:
+    words = ssh_options(cluster(Ssh(known_hosts=Path("/k h"), config=Path("/c")), key=Path("/i"), port=2022))
+    assert words[words.index("-i") + 1] == "/i"
+    assert words[words.index("-F") + 1] == "/c"
+    assert words[words.index("-p") + 1] == "2022"
+    options = settings(words)
+    assert (options["UserKnownHostsFile"], options["GlobalKnownHostsFile"]) == ("/k h", "none")
+    assert options["IdentitiesOnly"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("written", "end"),
+    [
+        ("me@login", ["-W", "[%h]:%p", "me@login"]),
+        ("login", ["-W", "[%h]:%p", "login"]),
+        ("me@login:2222", ["-p", "2222", "-W", "[%h]:%p", "me@login"]),
+        ("root@[fd00::1]:2222", ["-p", "2222", "-W", "[%h]:%p", "root@fd00::1"]),
+        ("[fd00::1]", ["-W", "[%h]:%p", "fd00::1"]),
+    ],
+)
+def test_the_jump_is_as_strict_as_the_last_hop(written: str, end: list[str]) -> None:
+    jump = read_jump(written)
+    words = ssh_options(cluster(Ssh(known_hosts=Path("/k")), jump=jump, port=2022, key=Path("/with a space")))
+    hop = shlex.split(settings(words)["ProxyCommand"])
+    assert hop[-len(end) :] == end
+    assert ("-p" in hop) == ("-p" in end)
+    assert hop[hop.index("-i") + 1] == "/with a space"
+    assert settings(hop)["StrictHostKeyChecking"] == "yes"
+    assert settings(hop)["UserKnownHostsFile"] == "/k"
+    assert words[-2:] == ["-p", "2022"]
+
+
+def test_destination() -> None:
+    assert destination(cluster(user="me")) == "me@10.0.0.1"
+
+
+class Ran:
+    """In the place of run_process: keeps every argv, and answers with the exit codes that it was given."""
+
+    def __init__(self, *codes: int) -> None:
+        self.codes = list(codes)
+        self.argv: list[Sequence[str]] = []
+
+    def __call__(self, where: str, argv: Sequence[str], **more: Any) -> CommandResult:
+        self.argv.append(argv)
+        code = self.codes.pop(0) if self.codes else 0
+        return CommandResult(where, tuple(argv), code, "", "ssh: Permission denied", 0.0)
+
+
+@pytest.fixture
+def transport(monkeypatch: pytest.MonkeyPatch) -> OpensshTransport:
+    monkeypatch.setattr(openssh, "run_process", Ran())
+    return OpensshTransport(cluster(user="me"))
+
+
+def test_every_command_shares_one_connection_and_is_one_quoted_word(
+    transport: OpensshTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = Ran()
+    monkeypatch.setattr(openssh, "run_process", ran)
+    transport.run(["echo", "a b", "$(id)", "'; id"], timeout=5)
+    *options, target, dashes, command = ran.argv[0]
+    assert (target, dashes) == ("me@10.0.0.1", "--")
+    assert shlex.split(command) == ["echo", "a b", "$(id)", "'; id"]
+    assert command.startswith("echo 'a b' '$(id)' ")
+    shared = settings(options)
+    assert shared["ControlMaster"] == "auto"
+    assert shared["ControlPath"] == f"{transport.directory}/%C"
+    assert len(shared["ControlPath"]) < 60, "a socket's path has a limit, unix(7)"
+    assert oct(Path(transport.directory).stat().st_mode)[-3:] == "700"
+    transport.close()
+    assert ran.argv[-1][-3:] == ["-O", "exit", "me@10.0.0.1"]
+    assert not Path(transport.directory).exists()
+
+
+def test_255_is_the_commands_own_while_the_connection_lives(
+    transport: OpensshTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openssh, "run_process", Ran(255, 0))
+    assert transport.run(["apptainer"], timeout=5).exit_code == 255
+    monkeypatch.setattr(openssh, "run_process", Ran(255, 255))
+    with pytest.raises(Unreachable, match="hpc: login refused") as caught:
+        transport.run(["apptainer"], timeout=5)
+    assert "authorized_keys" in caught.value.hint
+    transport.close()
+
+
+def test_nothing_in_the_repository_turns_the_check_off() -> None:
+    places = (
+        "pytest_hpcregistry",
+        "suites",
+        "tests",
+        "fixtures",
+        "demo.py",
+        "Makefile",
+        "README.md",
+        "CONTRIBUTING.md",
+    )
+    files = [file for place in places for file in [ROOT / place, *(ROOT / place).rglob("*")] if file.is_file()]
+    assert len(files) > 100
+    texts = {file: file.read_text(errors="replace").replace("'", "").replace('"', "") for file in files}
+    assert [(str(file), words) for file, text in texts.items() for words in NEVER if words in text] == []
