@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_hpcregistry.core.names import object_path
+from pytest_hpcregistry.core.layout import object_path
 
 from .measure import Measured, Plan, Target, measure
 from .testbed import REGISTRY, Testbed

@@ -13,7 +13,7 @@ from ..cluster.client import ControllerClient
 from ..core import facts as facts_of
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.names import check_directory, excerpt, image_name, visible
-from ..core.nodeset import fold
+from ..core.nodeset import fold, fold_by
 from ..report import lines
 from ..setup import packer, playbook
 from .options import SIF, client_options, engine_options, say, show, show_json, show_json_line, show_table, shown
@@ -150,11 +150,8 @@ def status(as_json: bool, client: ControllerClient) -> None:
     else:
         rows = [[excerpt(name), row.pop("controller", "-"), lines.states(row)] for name, row in found.matrix().items()]
         show_table([["IMAGE", "CONTROLLER", "NODES"], *rows])
-        by_reason: dict[str, list[str]] = {}
-        for node, reason in found.unreachable.items():
-            by_reason.setdefault(reason, []).append(node)
-        for reason, nodes in by_reason.items():
-            say(visible(f"{fold(nodes)}: {reason}"), err=True)
+        for reason, nodes in fold_by(found.unreachable, found.unreachable.__getitem__).items():
+            say(visible(f"{nodes}: {reason}"), err=True)
         if found.syncing.under_way:
             say("! a sync is under way")
     raise_for_status(found, matrix)

@@ -14,34 +14,38 @@ from typing import Any
 
 import click
 
-from ..cluster.client import ControllerClient
+from ..cluster.client import open_client
 from ..config.fields import read_rate
 from ..config.load import SYNC_METHODS, load_cluster
+from ..config.options import CLUSTER_OPTIONS
 from ..core.errors import HpcRegistryError
 from ..core.events import Listener
 from ..core.model import Cluster
 from ..core.names import printable, visible
 from ..core.pace import told_every
 from ..report import lines
-from ..transports import open_transport
 
 SIF = click.Path(path_type=Path)
 TELL_EVERY = 10  # seconds between two lines of progress where there is no terminal
 
 
-def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --cluster, --controller, --user and --key; the function gets the loaded `cluster`."""
+def which_cluster(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --cluster, --controller, --user and --key; the function gets each as it was given."""
+    for option in reversed(CLUSTER_OPTIONS):
+        kind = SIF if option.metavar == "FILE" else str
+        function = click.option(f"--{option.name}", type=kind, metavar=option.metavar, help=option.help)(function)
+    return function
 
-    @click.option("--cluster", "cluster_file", type=SIF, envvar="HPC_CLUSTER", metavar="FILE", help="The cluster file.")
-    @click.option("--controller", metavar="HOST", help="The controller, when not the cluster file's.")
-    @click.option("--user", help="Log in as this user; other than root it needs `sudo -n`.")
-    @click.option("--key", type=SIF, metavar="FILE", help="Log in with this private key.")
+
+def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As which_cluster, but the function gets the loaded `cluster`."""
+
+    @which_cluster
     @functools.wraps(function)
     def wrapper(
-        *args: Any, cluster_file: Path | None, controller: str | None, user: str | None, key: Path | None, **kwargs: Any
+        *args: Any, cluster: Path | None, controller: str | None, user: str | None, key: Path | None, **kwargs: Any
     ) -> Any:
-        cluster = load_cluster(cluster_file, controller=controller, user=user, key=key)
-        return function(*args, cluster=cluster, **kwargs)
+        return function(*args, cluster=load_cluster(cluster, controller=controller, user=user, key=key), **kwargs)
 
     return wrapper
 
@@ -52,11 +56,8 @@ def client_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @cluster_options
     @functools.wraps(function)
     def wrapper(*args: Any, cluster: Cluster, **kwargs: Any) -> Any:
-        transport = open_transport(cluster)
-        try:
-            return function(*args, client=ControllerClient(cluster, transport), **kwargs)
-        finally:
-            transport.close()
+        with open_client(cluster) as client:
+            return function(*args, client=client, **kwargs)
 
     return wrapper
 

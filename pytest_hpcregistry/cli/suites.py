@@ -8,16 +8,13 @@ import click
 
 from ..cluster.phases import PHASES, run_phases
 from ..report.lines import BANNER
-from .options import SIF, say
+from .options import SIF, say, which_cluster
 
 
 @click.command("test")
 @click.option("--phase", type=click.Choice(PHASES), help="Only this phase.")
 @click.option("--all", "everything", is_flag=True, help="All phases in order; a failed one gates the next [default].")
-@click.option("--cluster", type=SIF, envvar="HPC_CLUSTER", metavar="FILE", help="The cluster file.")
-@click.option("--controller", envvar="TEST_CONTROLLER", metavar="HOST", help="The controller.")
-@click.option("--user", help="Log in as this user.")
-@click.option("--key", type=SIF, metavar="FILE", help="Log in with this private key.")
+@which_cluster
 @click.option("--image", envvar="TEST_IMAGE", metavar="NAME", help="Only this image [default: all in the catalog].")
 @click.option("-n", "--workers", type=int, default=0, help="Run tests in so many processes (pytest-xdist).")
 @click.option("--allow-changes", is_flag=True, help="Also the tests that deploy images and run jobs.")

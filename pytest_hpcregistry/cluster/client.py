@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..core import documents, facts
+from ..core import documents, facts, layout
 from ..core.catalog import Catalog, from_data
-from ..core.errors import OTHER_VERSION, CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
+from ..core.errors import OTHER_VERSION, CommandFailed, HpcRegistryError, Unreachable, UsageError, from_exit_code
 from ..core.events import Event, Listener
 from ..core.model import Cluster
-from ..transports import CommandResult, Transport
+from ..transports import CommandResult, Transport, open_transport
 from .programs import build_controller
 
-PROGRAM = "/usr/local/lib/hpcregistry/controller.pyz"
-LAUNCHER = "/usr/local/bin/registry-sync-to-nodes.sh"
-AGENT = "/usr/local/lib/hpcregistry/agent.pyz"
-KNOWN_HOSTS = "/root/.ssh/known_hosts_registry_sync"
+INSTALLED = (layout.AGENT, layout.PROGRAM, layout.LAUNCHER, layout.KNOWN_HOSTS)
 QUICK = 60  # seconds for a question that moves no image
 SLOWEST_LINK = 1_000_000  # bytes/s below which an upload is given up
 SLOWEST_HASH = 100_000_000  # bytes/s below which reading images back is given up
@@ -43,6 +40,12 @@ class ControllerClient:
     def __init__(self, cluster: Cluster, transport: Transport) -> None:
         self.cluster = cluster
         self.transport = transport
+
+    def __enter__(self) -> ControllerClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.transport.close()
 
     def gather(
         self,
@@ -73,7 +76,6 @@ class ControllerClient:
 
     def facts_request(self, content: bool, names: Sequence[str] | None, inspect: bool) -> dict[str, Any]:
         registry, sync, slurm = self.cluster.registry, self.cluster.sync, self.cluster.slurm
-        metadata = f"{registry.path}/.registry"
         return {
             "nodes": self.cluster.nodes,
             "window": sync.window,
@@ -88,14 +90,14 @@ class ControllerClient:
                 "users": [registry.owner, "slurm"],
                 "groups": [registry.group],
                 "readers": sorted({"slurm", slurm.run_as} - {None}, key=str),
-                "paths": [AGENT, PROGRAM, LAUNCHER, sync.key, KNOWN_HOSTS, sync.log, f"{slurm.conf_dir}/oci.conf"],
-                "texts": [f"{metadata}/config.yaml", f"{metadata}/peers", f"{slurm.conf_dir}/oci.conf"],
+                "paths": [*INSTALLED, sync.key, sync.log, f"{slurm.conf_dir}/oci.conf"],
+                "texts": [self.path(layout.CONFIG), self.path(layout.PEERS), f"{slurm.conf_dir}/oci.conf"],
             },
             "controller": {
                 "texts": [
-                    f"{metadata}/catalog.yaml",
-                    f"{metadata}/config.yaml",
-                    f"{metadata}/peers",
+                    self.path(layout.CATALOG),
+                    self.path(layout.CONFIG),
+                    self.path(layout.PEERS),
                     f"{sync.key}.pub",
                     f"{slurm.conf_dir}/oci.conf",
                 ]
@@ -118,7 +120,7 @@ class ControllerClient:
 
     def catalog(self) -> Catalog:
         """The controller's catalog. Raises UsageError when there is none, ConfigError when it is broken."""
-        path = f"{self.cluster.registry.path}/.registry/catalog.yaml"
+        path = self.path(layout.CATALOG)
         result = self.transport.run(self.as_root(["cat", path]), timeout=QUICK)
         if result.exit_code != 0:
             raise self.no_answer(result)
@@ -170,16 +172,16 @@ class ControllerClient:
         tried: dict[str, str] = self.last_event(["try-key"], timeout=QUICK * 2)["nodes"]
         return tried
 
-    @property
-    def config(self) -> str:
-        return f"{self.cluster.registry.path}/.registry/config.yaml"
+    def path(self, inside: str) -> str:
+        return layout.inside(self.cluster.registry.path, inside)
 
     def last_event(self, words: Sequence[str], *, timeout: float, stdin: Any = None) -> Event:
         return self.run(self.installed(*words), stdin=stdin, timeout=timeout)[-1]
 
     def installed(self, *words: str) -> list[str]:
         """The program that phase 1 installed; one of another version does nothing."""
-        return ["python3", PROGRAM, "--expect", __version__, "--config", self.config, "--json", *words]
+        config = self.path(layout.CONFIG)
+        return ["python3", layout.PROGRAM, "--expect", __version__, "--config", config, "--json", *words]
 
     def run(
         self, argv: Sequence[str], *, timeout: float, stdin: Any = None, listener: Listener | None = None
@@ -220,6 +222,11 @@ class ControllerClient:
         return CommandFailed(f"{name}: the controller program said (exit {result.exit_code}): {said}")
 
 
+def open_client(cluster: Cluster) -> ControllerClient:
+    """A client, closed at the end of a `with`; nothing is connected before its first question."""
+    return ControllerClient(cluster, open_transport(cluster))
+
+
 class ToldFile(FileIO):
     """A file that tells, about once a second, how far it has been read."""
 
@@ -248,5 +255,4 @@ def parse_event(line: str) -> Event | None:
 
 def failure(event: Event) -> HpcRegistryError:
     """The controller's error as the same kind of error here."""
-    kinds = {kind.exit_code: kind for kind in (UsageError, CheckFailed, Unreachable)}
-    return kinds.get(event["exit_code"], CommandFailed)(event["message"], hint=event["hint"])
+    return from_exit_code(event["exit_code"])(event["message"], hint=event["hint"])

@@ -12,10 +12,10 @@ from typing import Any
 
 from ..core import sif
 from ..core.digest import hash_file
-from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
+from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError, from_exit_code
 from ..core.events import Listener
 from ..core.names import LONGEST_REASON, excerpt, image_name
-from ..core.nodeset import fold
+from ..core.nodeset import fold_by
 from . import verify as verifying
 from .client import ControllerClient
 
@@ -127,14 +127,14 @@ def sync_failures(
     hint: str = "the other nodes have it; mend these, then: hpc-container-manager sync",
 ) -> list[HpcRegistryError]:
     """One error for each kind of trouble, its nodes folded."""
-    troubles: dict[tuple[str, str], list[str]] = {}
-    for event in finished:
-        if event["state"] in ("failed", "unreachable"):
-            message = excerpt(event["message"].removeprefix(f"{event['node']}: "), LONGEST_REASON)
-            troubles.setdefault((event["state"], message), []).append(event["node"])
+    troubles = {
+        event["node"]: (event["state"], excerpt(event["message"].removeprefix(f"{event['node']}: "), LONGEST_REASON))
+        for event in finished
+        if event["state"] in ("failed", "unreachable")
+    }
     return [
-        (Unreachable if state == "unreachable" else CommandFailed)(f"{fold(nodes)}: {message}", hint=hint)
-        for (state, message), nodes in sorted(troubles.items())
+        (Unreachable if state == "unreachable" else CommandFailed)(f"{nodes}: {message}", hint=hint)
+        for (state, message), nodes in sorted(fold_by(troubles, troubles.__getitem__).items())
     ]
 
 
@@ -148,7 +148,7 @@ def raise_worst(failures: Sequence[HpcRegistryError]) -> None:
     message = "\n".join(dict.fromkeys(str(failure) for failure in failures))
     kinds = (CommandFailed, CheckFailed, UsageError, Unreachable)
     gravest_first = [failure for kind in kinds for failure in failures if failure.exit_code == kind.exit_code]
-    kind = next(kind for kind in kinds if kind.exit_code == gravest_first[0].exit_code)
+    kind = from_exit_code(gravest_first[0].exit_code)
     hinting = next((failure.exit_code for failure in gravest_first if failure.hint), None)
     hints = dict.fromkeys(one.hint for one in gravest_first if one.hint and one.exit_code == hinting)
     raise kind(message, hint="\n".join(hints))

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
+from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError, from_exit_code
 from ..report.junit import Counts, gated_suite, merge, read_counts
 from ..transports.process import run_process
 
@@ -71,9 +71,8 @@ def run_phase(
         return None
     _, ended, words = result.stderr.partition("Exit: ")
     if ended and not report.exists():  # plugin.gather could not ask the cluster, and says so with our own exit code
-        kinds = {kind.exit_code: kind for kind in (CheckFailed, UsageError, Unreachable)}
         message, _, hint = words.strip().partition("\nhint: ")
-        return kinds.get(result.exit_code, HpcRegistryError)(f"phase {phase}: {message}", hint=hint)
+        return from_exit_code(result.exit_code)(f"phase {phase}: {message}", hint=hint)
     if result.exit_code == FAILED:
         counts = read_counts(report)
         if counts.failed == 0:  # plugin.Evidence: nothing failed, and nothing was proven

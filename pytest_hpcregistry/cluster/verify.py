@@ -11,8 +11,9 @@ from ..core import facts
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable
 from ..core.events import Listener
 from ..core.facts import CONTROLLER, DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, UNMANAGED, UNREACHABLE, Facts
-from ..core.names import excerpt, object_path
-from ..core.nodeset import fold
+from ..core.layout import object_path
+from ..core.names import excerpt
+from ..core.nodeset import fold, group_by
 from .client import ControllerClient
 
 LOOKS = 4  # the first, and at most three more
@@ -111,10 +112,8 @@ def failures(
             text = f"{name} {DAMAGED}: {object_path(registry, digest)}"
             found.append(CheckFailed(f"{fold(machines)}: {text}", hint=hint_for(DAMAGED, machines)))
         said = {machine for machines in damage.values() for machine in machines}
-        by_state: dict[str, list[str]] = {}
-        for machine, state in looked_at.items():
-            if state != PRESENT and machine not in said:
-                by_state.setdefault(state, []).append(machine)
+        others = {machine: state for machine, state in looked_at.items() if state != PRESENT and machine not in said}
+        by_state = group_by(others, others.__getitem__)
         found += [failure(name, state, machines, reading) for state, machines in sorted(by_state.items())]
     return found
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import __version__
+from ..core import layout
 from ..core.errors import OTHER_VERSION, HpcRegistryError, UsageError
 from ..core.events import Listener, to_all
 from ..core.fanout import fan_out
@@ -65,7 +66,7 @@ class Parser(argparse.ArgumentParser):
 def parse() -> argparse.Namespace:
     parser = Parser(prog="registry-sync-to-nodes.sh", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--config", type=Path, default=Path("/opt/containers/.registry/config.yaml"))
+    parser.add_argument("--config", type=Path, default=Path(layout.inside("/opt/containers", layout.CONFIG)))
     parser.add_argument("--json", action="store_true", help="events as JSON lines, for programs")
     parser.add_argument("--expect", metavar="VERSION", help="do nothing unless this is that version of the program")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import agent
+from ..core.layout import SYNC_LOCK
 
-SYNC_LOCK = ".registry/sync.lock"
 POLL = 0.1  # seconds between two looks at a lock
 
 

@@ -15,7 +15,8 @@ from ..agent.facts import RESERVE
 from ..core import documents, sif
 from ..core.catalog import Catalog, Version, from_data
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, UsageError
-from ..core.names import DIGEST, image_name, object_path
+from ..core.layout import object_path
+from ..core.names import DIGEST, image_name
 from .settings import NOT_SET_UP, Settings
 
 

@@ -17,7 +17,7 @@ from ..core.catalog import Catalog, Entry
 from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
 from ..core.events import Listener
 from ..core.fanout import fan_out, in_rounds, serve_rounds
-from ..core.names import object_path
+from ..core.layout import object_path
 from .engines import ENGINES, Job
 from .engines.cost import Load, choose, link_rate
 from .meter import Meter

@@ -65,3 +65,9 @@ class CommandFailed(HpcRegistryError):
 
 class CommandTimeout(CommandFailed):
     """A command was still running at its deadline and was stopped."""
+
+
+def from_exit_code(code: int) -> type[HpcRegistryError]:
+    """The kind of failure that a program of ours ended with."""
+    kinds: tuple[type[HpcRegistryError], ...] = (UsageError, CheckFailed, Unreachable)
+    return next((kind for kind in kinds if kind.exit_code == code), CommandFailed)

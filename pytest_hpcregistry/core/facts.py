@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from . import documents
+from . import documents, layout
 from .catalog import Catalog, Entry, from_data
 from .errors import ConfigError, HpcRegistryError
 
@@ -135,7 +135,7 @@ def read(data: Mapping[str, Any], registry: str) -> Facts:
         for name, answer in data["nodes"].items()
     }
     syncing = Syncing(**data.get("sync", {}))
-    path = f"{registry}/.registry/catalog.yaml"
+    path = layout.inside(registry, layout.CATALOG)
     text = controller.facts["texts"].get(path)
     if text is None:
         return Facts(controller, nodes, Catalog(), f"{path} does not exist", syncing)

@@ -7,7 +7,7 @@ from typing import Any
 
 from .events import Event
 from .names import LONGEST_REASON, excerpt
-from .nodeset import fold
+from .nodeset import fold, group_by
 
 
 def describe(event: Event) -> list[str]:
@@ -59,9 +59,7 @@ def describe_node(event: Event) -> str:
 
 
 def describe_end(states: dict[str, str]) -> str:
-    by_state: dict[str, list[str]] = {}
-    for node, state in states.items():
-        by_state.setdefault(state, []).append(node)
+    by_state = group_by(states, states.__getitem__)
     summary = ", ".join(f"{len(nodes)} {state} ({fold(nodes)})" for state, nodes in sorted(by_state.items()))
     bad = set(by_state) - {"synced", "unchanged"}
     return f"{'ERROR' if bad else 'SUCCESS'}: sync finished: {summary}"

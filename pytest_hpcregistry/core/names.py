@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 from .errors import UsageError
 
@@ -54,13 +53,6 @@ def check_directory(name: str, directories: Sequence[str]) -> str:
     if name not in directories:
         raise UsageError(f"{name!r} is not a directory of the registry", hint="use one of " + ", ".join(directories))
     return name
-
-
-def object_path(registry: str, digest: str) -> str:
-    """Where the bytes with this SHA-256 *digest* (64 hex digits) lie below *registry*."""
-    if not DIGEST.match(digest):
-        raise UsageError(f"{digest!r} is not a SHA-256 digest")
-    return str(PurePosixPath(registry, ".registry", "objects", "sha256", digest))
 
 
 def visible(name: object) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
+from typing import TypeVar
 
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 
 from .errors import UsageError
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def expand(text: str) -> list[str]:
@@ -20,3 +23,16 @@ def expand(text: str) -> list[str]:
 def fold(names: Iterable[str]) -> str:
     """Names -> the shortest node set that means them."""
     return str(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))
+
+
+def group_by(names: Iterable[str], key: Callable[[str], Key]) -> dict[Key, list[str]]:
+    """The names that have the same key, in their order."""
+    groups: dict[Key, list[str]] = {}
+    for name in names:
+        groups.setdefault(key(name), []).append(name)
+    return groups
+
+
+def fold_by(names: Iterable[str], key: Callable[[str], Key]) -> dict[Key, str]:
+    """For each key, the node set of the names that have it: `{"no route": "c[002-003]"}`."""
+    return {one: fold(group) for one, group in group_by(names, key).items()}

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..cluster.client import ControllerClient
+from ..cluster.client import ControllerClient, open_client
 from ..cluster.jobs import Slurm
 from ..core.catalog import Catalog, Entry
 from ..core.facts import Facts, Machine
 from ..core.model import Cluster, Registry
-from .session import FACTS, load, open_client
+from .session import FACTS, load
 
 
 @pytest.fixture(scope="session")
@@ -94,9 +94,8 @@ def sif(request: pytest.FixtureRequest, catalog: Catalog) -> tuple[str, Entry]:
 @pytest.fixture(scope="session")
 def hpc_client(cluster: Cluster) -> Iterator[ControllerClient]:
     """A connection to the controller, for tests that run or change something."""
-    client = open_client(cluster)
-    yield client
-    client.transport.close()
+    with open_client(cluster) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -10,25 +10,22 @@ from typing import Any
 import pytest
 
 from ..cluster import verify
-from ..cluster.client import ControllerClient
+from ..cluster.client import ControllerClient, open_client
 from ..cluster.phases import PHASES
 from ..config.load import load_cluster
+from ..config.options import CLUSTER_OPTIONS
 from ..core import facts
 from ..core.errors import HpcRegistryError, Unreachable
 from ..core.events import Event
 from ..core.facts import Facts
 from ..core.model import Cluster
 from ..core.names import printable
-from ..transports import open_transport
 
 GATHERED = pytest.StashKey[Mapping[str, Any]]()
 FACTS = pytest.StashKey[Facts]()
 OPTIONS = {
-    "cluster": "the cluster file [default: $HPC_CLUSTER]",
-    "controller": "the controller, when not the cluster file's [default: $TEST_CONTROLLER]",
-    "user": "log in as this user",
-    "key": "log in with this private key",
-    "image": "check only this image of the catalog [default: $TEST_IMAGE, or all]",
+    **{option.name: option.help for option in CLUSTER_OPTIONS},
+    "image": "Check only this image of the catalog [default: $TEST_IMAGE, or all].",
 }
 
 
@@ -81,12 +78,9 @@ def belongs_to_a_phase(item: pytest.Item) -> bool:
 def gather(config: pytest.Config) -> Mapping[str, Any]:
     """Ask the cluster. Ends the session with the library's exit code when it can't be asked."""
     try:
-        client = open_client(load(config))
-        try:
+        with open_client(load(config)) as client:
             content = selected_phases(config) != ["infrastructure"]
             gathered = read_back(client, config) if content else client.gather()
-        finally:
-            client.transport.close()
         facts.require_nodes(facts.read(gathered, client.cluster.registry.path))
     except HpcRegistryError as error:
         hint = f"\nhint: {error.hint}" if error.hint else ""
@@ -106,7 +100,3 @@ def read_back(client: ControllerClient, config: pytest.Config) -> Mapping[str, A
     if reading.unsettled and not reading.damaged:
         raise Unreachable("syncs went on all the while", hint="run the tests again when no sync is under way")
     return reading.data
-
-
-def open_client(cluster: Cluster) -> ControllerClient:
-    return ControllerClient(cluster, open_transport(cluster))

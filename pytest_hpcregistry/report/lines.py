@@ -8,7 +8,7 @@ from typing import Any
 from ..core.facts import CONTROLLER, PRESENT
 from ..core.messages import describe_gc
 from ..core.names import LONGEST_REASON, excerpt, printable, visible
-from ..core.nodeset import fold
+from ..core.nodeset import fold, group_by
 
 Event = Mapping[str, Any]
 LONGEST = 60  # characters of a node set of which all is well; of trouble, every node is named
@@ -129,9 +129,7 @@ WRITERS = {
 
 def states(by_machine: Mapping[str, str], present: str = PRESENT) -> str:
     """`present c[001-002], missing c003`: machines of one state folded."""
-    groups: dict[str, list[str]] = {}
-    for machine, state in by_machine.items():
-        groups.setdefault(present if state == PRESENT else state, []).append(machine)
+    groups = group_by(by_machine, lambda machine: present if by_machine[machine] == PRESENT else by_machine[machine])
     return ", ".join(f"{state} {fold_machines(machines)}" for state, machines in groups.items())
 
 

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from shlex import join
 from typing import Any
@@ -224,4 +223,4 @@ def describe(transcript: Transcript, names: Iterable[str], *, reason: Callable[[
         trouble = transcript.troubles.get(name)
         return f"{trouble.task}: {reason(trouble.message)}" if trouble else "Ansible did not say why"
 
-    return [f"{nodeset.fold(same)}: {text}" for text, same in groupby(sorted(names, key=why), key=why)]
+    return [f"{nodes}: {text}" for text, nodes in sorted(nodeset.fold_by(sorted(names), why).items())]

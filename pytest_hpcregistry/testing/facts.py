@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..core import documents
+from ..core import documents, layout
 from ..core.catalog import Catalog, Entry
 
 REGISTRY = "/opt/containers"
-CATALOG = f"{REGISTRY}/.registry/catalog.yaml"
+CATALOG = layout.inside(REGISTRY, layout.CATALOG)
 NAME = "ml-frameworks/x.sif"
 DIGEST, OTHER = "a" * 64, "b" * 64
 

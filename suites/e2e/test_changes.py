@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry.cluster import deploy as deploying
-from pytest_hpcregistry.cluster.client import LAUNCHER, ControllerClient
+from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.jobs import Slurm
 from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.digest import hash_file
 from pytest_hpcregistry.core.facts import PRESENT
+from pytest_hpcregistry.core.layout import LAUNCHER
 from pytest_hpcregistry.core.model import Registry
 
 pytestmark = [pytest.mark.e2e, pytest.mark.changes]

@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from pytest_hpcregistry.cluster.client import AGENT, KNOWN_HOSTS, ControllerClient
+from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.core.facts import Facts, Machine
+from pytest_hpcregistry.core.layout import AGENT, KNOWN_HOSTS
 from pytest_hpcregistry.core.model import Cluster
 from pytest_hpcregistry.core.nodeset import fold
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_hpcregistry.core import documents
+from pytest_hpcregistry.core import documents, layout
 from pytest_hpcregistry.core.facts import Facts, Machine
 from pytest_hpcregistry.core.model import Cluster
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.infrastructure
 
 
 def test_config_agrees_with_the_cluster_file(controller: Machine, cluster: Cluster) -> None:
-    path = f"{cluster.registry.path}/.registry/config.yaml"
+    path = layout.inside(cluster.registry.path, layout.CONFIG)
     text = controller.facts["texts"][path]
     assert text is not None, f"{path} does not exist"
     config: Any = documents.load(text, path)
@@ -60,7 +60,7 @@ def settings_of(cluster: Cluster) -> dict[tuple[str, str], Any]:
 
 def test_peers_name_every_node(machine: Machine, controller: Machine, cluster: Cluster, cluster_facts: Facts) -> None:
     """Bytes of images go to these addresses, and to no others."""
-    path = f"{cluster.registry.path}/.registry/peers"
+    path = layout.inside(cluster.registry.path, layout.PEERS)
     text = machine.facts["texts"][path]
     assert text is not None, f"{path} does not exist"
     assert text == controller.facts["texts"][path]
@@ -69,5 +69,5 @@ def test_peers_name_every_node(machine: Machine, controller: Machine, cluster: C
 
 
 def test_config_is_the_controllers(node: Machine, controller: Machine, cluster: Cluster) -> None:
-    path = f"{cluster.registry.path}/.registry/config.yaml"
+    path = layout.inside(cluster.registry.path, layout.CONFIG)
     assert node.facts["texts"][path] == controller.facts["texts"][path]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.cluster.client import AGENT, LAUNCHER, PROGRAM
 from pytest_hpcregistry.core.facts import Machine
+from pytest_hpcregistry.core.layout import AGENT, LAUNCHER, PROGRAM
 from pytest_hpcregistry.core.model import Cluster
 
 pytestmark = pytest.mark.infrastructure

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_hpcregistry.core import layout
 from pytest_hpcregistry.core.facts import Machine
 from pytest_hpcregistry.core.model import Registry
 
 pytestmark = pytest.mark.infrastructure
-PUBLIC = ["", ".registry", ".registry/objects/sha256"]
-FILES = ["README.md", ".registry/config.yaml", ".registry/catalog.yaml"]
-ROOTS = {".registry/peers": "0644", ".registry/lock": "0600"}
+PUBLIC = ["", layout.METADATA, layout.OBJECTS]
+FILES = ["README.md", layout.CONFIG, layout.CATALOG]
+ROOTS = {layout.PEERS: "0644", layout.LOCK: "0600"}
 
 
 def test_directories(machine: Machine, registry: Registry) -> None:
@@ -31,10 +32,10 @@ def test_modes_and_ownership(machine: Machine, registry: Registry) -> None:
     assert wrong == {}, f"should be {wanted}"
 
 
-@pytest.mark.parametrize("name", ["staging", "bases"])
+@pytest.mark.parametrize("name", [layout.STAGING, layout.BASES])
 def test_where_images_arrive_is_closed_to_others(machine: Machine, registry: Registry, name: str) -> None:
-    found = machine.path(f"{registry.path}/.registry/{name}")
-    assert found is not None, f"{registry.path}/.registry/{name} does not exist"
+    found = machine.path(f"{registry.path}/{name}")
+    assert found is not None, f"{registry.path}/{name} does not exist"
     assert (found["type"], found["mode"], found["owner"]) == ("directory", "0700", "root")
 
 

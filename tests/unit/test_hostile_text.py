@@ -235,7 +235,7 @@ def text(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(options, "open_transport", lambda cluster: NoTransport())
+    monkeypatch.setattr("pytest_hpcregistry.cluster.client.open_transport", lambda cluster: NoTransport())
     monkeypatch.chdir(tmp_path)
     yield TEXTS[request.param]
 

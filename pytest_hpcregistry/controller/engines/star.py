@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...core.errors import CommandFailed, HpcRegistryError, Unreachable
 from ...core.fanout import fan_out
-from ...core.names import object_path
+from ...core.layout import object_path
 from ...transports.process import run_process
 from ...transports.ssh import unreachable_reason
 from ..nodes import check_address, sync_ssh

@@ -52,7 +52,7 @@ class NoTransport:
 def never_connect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("HPC_CLUSTER", "TEST_CONTROLLER", "TEST_IMAGE", "SSH_USER", "SSH_KEY_PATH", "SOURCE_DATE_EPOCH"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(options, "open_transport", lambda cluster: NoTransport())
+    monkeypatch.setattr("pytest_hpcregistry.cluster.client.open_transport", lambda cluster: NoTransport())
     monkeypatch.chdir(tmp_path)
 
 

@@ -15,8 +15,9 @@ import pytest
 
 from pytest_hpcregistry import __version__, agent
 from pytest_hpcregistry.cluster import client
-from pytest_hpcregistry.cluster.client import PROGRAM, ControllerClient, parse_event
+from pytest_hpcregistry.cluster.client import ControllerClient, parse_event
 from pytest_hpcregistry.cluster.programs import build_controller
+from pytest_hpcregistry.core import layout
 from pytest_hpcregistry.core.errors import (
     CheckFailed,
     CommandFailed,
@@ -25,6 +26,7 @@ from pytest_hpcregistry.core.errors import (
     Unreachable,
     UsageError,
 )
+from pytest_hpcregistry.core.layout import PROGRAM
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, gathered, machine
 from pytest_hpcregistry.testing.transport import FakeTransport
@@ -239,7 +241,7 @@ def test_every_path_that_is_looked_up_is_asked_for(tmp_path: Path) -> None:
     request = ControllerClient(cluster, FakeTransport()).facts_request(False, None, False)
     answer = agent.gather(json.loads(json.dumps({**request["agent"], **request["controller"]})))
     assert f"{tmp_path}/.registry/catalog.yaml" in answer["texts"]
-    for path in (client.AGENT, client.PROGRAM, client.LAUNCHER, client.KNOWN_HOSTS, cluster.sync.key, cluster.sync.log):
+    for path in (layout.AGENT, layout.PROGRAM, layout.LAUNCHER, layout.KNOWN_HOSTS, cluster.sync.key, cluster.sync.log):
         assert path in answer["paths"]
 
 

@@ -12,13 +12,14 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import sync as module
 from pytest_hpcregistry.controller.limits import RSYNC, SESSION, Room
-from pytest_hpcregistry.controller.lock import SYNC_LOCK, is_held
+from pytest_hpcregistry.controller.lock import is_held
 from pytest_hpcregistry.controller.rollout import Outcome
 from pytest_hpcregistry.controller.settings import Settings
 from pytest_hpcregistry.controller.sync import choose_images, sync
 from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.catalog import Catalog, Entry
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
+from pytest_hpcregistry.core.layout import SYNC_LOCK
 from pytest_hpcregistry.testing.facts import entry
 
 A, B, C = "ml-frameworks/a.sif", "ml-frameworks/b.sif", "custom-images/c.sif"

@@ -62,13 +62,6 @@ def test_only_known_directories() -> None:
     assert "ml-frameworks" in caught.value.hint
 
 
-def test_objects_are_named_by_their_digest() -> None:
-    assert names.object_path("/r", "0" * 64) == "/r/.registry/objects/sha256/" + "0" * 64
-    for wrong in ("", "0" * 63, "0" * 65, "A" * 64, "0" * 64 + "\n", "../" + "0" * 61):
-        with pytest.raises(UsageError, match="SHA-256"):
-            names.object_path("/r", wrong)
-
-
 def test_the_nodes_have_the_same_rules() -> None:
     """agent/facts.py runs alone on the nodes and has its own copy."""
     assert agent.FILE_NAME.pattern == names.FILE_NAME.pattern

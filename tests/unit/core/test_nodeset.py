@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_hpcregistry.core import nodeset
 from pytest_hpcregistry.core.errors import UsageError
 from pytest_hpcregistry.core.nodeset import expand, fold
 
@@ -37,3 +38,9 @@ def test_fold_of_odd_lists() -> None:
     assert fold([]) == ""
     assert fold(["c1", "c1"]) == "c1"
     assert fold(["10.0.0.2", "10.0.0.1", "gpu"]) == "10.0.0.[1-2],gpu"
+
+
+def test_names_with_the_same_key_are_one_node_set() -> None:
+    reasons = {"c3": "no route", "c1": "frozen", "c2": "no route"}
+    assert nodeset.fold_by(reasons, reasons.__getitem__) == {"no route": "c[2-3]", "frozen": "c1"}
+    assert nodeset.group_by(reasons, len) == {2: ["c3", "c1", "c2"]}

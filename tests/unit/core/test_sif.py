@@ -430,7 +430,8 @@ def fuzz(path: Path, rounds: int) -> None:
 
 
 def test_fuzz_in_little_memory(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from tests.unit.core.test_sif import fuzz; fuzz(pathlib.Path(sys.argv[1]), int(sys.argv[2]))"
+    words = "fuzz(pathlib.Path(sys.argv[1]), int(sys.argv[2]))"
+    code = f"import sys, pathlib; from tests.unit.core.test_sif import fuzz; {words}"
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (256 * 1024**2,) * 2)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pytest_hpcregistry.cluster import client
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.phases import suites_directory
 from pytest_hpcregistry.core.errors import Unreachable
@@ -42,7 +43,7 @@ class NoTransport:
 def never_connect(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(session, "open_transport", lambda cluster: NoTransport())
+    monkeypatch.setattr(client, "open_transport", lambda cluster: NoTransport())
 
 
 @pytest.fixture
@@ -187,7 +188,7 @@ def test_workers_are_handed_the_facts(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         f"""
         import json, os
-        from pytest_hpcregistry.plugin import session
+        from pytest_hpcregistry.cluster import client
         from pytest_hpcregistry.cluster.client import ControllerClient
         class NoTransport:
             def close(self): pass
@@ -195,7 +196,7 @@ def test_workers_are_handed_the_facts(pytester: pytest.Pytester) -> None:
             with open("trips", "a") as trips:
                 trips.write("asked by " + os.environ.get("PYTEST_XDIST_WORKER", "main") + "\\n")
             return json.loads({json.dumps(gathered(THREE))!r})
-        session.open_transport = lambda cluster: NoTransport()
+        client.open_transport = lambda cluster: NoTransport()
         ControllerClient.gather = gather
         """
     )

@@ -12,8 +12,7 @@ from typing import BinaryIO
 
 import pytest
 
-from pytest_hpcregistry.cluster import client
-from pytest_hpcregistry.core import documents
+from pytest_hpcregistry.core import documents, layout
 from pytest_hpcregistry.core.errors import CommandFailed, Unreachable, UsageError
 from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Registry, Ssh, Sync
 from pytest_hpcregistry.setup import playbook
@@ -134,9 +133,9 @@ def test_every_variable_of_the_inventory_is_one_of_the_role() -> None:
 
 def test_paths_that_are_no_settings_are_the_ones_that_the_workstation_knows() -> None:
     fixed = documents.load((ROLE / "vars" / "main.yml").read_text(), "vars")
-    assert fixed["container_registry_library_dir"] == str(Path(client.PROGRAM).parent) == str(Path(client.AGENT).parent)
-    assert fixed["container_registry_sync_command"] == client.LAUNCHER
-    assert fixed["container_registry_sync_known_hosts"] == client.KNOWN_HOSTS
+    assert fixed["container_registry_library_dir"] == str(Path(layout.PROGRAM).parent) == str(Path(layout.AGENT).parent)
+    assert fixed["container_registry_sync_command"] == layout.LAUNCHER
+    assert fixed["container_registry_sync_known_hosts"] == layout.KNOWN_HOSTS
     assert f" {fixed['container_registry_library_dir']}/container-run " in (ROLE / "templates/oci.conf.j2").read_text()
     settings = documents.load((ROLE / "defaults" / "main.yml").read_text(), "defaults")
     assert not fixed.keys() & settings.keys()

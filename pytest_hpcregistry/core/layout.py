@@ -1,0 +1,41 @@
+"""Where something lies on a machine: every path that more than one part of the program knows.
+
+The agent has its own copy of those below the registry, as it imports nothing; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from .errors import UsageError
+from .names import DIGEST
+
+# What phase 1 installs; the role's vars/main.yml has the same paths.
+LIBRARY = "/usr/local/lib/hpcregistry"
+PROGRAM = f"{LIBRARY}/controller.pyz"
+AGENT = f"{LIBRARY}/agent.pyz"
+LAUNCHER = "/usr/local/bin/registry-sync-to-nodes.sh"
+KNOWN_HOSTS = "/root/.ssh/known_hosts_registry_sync"
+
+# Below the registry.
+METADATA = ".registry"
+CONFIG = f"{METADATA}/config.yaml"
+CATALOG = f"{METADATA}/catalog.yaml"
+PEERS = f"{METADATA}/peers"
+LOCK = f"{METADATA}/lock"
+SYNC_LOCK = f"{METADATA}/sync.lock"
+OBJECTS = f"{METADATA}/objects/sha256"
+STAGING = f"{METADATA}/staging"
+BASES = f"{METADATA}/bases"
+
+
+def inside(registry: str, path: str) -> str:
+    """A *path* from above, in *registry*."""
+    return str(PurePosixPath(registry, path))
+
+
+def object_path(registry: str, digest: str) -> str:
+    """Where the bytes with this SHA-256 *digest* (64 hex digits) lie in *registry*. Raises UsageError if it is none."""
+    if not DIGEST.match(digest):
+        raise UsageError(f"{digest!r} is not a SHA-256 digest")
+    return inside(registry, f"{OBJECTS}/{digest}")

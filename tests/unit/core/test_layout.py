@@ -1,0 +1,25 @@
+"""Paths on a machine: one home, and the agent's copy of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_hpcregistry import agent
+from pytest_hpcregistry.core import layout
+from pytest_hpcregistry.core.errors import UsageError
+
+
+def test_objects_are_named_by_their_digest() -> None:
+    assert layout.object_path("/r", "0" * 64) == "/r/.registry/objects/sha256/" + "0" * 64
+    for wrong in ("", "0" * 63, "0" * 65, "A" * 64, "0" * 64 + "\n", "../" + "0" * 61):
+        with pytest.raises(UsageError, match="SHA-256"):
+            layout.object_path("/r", wrong)
+
+
+@pytest.mark.parametrize("name", ["CATALOG", "PEERS", "LOCK", "OBJECTS", "STAGING", "BASES"])
+def test_the_agent_has_the_same_paths(name: str) -> None:
+    assert getattr(agent, name) == getattr(layout, name)
+
+
+def test_a_path_in_a_registry() -> None:
+    assert layout.inside("/opt/containers/", layout.CONFIG) == "/opt/containers/.registry/config.yaml"
