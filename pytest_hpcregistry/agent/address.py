@@ -42,4 +42,7 @@ def check_peer(registry: str, node: str, address: str) -> None:
     known = peers(registry)
     mine = os.environ["SSH_CONNECTION"].split()[2]
     if address not in known.get(node, ()) or mine in known[node]:
-        raise Refused(f"{node} at {address} is not another node that phase 1 has seen: run registry setup on all nodes")
+        raise Refused(
+            f"{node} at {address} is not another node that phase 1 has seen",
+            hint="run phase 1 on all nodes: hpc-container-manager registry setup",
+        )

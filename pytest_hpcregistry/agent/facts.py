@@ -39,7 +39,11 @@ RESERVE = 64 << 20  # bytes that a file must leave free, on every machine
 
 
 class Refused(Exception):
-    """What was asked for is not done; the text says why."""
+    """What was asked for is not done; the text says why, and `hint` what to do."""
+
+    def __init__(self, why: str, hint: str = "") -> None:
+        super().__init__(why)
+        self.hint = hint
 
 
 def gather(request: Json) -> Json:
@@ -343,7 +347,7 @@ def result_of(work: Callable[..., Json], *arguments: Any) -> Json:
     try:
         return work(*arguments)
     except Refused as refusal:
-        return {"error": str(refusal)}
+        return dict({"error": str(refusal)}, **({"hint": refusal.hint} if refusal.hint else {}))
     except OSError as error:
         return {"error": f"{error.strerror}: {error.filename}" if error.filename else str(error)}
     except Exception as error:  # whatever it is, it costs this request only

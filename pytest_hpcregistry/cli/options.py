@@ -19,7 +19,7 @@ from ..config.fields import read_rate
 from ..config.load import SYNC_METHODS, load_cluster
 from ..config.options import CLUSTER_OPTIONS
 from ..core.errors import HpcRegistryError
-from ..core.events import Listener
+from ..core.events import Event, Listener, UnderWay, to_line
 from ..core.model import Cluster
 from ..core.names import printable, visible
 from ..core.pace import told_every
@@ -113,18 +113,18 @@ def shown() -> Iterator[Listener]:
         yield told_every(TELL_EVERY, show)
 
 
-def show(event: lines.Event) -> None:
+def show(event: Event) -> None:
     """Show one event as a line, if it is one for people."""
     line = lines.describe(event)
     if line:
         # Nobody reads any more? An upload must not fail of it: it is said of the next line that matters.
-        with suppress(OSError) if event["event"] == "under_way" else nullcontext():
+        with suppress(OSError) if isinstance(event, UnderWay) else nullcontext():
             say(line, err=line.startswith("✗"))
 
 
-def show_json_line(event: lines.Event) -> None:
+def show_json_line(event: Event) -> None:
     """Print one event for programs."""
-    click.echo(json.dumps(event))  # ASCII, control characters escaped; cut, it would be no JSON
+    click.echo(to_line(event))  # not cut: it would be no JSON
 
 
 def show_json(data: Any) -> None:

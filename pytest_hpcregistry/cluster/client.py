@@ -7,13 +7,27 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import __version__
 from ..core import documents, facts, layout
 from ..core.catalog import Catalog, from_data
 from ..core.errors import OTHER_VERSION, CommandFailed, HpcRegistryError, Unreachable, UsageError, from_exit_code
-from ..core.events import Event, Listener
+from ..core.events import (
+    Event,
+    Failed,
+    Freed,
+    Gathered,
+    GcFinished,
+    Listener,
+    Looked,
+    NodeFacts,
+    NodeFinished,
+    Received,
+    SyncFinished,
+    Tried,
+    from_line,
+)
 from ..core.model import Cluster
 from ..transports import CommandResult, Transport, open_transport
 from .programs import build_controller
@@ -32,6 +46,8 @@ with tempfile.NamedTemporaryFile(suffix=".pyz") as program:
     program.flush()
     sys.exit(subprocess.call([sys.executable, program.name] + sys.argv[1:], stdin=subprocess.DEVNULL))
 """
+
+Kind = TypeVar("Kind", bound=Event)
 
 
 class ControllerClient:
@@ -65,10 +81,11 @@ class ControllerClient:
         argv = ["python3", "-c", RUN_FROM_STDIN, "--json", "facts", request]
         timeout = self.cluster.sync.timeout + QUICK + sum((wait or {}).values())
         events = self.run(argv, stdin=build_controller(), timeout=timeout, listener=listener)
-        nodes = {event["node"]: event["facts"] for event in events if event["event"] == "node_facts"}
-        if events[-1]["event"] != "gathered" or set(events[-1]["facts"]["nodes"]) != set(nodes):
-            raise HpcRegistryError(f"{self.cluster.controller.name}: the controller program gave no facts")
-        return {**events[-1]["facts"], "nodes": {name: nodes[name] for name in sorted(nodes)}}
+        nodes = {event.node: event.facts for event in events if isinstance(event, NodeFacts)}
+        last = events[-1]
+        if not isinstance(last, Gathered) or set(last.facts["nodes"]) != set(nodes):
+            raise HpcRegistryError("the controller program gave no facts", where=self.cluster.controller.name)
+        return {**last.facts, "nodes": {name: nodes[name] for name in sorted(nodes)}}
 
     def facts(self, **asked: Any) -> facts.Facts:
         """`gather`, read."""
@@ -114,7 +131,7 @@ class ControllerClient:
             said = result.last_words("sinfo names no node")
             hint = "is slurmctld running? Or name the nodes in the cluster file"
             raise Unreachable(
-                f"{self.cluster.controller.name}: Slurm does not say which nodes there are: {said}", hint=hint
+                f"Slurm does not say which nodes there are: {said}", where=self.cluster.controller.name, hint=hint
             )
         return names
 
@@ -128,55 +145,64 @@ class ControllerClient:
 
     def has(self, digest: str, size: int) -> bool:
         """Whether the controller already has these bytes."""
-        return bool(self.last_event(["has", digest, str(size)], timeout=QUICK + size / SLOWEST_HASH)["present"])
+        return self.ask(Looked, ["has", digest, str(size)], timeout=QUICK + size / SLOWEST_HASH).present
 
     def send(self, path: Path, digest: str, size: int, on_sent: Callable[[int], None]) -> None:
         """Bring an image's bytes to the controller's staging directory, hashed there as they arrive; *on_sent* is told
         about once a second, perhaps from another thread, how many are on their way."""
         with ToldFile(path, on_sent) as stream:
-            self.last_event(["receive", digest, str(size)], stdin=stream, timeout=QUICK + size / SLOWEST_LINK)
+            self.ask(Received, ["receive", digest, str(size)], stdin=stream, timeout=QUICK + size / SLOWEST_LINK)
 
     def publish(self, request: Mapping[str, Any]) -> Event:
         """Give received bytes their name on the controller, and write the catalog."""
         body = json.dumps(request).encode()
-        return self.last_event(["publish"], stdin=body, timeout=QUICK + request["size"] / SLOWEST_HASH)
+        return self.ask(Event, ["publish"], stdin=body, timeout=QUICK + request["size"] / SLOWEST_HASH)
 
-    def sync(self, arguments: Sequence[str], listener: Listener) -> list[Event]:
-        """Run the controller's sync and pass its events on as they come; returns the `node_finished` ones."""
-        return self.to_its_end("sync", arguments, listener)
+    def sync(self, arguments: Sequence[str], listener: Listener) -> dict[str, NodeFinished]:
+        """Run the controller's sync and pass its events on as they come; returns what became of each node."""
+        return self.nodes_of("sync", arguments, listener)
 
-    def rollback(self, name: str, version: str | None, by: str, listener: Listener) -> list[Event]:
+    def rollback(self, name: str, version: str | None, by: str, listener: Listener) -> dict[str, NodeFinished]:
         """Let *name* mean *version* (a digest's beginning; None: the one before) again, on all machines; as sync."""
         to = ["--to", version] if version else []
-        return self.to_its_end("rollback", [name, *to, "--by", by], listener)
+        return self.nodes_of("rollback", [name, *to, "--by", by], listener)
 
-    def gc(self, arguments: Sequence[str], listener: Listener) -> list[Event]:
-        """Free what nothing names any more; returns what became of each machine, as a `node_finished` event does."""
-        return self.to_its_end("gc", arguments, listener)
+    def gc(self, arguments: Sequence[str], listener: Listener) -> dict[str, Freed]:
+        """Free what nothing names any more; returns what became of each machine."""
+        return self.to_its_end(GcFinished, "gc", arguments, listener)[1].machines
 
-    def to_its_end(self, command: str, arguments: Sequence[str], listener: Listener) -> list[Event]:
-        """Run a command that the controller must bring to its end; returns what became of each machine."""
+    def nodes_of(self, command: str, arguments: Sequence[str], listener: Listener) -> dict[str, NodeFinished]:
+        events, _ = self.to_its_end(SyncFinished, command, arguments, listener)
+        return {event.node: event for event in events if isinstance(event, NodeFinished)}
+
+    def to_its_end(
+        self, end: type[Kind], command: str, arguments: Sequence[str], listener: Listener
+    ) -> tuple[list[Event], Kind]:
+        """Run a command that the controller must bring to its end; returns its events, and the one that is its end."""
         argv = self.installed(command, *arguments)
         events = self.run(argv, timeout=self.cluster.sync.timeout * 2, listener=listener)
-        if events[-1]["event"] == "gc_finished":
-            return [{"node": node, **one} for node, one in events[-1]["machines"].items()]
-        if events[-1]["event"] != "sync_finished":
+        last = events[-1]
+        if not isinstance(last, end):
             raise CommandFailed(
-                f"{self.cluster.controller.name}: the {command} ended before it was done",
+                f"the {command} ended before it was done",
+                where=self.cluster.controller.name,
                 hint="see its log there: " + self.cluster.sync.log,
             )
-        return [event for event in events if event["event"] == "node_finished"]
+        return events, last
 
     def try_sync_key(self) -> dict[str, str]:
         """What the sync key can do on each node; "works, refuses a shell" is as it should be."""
-        tried: dict[str, str] = self.last_event(["try-key"], timeout=QUICK * 2)["nodes"]
-        return tried
+        return self.ask(Tried, ["try-key"], timeout=QUICK * 2).nodes
 
     def path(self, inside: str) -> str:
         return layout.inside(self.cluster.registry.path, inside)
 
-    def last_event(self, words: Sequence[str], *, timeout: float, stdin: Any = None) -> Event:
-        return self.run(self.installed(*words), stdin=stdin, timeout=timeout)[-1]
+    def ask(self, kind: type[Kind], words: Sequence[str], *, timeout: float, stdin: Any = None) -> Kind:
+        """The event that the controller program answers with."""
+        last = self.run(self.installed(*words), stdin=stdin, timeout=timeout)[-1]
+        if not isinstance(last, kind):
+            raise CommandFailed(f"no answer to {words[0]}", where=self.cluster.controller.name, hint=OTHER_VERSION)
+        return last
 
     def installed(self, *words: str) -> list[str]:
         """The program that phase 1 installed; one of another version does nothing."""
@@ -190,14 +216,21 @@ class ControllerClient:
         events: list[Event] = []
 
         def on_line(line: str) -> None:
-            event = parse_event(line)
+            try:
+                event = from_line(line)
+            except ValueError as error:
+                raise CommandFailed(
+                    f"what the controller program tells makes no sense: {error}",
+                    where=self.cluster.controller.name,
+                    hint=OTHER_VERSION,
+                ) from None
             if event:
                 events.append(event)
                 if listener:
                     listener(event)
 
         result = self.transport.run(self.as_root(argv), stdin=stdin, timeout=timeout, on_line=on_line)
-        failures = [event for event in events if event["event"] == "failed"]
+        failures = [event for event in events if isinstance(event, Failed)]
         if failures:
             raise failure(failures[-1])
         # 3 and 4 are a sync's own, told by its events; anything else is a program that was ended or broke.
@@ -213,13 +246,13 @@ class ControllerClient:
         name = self.cluster.controller.name
         said = result.last_words()
         if "No such file" in result.stderr or "can't open file" in result.stderr:
-            return UsageError(f"{name}: phase 1 has not been run", hint="hpc-container-manager registry setup")
+            return UsageError("phase 1 has not been run", where=name, hint="hpc-container-manager registry setup")
         if "unrecognized arguments: --expect" in result.stderr:
-            return UsageError(f"{name}: has an older version of the program than {__version__}", hint=OTHER_VERSION)
+            return UsageError(f"has an older version of the program than {__version__}", where=name, hint=OTHER_VERSION)
         if "sudo:" in result.stderr:
             hint = f"let {self.cluster.controller.user} run `sudo -n` there without a password"
-            return UsageError(f"{name}: {said}", hint=hint)
-        return CommandFailed(f"{name}: the controller program said (exit {result.exit_code}): {said}")
+            return UsageError(said, where=name, hint=hint)
+        return CommandFailed(f"the controller program said (exit {result.exit_code}): {said}", where=name)
 
 
 def open_client(cluster: Cluster) -> ControllerClient:
@@ -242,17 +275,6 @@ class ToldFile(FileIO):
         return super().read(size)
 
 
-def parse_event(line: str) -> Event | None:
-    """An event, or None for anything else that a login prints."""
-    if not line.startswith("{"):
-        return None
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
-
-
-def failure(event: Event) -> HpcRegistryError:
+def failure(event: Failed) -> HpcRegistryError:
     """The controller's error as the same kind of error here."""
-    return from_exit_code(event["exit_code"])(event["message"], hint=event["hint"])
+    return from_exit_code(event.exit_code or 0)(event.message, where=event.where or "", hint=event.hint or "")

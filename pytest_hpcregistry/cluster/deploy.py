@@ -8,12 +8,21 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..core import sif
 from ..core.digest import hash_file
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError, from_exit_code
-from ..core.events import Listener
+from ..core.events import (
+    BytesMissing,
+    Failed,
+    Freed,
+    ImageChecked,
+    ImageProgress,
+    ImageSent,
+    Listener,
+    NodeFinished,
+    Published,
+)
 from ..core.names import LONGEST_REASON, excerpt, image_name
 from ..core.nodeset import fold_by
 from . import verify as verifying
@@ -45,16 +54,18 @@ def check(path: Path, target: str, client: ControllerClient) -> Image:
 
 def publish(image: Image, client: ControllerClient, listener: Listener) -> bool:
     """Bring *image* to the controller if its bytes are not there, and give it its name. True if anything changed."""
-    listener({"event": "image_checked", "name": image.name, "digest": image.digest, "size": image.size})
-    progress = {"event": "image_progress", "name": image.name, "size": image.size}
+    listener(ImageChecked(name=image.name, digest=image.digest, size=image.size))
+
+    def tell(sent: int) -> None:
+        listener(ImageProgress(image.name, image.size, sent))
 
     def send() -> None:
-        client.send(image.path, image.digest, image.size, lambda sent: listener({**progress, "bytes": sent}))
+        client.send(image.path, image.digest, image.size, tell)
 
     present = client.has(image.digest, image.size)
     if not present:
         send()
-    listener({"event": "image_sent", "name": image.name, "bytes": 0 if present else image.size})
+    listener(ImageSent(name=image.name, bytes=0 if present else image.size))
     request = {
         "name": image.name,
         "digest": image.digest,
@@ -65,14 +76,18 @@ def publish(image: Image, client: ControllerClient, listener: Listener) -> bool:
         "labels": dict(image.labels),
     }
     event = client.publish(request)
-    if event["event"] == "bytes_missing":
+    if isinstance(event, BytesMissing):
         # They had no name, and a garbage collection took them after they were looked for.
         send()
         event = client.publish(request)
-    if event["event"] != "published":
-        raise CommandFailed(f"controller: the bytes of {image.name} went away twice", hint="does gc run with no grace?")
+    if not isinstance(event, Published):
+        raise CommandFailed(
+            f"{image.name} was removed twice while it was being published",
+            where="controller",
+            hint="a garbage collection with --grace 0 is running there: deploy again when it has ended",
+        )
     listener(event)
-    return bool(event["changed"])
+    return event.changed
 
 
 def operator() -> str:
@@ -107,7 +122,7 @@ def deploy(
             raise  # the controller: there is nobody to go on with
         except HpcRegistryError as error:
             failures.append(error)
-            listener({"event": "failed", "name": image.name, "message": f"{image.name}: {error}"})
+            listener(Failed(str(error), name=image.name, where=image.name))
             return None
         return image.name
 
@@ -123,18 +138,20 @@ def deploy(
 
 
 def sync_failures(
-    finished: Sequence[Mapping[str, Any]],
+    finished: Mapping[str, NodeFinished | Freed],
     hint: str = "the other nodes have it; mend these, then: hpc-container-manager sync",
 ) -> list[HpcRegistryError]:
-    """One error for each kind of trouble, its nodes folded."""
+    """One error for each kind of trouble, its nodes folded: with what to do about it, and then about all."""
     troubles = {
-        event["node"]: (event["state"], excerpt(event["message"].removeprefix(f"{event['node']}: "), LONGEST_REASON))
-        for event in finished
-        if event["state"] in ("failed", "unreachable")
+        node: (end.state, excerpt(end.message, LONGEST_REASON), end.hint)
+        for node, end in finished.items()
+        if end.state in ("failed", "unreachable")
     }
     return [
-        (Unreachable if state == "unreachable" else CommandFailed)(f"{nodes}: {message}", hint=hint)
-        for (state, message), nodes in sorted(fold_by(troubles, troubles.__getitem__).items())
+        (Unreachable if state == "unreachable" else CommandFailed)(
+            message, where=nodes, hint="\n".join(filter(None, [own_hint, hint]))
+        )
+        for (state, message, own_hint), nodes in sorted(fold_by(troubles, troubles.__getitem__).items())
     ]
 
 
@@ -150,5 +167,5 @@ def raise_worst(failures: Sequence[HpcRegistryError]) -> None:
     gravest_first = [failure for kind in kinds for failure in failures if failure.exit_code == kind.exit_code]
     kind = from_exit_code(gravest_first[0].exit_code)
     hinting = next((failure.exit_code for failure in gravest_first if failure.hint), None)
-    hints = dict.fromkeys(one.hint for one in gravest_first if one.hint and one.exit_code == hinting)
-    raise kind(message, hint="\n".join(hints))
+    hints = [line for one in gravest_first if one.exit_code == hinting for line in one.hint.splitlines()]
+    raise kind(message, hint="\n".join(dict.fromkeys(hints)))

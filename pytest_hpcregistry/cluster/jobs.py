@@ -97,5 +97,5 @@ class Slurm:
         deadline = time.monotonic() + timeout
         while not is_so():
             if time.monotonic() >= deadline:
-                raise CommandTimeout(f"{self.client.cluster.controller.name}: {otherwise} within {timeout:g} s")
+                raise CommandTimeout(f"{otherwise} within {timeout:g} s", where=self.client.cluster.controller.name)
             time.sleep(POLL)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core import facts
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable
-from ..core.events import Listener
+from ..core.events import Listener, Noticed, Verified
 from ..core.facts import CONTROLLER, DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, UNMANAGED, UNREACHABLE, Facts
 from ..core.layout import object_path
 from ..core.names import excerpt
@@ -75,7 +75,7 @@ def read_back(
             why = "a sync began meanwhile: looking again"
             if not found.syncing.meanwhile:
                 why = f"the catalog has just changed: looking again after its sync, or in {for_sync:.0f} s"
-            listener({"event": "noticed", "message": why})
+            listener(Noticed(message=why))
     unsettled = explained and bool(wrong)
     return Reading(data, found, unsettled, agreed if unsettled else damaged)
 
@@ -104,7 +104,7 @@ def failures(
     found: list[HpcRegistryError] = []
     for name, row in reading.facts.matrix(list(names)).items():
         looked_at = row if with_nodes else {CONTROLLER: row.get(CONTROLLER, MISSING)}
-        listener({"event": "verified", "name": name, "states": looked_at})
+        listener(Verified(name=name, states=looked_at))
         damage: dict[str, list[str]] = {}
         for _, machine, digest in sorted(one for one in reading.damaged if one[0] == name):
             damage.setdefault(digest, []).append(machine)

@@ -18,7 +18,18 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..core import layout
 from ..core.errors import OTHER_VERSION, HpcRegistryError, UsageError
-from ..core.events import Listener, to_all
+from ..core.events import (
+    BytesMissing,
+    Failed,
+    Gathered,
+    Listener,
+    Looked,
+    Published,
+    Received,
+    RolledBack,
+    Tried,
+    to_all,
+)
 from ..core.fanout import fan_out
 from ..core.names import image_name, printable, visible
 from ..core.pace import told_every
@@ -112,7 +123,7 @@ def natural(text: str) -> int:
 
 
 def report(error: HpcRegistryError, as_json: bool) -> None:
-    event = {"event": "failed", "message": str(error), "hint": error.hint, "exit_code": error.exit_code}
+    event = Failed(error.what, hint=error.hint, exit_code=error.exit_code, where=error.where or None)
     if as_json:
         json_lines(sys.stdout)(event)
     else:
@@ -124,7 +135,7 @@ def in_words(error: OSError) -> HpcRegistryError:
     said = error.strerror or str(error) or type(error).__name__
     file = "" if error.filename is None else f": {visible(str(error.filename))}"
     hint = limits.HINT if error.errno == errno.EMFILE else ""
-    return HpcRegistryError(f"controller: {said}{file}", hint=hint)
+    return HpcRegistryError(f"{said}{file}", where="controller", hint=hint)
 
 
 def listener_of(arguments: argparse.Namespace, config: settings.Settings) -> Listener:
@@ -136,21 +147,21 @@ def listener_of(arguments: argparse.Namespace, config: settings.Settings) -> Lis
 
 def run_facts(arguments: argparse.Namespace) -> int:
     listener = json_lines(sys.stdout)
-    listener({"event": "gathered", "facts": gather(json.loads(arguments.request), listener)})
+    listener(Gathered(facts=gather(json.loads(arguments.request), listener)))
     return 0
 
 
 def run_has(arguments: argparse.Namespace) -> int:
     config = settings.load(arguments.config)
     present = registry.has_object(config.registry, arguments.digest, arguments.size)
-    json_lines(sys.stdout)({"event": "looked", "present": present})
+    json_lines(sys.stdout)(Looked(present=present))
     return 0
 
 
 def run_receive(arguments: argparse.Namespace) -> int:
     config = settings.load(arguments.config)
     registry.receive(config.registry, arguments.digest, arguments.size, sys.stdin.buffer)
-    json_lines(sys.stdout)({"event": "received", "digest": arguments.digest})
+    json_lines(sys.stdout)(Received(digest=arguments.digest))
     return 0
 
 
@@ -159,7 +170,14 @@ def run_try_key(arguments: argparse.Namespace) -> int:
     nodes = list_nodes(arguments.nodes or config.nodes)
     room = limits.make_room(len(nodes), config.window, held=0, each=limits.SESSION)
     tried = fan_out(nodes, lambda node: try_sync_key(node, config), window=room.window)
-    json_lines(sys.stdout)({"event": "tried", "nodes": {node: str(result) for node, result in tried.items()}})
+    json_lines(sys.stdout)(
+        Tried(
+            nodes={
+                node: result.reason(node) if isinstance(result, HpcRegistryError) else result
+                for node, result in tried.items()
+            }
+        )
+    )
     return 0
 
 
@@ -169,11 +187,9 @@ def run_publish(arguments: argparse.Namespace) -> int:
     try:
         version, changed = registry.publish(config, request)
     except registry.BytesMissing:
-        json_lines(sys.stdout)({"event": "bytes_missing", "digest": request["digest"]})
+        json_lines(sys.stdout)(BytesMissing(digest=request["digest"]))
         return 0
-    listener_of(arguments, config)(
-        {"event": "published", "name": request["name"], "digest": version.digest, "changed": changed}
-    )
+    listener_of(arguments, config)(Published(name=request["name"], digest=version.digest, changed=changed))
     return 0
 
 
@@ -183,7 +199,7 @@ def run_rollback(arguments: argparse.Namespace) -> int:
     name = image_name(arguments.name, config.registry, config.directories)
     before, now = registry.rollback(config, name, arguments.to)
     who = {"by": arguments.by, "published": now.published}
-    listener({"event": "rolled_back", "name": name, "digest": now.digest, "before": before.digest, **who})
+    listener(RolledBack(name=name, digest=now.digest, before=before.digest, **who))
     return exit_code_of(logged(config, lambda: sync(config, None, [name], listener)))
 
 
@@ -198,7 +214,7 @@ def run_gc(arguments: argparse.Namespace) -> int:
         by=arguments.by,
         dry_run=arguments.dry_run,
     )
-    return worst(machine["state"] for machine in machines.values())
+    return worst(machine.state for machine in machines.values())
 
 
 def run_sync(arguments: argparse.Namespace) -> int:
@@ -215,7 +231,7 @@ def logged(config: settings.Settings, work: Callable[[], Mapping[str, Outcome]])
     try:
         return work()
     except HpcRegistryError as error:
-        log_lines(config.log)({"event": "failed", "message": str(error)})
+        log_lines(config.log)(Failed(error.what, where=error.where or None))
         raise
 
 

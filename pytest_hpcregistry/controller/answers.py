@@ -135,5 +135,5 @@ def checked(node: str, what: str, form: Callable[[Any, str], None], value: Any) 
     try:
         form(value, "it")
     except Misshapen as error:
-        raise CommandFailed(f"{node}: the agent's {what} makes no sense: {error}", hint=HINT) from None
+        raise CommandFailed(f"the agent's {what} makes no sense: {error}", where=node, hint=HINT) from None
     return value

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import agent
 from ..core.errors import CommandFailed, HpcRegistryError
-from ..core.events import Listener
+from ..core.events import Listener, NodeFacts, Noticed
 from ..core.fanout import fan_out
 from ..core.names import excerpt
 from ..transports.process import run_process
@@ -37,7 +37,7 @@ def gather(request: dict[str, Any], listener: Listener) -> dict[str, Any]:
     watch.wait_for_beginning(wait.get("for_sync", 0))
     watch.wait_for_end(
         wait.get("for_end", 0),
-        lambda: listener({"event": "noticed", "message": "a sync is under way: waiting for its end"}),
+        lambda: listener(Noticed(message="a sync is under way: waiting for its end")),
     )
     watch.start()
 
@@ -45,21 +45,21 @@ def gather(request: dict[str, Any], listener: Listener) -> dict[str, Any]:
         answer = ask_facts(node, asked, connect_timeout=request["connect_timeout"], timeout=request["timeout"])
         check_answer(node, "facts", answer)
         if len(json.dumps(answer)) > LONGEST_FACTS:
-            raise CommandFailed(f"{node}: has more facts than {LONGEST_FACTS >> 20} MiB")
-        listener({"event": "node_facts", "node": node, "facts": answer})
+            raise CommandFailed(f"has more facts than {LONGEST_FACTS >> 20} MiB", where=node)
+        listener(NodeFacts(node=node, facts=answer))
 
     for node, result in fan_out(nodes, ask, window=room.window).items():
         if isinstance(result, HpcRegistryError):
-            listener({"event": "node_facts", "node": node, "facts": {"unreachable": reason_of(node, result)}})
+            listener(NodeFacts(node=node, facts=unreachable(node, result)))
     # The controller after the nodes, and of it the images before the catalog: what was published meanwhile leaves a
     # machine behind the catalog, which another look explains, and never ahead of it.
     controller = {**agent.gather({**asked, **request["controller"]}), "slurm": slurm_facts()}
     return {"controller": controller, "nodes": nodes, "sync": watch.tell()}
 
 
-def reason_of(node: str, error: HpcRegistryError) -> str:
-    """The message without the node's name, so that nodes with the same trouble fold into one line."""
-    return excerpt(str(error).removeprefix(f"{node}: "))
+def unreachable(node: str, error: HpcRegistryError) -> dict[str, str]:
+    """The facts of a node that could not be asked."""
+    return {"unreachable": excerpt(error.reason(node)), "hint": error.hint}
 
 
 def slurm_facts() -> dict[str, Any]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from contextlib import nullcontext
+from dataclasses import fields
 from typing import Any
 
 from .. import agent
 from ..agent.gc import clean, sweep
 from ..core.catalog import Catalog
 from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
-from ..core.events import Listener
+from ..core.events import Freed, GcFinished, GcStarted, Listener, Noticed
 from ..core.fanout import fan_out
+from ..core.names import excerpt
 from .answers import HINT
-from .facts import reason_of
 from .limits import SESSION, make_room
 from .lock import only_one_sync
 from .nodes import list_nodes
@@ -24,7 +25,6 @@ from .settings import Settings
 
 GRACE = 3600  # seconds that an object stays after its last name has gone, or since it came
 TIMEOUT = 300  # seconds for one machine to look at its processes and to remove files
-Freed = dict[str, Any]
 
 
 def collect(
@@ -32,16 +32,16 @@ def collect(
 ) -> dict[str, Freed]:
     """Keep *keep* older versions of each image; free all that is older than *grace* seconds and not in use.
 
-    Returns for "controller" and each node what `sweep` tells, or {"state": …, "message": …}. No sync runs
-    meanwhile: it would have to see again what it has counted on.
+    Returns what became of "controller" and of each node. No sync runs meanwhile: it would have to see again what it has
+    counted on.
     """
     nodes = list_nodes(settings.nodes)
     room = make_room(len(nodes), settings.window, held=0, each=SESSION)
     with nullcontext() if dry_run else only_one_sync(settings.registry):
         text, catalog = trim(settings.registry, keep, dry_run)
-        listener({"event": "gc_started", "nodes": nodes, "keep": keep, "grace": grace, "by": by, "dry_run": dry_run})
+        listener(GcStarted(nodes=nodes, keep=keep, grace=grace, by=by, dry_run=dry_run))
         if room.note:
-            listener({"event": "noticed", "message": room.note})
+            listener(Noticed(message=room.note))
         request = request_for(text, catalog, grace, dry_run)
 
         sharers: set[str] = set()
@@ -59,7 +59,7 @@ def collect(
             node: failure(node, one) if isinstance(one, HpcRegistryError) else one for node, one in answers.items()
         }
         machines = {"controller": sweep_here(settings.registry, request, by_node, sharers), **by_node}
-    listener({"event": "gc_finished", "machines": machines, "dry_run": dry_run})
+    listener(GcFinished(machines=machines, dry_run=dry_run))
     return machines
 
 
@@ -92,12 +92,12 @@ def request_for(text: str, catalog: Catalog, grace: int, dry_run: bool) -> dict[
 
 def sweep_here(registry: str, request: dict[str, Any], by_node: Mapping[str, Freed], sharers: Set[str]) -> Freed:
     """The controller's own registry, last: where nodes share it (*sharers*), what they have open is in use here."""
-    silent = {node for node, one in by_node.items() if one["state"] in ("failed", "unreachable")}
+    silent = {node for node, one in by_node.items() if one.state in ("failed", "unreachable")}
     # A node of which nothing is known shares it if others do, or if there is none that does not.
-    if silent and (sharers or not any(one["state"] == "freed" for one in by_node.values())):
+    if silent and (sharers or not any(one.state == "freed" for one in by_node.values())):
         why = "nodes that may share this registry could not be asked, so nothing is freed"
-        return {"state": "failed", "message": why}
-    spare = [digest for one in by_node.values() if one["state"] == "shared" for digest in one["in_use"]]
+        return Freed("failed", why)
+    spare = [digest for one in by_node.values() if one.state == "shared" for digest in one.in_use]
     try:
         if request["dry_run"]:
             return freed(sweep(registry, {**request, "spare": spare}, clean(registry, request)), False)
@@ -108,17 +108,17 @@ def sweep_here(registry: str, request: dict[str, Any], by_node: Mapping[str, Fre
             now = request_for(text, catalog_of(text, registry), request["grace"], False)
             return freed(sweep(registry, {**now, "spare": spare}, cleaned), False)
     except (agent.Refused, OSError) as error:
-        return {"state": "failed", "message": str(error)}
+        return Freed("failed", str(error))
 
 
 def freed(answer: Mapping[str, Any], shared: bool) -> Freed:
     """What a machine says, if it did what it was asked to."""
     if answer["shared"] != shared:
         raise CommandFailed("the agent did not look at the registry that it was asked to look at", hint=HINT)
-    return {**answer, "state": "shared" if shared else "freed", "message": ""}
+    told = {one.name: answer[one.name] for one in fields(Freed) if one.name in answer}
+    return Freed(**{**told, "state": "shared" if shared else "freed"})
 
 
 def failure(node: str, error: HpcRegistryError) -> Freed:
-    """The reason without the node's name, so that nodes with the same trouble fold into one line."""
     state = "unreachable" if isinstance(error, Unreachable) else "failed"
-    return {"state": state, "message": reason_of(node, error)}
+    return Freed(state, excerpt(error.reason(node)), error.hint)

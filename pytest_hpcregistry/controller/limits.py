@@ -61,7 +61,8 @@ def make_room(nodes: int, window: int, *, held: int, each: int, files: int = 0) 
         least = own + fewest * (held + each)
         star = ", and so does the engine star, which opens no image" if files else ""
         raise UsageError(
-            f"controller: {nodes} nodes need {needed} open files, {least} at the least, and {limit} are allowed",
+            f"{nodes} nodes need {needed} open files, {least} at the least, and {limit} are allowed",
+            where="controller",
             hint=f"{HINT}; a smaller sync.window needs fewer{star}",
         )
     note = f"{nodes} nodes need {needed} open files, and {limit} are allowed: "

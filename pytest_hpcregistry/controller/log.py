@@ -5,12 +5,11 @@ A listener that can't be reached any more, such as a workstation that went away,
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import TextIO
 
-from ..core.events import Event, Listener
+from ..core.events import Event, Listener, to_line
 from ..core.messages import describe
 from ..core.names import printable, visible
 
@@ -20,7 +19,7 @@ def json_lines(stream: TextIO) -> Listener:
 
     def listen(event: Event) -> None:
         try:
-            stream.write(json.dumps(event) + "\n")
+            stream.write(to_line(event) + "\n")
             stream.flush()
         except (OSError, ValueError):  # ValueError: the stream is closed
             pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from ..core.events import Listener
+from ..core.events import Listener, Progress
 
 INTERVAL = 1.0  # seconds between two events
 
@@ -36,5 +36,5 @@ class Meter:
             latest = dict(self.latest)
             changed = {node: size for node, size in latest.items() if self.told.get(node) != size}
             if changed:
-                self.listener({"event": "progress", "bytes": changed})
+                self.listener(Progress(bytes=changed))
             self.told = latest

@@ -66,11 +66,12 @@ def check_address(node: str, address: str, settings: Settings) -> str:
     known = peers(settings.registry).get(node, [])
     if address not in known:
         raise CommandFailed(
-            f"{node}: gives {visible(address)[:60]} as its address, where phase 1 found {', '.join(known) or 'none'}",
+            f"gives {visible(address)[:60]} as its address, where phase 1 found {', '.join(known) or 'none'}",
+            where=node,
             hint="has its address changed? hpc-container-manager registry setup",
         )
     if settings.network and ip_address(address) not in ip_network(settings.network):
-        raise CommandFailed(f"{node}: {address} is no address in {settings.network}")
+        raise CommandFailed(f"{address} is no address in {settings.network}", where=node)
     return address
 
 
@@ -88,7 +89,7 @@ def converse(node: str, argv: Sequence[str], nonce: str, stdin: bytes | None, ti
     try:
         result = run_process(node, argv, stdin=stdin, timeout=timeout)
     except CommandTimeout:
-        raise Unreachable(f"{node}: no answer in time") from None
+        raise Unreachable("no answer in time", where=node) from None
     return read_answer(node, nonce, result.exit_code, result.stdout, result.stderr)
 
 
@@ -105,26 +106,27 @@ def read_line(node: str, nonce: str, line: str) -> Any:
     try:
         said = read_json(line[len(f"hpcregistry {nonce} ") :])
     except ValueError:
-        raise CommandFailed(f"{node}: the agent's answer was cut off") from None
+        raise CommandFailed("the agent's answer was cut off", where=node) from None
     except RecursionError:
-        raise CommandFailed(f"{node}: the agent's answer makes no sense: it is too deep") from None
+        raise CommandFailed("the agent's answer makes no sense: it is too deep", where=node) from None
     if not isinstance(said, dict):
-        raise CommandFailed(f"{node}: the agent's answer makes no sense: it is no object")
+        raise CommandFailed("the agent's answer makes no sense: it is no object", where=node)
     return said
 
 
 def refuse_error(node: str, answer: Any) -> Any:
     """Return *answer*, unless it is an error: then CommandFailed is raised."""
     if "error" in answer:
-        raise CommandFailed(f"{node}: {excerpt(str(answer['error']))}")
+        raise CommandFailed(excerpt(str(answer["error"])), where=node, hint=excerpt(str(answer.get("hint", ""))))
     return answer
 
 
 def no_answer(node: str, exit_code: int, stderr: str) -> HpcRegistryError:
     """Why there was no answer, from how ssh ended."""
     if exit_code == 255:  # ssh's own failure, ssh(1); a remote 255 would have been preceded by an answer
-        return Unreachable(f"{node}: {unreachable_reason(stderr)}")
+        return Unreachable(unreachable_reason(stderr), where=node)
     return CommandFailed(
-        f"{node}: the agent did not answer (exit {exit_code}): {last_line(stderr, 'nothing')}",
+        f"the agent did not answer (exit {exit_code}): {last_line(stderr, 'nothing')}",
+        where=node,
         hint="is Python >= 3.6 there, and has phase 1 been run? hpc-container-manager registry setup",
     )

@@ -30,7 +30,7 @@ def read_catalog_text(registry: str) -> str:
     try:
         return path.read_text()
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", hint=NOT_SET_UP) from None
+        raise UsageError(error.strerror, where=path, hint=NOT_SET_UP) from None
 
 
 def read_catalog(registry: str) -> Catalog:
@@ -59,7 +59,9 @@ def receive(registry: str, digest: str, size: int, stream: BinaryIO) -> None:
         raise UsageError(f"{digest!r} is not a SHA-256 digest")
     free = agent.filesystem(registry)["free"]
     if size + RESERVE > free:
-        raise HpcRegistryError(f"controller: {size / 1e6:.0f} MB and a reserve needed, {free / 1e6:.0f} MB free")
+        raise HpcRegistryError(
+            f"{size / 1e6:.0f} MB and a reserve needed, {free / 1e6:.0f} MB free", where="controller"
+        )
     beside = f".{digest}.{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # which follows no link either, open(2)
     with refusals(), agent.opened_private(str(Path(registry, agent.STAGING))) as staging:
@@ -68,7 +70,9 @@ def receive(registry: str, digest: str, size: int, stream: BinaryIO) -> None:
             with os.fdopen(os.open(beside, flags, 0o600, dir_fd=staging), "wb") as copy:
                 actual = copy_and_hash(stream, copy, size)
             if actual != digest:
-                raise CommandFailed(f"controller: {size} bytes with digest {digest[:12]} were sent, {actual} arrived")
+                raise CommandFailed(
+                    f"{size} bytes with digest {digest[:12]} were sent, {actual} arrived", where="controller"
+                )
             if not has_object(registry, digest, size):
                 # A damaged object would be taken for the right one by its name and size. Jobs keep what they opened.
                 Path(object_path(registry, digest)).unlink(missing_ok=True)
@@ -143,10 +147,11 @@ def rollback(settings: Settings, name: str, wanted: str | None) -> tuple[Version
         try:
             chosen = before.find(wanted)
         except UsageError as error:
-            raise UsageError(f"{name}: {error}", hint=error.hint) from None
+            raise UsageError(error, where=name, hint=error.hint) from None
         if not has_object(settings.registry, chosen.digest, chosen.size):
             raise CheckFailed(
-                f"controller: the bytes of {name}, version {chosen.digest[:12]}, are gone or damaged",
+                f"the bytes of {name}, version {chosen.digest[:12]}, are gone or damaged",
+                where="controller",
                 hint="deploy that image again",
             )
         agent.apply(root, {"images": [{"name": name, "digest": chosen.digest}], "mode": settings.file_mode})
@@ -162,7 +167,7 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except agent.Refused as refusal:
-        raise CheckFailed(f"controller: {refusal}") from None
+        raise CheckFailed(refusal, where="controller") from None
 
 
 @contextmanager
@@ -179,8 +184,8 @@ def check_structure(registry: str, digest: str) -> None:
     places = (Path(registry, agent.STAGING, digest), Path(object_path(registry, digest)))
     found = [path for path in places if path.exists()]
     if not found:
-        raise BytesMissing(f"controller: the bytes with digest {digest[:12]} are not here any more")
+        raise BytesMissing(f"the bytes with digest {digest[:12]} are not here any more", where="controller")
     try:
         sif.check(found[0])
     except UsageError as error:
-        raise CheckFailed(f"controller: {error}") from None
+        raise CheckFailed(error, where="controller") from None

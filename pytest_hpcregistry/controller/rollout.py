@@ -15,7 +15,7 @@ from ..agent.facts import RESERVE, Refused, open_regular
 from ..agent.requests import MOST_IMAGES
 from ..core.catalog import Catalog, Entry
 from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
-from ..core.events import Listener
+from ..core.events import Listener, NodeFinished, NodeStarted, Noticed, TransferStarted
 from ..core.fanout import fan_out, in_rounds, serve_rounds
 from ..core.layout import object_path
 from .engines import ENGINES, Job
@@ -32,13 +32,17 @@ SEEN_WITHIN = 60  # seconds in which a shared file system shows what another mac
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one node: `state` is synced, unchanged, failed or unreachable. `bytes` moved, in `seconds`."""
+    """What became of one node: `state` is synced, unchanged, failed or unreachable. `bytes` moved, in `seconds`.
+
+    `message` and `hint` are the reason of the latter two, without the node's name.
+    """
 
     state: str
     objects: int = 0
     bytes: int = 0
     seconds: float = 0.0
     message: str = ""
+    hint: str = ""
 
 
 class Rollout:
@@ -96,7 +100,7 @@ class Rollout:
                 if digest not in self.files:
                     self.files[digest] = open_regular(object_path(self.settings.registry, digest))
             except (Refused, OSError) as error:
-                raise CommandFailed(f"controller: cannot read object {digest[:12]}: {error}") from error
+                raise CommandFailed(f"cannot read object {digest[:12]}: {error}", where="controller") from error
             return self.files[digest]
 
     def close_objects(self) -> None:
@@ -115,7 +119,7 @@ class Rollout:
 
     def look(self, node: str) -> None:
         """Log in and see what is to be done; a node that is not to be served is hung up on."""
-        self.listener({"event": "node_started", "node": node, "what": self.what})
+        self.listener(NodeStarted(node=node, what=self.what))
         self.started[node] = time.monotonic()
         self.sessions[node] = NodeSession(node, self.settings)
         try:
@@ -133,13 +137,15 @@ class Rollout:
         )
         if self.settings.method == "shared" and not has["shared"]:
             raise CommandFailed(
-                f"{node}: has a {self.settings.registry} of its own, not the controller's on a shared file system",
+                f"has a {self.settings.registry} of its own, not the controller's on a shared file system",
+                where=node,
                 hint="is the file system mounted there? Or set sync.method to auto",
             )
         needed = sum(self.sizes[digest] for digest in lacks)
         if needed and needed + RESERVE > has["free"] and not has["shared"]:
             raise CommandFailed(
-                f"{node}: {needed / 1e6:.0f} MB and {RESERVE >> 20} MiB reserve needed, {has['free'] / 1e6:.0f} MB free"
+                f"{needed / 1e6:.0f} MB and {RESERVE >> 20} MiB reserve needed, {has['free'] / 1e6:.0f} MB free",
+                where=node,
             )
 
     def serve(self, answers: Mapping[str, HpcRegistryError | None]) -> None:
@@ -193,7 +199,7 @@ class Rollout:
     def distribute(self, engine: str, why: str, nodes: Sequence[str]) -> None:
         wanted = {node: self.lacks[node] for node in nodes}
         lacking = {node: sum(self.sizes[digest] for digest in digests) for node, digests in wanted.items()}
-        self.listener({"event": "transfer_started", "engine": engine, "why": why, "bytes": lacking})
+        self.listener(TransferStarted(engine=engine, why=why, bytes=lacking))
         with Meter(self.listener) as meter:
             job: Job[Outcome] = Job(
                 wanted=wanted,
@@ -204,7 +210,7 @@ class Rollout:
                 arrived=self.publish,
                 moved=meter.moved,
                 sent=self.sent.__setitem__,
-                say=lambda text: self.listener({"event": "noticed", "message": text}),
+                say=lambda text: self.listener(Noticed(message=text)),
                 leave=self.close,
                 turns=self.turns,
                 failed=self.fail,
@@ -219,7 +225,7 @@ class Rollout:
     def fail(self, node: str, error: HpcRegistryError) -> None:
         """A node that has ended already is not told of twice."""
         if node not in self.outcomes:
-            self.finish(node, failure_of(error))
+            self.finish(node, failure_of(node, error))
 
     def bases(self, node: str) -> dict[str, str]:
         """For an object that the node lacks, the one that it has under the same name."""
@@ -266,7 +272,8 @@ class Rollout:
                 return Outcome("unchanged")
             if time.monotonic() > deadline:
                 raise CommandFailed(
-                    f"{node}: does not show {', '.join(late) or 'the catalog'} as the controller has it",
+                    f"does not show {', '.join(late) or 'the catalog'} as the controller has it",
+                    where=node,
                     hint="is the shared file system mounted there, and not from a stale handle?",
                 )
             time.sleep(1)
@@ -274,9 +281,10 @@ class Rollout:
     def finish(self, node: str, outcome: Outcome) -> Outcome:
         seconds = time.monotonic() - self.started.get(node, time.monotonic())
         done = self.outcomes[node] = replace(outcome, seconds=seconds)
-        self.listener({"event": "node_finished", "node": node, "what": self.what, **asdict(done)})
+        self.listener(NodeFinished(node=node, what=self.what, **asdict(done)))
         return done
 
 
-def failure_of(error: HpcRegistryError) -> Outcome:
-    return Outcome("unreachable" if isinstance(error, Unreachable) else "failed", message=str(error))
+def failure_of(node: str, error: HpcRegistryError) -> Outcome:
+    state = "unreachable" if isinstance(error, Unreachable) else "failed"
+    return Outcome(state, message=error.reason(node), hint=error.hint)

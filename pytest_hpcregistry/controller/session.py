@@ -59,7 +59,7 @@ class NodeSession:
             said = self.listen(deadline - time.monotonic())
             if said is not None and said.get("id") == number:
                 return refuse_error(self.node, said)
-        raise Unreachable(f"{self.node}: no answer in time")
+        raise Unreachable("no answer in time", where=self.node)
 
     def tell(self, verb: str, request: dict[str, Any] | None = None) -> int:
         """Have the agent do *verb*, without waiting for its answer, which will have the number that is returned."""
@@ -87,7 +87,7 @@ class NodeSession:
                 return None
             if isinstance(line, Ended):
                 if self.conversation.held.startswith(b"hpcregistry "):
-                    raise CommandFailed(f"{self.node}: the agent's answer was cut off")
+                    raise CommandFailed("the agent's answer was cut off", where=self.node)
                 raise no_answer(self.node, line.exit_code, line.stderr)
             said = self.understand(line)
             if said is not None:
@@ -100,18 +100,18 @@ class NodeSession:
         if not line.startswith(f"hpcregistry {self.nonce} "):
             self.other += len(line) + 1
             if self.other > PASSED_OVER:
-                raise CommandFailed(f"{self.node}: its login prints without end")
+                raise CommandFailed("its login prints without end", where=self.node)
             return None
         said = read_line(self.node, self.nonce, line)
         if "id" not in said and "event" in said:
             self.events += len(line)
             if self.events > MOST_EVENTS + EVENT_RATE * (time.monotonic() - self.began):
-                raise CommandFailed(f"{self.node}: the agent talks without end")
+                raise CommandFailed("the agent talks without end", where=self.node)
             return check_event(self.node, said)
         number = said.get("id")
         verb = self.asked.pop(number, None) if type(number) is int else None
         if verb is None:
-            raise CommandFailed(f"{self.node}: the agent answers what it was not asked", hint=HINT)
+            raise CommandFailed("the agent answers what it was not asked", where=self.node, hint=HINT)
         return said if "error" in said else check_answer(self.node, verb, said)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..core.catalog import Catalog, Entry
 from ..core.errors import UsageError
-from ..core.events import Listener
+from ..core.events import Listener, Noticed, SyncFinished, SyncStarted
 from ..core.names import check_directory
 from .engines import check_method
 from .limits import RSYNC, SESSION, make_room
@@ -36,12 +36,12 @@ def sync(
         # A relay has all the objects open that a node lacks, which may be all that are wanted.
         files = len(wanted) if settings.method in ("auto", "relay") else 0
         room = make_room(len(nodes), settings.window, held=SESSION, each=RSYNC, files=files)
-        listener({"event": "sync_started", "what": what, "nodes": nodes})
+        listener(SyncStarted(what=what, nodes=nodes))
         if room.note:
-            listener({"event": "noticed", "message": room.note})
+            listener(Noticed(message=room.note))
         rollout = Rollout(replace(settings, window=room.window), what, wanted, (catalog_text, catalog), listener)
         outcomes = rollout.run(nodes, room.nodes)
-    listener({"event": "sync_finished", "what": what, "states": {node: out.state for node, out in outcomes.items()}})
+    listener(SyncFinished(what=what, states={node: out.state for node, out in outcomes.items()}))
     return outcomes
 
 

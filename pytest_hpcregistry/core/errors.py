@@ -20,13 +20,17 @@ OTHER_VERSION = "run phase 1 again: hpc-container-manager registry setup"
 
 
 class HpcRegistryError(Exception):
-    """A failure that a user can act on: what happened and where, and in `hint` what to do next."""
+    """A failure that a user can act on: `what` happened, `where` (a node, a file), and in `hint` what to do."""
 
     exit_code = 4
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+    def __init__(self, what: object, *, where: object = "", hint: str = "") -> None:
+        self.what, self.where, self.hint = str(what), str(where), hint
+        super().__init__(f"{self.where}: {self.what}" if self.where else self.what)
+
+    def reason(self, node: str) -> str:
+        """What happened, for a message that names *node* itself."""
+        return self.what if self.where in ("", node) else str(self)
 
 
 class UsageError(HpcRegistryError):

@@ -1,13 +1,331 @@
-"""What happens, told to whoever listens: a dict with "event" (its name, in the past tense) and plain values."""
+"""What happens, told to whoever listens. On a wire an event is one line of JSON, {"event": its kind, …fields…}.
+
+A kind is the class's name, as `node_finished`. Versions of the program may differ: kinds and keys that are not known
+here are passed over, and a field whose default is None is left out where it has none.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Any, Optional, Union, get_args, get_origin, get_type_hints
 
-Event = dict[str, Any]
+
+@dataclass(frozen=True)
+class Event:
+    """Sizes in bytes, times in seconds."""
+
+
 Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class ImageChecked(Event):
+    """A local SIF is sound."""
+
+    name: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ImageProgress(Event):
+    """So many `bytes` of an image are on their way to the controller."""
+
+    name: str
+    size: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ImageSent(Event):
+    """The controller has an image's bytes; it had them before when `bytes` is 0."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Looked(Event):
+    """Whether the controller has the bytes that were asked for."""
+
+    present: bool
+
+
+@dataclass(frozen=True)
+class Received(Event):
+    """The controller has taken an image's bytes."""
+
+    digest: str
+
+
+@dataclass(frozen=True)
+class BytesMissing(Event):
+    """The bytes that shall be published are not on the controller any more."""
+
+    digest: str
+
+
+@dataclass(frozen=True)
+class Published(Event):
+    """A name means these bytes on the controller; `changed`: it did not before."""
+
+    name: str
+    digest: str
+    changed: bool
+
+
+@dataclass(frozen=True)
+class RolledBack(Event):
+    """A name means an older version again on the controller."""
+
+    name: str
+    digest: str
+    before: str
+    by: str
+    published: str
+
+
+@dataclass(frozen=True)
+class SyncStarted(Event):
+    """A sync of *what*, in words, to these nodes."""
+
+    what: str
+    nodes: list[str]
+
+
+@dataclass(frozen=True)
+class NodeStarted(Event):
+    """A node is being asked what it has."""
+
+    node: str
+    what: str
+
+
+@dataclass(frozen=True)
+class TransferStarted(Event):
+    """An engine begins; `bytes` is what each of its nodes lacks."""
+
+    engine: str
+    why: str
+    bytes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """How much has arrived, in all, on the nodes where that has changed."""
+
+    bytes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class UnderWay(Event):
+    """How far a transfer is, in words."""
+
+    what: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Noticed(Event):
+    """Something odd that a person should know."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class NodeFinished(Event):
+    """What became of a node: `state` is synced, unchanged, failed or unreachable.
+
+    `message` and `hint` are the reason of the latter two, without the node's name.
+    """
+
+    node: str
+    what: str
+    state: str
+    objects: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    message: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class SyncFinished(Event):
+    """Node -> state, as in NodeFinished."""
+
+    what: str
+    states: dict[str, str]
+
+
+@dataclass(frozen=True)
+class GcStarted(Event):
+    """A garbage collection, who began it, and how."""
+
+    nodes: list[str]
+    keep: int
+    grace: int
+    by: str
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class Freed:
+    """What a garbage collection did on one machine: `state` is freed, shared, failed or unreachable.
+
+    `message` and `hint` are the reason of the latter two. `objects` were removed; `in_use` and `young` were kept,
+    because somebody has them open, and because they have been unreferenced for less than the grace time; `debris` is
+    what killed transfers had left; `unmanaged` files are not in the catalog.
+    """
+
+    state: str
+    message: str = ""
+    hint: str = ""
+    objects: list[str] = field(default_factory=list)
+    debris: list[str] = field(default_factory=list)
+    bytes: int = 0
+    in_use: list[str] = field(default_factory=list)
+    in_use_bytes: int = 0
+    young: list[str] = field(default_factory=list)
+    young_bytes: int = 0
+    unmanaged: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class GcFinished(Event):
+    """What became of "controller" and of each node."""
+
+    machines: dict[str, Freed]
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class NodeFacts(Event):
+    """One node's facts, as its agent told them; {"unreachable": reason} of one that could not be asked."""
+
+    node: str
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Gathered(Event):
+    """All facts have been told: the controller's own, the `nodes` that were asked, and what is known of syncs."""
+
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Tried(Event):
+    """What the sync key can do on each node, in words."""
+
+    nodes: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Verified(Event):
+    """An image's state on each machine, after its bytes were read."""
+
+    name: str
+    states: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """Something failed: the whole, or the image of this `name`. `where` is a machine or a file."""
+
+    message: str
+    hint: Optional[str] = None
+    exit_code: Optional[int] = None
+    name: Optional[str] = None
+    where: Optional[str] = None
+
+    @property
+    def text(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+def kind_of(event: Event | type[Event]) -> str:
+    """`node_finished` of a NodeFinished."""
+    cls = event if isinstance(event, type) else type(event)
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+
+KINDS = {kind_of(cls): cls for cls in Event.__subclasses__()}
+
+
+def to_data(event: Event) -> dict[str, Any]:
+    """An event as plain data for JSON."""
+    return {"event": kind_of(event), **plain(event)}
+
+
+def to_line(event: Event) -> str:
+    """An event as one line of JSON: ASCII, control characters escaped."""
+    return json.dumps(to_data(event))
+
+
+def plain(value: Any) -> Any:
+    """A dataclass as a dict, without fields that are None by default and have no value; anything else as it is."""
+    if is_dataclass(value):
+        found = {one.name: (one.default, getattr(value, one.name)) for one in fields(value)}
+        return {name: plain(one) for name, (default, one) in found.items() if not (default is None and one is None)}
+    if isinstance(value, dict) and any(map(is_dataclass, value.values())):
+        return {key: plain(one) for key, one in value.items()}
+    return value
+
+
+def from_line(line: str) -> Event | None:
+    """The event of a line; None for anything else that a login prints, and for a kind that is not known here.
+
+    Raises ValueError when a known one has other fields than it must.
+    """
+    if not line.startswith("{"):
+        return None
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return from_data(data) if isinstance(data, dict) else None
+
+
+def from_data(data: Mapping[str, Any]) -> Event | None:
+    """The other way round than to_data; as from_line."""
+    kind = data.get("event")
+    cls = KINDS.get(kind) if isinstance(kind, str) else None
+    event: Event | None = build(cls, data, str(kind)) if cls else None
+    return event
+
+
+def build(hint: Any, value: Any, place: str) -> Any:
+    """*value*, plain data, as the type *hint*. Raises ValueError with the *place* of what is of another type."""
+    if is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ValueError(f"{place} is no object")
+        hints = get_type_hints(hint)
+        lacking = [one.name for one in fields(hint) if is_needed(one) and one.name not in value]
+        if lacking:
+            raise ValueError(f"{place} lacks {lacking[0]}")
+        cls: Any = hint
+        return cls(**{name: build(one, value[name], f"{place}.{name}") for name, one in hints.items() if name in value})
+    origin, words = get_origin(hint), get_args(hint)
+    if origin is Union:
+        return None if value is None else build(words[0], value, place)
+    if origin is dict and isinstance(value, dict):
+        return {key: build(words[1], one, f"{place}[…]") for key, one in value.items()}
+    if origin is list and isinstance(value, list):
+        return [build(words[0], one, f"{place}[…]") for one in value]
+    accepted = (int, float) if hint is float else hint
+    if hint is not Any and (
+        origin or not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool)
+    ):
+        raise ValueError(f"{place} is no {getattr(hint, '__name__', 'such value')}")
+    return value
+
+
+def is_needed(one: Any) -> bool:
+    return one.default is MISSING and one.default_factory is MISSING
 
 
 def to_all(*listeners: Listener) -> Listener:

@@ -106,4 +106,4 @@ def result_of(name: str, future: Future[Result]) -> Result | HpcRegistryError:
     except HpcRegistryError as error:
         return error
     except Exception as error:
-        return CommandFailed(f"{name}: an unforeseen error: {visible(f'{type(error).__name__}: {error}')[:300]}")
+        return CommandFailed(f"an unforeseen error: {visible(f'{type(error).__name__}: {error}')[:300]}", where=name)

@@ -5,10 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from .events import Event, Listener
+from .events import (
+    Event,
+    Failed,
+    ImageProgress,
+    ImageSent,
+    Listener,
+    NodeFinished,
+    Progress,
+    SyncFinished,
+    SyncStarted,
+    TransferStarted,
+    UnderWay,
+)
 
 WINDOW = 15.0
 """Seconds that a rate is the average of: long enough to be calm, short enough to tell of a stall."""
@@ -62,27 +73,25 @@ class Transfers:
         self.tracks: dict[str, Track] = {}
         self.whole = Track(0)
 
-    def take(self, event: Mapping[str, Any], now: float) -> None:
+    def take(self, event: Event, now: float) -> None:
         """What an event says, which came at *now*; events of other things say nothing."""
-        kind = event["event"]
-        if kind == "image_progress":
-            track = self.uploads.setdefault(event["name"], Track(event["size"]))
-            track.take(event["bytes"], now)
-        elif kind in ("image_sent", "failed"):
-            self.uploads.pop(event.get("name", ""), None)
-        elif kind == "sync_started":
-            self.what, self.nodes = event["what"], list(event["nodes"])
+        if isinstance(event, ImageProgress):
+            self.uploads.setdefault(event.name, Track(event.size)).take(event.bytes, now)
+        elif isinstance(event, (ImageSent, Failed)):
+            self.uploads.pop(event.name or "", None)
+        elif isinstance(event, SyncStarted):
+            self.what, self.nodes = event.what, list(event.nodes)
             self.finished, self.tracks, self.whole = set(), {}, Track(0)
-        elif kind == "transfer_started":
-            for node, size in event["bytes"].items():
+        elif isinstance(event, TransferStarted):
+            for node, size in event.bytes.items():
                 self.tracks[node] = Track(size)
                 self.whole.size += size
-        elif kind == "progress":
-            for node, size in event["bytes"].items():
+        elif isinstance(event, Progress):
+            for node, size in event.bytes.items():
                 self.move(node, size, now)
-        elif kind == "node_finished":
-            self.finish(event["node"], event["state"] in ("synced", "unchanged"), now)
-        elif kind == "sync_finished":
+        elif isinstance(event, NodeFinished):
+            self.finish(event.node, event.state in ("synced", "unchanged"), now)
+        elif isinstance(event, SyncFinished):
             self.nodes = []
 
     def move(self, node: str, arrived: int, now: float) -> None:
@@ -137,7 +146,7 @@ def told_every(seconds: float, listener: Listener, clock: Callable[[], float] = 
             if now - told >= seconds and not transfers.idle:
                 told = now
                 for what, text in transfers.lines(now):
-                    listener({"event": "under_way", "what": what, "text": text})
+                    listener(UnderWay(what=what, text=text))
 
     return listen
 

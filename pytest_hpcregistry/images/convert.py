@@ -212,7 +212,7 @@ def build_there(
         with fetched.open("wb") as stream:
             machine.run(["cat", built], timeout=DEADLINE, stdout=stream).check()
         if hash_file(fetched) != wanted:
-            raise CommandFailed(f"{made.where}: the image changed on its way here", hint="try again")
+            raise CommandFailed("the image changed on its way here", where=made.where, hint="try again")
         finished = True
     finally:
         # What went wrong before is what the user must hear of, not that cleaning up failed for the same reason.

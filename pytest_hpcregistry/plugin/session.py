@@ -16,7 +16,7 @@ from ..config.load import load_cluster
 from ..config.options import CLUSTER_OPTIONS
 from ..core import facts
 from ..core.errors import HpcRegistryError, Unreachable
-from ..core.events import Event
+from ..core.events import Event, Noticed
 from ..core.facts import Facts
 from ..core.model import Cluster
 from ..core.names import printable
@@ -93,8 +93,8 @@ def read_back(client: ControllerClient, config: pytest.Config) -> Mapping[str, A
     terminal = config.pluginmanager.get_plugin("terminalreporter")
 
     def listen(event: Event) -> None:
-        if terminal and event["event"] == "noticed":
-            terminal.write_line(printable(event["message"]))
+        if terminal and isinstance(event, Noticed):
+            terminal.write_line(printable(event.message))
 
     reading = verify.read_back(client, listen, inspect=True)
     if reading.unsettled and not reading.damaged:

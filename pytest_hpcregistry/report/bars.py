@@ -19,7 +19,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from ..core.events import Event
+from ..core.events import Event, NodeFinished, SyncFinished
 from ..core.names import visible
 from ..core.pace import Track, Transfers, amount, duration, percent
 from .lines import describe, nodes_finished
@@ -39,7 +39,7 @@ class Bars:
         self.clock = clock
         self.lock = threading.RLock()
         self.transfers = Transfers()
-        self.held: list[Event] = []
+        self.held: list[NodeFinished] = []
         self.held_since = 0.0
         self.spinner = Spinner("dots")
         # An error output that is a file stays one: rich would bring it to the terminal.
@@ -86,7 +86,7 @@ class Bars:
         with self.lock:
             now = self.clock()
             self.transfers.take(event, now)
-            if event["event"] == "node_finished":
+            if isinstance(event, NodeFinished):
                 self.held_since = self.held_since if self.held else now
                 self.held.append(event)
                 return
@@ -94,7 +94,7 @@ class Bars:
             if line:
                 self.flush()
                 self.print(line)
-            if event["event"] == "sync_finished":
+            if isinstance(event, SyncFinished):
                 self.flush()
 
     @property

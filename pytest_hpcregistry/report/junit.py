@@ -28,7 +28,7 @@ def read_counts(path: Path) -> Counts:
     try:
         cases = list(ET.parse(path).getroot().iter("testcase"))  # noqa: S314 - our own pytest wrote it a moment ago
     except (OSError, ET.ParseError) as error:
-        raise HpcRegistryError(f"{path}: no JUnit report: {error}") from None
+        raise HpcRegistryError(f"no JUnit report: {error}", where=path) from None
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = [case for case in cases if case.find("skipped") is not None]
     unreachable = [case for case in failed if case.find("properties/property[@name='unreachable']") is not None]

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ..core.events import (
+    Event,
+    Failed,
+    GcFinished,
+    GcStarted,
+    ImageChecked,
+    ImageSent,
+    NodeFinished,
+    Noticed,
+    Published,
+    RolledBack,
+    SyncStarted,
+    TransferStarted,
+    UnderWay,
+    Verified,
+)
 from ..core.facts import CONTROLLER, PRESENT
 from ..core.messages import describe_gc
 from ..core.names import LONGEST_REASON, excerpt, printable, visible
 from ..core.nodeset import fold, group_by
 
-Event = Mapping[str, Any]
 LONGEST = 60  # characters of a node set of which all is well; of trouble, every node is named
 
 
 def describe(event: Event) -> str | None:
     """One line (more, when a message has more) for one event; None for an event that a person need not see."""
-    writer = WRITERS.get(event["event"])
+    writer = WRITERS.get(type(event))
     return printable(writer(event)) if writer else None
 
 
@@ -25,71 +40,70 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def image_checked(event: Event) -> str:
-    return f"✓ {event['name']}: a sound SIF, {megabytes(event['size'])}, sha256 {event['digest'][:12]}…"
+def image_checked(event: ImageChecked) -> str:
+    return f"✓ {event.name}: a sound SIF, {megabytes(event.size)}, sha256 {event.digest[:12]}…"
 
 
-def image_sent(event: Event) -> str:
-    return f"✓ {event['name']}: " + (
-        f"{megabytes(event['bytes'])} sent to the controller" if event["bytes"] else "the controller has its bytes"
+def image_sent(event: ImageSent) -> str:
+    return f"✓ {event.name}: " + (
+        f"{megabytes(event.bytes)} sent to the controller" if event.bytes else "the controller has its bytes"
     )
 
 
-def published(event: Event) -> str:
-    return f"✓ {event['name']}: " + ("published on the controller" if event["changed"] else "already published there")
+def published(event: Published) -> str:
+    return f"✓ {event.name}: " + ("published on the controller" if event.changed else "already published there")
 
 
-def rolled_back(event: Event) -> str:
-    current = f"version {event['digest'][:12]} of {event['published']} is current"
-    was = f"was {event['before'][:12]}" if event["before"] != event["digest"] else "as before"
-    return f"✓ {event['name']}: {current} on the controller ({was})"
+def rolled_back(event: RolledBack) -> str:
+    current = f"version {event.digest[:12]} of {event.published} is current"
+    was = f"was {event.before[:12]}" if event.before != event.digest else "as before"
+    return f"✓ {event.name}: {current} on the controller ({was})"
 
 
-def gc_started(event: Event) -> str:
-    return f"  looking for what nothing names any more, on the controller and {fold(event['nodes'])}"
+def gc_started(event: GcStarted) -> str:
+    return f"  looking for what nothing names any more, on the controller and {fold(event.nodes)}"
 
 
-def gc_finished(event: Event) -> str:
+def gc_finished(event: GcFinished) -> str:
     # What failed is told as an error, when all is told.
     marks = {"SUCCESS": "✓", "NOTE": "!"}
     return "\n".join(f"{marks[mark]} {text}" for mark, text in describe_gc(event) if mark in marks)
 
 
-def sync_started(event: Event) -> str:
-    return f"  syncing {event['what']} to {fold(event['nodes'])}"
+def sync_started(event: SyncStarted) -> str:
+    return f"  syncing {event.what} to {fold(event.nodes)}"
 
 
-def transfer_started(event: Event) -> str:
-    return f"  engine {event['engine']} for {fold(event['bytes'])}: {event['why']}"
+def transfer_started(event: TransferStarted) -> str:
+    return f"  engine {event.engine} for {fold(event.bytes)}: {event.why}"
 
 
-def noticed(event: Event) -> str:
-    return f"! {visible(event['message'])}"
+def noticed(event: Noticed) -> str:
+    return f"! {visible(event.message)}"
 
 
-def node_finished(event: Event) -> str:
+def node_finished(event: NodeFinished) -> str:
     return nodes_finished([event])[0]
 
 
-def nodes_finished(events: Iterable[Event]) -> list[str]:
+def nodes_finished(events: Iterable[NodeFinished]) -> list[str]:
     """`✓ c[001-008]: synced, 67.1 MB in 5.9 to 6.6 s`: nodes that ended in the same way are one line."""
-    alike: dict[tuple[str, str], list[Event]] = {}
+    alike: dict[tuple[str, str], list[NodeFinished]] = {}
     for event in events:
-        message = event.get("message", "").removeprefix(f"{event['node']}: ")
-        alike.setdefault((event["state"], message), []).append(event)
+        alike.setdefault((event.state, event.message), []).append(event)
     return [visible(ended(state, message, group)) for (state, message), group in alike.items()]
 
 
-def ended(state: str, message: str, events: Sequence[Event]) -> str:
-    nodes = fold(event["node"] for event in events)
+def ended(state: str, message: str, events: Sequence[NodeFinished]) -> str:
+    nodes = fold(event.node for event in events)
     if state not in ("synced", "unchanged"):
         return f"✗ {nodes}: {excerpt(message, LONGEST_REASON)}"
     if len(nodes) > LONGEST and len(events) > 1:  # with many gaps; those that fill them are named elsewhere
         nodes = f"{len(events)} nodes"
     if state == "unchanged":
         return f"✓ {nodes}: up to date"
-    moved = span([event["bytes"] / 1e6 for event in events])
-    return f"✓ {nodes}: synced, {moved} MB in {span([event['seconds'] for event in events])} s"
+    moved = span([event.bytes / 1e6 for event in events])
+    return f"✓ {nodes}: synced, {moved} MB in {span([event.seconds for event in events])} s"
 
 
 def span(numbers: Sequence[float]) -> str:
@@ -97,33 +111,33 @@ def span(numbers: Sequence[float]) -> str:
     return " to ".join(dict.fromkeys(f"{number:.1f}" for number in (min(numbers), max(numbers))))
 
 
-def verified(event: Event) -> str:
-    bad = [state for state in event["states"].values() if state != PRESENT]
-    return f"{'✗' if bad else '✓'} {excerpt(event['name'])}: " + states(event["states"], present="same bytes on")
+def verified(event: Verified) -> str:
+    bad = [state for state in event.states.values() if state != PRESENT]
+    return f"{'✗' if bad else '✓'} {excerpt(event.name)}: " + states(event.states, present="same bytes on")
 
 
-def failed(event: Event) -> str:
-    return f"✗ {event['message']}"
+def failed(event: Failed) -> str:
+    return f"✗ {event.text}"
 
 
-def under_way(event: Event) -> str:
-    return f"  {event['what']}: {event['text']}"
+def under_way(event: UnderWay) -> str:
+    return f"  {event.what}: {event.text}"
 
 
-WRITERS = {
-    "image_checked": image_checked,
-    "image_sent": image_sent,
-    "published": published,
-    "rolled_back": rolled_back,
-    "gc_started": gc_started,
-    "gc_finished": gc_finished,
-    "sync_started": sync_started,
-    "transfer_started": transfer_started,
-    "noticed": noticed,
-    "node_finished": node_finished,
-    "under_way": under_way,
-    "verified": verified,
-    "failed": failed,
+WRITERS: dict[type[Event], Callable[[Any], str]] = {
+    ImageChecked: image_checked,
+    ImageSent: image_sent,
+    Published: published,
+    RolledBack: rolled_back,
+    GcStarted: gc_started,
+    GcFinished: gc_finished,
+    SyncStarted: sync_started,
+    TransferStarted: transfer_started,
+    Noticed: noticed,
+    NodeFinished: node_finished,
+    UnderWay: under_way,
+    Verified: verified,
+    Failed: failed,
 }
 
 

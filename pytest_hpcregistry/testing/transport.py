@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
+from ..core.events import Event, to_line
 from ..transports import CommandResult
 
 
@@ -13,7 +14,7 @@ class FakeTransport:
     """Answers every command with the same lines, and keeps what it was asked."""
 
     def __init__(self, *lines: Any, exit_code: int = 0, stderr: str = "") -> None:
-        self.lines = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+        self.lines = [as_line(line) for line in lines]
         self.exit_code, self.stderr = exit_code, stderr
         self.asked: list[Sequence[str]] = []
         self.sent: list[bytes] = []
@@ -39,3 +40,10 @@ class FakeTransport:
 
     def close(self) -> None:
         pass
+
+
+def as_line(line: Any) -> str:
+    """Text as it is, an event as on a wire, other data as JSON."""
+    if isinstance(line, Event):
+        return to_line(line)
+    return line if isinstance(line, str) else json.dumps(line)

@@ -37,8 +37,9 @@ class CommandResult:
         if self.exit_code != 0:
             last_words = (self.stderr.strip() or self.stdout.strip()).splitlines()[-3:]
             raise CommandFailed(
-                f"{self.where}: {excerpt(shlex.join(self.argv), 200)} exited with {self.exit_code}"
-                + "".join(f"\n  {excerpt(line)}" for line in last_words)
+                f"{excerpt(shlex.join(self.argv), 200)} exited with {self.exit_code}"
+                + "".join(f"\n  {excerpt(line)}" for line in last_words),
+                where=self.where,
             )
         return self
 

@@ -67,7 +67,7 @@ class Conversation:
             writable.register(self.socket, selectors.EVENT_WRITE)  # ValueError: it is closed
             while left:
                 if not writable.select(max(0.0, deadline - time.monotonic())):
-                    raise CommandTimeout(f"{self.where}: no answer in time")
+                    raise CommandTimeout("no answer in time", where=self.where)
                 with contextlib.suppress(BlockingIOError):
                     left = left[self.socket.send(left) :]
 
@@ -92,7 +92,7 @@ class Conversation:
         if end < 0:
             self.searched = len(self.held)
             if self.searched > CAPTURE_LIMIT:
-                raise CommandFailed(f"{self.where}: more than {CAPTURE_LIMIT >> 20} MiB in one line")
+                raise CommandFailed(f"more than {CAPTURE_LIMIT >> 20} MiB in one line", where=self.where)
             return None
         line = self.held[:end].decode(errors="replace")
         del self.held[: end + 1]  # cheap: a bytearray only moves its beginning

@@ -57,12 +57,12 @@ class ParamikoTransport:
             drain(channel, output, errors, began + timeout)
         except TimeoutError:
             raise CommandTimeout(
-                f"{self.name}: {excerpt(shlex.join(argv), 200)} still ran after {timeout:g} s"
+                f"{excerpt(shlex.join(argv), 200)} still ran after {timeout:g} s", where=self.name
             ) from None
         except Refused as refused:
-            raise CommandFailed(f"{self.name}: {excerpt(shlex.join(argv), 200)}: {refused}") from refused.__cause__
+            raise CommandFailed(f"{excerpt(shlex.join(argv), 200)}: {refused}", where=self.name) from refused.__cause__
         except (paramiko.SSHException, OSError) as error:
-            raise Unreachable(f"{self.name}: the connection broke: {excerpt(str(error))}") from error
+            raise Unreachable(f"the connection broke: {excerpt(str(error))}", where=self.name) from error
         finally:
             channel.close()
         seconds = time.monotonic() - began
@@ -70,7 +70,7 @@ class ParamikoTransport:
         if code == -1:  # no exit status came: the connection broke, or the command was ended by a signal
             transport = channel.get_transport()
             if not transport.is_active():
-                raise Unreachable(f"{self.name}: the connection broke before the command ended")
+                raise Unreachable("the connection broke before the command ended", where=self.name)
             code = 255  # as ssh(1) has it
         return CommandResult(self.name, tuple(argv), code, output.text(), errors.text(), seconds)
 
@@ -80,11 +80,11 @@ class ParamikoTransport:
                 self.connect()
             transport = self.clients[-1].get_transport()
         if transport is None:
-            raise Unreachable(f"{self.name}: the connection is closed")
+            raise Unreachable("the connection is closed", where=self.name)
         try:
             return transport.open_session(timeout=self.cluster.ssh.connect_timeout)
         except (paramiko.SSHException, OSError) as error:
-            raise Unreachable(f"{self.name}: {excerpt(str(error))}") from error
+            raise Unreachable(excerpt(str(error)), where=self.name) from error
 
     def connect(self) -> None:
         controller, through = self.cluster.controller, None
@@ -96,7 +96,7 @@ class ParamikoTransport:
             try:
                 through = transport.open_channel("direct-tcpip", (controller.host, controller.port), ("", 0))
             except (paramiko.SSHException, OSError) as error:
-                raise Unreachable(f"{self.name}: {hop.host} does not get there: {excerpt(str(error))}") from error
+                raise Unreachable(f"{hop.host} does not get there: {excerpt(str(error))}", where=self.name) from error
         self.connect_to(controller.host, controller.port, controller.user, through)
 
     def connect_to(self, host: str, port: int, user: str, through: paramiko.Channel | None) -> paramiko.SSHClient:
@@ -126,7 +126,7 @@ class ParamikoTransport:
             client.close()
             why = reason(error)
             hint = HINTS.get(why, f"try: ssh -v {user}@{host} true")
-            raise Unreachable(f"{self.name}: {why}", hint=hint) from error
+            raise Unreachable(why, where=self.name, hint=hint) from error
         self.clients.append(client)
         return client
 

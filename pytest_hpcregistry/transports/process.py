@@ -58,12 +58,13 @@ def run_process(
     except TimeoutError:
         stop_process(process)
         raise CommandTimeout(
-            f"{where}: {in_short(command)} was still running after {timeout:g} s and was stopped",
+            f"{in_short(command)} was still running after {timeout:g} s and was stopped",
+            where=where,
             hint="look at what it was waiting for on that machine, or allow it more time",
         ) from None
     except Refused as refused:
         stop_process(process)
-        raise CommandFailed(f"{where}: {in_short(command)}: {refused}") from refused.__cause__
+        raise CommandFailed(f"{in_short(command)}: {refused}", where=where) from refused.__cause__
     except BaseException:
         stop_process(process)
         raise
@@ -206,7 +207,7 @@ def start_process(
 ) -> subprocess.Popen[bytes]:
     """Start *argv* in a process group of its own; *stdin* and *stdout* as in subprocess.Popen. Raises CommandFailed."""
     if any("\0" in word for word in argv):
-        raise UsageError(f"{where}: a command may not hold a NUL character: {in_short(argv)}")
+        raise UsageError(f"a command may not hold a NUL character: {in_short(argv)}", where=where)
     try:
         with STARTING:
             return subprocess.Popen(
@@ -228,7 +229,7 @@ def not_started(where: str, program: str, error: OSError) -> HpcRegistryError:
         why = "there is no such program"
     elif error.errno in (errno.EMFILE, errno.ENFILE):
         hint = "allow more open files where this runs: ulimit -n"
-    return CommandFailed(f"{where}: {program} cannot be run: {why}", hint=hint)
+    return CommandFailed(f"{program} cannot be run: {why}", where=where, hint=hint)
 
 
 def stop_process(process: subprocess.Popen[bytes]) -> None:

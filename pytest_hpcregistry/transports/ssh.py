@@ -68,7 +68,7 @@ def unreachable(where: str, stderr: str) -> Unreachable:
     """The error for a machine that ssh(1) could not reach, with what to do about it."""
     reason = unreachable_reason(stderr)
     hint = HINTS.get(reason, "try it by hand with ssh -v")
-    return Unreachable(f"{where}: {reason}", hint=hint)
+    return Unreachable(reason, where=where, hint=hint)
 
 
 HINTS = {

@@ -10,7 +10,6 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -23,11 +22,12 @@ from pytest_hpcregistry.cluster import deploy
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.config.ansible import find_reason
 from pytest_hpcregistry.controller import __main__ as controller
+from pytest_hpcregistry.controller import facts as controller_facts
 from pytest_hpcregistry.controller import log, nodes
-from pytest_hpcregistry.controller.facts import reason_of
 from pytest_hpcregistry.core import messages, sif
 from pytest_hpcregistry.core.catalog import from_data
 from pytest_hpcregistry.core.errors import ConfigError, HpcRegistryError
+from pytest_hpcregistry.core.events import Event, Failed, Freed, GcFinished, NodeFinished, Noticed
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.core.names import LONGEST_MESSAGE, printable
 from pytest_hpcregistry.report import bars
@@ -105,13 +105,17 @@ def damaged_file(text: str) -> HpcRegistryError:
     return error_of(lambda: nodes.refuse_error("c1", {"error": f"{Broken(5, text).strerror}: x.sif"}))
 
 
+def reason_of(text: str) -> str:
+    return controller_facts.unreachable("c1", HpcRegistryError(text, where="c1"))["unreachable"]
+
+
 SOURCES: dict[str, Callable[[str], HpcRegistryError]] = {
     "a node's error": lambda text: error_of(lambda: nodes.refuse_error("c1", {"error": text})),
     "a node's error of another kind": lambda text: error_of(lambda: nodes.refuse_error("c1", {"error": [text]})),
     "the exception of an image file": damaged_file,
     "ssh of a node": lambda text: nodes.no_answer("c1", 255, text),
     "a node's shell": lambda text: nodes.no_answer("c1", 127, text),
-    "a reason": lambda text: HpcRegistryError("c1: " + reason_of("c1", HpcRegistryError(f"c1: {text}"))),
+    "a reason": lambda text: HpcRegistryError(reason_of(text), where="c1"),
     "ssh of the controller": lambda text: unreachable("hpc", text),
     "paramiko": lambda text: HpcRegistryError(reason(OSError(text))),
     "a command": lambda text: error_of(CommandResult("hpc", ("ls", text), 1, "", text, 0.0).check),
@@ -141,15 +145,15 @@ def controller_program(error: HpcRegistryError, capsys: pytest.CaptureFixture[st
 def controller_json(error: HpcRegistryError, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> str:
     controller.report(error, as_json=True)
     (line,) = capsys.readouterr().out.splitlines()
-    assert json.loads(line)["message"] == str(error)
+    assert json.loads(line)["message"] == error.what
     return line
 
 
 def log_of(error: HpcRegistryError, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> str:
     listener = log.log_lines(str(tmp_path / "log"))
-    listener({"event": "failed", "message": str(error)})
-    listener({"event": "node_finished", "what": "x", "node": "c1", "state": "failed", "message": f"c1: {error}"})
-    listener({"event": "noticed", "message": str(error)})
+    listener(Failed(error.what, where=error.where or None))
+    listener(NodeFinished("c1", "x", "failed", message=str(error)))
+    listener(Noticed(str(error)))
     lines = (tmp_path / "log").read_text().split("\n")
     assert len(lines) == 4
     return "\n".join(line.partition("] ")[2] for line in lines)
@@ -172,11 +176,11 @@ def bars_of(error: HpcRegistryError, capsys: pytest.CaptureFixture[str], tmp_pat
     return console.file.getvalue()
 
 
-def shown_events(error: HpcRegistryError) -> list[dict[str, Any]]:
+def shown_events(error: HpcRegistryError) -> list[Event]:
     return [
-        {"event": "failed", "name": "x", "message": f"x: {error}"},
-        {"event": "noticed", "message": str(error)},
-        {"event": "node_finished", "node": "c1", "state": "failed", "message": f"c1: {error}"},
+        Failed(str(error), name="x", where="x"),
+        Noticed(str(error)),
+        NodeFinished("c1", "x", "failed", message=str(error)),
     ]
 
 
@@ -276,22 +280,21 @@ def test_a_label(text: str) -> None:
 
 
 def test_files_that_nobody_wants(text: str) -> None:
-    one = {"state": "freed", "objects": [], "debris": [], "bytes": 0, "in_use": [], "young": [], "unmanaged": [text]}
-    event = {"event": "gc_finished", "machines": {"c1": one}, "dry_run": False}
+    event = GcFinished({"c1": Freed("freed", unmanaged=[text])}, False)
     assert harmless(str(progress.describe(event)))
     assert all(len(line) < 1000 for line in messages.describe(event))
 
 
 def test_words_of_a_node_that_an_engine_passes_on(text: str) -> None:
     """Not every place takes an excerpt: such an event is one line all the same."""
-    ended = {"event": "node_finished", "node": "c1", "state": "failed", "message": f"c1: {text}", "what": "x"}
-    for event in ({"event": "noticed", "message": text}, ended):
+    ended = NodeFinished("c1", "x", "failed", message=text)
+    for event in (Noticed(text), ended):
         shown = str(progress.describe(event))
         assert harmless(shown)
         assert "\n" not in shown
         assert all(harmless(log.stamp(line)[22:].removesuffix("\n")) for line in messages.describe(event))
     lengths = [len(line) for line in [str(progress.describe(ended)), *messages.describe(ended)]]
-    assert max([*lengths, *(len(str(error)) for error in deploy.sync_failures([ended]))]) < 1100
+    assert max([*lengths, *(len(str(error)) for error in deploy.sync_failures({"c1": ended}))]) < 1100
 
 
 def test_lines_that_a_program_prints(text: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,7 @@ class Transfer:
         elif event == "stranger":
             self.tell_of_stranger(node, said["address"])
         elif event == "failed":
-            raise CommandFailed(f"{node}: cannot write there: {visible(said['why'])}")
+            raise CommandFailed(f"cannot write there: {visible(said['why'])}", where=node)
         return False
 
     def check_progress(self, node: str, proven: int, arrived: int) -> None:
@@ -170,8 +170,9 @@ class Transfer:
         most = min(self.pieces.total, proven + max(self.piece, len(self.pieces.digests)))
         if not before.have <= proven <= self.pieces.total or not proven <= arrived <= most:
             raise CommandFailed(
-                f"{node}: what the agent says of the transfer makes no sense: {proven} of {self.pieces.total} bytes are"
-                f" there, {arrived} have come, and {before.have} were there before"
+                f"what the agent says of the transfer makes no sense: {proven} of {self.pieces.total} bytes are"
+                f" there, {arrived} have come, and {before.have} were there before",
+                where=node,
             )
 
     def tell_of_stranger(self, node: str, address: str) -> None:
@@ -188,13 +189,14 @@ class Transfer:
             if node in self.chain.stuck():
                 have = self.chain.members[node].have
                 raise CommandFailed(
-                    f"{node}: got {have} of {self.pieces.total} bytes and then nothing, whoever sent",
+                    f"got {have} of {self.pieces.total} bytes and then nothing, whoever sent",
+                    where=node,
                     hint="do the nodes reach each other on all ports? sync --engine star needs ssh only",
                 )
         if self.broken:
             raise Ended(self.broken)
         if time.monotonic() > self.deadline:
-            raise CommandFailed(f"{node}: not all bytes came within {self.job.settings.timeout} s")
+            raise CommandFailed(f"not all bytes came within {self.job.settings.timeout} s", where=node)
 
     def connect(self, upstream: str, node: str) -> None:
         """Let *upstream* send to *node*, which is told first: it lets nobody in whom it does not expect."""

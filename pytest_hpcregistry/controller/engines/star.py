@@ -93,11 +93,11 @@ def send(node: str, to: str, job: Job[Outcome], rate: int) -> None:
     with job.turns:
         result = run_process(node, argv, timeout=settings.timeout, stdout=Overwritten(on_line))
     if result.exit_code == 255:
-        raise Unreachable(f"{node}: {unreachable_reason(result.stderr)}")
+        raise Unreachable(unreachable_reason(result.stderr), where=node)
     if result.exit_code != 0:
         said = (result.stderr.strip().splitlines() or [""])[0]
         reason = REASONS.get(result.exit_code, f"rsync exited with {result.exit_code}")
-        raise CommandFailed(f"{node}: {reason}: {said}" if said else f"{node}: {reason}")
+        raise CommandFailed(f"{reason}: {said}" if said else reason, where=node)
 
 
 class Overwritten(BytesIO):

@@ -363,7 +363,7 @@ def test_what_is_no_object_is_not_taken_for_one(registry: Path, put: Callable[[P
         try:
             agent.publish(str(registry), request(NEW))
         except IsADirectoryError:
-            raise agent.Refused from None
+            raise agent.Refused("a directory") from None
         assert (registry / NAME).read_bytes() == NEW
         assert not (registry / agent.OBJECTS / digest(NEW)).is_symlink()
 

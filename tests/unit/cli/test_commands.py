@@ -26,6 +26,17 @@ from pytest_hpcregistry.core.errors import (
     Unreachable,
     UsageError,
 )
+from pytest_hpcregistry.core.events import (
+    Event,
+    Freed,
+    NodeFinished,
+    Noticed,
+    Progress,
+    SyncStarted,
+    TransferStarted,
+    UnderWay,
+    to_data,
+)
 from pytest_hpcregistry.report.junit import Counts
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine
 from pytest_hpcregistry.testing.sif import Sif
@@ -278,17 +289,17 @@ def test_dry_run_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sync_shows_events_and_its_end_is_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    events: list[dict[str, Any]] = [
-        {"event": "sync_started", "what": "all images", "nodes": ["c1", "c2"]},
-        {"event": "transfer_started", "engine": "star", "why": "few nodes", "bytes": {"c1": 100}},
-        {"event": "progress", "bytes": {"c1": 50}},
-        {"event": "node_finished", "node": "c2", "state": "failed", "message": "c2: disk full"},
+    events: list[Event] = [
+        SyncStarted(what="all images", nodes=["c1", "c2"]),
+        TransferStarted(engine="star", why="few nodes", bytes={"c1": 100}),
+        Progress(bytes={"c1": 50}),
+        NodeFinished(node="c2", state="failed", message="disk full", what="x"),
     ]
 
     def sync(client: ControllerClient, words: Any, listener: Any) -> Any:
         for event in events:
             listener(event)
-        return events[-1:]
+        return {"c2": events[-1]}
 
     monkeypatch.setattr(ControllerClient, "sync", sync)
     monkeypatch.setattr(options, "TELL_EVERY", 0)
@@ -297,7 +308,7 @@ def test_sync_shows_events_and_its_end_is_the_result(monkeypatch: pytest.MonkeyP
     assert result.stderr == "✗ c2: disk full\n"
     assert raised(result).exit_code == 4
     result = run("sync", "--json", "--controller", "hpc")
-    assert [json.loads(line) for line in result.stdout.splitlines()] == events
+    assert [json.loads(line) for line in result.stdout.splitlines()] == list(map(to_data, events))
 
 
 def test_an_upload_does_not_fail_because_nobody_reads_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,9 +316,9 @@ def test_an_upload_does_not_fail_because_nobody_reads_how_far_it_is(monkeypatch:
         raise BrokenPipeError
 
     monkeypatch.setattr(click, "echo", gone)
-    options.show({"event": "under_way", "what": "x.sif", "text": "40 %"})
+    options.show(UnderWay(what="x.sif", text="40 %"))
     with pytest.raises(BrokenPipeError):  # as any other program: its reader wants no more
-        options.show({"event": "noticed", "message": "x"})
+        options.show(Noticed(message="x"))
 
 
 def test_inspect_a_sound_sif() -> None:
@@ -379,9 +390,9 @@ def test_catalog_show_tells_each_version(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_rollback_asks_for_one_image_and_ends_as_a_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    finished = [{"node": "c1", "state": "synced"}]
+    finished = {"c1": NodeFinished("c1", "x", "synced")}
 
-    def roll_back(client: ControllerClient, *words: Any) -> list[dict[str, Any]]:
+    def roll_back(client: ControllerClient, *words: Any) -> dict[str, NodeFinished]:
         asked.append(words[:3])
         return finished
 
@@ -389,17 +400,19 @@ def test_rollback_asks_for_one_image_and_ends_as_a_sync(monkeypatch: pytest.Monk
     monkeypatch.setattr(deploy, "operator", lambda: "me@x")
     assert run("rollback", "--controller", "hpc", "x.sif", "--to", "abcdef").exit_code == 0
     assert asked == [(NAME, "abcdef", "me@x")]
-    finished[0] = {"node": "c1", "state": "unreachable", "message": "c1: no route"}
-    assert raised(run("rollback", "--controller", "hpc", "x.sif")).exit_code == 3
+    finished["c1"] = NodeFinished("c1", "x", "unreachable", message="no route", hint="is it on?")
+    failure = raised(run("rollback", "--controller", "hpc", "x.sif"))
+    assert (failure.exit_code, str(failure)) == (3, "c1: no route")
+    assert failure.hint.splitlines()[0] == "is it on?"
     finished.clear()
     assert raised(run("rollback", "--controller", "hpc", "x.sif")).exit_code == 4
 
 
 def test_gc_passes_its_options_on_and_tells_of_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    finished = [{"node": "c1", "state": "freed", "message": ""}]
+    finished = {"c1": Freed("freed")}
 
-    def free(client: ControllerClient, words: list[str], listener: Any) -> list[dict[str, Any]]:
+    def free(client: ControllerClient, words: list[str], listener: Any) -> dict[str, Freed]:
         asked.append(words)
         return finished
 
@@ -408,7 +421,7 @@ def test_gc_passes_its_options_on_and_tells_of_failures(monkeypatch: pytest.Monk
     assert run("gc", "--controller", "hpc").exit_code == 0
     assert run("gc", "--controller", "hpc", "-n", "--keep", "0", "--grace", "0").exit_code == 0
     assert asked == [["--by", "me@x"], ["--by", "me@x", "--dry-run", "--keep", "0", "--grace", "0"]]
-    finished.append({"node": "c2", "state": "failed", "message": "disk"})
+    finished["c2"] = Freed("failed", "disk")
     failure = raised(run("gc", "--controller", "hpc"))
     assert (failure.exit_code, str(failure)) == (4, "c2: disk")
     assert "hpc-container-manager gc" in failure.hint

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_hpcregistry import __version__, agent
 from pytest_hpcregistry.cluster import client
-from pytest_hpcregistry.cluster.client import ControllerClient, parse_event
+from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.programs import build_controller
 from pytest_hpcregistry.core import layout
 from pytest_hpcregistry.core.errors import (
@@ -25,6 +25,16 @@ from pytest_hpcregistry.core.errors import (
     HpcRegistryError,
     Unreachable,
     UsageError,
+)
+from pytest_hpcregistry.core.events import (
+    Freed,
+    GcFinished,
+    GcStarted,
+    Looked,
+    NodeFinished,
+    SyncFinished,
+    SyncStarted,
+    from_line,
 )
 from pytest_hpcregistry.core.layout import PROGRAM
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm
@@ -54,7 +64,7 @@ def test_events_are_found_among_whatever_a_login_prints() -> None:
 
 @pytest.mark.parametrize("line", ["", "x", "{", "{}", '{"event"', "[]", '"event"', "{1}"])
 def test_what_is_no_event(line: str) -> None:
-    assert parse_event(line) is None
+    assert from_line(line) is None
 
 
 @pytest.mark.parametrize(
@@ -63,7 +73,7 @@ def test_what_is_no_event(line: str) -> None:
 def test_a_failure_there_is_the_same_failure_here(code: int, kind: type[HpcRegistryError]) -> None:
     event = {"event": "failed", "message": "disk full", "hint": "make room", "exit_code": code}
     with pytest.raises(HpcRegistryError, match="disk full") as caught:
-        talk({"event": "looked"}, event, exit_code=code).has(DIGEST, 10)
+        talk({"event": "looked", "present": True}, event, exit_code=code).has(DIGEST, 10)
     assert type(caught.value) is kind
     assert caught.value.hint == "make room"
 
@@ -86,16 +96,15 @@ def test_a_program_that_did_not_start(stderr: str, user: str, kind: type[HpcRegi
 
 # --- sync
 
-STARTED = {"event": "sync_started", "nodes": ["c1", "c2"]}
-ONE, TWO = ({"event": "node_finished", "node": name, "state": "synced"} for name in ("c1", "c2"))
-FINISHED = {"event": "sync_finished", "states": {}}
+STARTED, FINISHED = SyncStarted("x", ["c1", "c2"]), SyncFinished("x", {})
+ONE, TWO = (NodeFinished(name, "x", "synced") for name in ("c1", "c2"))
 
 
 @pytest.mark.parametrize("code", [0, 3, 4])
 def test_sync_tells_as_it_goes_and_returns_each_nodes_end(code: int) -> None:
     told: list[Any] = []
     one = talk(STARTED, ONE, TWO, FINISHED, exit_code=code)
-    assert one.sync(["ml-frameworks"], told.append) == [ONE, TWO]
+    assert one.sync(["ml-frameworks"], told.append) == {"c1": ONE, "c2": TWO}
     assert told == [STARTED, ONE, TWO, FINISHED]
     assert list(asked(one).asked[0])[-2:] == ["sync", "ml-frameworks"]
 
@@ -111,17 +120,14 @@ def test_a_sync_that_was_ended_is_no_success(events: tuple[Any, ...], code: int)
 
 def test_rollback_and_gc_are_brought_to_their_end_as_a_sync() -> None:
     one = talk(STARTED, ONE, TWO, FINISHED)
-    assert one.rollback(NAME, "abcdef", "me@x", lambda _: None) == [ONE, TWO]
+    assert one.rollback(NAME, "abcdef", "me@x", lambda _: None) == {"c1": ONE, "c2": TWO}
     assert list(asked(one).asked[0])[-6:] == ["rollback", NAME, "--to", "abcdef", "--by", "me@x"]
-    machines = {"controller": {"state": "freed", "message": ""}, "c1": {"state": "failed", "message": "disk"}}
-    one = talk({"event": "gc_started"}, {"event": "gc_finished", "machines": machines}, exit_code=4)
-    assert [(found["node"], found["state"]) for found in one.gc(["--keep", "1"], lambda _: None)] == [
-        ("controller", "freed"),
-        ("c1", "failed"),
-    ]
+    machines = {"controller": Freed("freed"), "c1": Freed("failed", "disk", "make room")}
+    one = talk(GcStarted([], 2, 1, "me", False), GcFinished(machines, False), exit_code=4)
+    assert one.gc(["--keep", "1"], lambda _: None) == machines
     assert list(asked(one).asked[0])[-3:] == ["gc", "--keep", "1"]
     with pytest.raises(CommandFailed, match="the gc ended before it was done"):
-        talk({"event": "gc_started"}, exit_code=0).gc([], lambda _: None)
+        talk(GcStarted([], 2, 1, "me", False), exit_code=0).gc([], lambda _: None)
 
 
 # --- questions and orders
@@ -181,7 +187,7 @@ def test_a_program_of_another_version_does_nothing(tmp_path: Path) -> None:
 def test_send_streams_the_file_and_allows_a_slow_link(tmp_path: Path) -> None:
     path = tmp_path / "x.sif"
     path.write_bytes(b"bytes")
-    one = talk({"event": "received"})
+    one = talk({"event": "received", "digest": DIGEST})
     one.send(path, DIGEST, 10**10, lambda _: None)
     assert asked(one).sent == [b"bytes"]
     assert asked(one).timeouts[0] >= 10**10 / client.SLOWEST_LINK
@@ -245,7 +251,7 @@ def test_every_path_that_is_looked_up_is_asked_for(tmp_path: Path) -> None:
         assert path in answer["paths"]
 
 
-@pytest.mark.parametrize("event", [{"event": "something"}, {"event": "gathered", "facts": {"nodes": ["c1"]}}])
-def test_no_facts_is_an_error(event: dict[str, Any]) -> None:
+@pytest.mark.parametrize("event", [Looked(True), {"event": "gathered", "facts": {"nodes": ["c1"]}}])
+def test_no_facts_is_an_error(event: Any) -> None:
     with pytest.raises(HpcRegistryError, match="gave no facts"):
         talk(event).gather()

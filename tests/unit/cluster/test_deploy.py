@@ -21,7 +21,17 @@ from pytest_hpcregistry.core.errors import (
     Unreachable,
     UsageError,
 )
-from pytest_hpcregistry.core.events import Event, Listener
+from pytest_hpcregistry.core.events import (
+    BytesMissing,
+    Event,
+    ImageChecked,
+    ImageProgress,
+    ImageSent,
+    Listener,
+    NodeFinished,
+    Published,
+    Verified,
+)
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, gathered, image, machine
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
@@ -36,7 +46,7 @@ class FakeClient(ControllerClient):
         self.sent: list[str] = []
         self.published: list[dict[str, Any]] = []
         self.synced: list[Sequence[str]] = []
-        self.finished: list[Event] = []
+        self.finished: dict[str, NodeFinished] = {}
         self.data = gathered({"c1": machine(image())})
         self.asked: list[dict[str, Any]] = []
         self.freed = 0  # how often the bytes are gone when they shall be published
@@ -53,11 +63,11 @@ class FakeClient(ControllerClient):
             raise self.broken[request["name"]]
         if self.freed:
             self.freed -= 1
-            return {"event": "bytes_missing", "digest": request["digest"]}
+            return BytesMissing(request["digest"])
         self.published.append(request)
-        return {"event": "published", "name": request["name"], "digest": request["digest"], "changed": True}
+        return Published(request["name"], request["digest"], True)
 
-    def sync(self, arguments: Sequence[str], listener: Listener) -> list[Event]:
+    def sync(self, arguments: Sequence[str], listener: Listener) -> dict[str, NodeFinished]:
         self.synced.append(arguments)
         return self.finished
 
@@ -70,8 +80,8 @@ def one(name: str = NAME, digest: str = DIGEST) -> Image:
     return Image(Path("x.sif"), name, digest, 10, "amd64", {deploy.FROM_LABEL: "docker://x", "b": "c"})
 
 
-def failed(node: str, message: str, state: str = "failed") -> Event:
-    return {"event": "node_finished", "node": node, "state": state, "message": f"{node}: {message}"}
+def failed(message: str, state: str = "failed", hint: str = "") -> NodeFinished:
+    return NodeFinished("c", "x", state, message=message, hint=hint)
 
 
 # --- check
@@ -112,16 +122,15 @@ def test_deploy_only_publishes_unless_asked_for_more() -> None:
     assert client.published[0]["source"] == "docker://x"
     assert client.published[0]["labels"]["b"] == "c"
     assert "@" in client.published[0]["by"]
-    assert [event["event"] for event in events] == ["image_checked", "image_progress", "image_sent", "published"]
-    assert events[1] == {"event": "image_progress", "name": NAME, "size": 10, "bytes": 5}
-    assert events[2]["bytes"] == 10
+    assert list(map(type, events)) == [ImageChecked, ImageProgress, ImageSent, Published]
+    assert events[1:3] == [ImageProgress(NAME, 10, 5), ImageSent(NAME, 10)]
 
 
 def test_bytes_that_are_there_are_not_sent_again() -> None:
     client, events = FakeClient(present=[DIGEST]), list[Event]()
     deploy.deploy([one()], client, events.append)
     assert client.sent == []
-    assert events[1]["bytes"] == 0
+    assert events[1] == ImageSent(NAME, 0)
 
 
 def test_bytes_that_were_freed_meanwhile_are_sent_again() -> None:
@@ -130,7 +139,7 @@ def test_bytes_that_were_freed_meanwhile_are_sent_again() -> None:
     deploy.deploy([one()], client, lambda _: None)
     assert (client.sent, len(client.published)) == ([DIGEST], 1)
     client.freed = 2
-    with pytest.raises(CommandFailed, match="went away twice"):
+    with pytest.raises(CommandFailed, match="was removed twice while it was being published"):
         deploy.deploy([one()], client, lambda _: None)
 
 
@@ -171,13 +180,13 @@ def test_a_controller_that_is_gone_ends_it() -> None:
 
 def test_a_node_that_failed_does_not_keep_the_others_from_being_verified() -> None:
     client = FakeClient()
-    client.finished = [failed("c2", "disk full")]
+    client.finished = {"c2": failed("disk full")}
     client.data = gathered({"c1": machine(image(sha256=DIGEST)), "c2": machine()})
     events: list[Event] = []
     with pytest.raises(CommandFailed) as caught:
         deploy.deploy([one()], client, events.append, sync_nodes=True, verify=True)
     assert str(caught.value) == f"c2: disk full\nc2: {NAME} missing"
-    assert events[-1]["states"] == {"controller": "present", "c1": "present", "c2": "missing"}
+    assert events[-1] == Verified(NAME, {"controller": "present", "c1": "present", "c2": "missing"})
 
 
 def test_verify_without_sync_looks_at_the_controller_only() -> None:
@@ -190,14 +199,15 @@ def test_verify_without_sync_looks_at_the_controller_only() -> None:
 
 
 def test_nodes_with_the_same_trouble_are_one_line() -> None:
-    events = [failed(f"c{number:03}", "disk full") for number in range(1, 200)]
-    events += [failed("c300", "no route", "unreachable"), {"event": "node_finished", "node": "c400", "state": "synced"}]
-    found = sync_failures(events)
+    ends = {f"c{number:03}": failed("disk full", hint="make room") for number in range(1, 200)}
+    ends |= {"c300": failed("no route", "unreachable"), "c400": NodeFinished("c400", "x", "synced")}
+    found = sync_failures(ends)
     assert [(type(error), str(error)) for error in found] == [
         (CommandFailed, "c[001-199]: disk full"),
         (Unreachable, "c300: no route"),
     ]
-    assert "sync" in found[0].hint
+    assert found[0].hint.splitlines()[0] == "make room"
+    assert "sync" in found[0].hint.splitlines()[1]
 
 
 @pytest.mark.parametrize(

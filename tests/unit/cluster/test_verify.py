@@ -13,7 +13,7 @@ from pytest_hpcregistry.cluster.verify import Reading
 from pytest_hpcregistry.core import facts
 from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, Unreachable
-from pytest_hpcregistry.core.events import Event
+from pytest_hpcregistry.core.events import Event, Noticed
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine
 
@@ -47,7 +47,7 @@ def outcome(client: FakeClient, **how: Any) -> tuple[list[HpcRegistryError], lis
     events: list[Event] = []
     reading = verify.read_back(client, events.append, **how)
     found = verify.failures(reading, [NAME], REGISTRY, lambda _: None, how.get("with_nodes", True))
-    return found, [event["message"] for event in events if event["event"] == "noticed"]
+    return found, [event.message for event in events if isinstance(event, Noticed)]
 
 
 def look(nodes: dict[str, Any], catalog: str | None = None) -> Reading:

@@ -9,6 +9,7 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import facts, limits, lock
 from pytest_hpcregistry.core.errors import CommandFailed, HpcRegistryError, Unreachable
+from pytest_hpcregistry.testing.listener import recorder
 from pytest_hpcregistry.transports import CommandResult
 from tests.unit.controller.test_answers import FACTS
 
@@ -21,7 +22,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def ask_facts(node: str, request: Any, **how: Any) -> Any:
         found.append((node, request, how))
         if node == "c2":
-            raise Unreachable("c2: no\nroute")
+            raise Unreachable("no\nroute", where="c2")
         return {} if node == "c3" else FACTS
 
     def gather_here(request: Any) -> dict[str, Any]:
@@ -44,8 +45,9 @@ def request(*nodes: str, **more: Any) -> dict[str, Any]:
 
 
 def test_the_controller_is_asked_after_its_nodes(asked: list[Any]) -> None:
-    told: dict[str, Any] = {}
-    found = facts.gather(request("c1", "c2", "c3"), lambda event: told.update({event["node"]: event["facts"]}))
+    events: list[Any] = []
+    found = facts.gather(request("c1", "c2", "c3"), recorder(events))
+    told = {event["node"]: event["facts"] for event in events}
     how = {"connect_timeout": 3, "timeout": 7}
     of_a_node = {"registry": "/nowhere", "content": True}
     assert asked == [
@@ -57,7 +59,7 @@ def test_the_controller_is_asked_after_its_nodes(asked: list[Any]) -> None:
     assert found["sync"] == {"under_way": False, "meanwhile": False, "catalog_age": None}
     assert found["nodes"] == ["c1", "c2", "c3"]
     nonsense = told.pop("c3")["unreachable"]
-    assert told == {"c1": FACTS, "c2": {"unreachable": "no\\nroute"}}
+    assert told == {"c1": FACTS, "c2": {"unreachable": "no\\nroute", "hint": ""}}
     assert nonsense.startswith("the agent's answer to facts makes no sense: ")
 
 
@@ -104,8 +106,10 @@ def test_the_window_is_as_large_as_open_files_allow(asked: list[Any], monkeypatc
 
 
 def test_a_reason_is_without_the_nodes_name() -> None:
-    assert facts.reason_of("c1", HpcRegistryError("c1: no\nroute")) == "no\\nroute"
-    assert facts.reason_of("c1", HpcRegistryError("c11: no route")) == "c11: no route"
+    assert facts.unreachable("c1", HpcRegistryError("no\nroute", where="c1", hint="h")) == {
+        "unreachable": "no\\nroute", "hint": "h",
+    }  # fmt: skip
+    assert facts.unreachable("c1", HpcRegistryError("no route", where="c11"))["unreachable"] == "c11: no route"
 
 
 def test_what_slurm_says(monkeypatch: pytest.MonkeyPatch) -> None:

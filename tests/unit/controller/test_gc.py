@@ -24,6 +24,7 @@ from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core import messages
 from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, Unreachable, UsageError
+from pytest_hpcregistry.core.events import Freed, GcFinished, from_line
 from pytest_hpcregistry.core.fanout import fan_out
 from tests.fakes.nodes import FakeNodes
 from tests.unit.controller.test_rollout import start
@@ -48,7 +49,7 @@ def deploy(nodes: FakeNodes, *contents: bytes, name: str = NAME) -> list[str]:
     return digests
 
 
-def collect(nodes: FakeNodes, keep: int = 2, grace: int = 0, **how: Any) -> dict[str, gc.Freed]:
+def collect(nodes: FakeNodes, keep: int = 2, grace: int = 0, **how: Any) -> dict[str, Freed]:
     return gc.collect(nodes.settings, lambda _: None, keep=keep, grace=grace, by="me@x", **how)
 
 
@@ -79,8 +80,8 @@ def trees(nodes: FakeNodes) -> dict[str, Any]:
     return found
 
 
-def worst(machines: Mapping[str, gc.Freed]) -> dict[str, str]:
-    return {machine: one["state"] for machine, one in machines.items()}
+def worst(machines: Mapping[str, Freed]) -> dict[str, str]:
+    return {machine: one.state for machine, one in machines.items()}
 
 
 # --- versions
@@ -225,8 +226,8 @@ def test_gc_frees_what_is_beyond_keep_everywhere(nodes: FakeNodes) -> None:
     before = [len(nodes.asked(node)) for node in ("c1", "c2")]
     machines = collect(nodes, keep=1)
     assert objects(nodes) == [{two, three}] * 3
-    assert [machines[machine]["objects"] for machine in ALL] == [[one]] * 3
-    assert machines["c1"]["bytes"] == (nodes.registry / NAME).stat().st_size
+    assert [machines[machine].objects for machine in ALL] == [[one]] * 3
+    assert machines["c1"].bytes == (nodes.registry / NAME).stat().st_size
     assert history(nodes) == [three, two]
     assert len({(top(nodes, machine) / agent.CATALOG).read_text() for machine in ALL}) == 1
     assert [len(nodes.asked(node)) for node in ("c1", "c2")] == [count + 1 for count in before], "one login each"
@@ -245,7 +246,7 @@ def test_gc_within_the_grace_time_frees_nothing(nodes: FakeNodes) -> None:
     one, two = deploy(nodes, b"1", b"2")
     machines = collect(nodes, keep=0, grace=3600)
     assert objects(nodes) == [{one, two}] * 3
-    assert [machines[machine]["young"] for machine in ALL] == [[one]] * 3
+    assert [machines[machine].young for machine in ALL] == [[one]] * 3
     assert history(nodes) == [two], "the catalog comes first"
 
 
@@ -263,9 +264,10 @@ def test_a_dry_run_changes_nothing_and_says_what_is_so(nodes: FakeNodes) -> None
     assert after.pop(staging)[0:2] == before.pop(staging)[0:2], "its times alone: the probe was there for a moment"
     assert after == before
     assert (log.exists() and log.read_text()) == said
-    machines = json.loads(done.stdout.splitlines()[-1])["machines"]
-    assert machines == collect(nodes, keep=0)
-    assert len(machines["c1"]["objects"]) == 2
+    forecast = from_line(done.stdout.splitlines()[-1])
+    assert isinstance(forecast, GcFinished)
+    assert forecast.machines == collect(nodes, keep=0)
+    assert len(forecast.machines["c1"].objects) == 2
 
 
 def test_files_by_hand_are_told_and_left(nodes: FakeNodes) -> None:
@@ -273,7 +275,7 @@ def test_files_by_hand_are_told_and_left(nodes: FakeNodes) -> None:
     mine = top(nodes, "c2") / "ml-frameworks/mine.sif"
     mine.write_bytes(b"mine")
     machines = collect(nodes, keep=0)
-    assert {machine: one["unmanaged"] for machine, one in machines.items()} == {
+    assert {machine: one.unmanaged for machine, one in machines.items()} == {
         "controller": [], "c1": [], "c2": ["ml-frameworks/mine.sif"],
     }  # fmt: skip
     assert mine.read_bytes() == b"mine"
@@ -284,7 +286,7 @@ def test_a_node_in_trouble_is_named_and_the_others_are_freed(nodes: FakeNodes) -
     nodes.trouble("c2", "refused")
     machines = collect(nodes, keep=0)
     assert worst(machines) == {"controller": "freed", "c1": "freed", "c2": "unreachable"}
-    assert machines["c2"]["message"] == "login refused"
+    assert machines["c2"].message == "login refused"
     assert objects(nodes) == [{two}, {two}, {one, two}]
     assert program.worst(worst(machines).values()) == 3
     nodes.trouble("c2", "silent")
@@ -370,7 +372,7 @@ def test_what_a_node_has_open_on_a_shared_file_system_stays(
     told(monkeypatch, {"shared": True, "in_use": asked}, "c1", "c2")
     machines = collect(nodes, keep=0)
     assert worst(machines) == {"controller": "freed", "c1": "shared", "c2": "shared"}
-    assert machines["controller"]["in_use"] == asked
+    assert machines["controller"].in_use == asked
     assert objects(nodes)[0] == {two, *asked}
 
 
@@ -393,8 +395,8 @@ def test_what_a_node_may_have_open_that_cannot_be_asked_stays(nodes: FakeNodes, 
     for name in trouble:
         nodes.trouble(name, "refused")
     machines = collect(nodes, keep=0)
-    assert machines["controller"]["state"] == "failed"
-    assert "could not be asked" in machines["controller"]["message"]
+    assert machines["controller"].state == "failed"
+    assert "could not be asked" in machines["controller"].message
     assert objects(nodes)[0] == {one, two}
 
 
@@ -461,7 +463,7 @@ def test_deploys_and_syncs_lose_nothing_to_gcs(nodes: FakeNodes) -> None:
         return [one.message for one in sync(nodes.settings, None, None, lambda _: None).values() if one.message]
 
     def free(turn: int) -> Iterable[str]:
-        return [one["message"] for one in collect(nodes, keep=turn % 2).values() if one["state"] != "freed"]
+        return [one.message for one in collect(nodes, keep=turn % 2).values() if one.state != "freed"]
 
     work = {"publish": publish, "sync": synchronise, "gc": free}
     threads = [threading.Thread(target=repeat, args=one) for one in work.items()]
@@ -493,22 +495,20 @@ def test_bytes_that_were_freed_are_asked_for_again(nodes: FakeNodes) -> None:
 
 
 def test_machines_with_the_same_to_tell_are_one_line() -> None:
-    one = {"state": "freed", "objects": ["a", "b"], "debris": [], "bytes": 134_200_000, "in_use": [], "young": [],
-           "unmanaged": [], "message": ""}  # fmt: skip
-    busy = {**one, "in_use": ["c"], "in_use_bytes": 5_000_000, "unmanaged": ["ml-frameworks/mine.sif"]}
-    young = {**one, "objects": [], "bytes": 0, "debris": ["x"], "young": ["c", "d"], "young_bytes": 1_000_000}
+    one = Freed("freed", objects=["a", "b"], bytes=134_200_000)
+    busy = replace(one, in_use=["c"], in_use_bytes=5_000_000, unmanaged=["ml-frameworks/mine.sif"])
+    young = Freed("freed", debris=["x"], young=["c", "d"], young_bytes=1_000_000)
     machines = {
-        "controller": one, "c1": one, "c2": busy, "c3": {"state": "failed", "message": "disk"}, "c4": young,
-        "c5": {"state": "shared"},
+        "controller": one, "c1": one, "c2": busy, "c3": Freed("failed", "disk"), "c4": young, "c5": Freed("shared"),
     }  # fmt: skip
-    assert messages.describe({"event": "gc_finished", "dry_run": False, "machines": machines}) == [
+    assert messages.describe(GcFinished(machines, False)) == [
         "SUCCESS: c[1-2],controller: 2 objects freed, 134.2 MB",
         "NOTE: c2: 1 object kept, 5.0 MB: somebody has it open",
         "NOTE: c2: not in the catalog, left alone: ml-frameworks/mine.sif",
         "ERROR: c3: disk",
         "SUCCESS: c4: 0 objects and 1 leftover freed, 0.0 MB",
-        "NOTE: c4: 2 objects kept, 1.0 MB: nothing has named it for too short a time",
+        "NOTE: c4: 2 objects kept, 1.0 MB: unreferenced for less than the grace time",
         "SUCCESS: c5: shares the controller's registry",
     ]
-    told = messages.describe({"event": "gc_finished", "dry_run": True, "machines": {"c1": one}})
+    told = messages.describe(GcFinished({"c1": one}, True))
     assert told == ["SUCCESS: c1: 2 objects would be freed, 134.2 MB"]

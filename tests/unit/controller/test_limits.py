@@ -24,6 +24,7 @@ from pytest_hpcregistry.controller.limits import BASE, FACTS, FEWEST, RSYNC, SES
 from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import UsageError
+from pytest_hpcregistry.testing.listener import recorder
 from tests.fakes.nodes import FakeNodes
 
 NAME = "ml-frameworks/x.sif"
@@ -204,7 +205,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, place: Any, name: str, sessions: Sess
 
 def run(nodes: FakeNodes, **settings: Any) -> tuple[dict[str, str], list[dict[str, Any]]]:
     told: list[dict[str, Any]] = []
-    outcomes = sync(replace(nodes.settings, **settings), None, None, told.append)
+    outcomes = sync(replace(nodes.settings, **settings), None, None, recorder(told))
     return {node: outcome.state for node, outcome in outcomes.items()}, told
 
 
@@ -335,8 +336,8 @@ def test_gc_asks_no_more_at_once_than_there_is_room_for(
 ) -> None:
     allow(monkeypatch, BASE + FEWEST * SESSION)
     told: list[dict[str, Any]] = []
-    freed = gc.collect(dozen.settings, told.append, keep=0, grace=0, by="me")
-    assert {one["state"] for one in freed.values()} == {"freed"}
+    freed = gc.collect(dozen.settings, recorder(told), keep=0, grace=0, by="me")
+    assert {one.state for one in freed.values()} == {"freed"}
     assert (len(sessions.begun), sessions.most <= FEWEST) == (12, True)
     assert "the window is 8 instead of 12" in told[1]["message"]
 
@@ -350,7 +351,7 @@ def test_facts_are_asked_of_no_more_at_once_than_there_is_room_for(monkeypatch: 
     names = [f"c{number}" for number in range(12)]
     limits_of_it = {"window": 12, "connect_timeout": 2, "timeout": 20}
     told: list[dict[str, Any]] = []
-    gather({"nodes": names, "agent": {"registry": "/nowhere"}, "controller": {}, **limits_of_it}, told.append)
+    gather({"nodes": names, "agent": {"registry": "/nowhere"}, "controller": {}, **limits_of_it}, recorder(told))
     assert {event["node"] for event in told} == set(names)
     assert (len(seen), max(seen)) == (12, FEWEST)
 

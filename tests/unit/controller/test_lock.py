@@ -16,6 +16,7 @@ from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import lock
 from pytest_hpcregistry.controller.facts import gather
 from pytest_hpcregistry.controller.lock import Watch, only_one_sync
+from pytest_hpcregistry.testing.listener import recorder
 
 
 @pytest.fixture
@@ -154,13 +155,13 @@ def test_gather_waits_and_says_so(registry: Path, monkeypatch: pytest.MonkeyPatc
     }  # fmt: skip
     said: list[Any] = []
     with only_one_sync(str(registry)):
-        found = gather(request, said.append)
+        found = gather(request, recorder(said))
     assert [event for event in said if event["event"] == "noticed"] == [
         {"event": "noticed", "message": "a sync is under way: waiting for its end"}
     ]
     said.clear()
     assert found["sync"]["under_way"]
-    assert gather(request, said.append)["sync"] == {"under_way": False, "meanwhile": False, "catalog_age": None}
+    assert gather(request, recorder(said))["sync"] == {"under_way": False, "meanwhile": False, "catalog_age": None}
     assert "noticed" not in {event["event"] for event in said}
     with later(0.2, registry, 0.3):
-        assert not gather({**request, "wait": {"for_sync": 10, "for_end": 10}}, said.append)["sync"]["meanwhile"]
+        assert not gather({**request, "wait": {"for_sync": 10, "for_end": 10}}, recorder(said))["sync"]["meanwhile"]

@@ -7,117 +7,134 @@ import json
 import os
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_hpcregistry.controller import log as events
-from pytest_hpcregistry.core.events import to_all
+from pytest_hpcregistry.core.events import (
+    BytesMissing,
+    Event,
+    Failed,
+    Freed,
+    GcFinished,
+    GcStarted,
+    NodeFinished,
+    NodeStarted,
+    Noticed,
+    Progress,
+    Published,
+    RolledBack,
+    SyncFinished,
+    SyncStarted,
+    TransferStarted,
+    UnderWay,
+    to_all,
+    to_data,
+)
 from pytest_hpcregistry.core.messages import describe
 
 NAME, D, E = "ml-frameworks/x.sif", "a" * 64, "b" * 64
-FINISHED = {"event": "node_finished", "what": NAME, "node": "c1"}
-MACHINE: dict[str, Any] = {
-    "state": "freed", "objects": [], "debris": [], "bytes": 0, "in_use": [], "in_use_bytes": 0, "young": [],
-    "young_bytes": 0, "unmanaged": [],
-}  # fmt: skip
+FINISHED = NodeFinished(what=NAME, node="c1", state="x")
+MACHINE = Freed("freed")
 
 
 @pytest.mark.parametrize(
     ("event", "line"),
     [
         (
-            {"event": "published", "changed": True, "name": NAME, "digest": D},
+            Published(changed=True, name=NAME, digest=D),
             f"SUCCESS: {NAME} published on the controller, sha256 {D}",
         ),
         (
-            {"event": "published", "changed": False, "name": NAME, "digest": D},
+            Published(changed=False, name=NAME, digest=D),
             f"SUCCESS: {NAME} already published on the controller, sha256 {D}",
         ),
-        ({"event": "sync_started", "what": NAME, "nodes": ["c1", "c2"]}, f"Syncing {NAME} to 2 nodes: c[1-2]"),
+        (SyncStarted(what=NAME, nodes=["c1", "c2"]), f"Syncing {NAME} to 2 nodes: c[1-2]"),
         (
-            {"event": "transfer_started", "engine": "star", "bytes": {"c1": 1, "c2": 2}, "why": "as asked for"},
+            TransferStarted(engine="star", bytes={"c1": 1, "c2": 2}, why="as asked for"),
             "Engine star for c[1-2]: as asked for",
         ),
-        ({"event": "noticed", "message": "odd"}, "NOTE: odd"),
-        ({"event": "node_started", "what": NAME, "node": "c1"}, f"Syncing {NAME} to c1..."),
+        (Noticed(message="odd"), "NOTE: odd"),
+        (NodeStarted(what=NAME, node="c1"), f"Syncing {NAME} to c1..."),
         (
-            {**FINISHED, "state": "synced", "objects": 2, "bytes": 1_250_000_000_000, "seconds": 1.25},
+            replace(FINISHED, state="synced", objects=2, bytes=1_250_000_000_000, seconds=1.25),
             f"SUCCESS: {NAME} synced to c1 (2 moved, 1250000.0 MB, 1.2 s)",
         ),
-        ({**FINISHED, "state": "unchanged"}, f"SUCCESS: {NAME} on c1 is up to date"),
-        ({**FINISHED, "state": "failed", "message": "c1: disk"}, f"ERROR: {NAME} not synced to c1: disk"),
+        (replace(FINISHED, state="unchanged"), f"SUCCESS: {NAME} on c1 is up to date"),
+        (replace(FINISHED, state="failed", message="disk"), f"ERROR: {NAME} not synced to c1: disk"),
         (
-            {**FINISHED, "state": "unreachable", "message": "x" * 1001},
-            f"ERROR: {NAME} not synced to {'x' * 999}…",
+            replace(FINISHED, state="unreachable", message="x" * 1001),
+            f"ERROR: {NAME} not synced to c1: {'x' * 999}…",
         ),
-        ({"event": "under_way", "what": NAME, "text": "half"}, f"Syncing {NAME}: half"),
+        (UnderWay(what=NAME, text="half"), f"Syncing {NAME}: half"),
         (
-            {"event": "sync_finished", "states": {"c1": "synced", "c2": "unchanged", "c3": "synced"}},
+            SyncFinished(states={"c1": "synced", "c2": "unchanged", "c3": "synced"}, what="x"),
             "SUCCESS: sync finished: 2 synced (c[1,3]), 1 unchanged (c2)",
         ),
         (
-            {"event": "sync_finished", "states": {"c1": "synced", "c2": "failed"}},
+            SyncFinished(states={"c1": "synced", "c2": "failed"}, what="x"),
             "ERROR: sync finished: 1 failed (c2), 1 synced (c1)",
         ),
-        ({"event": "sync_finished", "states": {"c1": "x"}}, "ERROR: sync finished: 1 x (c1)"),
-        ({"event": "failed", "message": "no"}, "ERROR: no"),
+        (SyncFinished(states={"c1": "x"}, what="x"), "ERROR: sync finished: 1 x (c1)"),
+        (Failed(message="no"), "ERROR: no"),
         (
-            {"event": "rolled_back", "name": NAME, "by": "me@x", "digest": D, "before": E},
+            RolledBack(name=NAME, by="me@x", digest=D, before=E, published="x"),
             f"SUCCESS: {NAME} rolled back by me@x, sha256 {D}, was {E[:12]}",
         ),
         (
-            {"event": "rolled_back", "name": NAME, "by": "me@x", "digest": D, "before": D},
+            RolledBack(name=NAME, by="me@x", digest=D, before=D, published="x"),
             f"SUCCESS: {NAME} rolled back by me@x, sha256 {D}, as before",
         ),
         (
-            {"event": "gc_started", "keep": 2, "grace": 7, "by": "me@x", "nodes": ["c1", "c2"]},
+            GcStarted(keep=2, grace=7, by="me@x", nodes=["c1", "c2"], dry_run=False),
             "Garbage collection by me@x (keep 2, grace 7 s) on the controller and c[1-2]",
         ),
     ],
 )
-def test_what_is_said_of_an_event(event: dict[str, Any], line: str) -> None:
+def test_what_is_said_of_an_event(event: Event, line: str) -> None:
     assert describe(event) == [line]
 
 
-@pytest.mark.parametrize("kind", ["progress", "bytes_missing", "of a later version"])
-def test_what_the_log_does_not_want(kind: str) -> None:
-    assert describe({"event": kind}) == []
+@pytest.mark.parametrize("event", [Progress({"c1": 1}), BytesMissing(D)])
+def test_what_the_log_does_not_want(event: Event) -> None:
+    assert describe(event) == []
 
 
 @pytest.mark.parametrize(
     ("one", "lines"),
     [
-        ({"state": "failed", "message": "disk"}, ["ERROR: c1: disk"]),
-        ({"state": "unreachable", "message": "no route"}, ["ERROR: c1: no route"]),
-        ({"state": "shared"}, ["SUCCESS: c1: shares the controller's registry"]),
+        (Freed("failed", "disk"), ["ERROR: c1: disk"]),
+        (Freed("unreachable", "no route"), ["ERROR: c1: no route"]),
+        (Freed("shared"), ["SUCCESS: c1: shares the controller's registry"]),
         (MACHINE, ["SUCCESS: c1: 0 objects freed, 0.0 MB"]),
         (
-            {**MACHINE, "objects": [D], "debris": ["x", "y"], "bytes": 2 * 10**12},
+            replace(MACHINE, objects=[D], debris=["x", "y"], bytes=2 * 10**12),
             ["SUCCESS: c1: 1 object and 2 leftovers freed, 2000000.0 MB"],
         ),
         (
-            {**MACHINE, "in_use": [D, E], "in_use_bytes": 2 * 10**12, "young": [D], "young_bytes": 10**6},
+            replace(MACHINE, in_use=[D, E], in_use_bytes=2 * 10**12, young=[D], young_bytes=10**6),
             [
                 "SUCCESS: c1: 0 objects freed, 0.0 MB",
                 "NOTE: c1: 2 objects kept, 2000000.0 MB: somebody has it open",
-                "NOTE: c1: 1 object kept, 1.0 MB: nothing has named it for too short a time",
+                "NOTE: c1: 1 object kept, 1.0 MB: unreferenced for less than the grace time",
             ],
         ),
         (
-            {**MACHINE, "unmanaged": ["a\nb", "c"]},
+            replace(MACHINE, unmanaged=["a\nb", "c"]),
             ["SUCCESS: c1: 0 objects freed, 0.0 MB", "NOTE: c1: not in the catalog, left alone: a\\nb, c"],
         ),
     ],
 )
-def test_what_is_said_of_a_garbage_collection(one: dict[str, Any], lines: list[str]) -> None:
-    assert describe({"event": "gc_finished", "dry_run": False, "machines": {"c1": one}}) == lines
+def test_what_is_said_of_a_garbage_collection(one: Freed, lines: list[str]) -> None:
+    assert describe(GcFinished(dry_run=False, machines={"c1": one})) == lines
 
 
 # --- who listens
 
-EVENT = {"event": "failed", "message": "a\n\x1b[31mb"}
+EVENT = Failed(message="a\n\x1b[31mb")
 STAMPED = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] ERROR: a\\n\\x1b\[31mb\n")
 
 
@@ -131,8 +148,9 @@ def test_all_hear_the_same(tmp_path: Path) -> None:
     lines, log, stream = io.StringIO(), tmp_path / "log", io.StringIO()
     listen = to_all(events.json_lines(lines), events.log_lines(str(log)), events.plain_lines(stream))
     listen(EVENT)
-    listen({"event": "progress", "bytes": {}})
-    assert [json.loads(line) for line in lines.getvalue().splitlines()] == [EVENT, {"event": "progress", "bytes": {}}]
+    listen(Progress(bytes={}))
+    said = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert said == [to_data(EVENT), to_data(Progress(bytes={}))]
     assert STAMPED.fullmatch(log.read_text())
     assert STAMPED.fullmatch(stream.getvalue())
     listen(EVENT)
@@ -156,7 +174,7 @@ def test_every_line_is_passed_on_at_once() -> None:
 
 
 def test_a_log_for_nothing_is_not_made(tmp_path: Path) -> None:
-    events.log_lines(str(tmp_path / "log"))({"event": "progress", "bytes": {}})
+    events.log_lines(str(tmp_path / "log"))(Progress(bytes={}))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -166,13 +184,13 @@ def test_a_log_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_log_takes_any_letter(tmp_path: Path) -> None:
-    events.log_lines(str(tmp_path / "log"))({"event": "failed", "message": "é漢"})
+    events.log_lines(str(tmp_path / "log"))(Failed(message="é漢"))
     assert "ERROR: é漢\n".encode() in (tmp_path / "log").read_bytes()
 
 
 def test_a_name_cannot_forge_a_line_of_the_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    events.log_lines(str(log))({"event": "failed", "message": "x\n[2025-01-01 00:00:00] SUCCESS: all\r\x1b[2K\udcff"})
+    events.log_lines(str(log))(Failed(message="x\n[2025-01-01 00:00:00] SUCCESS: all\r\x1b[2K\udcff"))
     (line,) = log.read_text().splitlines()
     assert line.endswith("ERROR: x\\n[2025-01-01 00:00:00] SUCCESS: all\\r\\x1b[2K\\udcff")
 
@@ -184,17 +202,19 @@ def test_a_reader_that_has_gone_does_not_stop_the_work(make: Any) -> None:
     stream = os.fdopen(writer, "w")
     listen = make(stream)
     for _ in range(3):
-        listen({"event": "failed", "message": "x"})
+        listen(Failed(message="x"))
     with pytest.raises(BrokenPipeError):
         stream.close()
-    listen({"event": "failed", "message": "closed"})
+    listen(Failed(message="closed"))
 
 
 def test_events_are_one_line_each() -> None:
     stream = io.StringIO()
     listen = to_all(events.json_lines(stream), events.json_lines(stream))
-    listen({"event": "x", "name": "a\nb\udcff"})
-    assert [json.loads(line) for line in stream.getvalue().splitlines()] == [{"event": "x", "name": "a\nb\udcff"}] * 2
+    listen(Noticed("a\nb\udcff"))
+    assert [json.loads(line) for line in stream.getvalue().splitlines()] == [
+        {"event": "noticed", "message": "a\nb\udcff"}
+    ] * 2
 
 
 class Gone(io.StringIO):
@@ -205,6 +225,6 @@ class Gone(io.StringIO):
 
 
 def test_a_listener_that_went_away_does_not_stop_the_work() -> None:
-    event = {"event": "failed", "message": "x"}
+    event = Failed(message="x")
     for listener in (events.plain_lines(Gone()), events.json_lines(Gone())):
         listener(event)

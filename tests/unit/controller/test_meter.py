@@ -10,6 +10,8 @@ import pytest
 
 from pytest_hpcregistry.controller import meter
 from pytest_hpcregistry.controller.meter import Meter
+from pytest_hpcregistry.core.events import Event
+from pytest_hpcregistry.testing.listener import recorder
 
 
 class Clock:
@@ -35,7 +37,7 @@ class Clock:
 def test_what_has_changed_is_told_once() -> None:
     told: list[dict[str, Any]] = []
     clock = Clock({}, {"c1": 1, "c2": 0}, {"c1": 1}, {"c1": 3}, {"c2": 5, "c1": 3})
-    clock.drive(Meter(told.append))
+    clock.drive(Meter(recorder(told)))
     assert told == [{"event": "progress", "bytes": one} for one in ({"c1": 1, "c2": 0}, {"c1": 3}, {"c2": 5})]
     assert clock.waited == [1.0] * 6
 
@@ -44,8 +46,8 @@ def test_it_runs_while_it_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meter, "INTERVAL", 0.01)
     heard, told = threading.Event(), list[dict[str, Any]]()
 
-    def listen(event: dict[str, Any]) -> None:
-        told.append(event)
+    def listen(event: Event) -> None:
+        recorder(told)(event)
         heard.set()
 
     with Meter(listen) as one:

@@ -33,8 +33,10 @@ from pytest_hpcregistry.controller.session import is_admitted, try_sync_key
 from pytest_hpcregistry.controller.settings import Settings
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, Unreachable, UsageError
+from pytest_hpcregistry.core.events import Progress, SyncStarted, TransferStarted
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.setup.playbook import inventory
+from pytest_hpcregistry.testing.listener import recorder
 from pytest_hpcregistry.testing.sif import Sif
 from tests.fakes.nodes import FakeNodes, send
 
@@ -57,7 +59,7 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
 
 def run(nodes: FakeNodes, *names: str, subdirectory: str | None = None) -> tuple[dict[str, Outcome], list[Any]]:
     told: list[Any] = []
-    return sync(nodes.settings, subdirectory, names or None, told.append), told
+    return sync(nodes.settings, subdirectory, names or None, recorder(told)), told
 
 
 def states(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
@@ -148,18 +150,18 @@ def test_nothing_to_do_is_wrong_use(nodes: FakeNodes, how: dict[str, Any], says:
 @pytest.mark.parametrize(
     ("trouble", "state", "says"),
     [
-        ("refused", "unreachable", "c2: login refused"),
-        ("changed", "unreachable", "c2: host key changed"),
-        ("no-python", "failed", "c2: the agent did not answer (exit 127): bash: python3: command not found"),
-        ("silent", "failed", "c2: the agent did not answer (exit 0): nothing"),
-        ("cut", "failed", "c2: "),
-        ("exit-11", "failed", "c2: cannot write there (disk full, quota or read-only): rsync: what happened"),
-        ("exit-99", "failed", "c2: rsync exited with 99: rsync: what happened"),
-        ("exit-255", "unreachable", "c2: rsync: what happened"),
-        ("lost", "failed", f"c2: the bytes of {NAME} did not arrive"),
-        ("rotten", "failed", f"c2: {NAME} arrived as "),
-        ("nonsense", "failed", "c2: the agent's answer to have makes no sense: objects is no object"),
-        ("list", "failed", "c2: the agent's answer makes no sense: it is no object"),
+        ("refused", "unreachable", "login refused"),
+        ("changed", "unreachable", "host key changed"),
+        ("no-python", "failed", "the agent did not answer (exit 127): bash: python3: command not found"),
+        ("silent", "failed", "the agent did not answer (exit 0): nothing"),
+        ("cut", "failed", ""),
+        ("exit-11", "failed", "cannot write there (disk full, quota or read-only): rsync: what happened"),
+        ("exit-99", "failed", "rsync exited with 99: rsync: what happened"),
+        ("exit-255", "unreachable", "rsync: what happened"),
+        ("lost", "failed", f"the bytes of {NAME} did not arrive"),
+        ("rotten", "failed", f"{NAME} arrived as "),
+        ("nonsense", "failed", "the agent's answer to have makes no sense: objects is no object"),
+        ("list", "failed", "the agent's answer makes no sense: it is no object"),
     ],
 )
 def test_a_node_in_trouble_is_named_and_the_other_finishes(
@@ -360,17 +362,18 @@ def test_gather_asks_each_node_once(nodes: FakeNodes) -> None:
     stand_in(nodes, "sinfo", "echo 'c1 idle'")
     stand_in(nodes, "scontrol", "echo 'Foo = bar'")
     catalog = str(nodes.registry / agent.CATALOG)
-    told: dict[str, Any] = {}
+    events: list[dict[str, Any]] = []
     found = gather(
         {
             "nodes": ["c1", "c2", "c3"], "window": 4, "connect_timeout": 2, "timeout": 20,
             "agent": {"registry": str(nodes.registry), "directories": ["ml-frameworks"], "content": True},
             "controller": {"texts": [catalog]},
         },
-        lambda event: told.update({event["node"]: event["facts"]}),
+        recorder(events),
     )  # fmt: skip
+    told = {event["node"]: event["facts"] for event in events}
     assert sorted(told) == found["nodes"] == ["c1", "c2", "c3"]
-    assert told["c2"] == {"unreachable": "login refused"}
+    assert told["c2"] == {"unreachable": "login refused", "hint": ""}
     assert told["c1"]["images"][0]["sha256"] == nodes.catalog().images[NAME].digest
     assert told["c1"]["images"][0]["inode"] != found["controller"]["images"][0]["inode"]
     assert "version" in found["controller"]["texts"][catalog]
@@ -384,8 +387,8 @@ def test_a_node_with_too_many_facts_is_a_node_in_trouble(nodes: FakeNodes, monke
     told: list[dict[str, Any]] = []
     asked = {"registry": str(nodes.registry)}
     limits_of_it = {"window": 1, "connect_timeout": 2, "timeout": 20}
-    gather({"nodes": ["c1"], "agent": asked, "controller": {}, **limits_of_it}, told.append)
-    assert told == [{"event": "node_facts", "node": "c1", "facts": {"unreachable": "has more facts than 0 MiB"}}]
+    gather({"nodes": ["c1"], "agent": asked, "controller": {}, **limits_of_it}, recorder(told))
+    assert told[0]["facts"] == {"unreachable": "has more facts than 0 MiB", "hint": ""}
 
 
 @pytest.mark.parametrize("program", ["sinfo", "scontrol"])
@@ -481,9 +484,9 @@ def test_what_the_program_tells(
     listen = program.listener_of(
         Namespace(json=as_json), Settings("/r", ("a",), "0755", "auto", None, 4, 60, 5, "k", "h", str(log))
     )
-    listen({"event": "sync_started", "what": "all images", "nodes": ["c1"]})
-    listen({"event": "transfer_started", "engine": "star", "why": "x", "bytes": {"c1": 100}})
-    listen({"event": "progress", "bytes": {"c1": 50}})
+    listen(SyncStarted("all images", ["c1"]))
+    listen(TransferStarted("star", "x", {"c1": 100}))
+    listen(Progress({"c1": 50}))
     assert log.read_text().splitlines()[-1].endswith("Syncing all images: 0 of 1 nodes, 50 % of 0.1 kB")
     said = capsys.readouterr().out
     assert ("under_way" in said, "50 %" in said) == (False, not as_json)

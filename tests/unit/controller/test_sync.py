@@ -19,8 +19,10 @@ from pytest_hpcregistry.controller.sync import choose_images, sync
 from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.catalog import Catalog, Entry
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
+from pytest_hpcregistry.core.events import Noticed
 from pytest_hpcregistry.core.layout import SYNC_LOCK
 from pytest_hpcregistry.testing.facts import entry
+from pytest_hpcregistry.testing.listener import recorder
 
 A, B, C = "ml-frameworks/a.sif", "ml-frameworks/b.sif", "custom-images/c.sif"
 CATALOG = Catalog({A: entry("a" * 64), B: entry("b" * 64), C: entry("c" * 64)})
@@ -67,7 +69,7 @@ def rollouts(monkeypatch: pytest.MonkeyPatch) -> Rollouts:
 
 def test_a_sync_reads_the_catalog_and_goes_on_one_rollout(settings: Settings, rollouts: Rollouts) -> None:
     told: list[Any] = []
-    outcomes = sync(settings, None, None, told.append)
+    outcomes = sync(settings, None, None, recorder(told))
     assert outcomes == {"c1": Outcome("synced"), "c2": Outcome("failed", message="c2: no")}
     text = Path(settings.registry, agent.CATALOG).read_text()
     ((used, what, wanted, catalog, listener),) = rollouts.made
@@ -80,14 +82,14 @@ def test_a_sync_reads_the_catalog_and_goes_on_one_rollout(settings: Settings, ro
         {"event": "noticed", "message": "narrow"},
         {"event": "sync_finished", "what": "all images", "states": {"c1": "synced", "c2": "failed"}},
     ]
-    listener("heard")
-    assert told[-1] == "heard"
+    listener(Noticed("heard"))
+    assert told[-1]["message"] == "heard"
 
 
 def test_where_there_is_room_nothing_is_noticed(settings: Settings, rollouts: Rollouts) -> None:
     told: list[Any] = []
     rollouts.room = Room(2, 4)
-    sync(settings, None, None, told.append)
+    sync(settings, None, None, recorder(told))
     assert [event["event"] for event in told] == ["sync_started", "sync_finished"]
 
 
@@ -109,7 +111,7 @@ def test_what_is_synced(
     images: list[str],
 ) -> None:
     told: list[Any] = []
-    sync(settings, subdirectory, names, told.append)
+    sync(settings, subdirectory, names, recorder(told))
     assert rollouts.made[0][1] == told[0]["what"] == told[-1]["what"] == what
     assert list(rollouts.made[0][2]) == images
 
@@ -135,7 +137,7 @@ def test_what_cannot_be_synced(
 ) -> None:  # fmt: skip
     told: list[Any] = []
     with pytest.raises(UsageError) as caught:
-        sync(replace(settings, **change), subdirectory, names, told.append)
+        sync(replace(settings, **change), subdirectory, names, recorder(told))
     assert str(caught.value) == says
     assert hint in caught.value.hint
     assert (told, rollouts.made) == ([], [])

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from pytest_hpcregistry.core import pace
-from pytest_hpcregistry.core.events import Event
+from pytest_hpcregistry.core.events import (
+    Event,
+    Failed,
+    ImageProgress,
+    ImageSent,
+    NodeFinished,
+    Progress,
+    SyncFinished,
+    SyncStarted,
+    TransferStarted,
+    UnderWay,
+    from_data,
+)
 from pytest_hpcregistry.core.pace import Track, Transfers, told_every
 
 MB = 1_000_000
@@ -66,17 +78,17 @@ def test_durations(seconds: float, said: str) -> None:
 
 def started(**lacking: int) -> Transfers:
     found = Transfers()
-    found.take({"event": "sync_started", "what": "all images", "nodes": [*lacking, "late"]}, 0)
-    found.take({"event": "transfer_started", "bytes": lacking}, 0)
+    found.take(SyncStarted(what="all images", nodes=[*lacking, "late"]), 0)
+    found.take(TransferStarted(bytes=lacking, engine="x", why="x"), 0)
     return found
 
 
 def arrive(transfers: Transfers, now: float, **arrived: int) -> None:
-    transfers.take({"event": "progress", "bytes": arrived}, now)
+    transfers.take(Progress(bytes=arrived), now)
 
 
 def finish(transfers: Transfers, now: float, node: str, state: str = "synced") -> None:
-    transfers.take({"event": "node_finished", "node": node, "state": state}, now)
+    transfers.take(NodeFinished(node=node, state=state, what="x"), now)
 
 
 def line(transfers: Transfers, now: float) -> str:
@@ -100,7 +112,7 @@ def test_the_whole_is_the_sum_and_as_slow_as_the_slowest() -> None:
 def test_nodes_that_answered_late_make_it_more() -> None:
     found = started(c1=10 * MB)
     arrive(found, 1, c1=10 * MB)
-    found.take({"event": "transfer_started", "bytes": {"late": 30 * MB}}, 2)
+    found.take(TransferStarted(bytes={"late": 30 * MB}, engine="x", why="x"), 2)
     assert line(found, 2) == "0 of 2 nodes, 25 % of 40 MB"
 
 
@@ -132,22 +144,22 @@ def test_a_stall_has_no_time_left() -> None:
 def test_an_upload_is_on_its_way_until_it_is_sent_or_failed() -> None:
     found = Transfers()
     for name in ("a.sif", "b.sif"):
-        found.take({"event": "image_progress", "name": name, "bytes": 10 * MB, "size": 100 * MB}, 1)
-    found.take({"event": "image_progress", "name": "a.sif", "bytes": 20 * MB, "size": 100 * MB}, 2)
+        found.take(ImageProgress(name=name, bytes=10 * MB, size=100 * MB), 1)
+    found.take(ImageProgress(name="a.sif", bytes=20 * MB, size=100 * MB), 2)
     assert found.lines(2) == [("a.sif", "20 % of 100 MB, 10 MB/s, about 0:08 left"), ("b.sif", "10 % of 100 MB")]
-    found.take({"event": "image_sent", "name": "a.sif", "bytes": 1}, 3)
+    found.take(ImageSent(name="a.sif", bytes=1), 3)
     assert not found.idle
-    found.take({"event": "failed", "name": "b.sif", "message": "b.sif: no"}, 3)
+    found.take(Failed(name="b.sif", message="b.sif: no"), 3)
     assert found.idle
 
 
 def test_a_second_sync_begins_anew() -> None:
     found = started(c1=10 * MB)
     finish(found, 1, "c1")
-    found.take({"event": "sync_finished", "states": {}}, 2)
+    found.take(SyncFinished(states={}, what="x"), 2)
     assert found.idle
     assert found.lines(2) == []
-    found.take({"event": "sync_started", "what": "all images", "nodes": ["c1"]}, 3)
+    found.take(SyncStarted(what="all images", nodes=["c1"]), 3)
     assert line(found, 3) == "0 of 1 nodes"
 
 
@@ -161,17 +173,19 @@ def test_a_line_at_most_every_so_often_and_only_while_something_is_under_way() -
     def say(at: float, event: str, **words: object) -> list[Event]:
         heard.clear()
         now[0] = at
-        listen({"event": event, **words})
-        assert heard[0] == {"event": event, **words}
+        told = from_data({"event": event, **words})
+        assert told
+        listen(told)
+        assert heard[0] == told
         return heard[1:]
 
-    assert say(99, "image_checked") == []
+    assert say(99, "image_checked", name="x", digest="x", size=1) == []
     assert say(199, "sync_started", what="x.sif", nodes=["c1", "c2"]) == []
-    assert say(200, "transfer_started", bytes={"c1": 100 * MB}) == []
+    assert say(200, "transfer_started", engine="star", why="x", bytes={"c1": 100 * MB}) == []
     assert say(208, "progress", bytes={"c1": 10 * MB}) == []
     text = "0 of 2 nodes, 20 % of 100 MB, 10 MB/s, about 0:08 left"
-    assert say(209, "progress", bytes={"c1": 20 * MB}) == [{"event": "under_way", "what": "x.sif", "text": text}]
+    assert say(209, "progress", bytes={"c1": 20 * MB}) == [UnderWay(what="x.sif", text=text)]
     assert say(218, "progress", bytes={"c1": 30 * MB}) == []
-    assert [event["event"] for event in say(219, "node_finished", node="c2", state="unchanged")] == ["under_way"]
-    assert say(299, "sync_finished", states={}) == []
+    assert list(map(type, say(219, "node_finished", node="c2", state="unchanged", what="x"))) == [UnderWay]
+    assert say(299, "sync_finished", what="x", states={}) == []
     assert say(399, "noticed", message="") == []

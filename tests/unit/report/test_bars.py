@@ -14,7 +14,20 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pytest_hpcregistry.core.events import Event
+from pytest_hpcregistry.core.events import (
+    Event,
+    ImageChecked,
+    ImageProgress,
+    ImageSent,
+    NodeFinished,
+    Noticed,
+    Progress,
+    Published,
+    SyncFinished,
+    SyncStarted,
+    TransferStarted,
+    Verified,
+)
 from pytest_hpcregistry.report import lines as progress
 from pytest_hpcregistry.report.bars import ROWS, Bars
 from pytest_hpcregistry.testing.facts import DIGEST, NAME
@@ -65,18 +78,17 @@ class Screen:
 
 def begin(*nodes: str, lacking: int = 100 * MB) -> list[Event]:
     return [
-        {"event": "sync_started", "what": "all images", "nodes": list(nodes)},
-        {"event": "transfer_started", "engine": "star", "why": "x", "bytes": dict.fromkeys(nodes, lacking)},
+        SyncStarted(what="all images", nodes=list(nodes)),
+        TransferStarted(engine="star", why="x", bytes=dict.fromkeys(nodes, lacking)),
     ]
 
 
 def arrive(**arrived: int) -> Event:
-    return {"event": "progress", "bytes": arrived}
+    return Progress(bytes=arrived)
 
 
 def end(node: str, state: str = "synced", message: str = "", seconds: float = 6.6) -> Event:
-    return {"event": "node_finished", "node": node, "state": state, "bytes": 67_100_000, "seconds": seconds,
-            "message": message}  # fmt: skip
+    return NodeFinished(node=node, state=state, bytes=67_100_000, seconds=seconds, message=message, what="x")
 
 
 def names(number: int) -> list[str]:
@@ -104,7 +116,7 @@ def test_only_the_slowest_of_many_have_a_bar() -> None:
     nodes = names(800)
     screen.say(*begin(*nodes))
     screen.say(arrive(**{node: number * 100_000 for number, node in enumerate(nodes[:-100], start=1)}), at=1)
-    screen.say({"event": "sync_started", "what": "", "nodes": nodes}, *begin(*nodes, "c900")[1:], at=1)
+    screen.say(SyncStarted(what="", nodes=nodes), *begin(*nodes, "c900")[1:], at=1)
     screen.say(arrive(**{node: number * 100_000 for number, node in enumerate(nodes[:-100], start=1)}), at=2)
     drawn = screen.drawn()
     assert len(drawn) == 1 + ROWS + 1
@@ -116,7 +128,7 @@ def test_nodes_that_have_not_answered_are_counted() -> None:
     screen = Screen()
     screen.say(begin("c001", "c002")[0])
     assert screen.drawn()[-1].endswith("asking 2 of 2 nodes")
-    screen.say(end("c002", "unreachable", "c002: no route"))
+    screen.say(end("c002", "unreachable", "no route"))
     assert screen.drawn()[-1].endswith("asking 1 of 2 nodes")
     screen.say(begin("c001", "c002", "c003")[0], begin("c001")[1])
     assert screen.drawn()[-1] == "  1 waiting, 2 not answered yet"
@@ -140,21 +152,21 @@ def test_a_low_window_keeps_its_lines() -> None:
 def test_an_upload_has_a_bar_until_it_is_there() -> None:
     screen = Screen()
     for second in (1, 2):
-        screen.say({"event": "image_progress", "name": NAME, "size": 100 * MB, "bytes": second * 20 * MB}, at=second)
+        screen.say(ImageProgress(name=NAME, size=100 * MB, bytes=second * 20 * MB), at=second)
     (drawn,) = screen.drawn()
     assert drawn.split()[0] == NAME.rpartition("/")[2]
     assert drawn.endswith("40 %  40 MB of 100 MB  20 MB/s  0:03")
-    screen.say({"event": "image_sent", "name": NAME, "bytes": 100 * MB})
+    screen.say(ImageSent(name=NAME, bytes=100 * MB))
     assert screen.drawn() == []
 
 
 def test_what_is_over_has_no_bar_below_the_line_that_says_so() -> None:
     screen = Screen()
     with screen.bars:
-        screen.say({"event": "image_progress", "name": NAME, "size": 100 * MB, "bytes": 20 * MB})
+        screen.say(ImageProgress(name=NAME, size=100 * MB, bytes=20 * MB))
         screen.bars.tick()
         assert "━" in screen.file.getvalue()
-        screen.say({"event": "image_sent", "name": NAME, "bytes": 100 * MB})
+        screen.say(ImageSent(name=NAME, bytes=100 * MB))
         assert "━" not in screen.file.getvalue().rpartition("sent to the controller")[2]
 
 
@@ -176,21 +188,21 @@ def test_nodes_that_finish_together_are_one_line() -> None:
         screen.now += 1.5
         screen.bars.tick()
         assert screen.lines()[-1] == "✓ c[001-008]: synced, 67.1 MB in 6.6 s"
-        screen.say(end("c009"), {"event": "sync_finished", "states": {}}, at=9)
+        screen.say(end("c009"), SyncFinished(states={}, what="x"), at=9)
         assert screen.lines()[-1] == "✓ c009: synced, 67.1 MB in 6.6 s"
 
 
 def test_lines_come_in_the_order_of_the_events() -> None:
     screen = Screen()
     with screen.bars:
-        screen.say(*begin("c001"), end("c001"), {"event": "noticed", "message": "odd"})
+        screen.say(*begin("c001"), end("c001"), Noticed(message="odd"))
     assert [line[0] for line in screen.lines()[-2:]] == ["✓", "!"]
 
 
 def test_what_was_held_back_is_said_when_it_is_interrupted() -> None:
     screen = Screen()
     with pytest.raises(KeyboardInterrupt), screen.bars:
-        screen.say(*begin("c001", "c002"), end("c001"), end("c002", "failed", "c002: disk full"))
+        screen.say(*begin("c001", "c002"), end("c001"), end("c002", "failed", "disk full"))
         raise KeyboardInterrupt
     assert screen.lines()[-2:] == ["✓ c001: synced, 67.1 MB in 6.6 s", "✗ c002: disk full"]
     assert screen.file.getvalue().rindex(SHOW) > screen.file.getvalue().rindex(HIDE)
@@ -199,31 +211,29 @@ def test_what_was_held_back_is_said_when_it_is_interrupted() -> None:
 def test_failures_are_red_and_tidy() -> None:
     screen = Screen()
     with screen.bars:
-        screen.say(
-            *begin("c001", "c002"), *[end(node, "failed", f"{node}: [bold]full\x1b[2J") for node in ("c001", "c002")]
-        )
+        screen.say(*begin("c001", "c002"), *[end(node, "failed", "[bold]full\x1b[2J") for node in ("c001", "c002")])
     assert f"{RED}✗ c[001-002]: [bold]full\\x1b[2J" in screen.file.getvalue()
 
 
 def test_failures_go_to_an_error_output_that_is_a_file() -> None:
     errors = io.StringIO()
     screen = Screen(errors=Console(file=errors, highlight=False))
-    message = "c001: " + "very " * 50 + "long"
+    message = "very " * 50 + "long"
     with screen.bars:
         screen.say(*begin("c001"), end("c001", "failed", message))
         print("a warning", file=sys.stderr)  # noqa: T201
-    assert errors.getvalue() == f"✗ {message}\n"
+    assert errors.getvalue() == f"✗ c001: {message}\n"
     assert "very" not in screen.file.getvalue()
     assert "a warning" not in screen.file.getvalue()
 
 
 def test_the_same_lines_as_without_a_terminal() -> None:
     events: list[Event] = [
-        {"event": "image_checked", "name": NAME, "size": MB, "digest": DIGEST},
-        {"event": "image_sent", "name": NAME, "bytes": MB},
-        {"event": "published", "name": NAME, "changed": True},
-        {"event": "noticed", "message": "odd"},
-        {"event": "verified", "name": NAME, "states": {"c1": "missing"}},
+        ImageChecked(name=NAME, size=MB, digest=DIGEST),
+        ImageSent(name=NAME, bytes=MB),
+        Published(name=NAME, changed=True, digest="x"),
+        Noticed(message="odd"),
+        Verified(name=NAME, states={"c1": "missing"}),
     ]
     screen = Screen()
     with screen.bars:
@@ -240,7 +250,7 @@ def test_a_terminal_that_goes_away_does_not_stop_the_work() -> None:
     screen = Screen()
     with screen.bars:
         screen.console.file = Gone()
-        screen.say(*begin("c001"), end("c001"), {"event": "sync_finished", "states": {}})
+        screen.say(*begin("c001"), end("c001"), SyncFinished(states={}, what="x"))
         screen.bars.tick()
     assert sys.stdout is not None
     print("still there")  # noqa: T201
@@ -252,12 +262,13 @@ PROGRAM = """
 import sys, time
 from pytest_hpcregistry import cli
 from pytest_hpcregistry.cli import options
+from pytest_hpcregistry.core.events import NodeFinished, SyncStarted
 options.TELL_EVERY = 0
 @cli.commands.command("wait")
 def wait():
     with options.shown() as say:
-        say({{"event": "sync_started", "what": "all images", "nodes": ["c001", "c002"]}})
-        say({{"event": "node_finished", "node": "c001", "state": "unchanged", "message": ""}})
+        say(SyncStarted("all images", ["c001", "c002"]))
+        say(NodeFinished("c001", "all images", "unchanged"))
         time.sleep({seconds})
 sys.argv[1:] = ["wait"]
 cli.main()

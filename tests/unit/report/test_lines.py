@@ -6,6 +6,22 @@ from typing import Any
 
 import pytest
 
+from pytest_hpcregistry.core.events import (
+    Event,
+    Failed,
+    Freed,
+    GcFinished,
+    GcStarted,
+    ImageChecked,
+    ImageSent,
+    NodeFinished,
+    NodeStarted,
+    Published,
+    RolledBack,
+    SyncStarted,
+    UnderWay,
+    Verified,
+)
 from pytest_hpcregistry.core.facts import MISSING, PRESENT, UNREACHABLE
 from pytest_hpcregistry.report import lines
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER
@@ -16,47 +32,46 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
 @pytest.mark.parametrize(
     ("event", "line"),
     [
-        ({"event": "image_checked", "name": NAME, "size": 67_100_000, "digest": DIGEST},
+        (ImageChecked(name=NAME, size=67_100_000, digest=DIGEST),
          f"✓ {NAME}: a sound SIF, 67.1 MB, sha256 aaaaaaaaaaaa…"),
-        ({"event": "image_sent", "name": NAME, "bytes": 1_000_000}, f"✓ {NAME}: 1.0 MB sent to the controller"),
-        ({"event": "image_sent", "name": NAME, "bytes": 0}, f"✓ {NAME}: the controller has its bytes"),
-        ({"event": "published", "name": NAME, "changed": True}, f"✓ {NAME}: published on the controller"),
-        ({"event": "published", "name": NAME, "changed": False}, f"✓ {NAME}: already published there"),
-        ({"event": "node_finished", "node": "c1", "state": "synced", "bytes": 5_000_000, "seconds": 1.25},
+        (ImageSent(name=NAME, bytes=1_000_000), f"✓ {NAME}: 1.0 MB sent to the controller"),
+        (ImageSent(name=NAME, bytes=0), f"✓ {NAME}: the controller has its bytes"),
+        (Published(name=NAME, changed=True, digest="x"), f"✓ {NAME}: published on the controller"),
+        (Published(name=NAME, changed=False, digest="x"), f"✓ {NAME}: already published there"),
+        (NodeFinished(node="c1", state="synced", bytes=5_000_000, seconds=1.25, what="x"),
          "✓ c1: synced, 5.0 MB in 1.2 s"),
-        ({"event": "node_finished", "node": "c1", "state": "unchanged"}, "✓ c1: up to date"),
-        ({"event": "node_finished", "node": "c1", "state": "failed", "message": "c1: disk full"}, "✗ c1: disk full"),
-        ({"event": "rolled_back", "name": NAME, "digest": DIGEST, "before": OTHER, "published": "2025-10-07T12:00:00Z"},
+        (NodeFinished(node="c1", state="unchanged", what="x"), "✓ c1: up to date"),
+        (NodeFinished(node="c1", state="failed", message="disk full", what="x"), "✗ c1: disk full"),
+        (RolledBack(name=NAME, digest=DIGEST, before=OTHER, published="2025-10-07T12:00:00Z", by="x"),
          f"✓ {NAME}: version aaaaaaaaaaaa of 2025-10-07T12:00:00Z is current on the controller (was bbbbbbbbbbbb)"),
-        ({"event": "rolled_back", "name": NAME, "digest": DIGEST, "before": DIGEST, "published": "then"},
+        (RolledBack(name=NAME, digest=DIGEST, before=DIGEST, published="then", by="x"),
          f"✓ {NAME}: version aaaaaaaaaaaa of then is current on the controller (as before)"),
-        ({"event": "gc_started", "nodes": ["c1", "c2"]},
+        (GcStarted(nodes=["c1", "c2"], keep=0, grace=0, by="x", dry_run=False),
          "  looking for what nothing names any more, on the controller and c[1-2]"),
-        ({"event": "gc_finished", "dry_run": True, "machines": {
-            "c1": {"state": "freed", "objects": ["a"], "debris": [], "bytes": 5_000_000, "in_use": ["b"],
-                   "in_use_bytes": 1_000_000, "young": [], "unmanaged": []},
-            "c2": {"state": "failed", "message": "told as an error"}}},
+        (GcFinished(dry_run=True, machines={
+            "c1": Freed("freed", objects=["a"], bytes=5_000_000, in_use=["b"], in_use_bytes=1_000_000),
+            "c2": Freed("failed", "told as an error")}),
          "✓ c1: 1 object would be freed, 5.0 MB\n! c1: 1 object kept, 1.0 MB: somebody has it open"),
-        ({"event": "failed", "message": "no"}, "✗ no"),
-        ({"event": "under_way", "what": "all images", "text": "1 of 2 nodes, 40 % of 2.1 GB"},
+        (Failed(message="no"), "✗ no"),
+        (UnderWay(what="all images", text="1 of 2 nodes, 40 % of 2.1 GB"),
          "  all images: 1 of 2 nodes, 40 % of 2.1 GB"),
-        ({"event": "node_started", "node": "c1"}, None),
+        (NodeStarted(node="c1", what="x"), None),
     ],
 )  # fmt: skip
-def test_one_line_for_one_event(event: dict[str, Any], line: str | None) -> None:
+def test_one_line_for_one_event(event: Event, line: str | None) -> None:
     assert lines.describe(event) == line
 
 
 def test_hundreds_of_nodes_are_one_short_line() -> None:
-    started = lines.describe({"event": "sync_started", "what": "all images", "nodes": MANY})
+    started = lines.describe(SyncStarted(what="all images", nodes=MANY))
     assert started == "  syncing all images to c[001-800]"
     states = {"controller": PRESENT, **dict.fromkeys(MANY, PRESENT), "c017": MISSING, "c018": UNREACHABLE}
-    verified = lines.describe({"event": "verified", "name": NAME, "states": states})
+    verified = lines.describe(Verified(name=NAME, states=states))
     assert verified == (f"✗ {NAME}: same bytes on controller,c[001-016,019-800], missing c017, unreachable c018")
 
 
-def ended(node: str, state: str = "synced", **words: Any) -> dict[str, Any]:
-    return {"event": "node_finished", "node": node, "state": state, "bytes": 5_000_000, "seconds": 1.0, **words}
+def ended(node: str, state: str = "synced", **words: Any) -> NodeFinished:
+    return NodeFinished(**{"node": node, "state": state, "bytes": 5_000_000, "seconds": 1.0, "what": "x", **words})
 
 
 def test_nodes_that_ended_alike_are_one_line() -> None:
@@ -64,8 +79,8 @@ def test_nodes_that_ended_alike_are_one_line() -> None:
         *[ended(node) for node in MANY[:3]],
         ended("c004", seconds=2.5, bytes=900_000),
         ended("c005", "unchanged"),
-        *[ended(node, "failed", message=f"{node}: full\x1b[2J") for node in ("c006", "c007")],
-        ended("c008", "unreachable", message="c008: no route"),
+        *[ended(node, "failed", message="full\x1b[2J") for node in ("c006", "c007")],
+        ended("c008", "unreachable", message="no route"),
     ]
     assert lines.nodes_finished(events) == [
         "✓ c[001-004]: synced, 0.9 to 5.0 MB in 1.0 to 2.5 s",
@@ -79,7 +94,7 @@ def test_nodes_that_ended_alike_are_one_line() -> None:
 def test_a_node_set_with_many_gaps_is_a_number_but_of_trouble_each_is_named() -> None:
     gaps = MANY[::2]
     assert lines.nodes_finished([ended(node) for node in gaps]) == ["✓ 400 nodes: synced, 5.0 MB in 1.0 s"]
-    (line,) = lines.nodes_finished([ended(node, "failed", message=f"{node}: full") for node in gaps])
+    (line,) = lines.nodes_finished([ended(node, "failed", message="full") for node in gaps])
     assert "c[001,003,005" in line
     long = "c" * 70
     assert lines.nodes_finished([ended(long, "unchanged")]) == [f"✓ {long}: up to date"]
@@ -87,22 +102,18 @@ def test_a_node_set_with_many_gaps_is_a_number_but_of_trouble_each_is_named() ->
 
 def test_all_the_same_is_a_tick() -> None:
     states = {"controller": PRESENT, "c1": PRESENT}
-    assert lines.describe({"event": "verified", "name": NAME, "states": states}) == (
-        f"✓ {NAME}: same bytes on controller,c1"
-    )
+    assert lines.describe(Verified(name=NAME, states=states)) == (f"✓ {NAME}: same bytes on controller,c1")
 
 
 def test_a_file_name_cannot_write_to_the_terminal() -> None:
     """Names on the machines come from anywhere: control characters and bytes that are no UTF-8 are shown as text."""
-    line = lines.describe({"event": "failed", "message": "x\x1b[31m\udcff\r.sif"})
+    line = lines.describe(Failed(message="x\x1b[31m\udcff\r.sif"))
     assert line == "✗ x\\x1b[31m\\udcff\\r.sif"
     assert lines.table([["IMAGE", "STATE"], ["a\nb", "missing"]]) == ["IMAGE  STATE", "a\\nb   missing"]
 
 
 def test_a_message_of_several_lines_stays_so() -> None:
-    assert lines.describe({"event": "failed", "message": "c.yaml: 2 mistakes\n  a\n  b"}) == (
-        "✗ c.yaml: 2 mistakes\n  a\n  b"
-    )
+    assert lines.describe(Failed(message="c.yaml: 2 mistakes\n  a\n  b")) == ("✗ c.yaml: 2 mistakes\n  a\n  b")
 
 
 def test_columns_are_aligned() -> None:

@@ -23,6 +23,7 @@ from pytest_hpcregistry.controller.engines import Job, relay
 from pytest_hpcregistry.controller.engines.chain import Chain
 from pytest_hpcregistry.controller.engines.relay import make_certificate
 from pytest_hpcregistry.controller.sync import sync
+from pytest_hpcregistry.testing.listener import recorder
 from tests.fakes.nodes import FakeNodes, make_registry
 
 NAME, OTHER = "ml-frameworks/x.sif", "base-images/y.sif"
@@ -40,7 +41,7 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
 
 def run(nodes: FakeNodes) -> tuple[dict[str, str], list[dict[str, Any]]]:
     told: list[dict[str, Any]] = []
-    outcomes = sync(nodes.settings, None, None, told.append)
+    outcomes = sync(nodes.settings, None, None, recorder(told))
     return {node: outcome.message or outcome.state for node, outcome in outcomes.items()}, told
 
 
@@ -102,7 +103,7 @@ def test_a_node_that_cannot_write_is_named_and_the_others_finish(nodes: FakeNode
     (nodes.root / "c3" / "registry" / agent.STAGING).rmdir()
     (nodes.root / "c3" / "registry" / agent.STAGING).symlink_to("/dev/full")
     states, _ = run(nodes)
-    assert states.pop("c3").startswith("c3: Not a directory: ")
+    assert states.pop("c3").startswith("Not a directory: ")
     assert states == dict.fromkeys(set(NODES) - {"c3"}, "synced")
 
 
@@ -323,7 +324,7 @@ def test_where_no_node_may_send_to_another_the_controller_sends_to_all(nodes: Fa
     states, told = run(nodes)
     assert states == dict.fromkeys(NODES, "synced")
     said = " ".join(event.get("message", "") for event in told)
-    assert "is not another node that phase 1 has seen: run registry setup on all nodes" in said
+    assert "is not another node that phase 1 has seen" in said
 
 
 def test_a_directory_in_staging_is_in_nobodys_way(nodes: FakeNodes) -> None:

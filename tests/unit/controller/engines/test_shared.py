@@ -15,6 +15,7 @@ from pytest_hpcregistry.controller.engines import shared
 from pytest_hpcregistry.controller.probe import probing
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CommandFailed
+from pytest_hpcregistry.testing.listener import recorder
 from tests.fakes.nodes import FakeNodes
 from tests.unit.controller.engines.test_star import job
 
@@ -35,7 +36,7 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
 
 def run(nodes: FakeNodes, **settings: Any) -> tuple[dict[str, str], list[str]]:
     told: list[dict[str, Any]] = []
-    outcomes = sync(replace(nodes.settings, **settings), None, None, told.append)
+    outcomes = sync(replace(nodes.settings, **settings), None, None, recorder(told))
     engines = [event["engine"] for event in told if event["event"] == "transfer_started"]
     return {node: outcome.message or outcome.state for node, outcome in outcomes.items()}, engines
 
@@ -66,7 +67,7 @@ def test_the_probe_needs_no_room_and_cannot_be_guessed(nodes: FakeNodes) -> None
 def test_a_node_with_a_directory_of_its_own_is_named(nodes: FakeNodes) -> None:
     states, _ = run(nodes, method="shared")
     assert (states["c1"], states["c2"]) == ("unchanged", "unchanged")
-    assert states["c3"].startswith("c3: has a ")
+    assert states["c3"].startswith("has a ")
     assert "of its own" in states["c3"]
     assert NAME not in nodes.files("c3")
 
@@ -79,7 +80,7 @@ def test_a_node_that_does_not_show_what_was_published_is_named(
     (nodes.registry / NAME).unlink()
     nodes.settings = replace(nodes.settings, nodes=("c1",))
     states, _ = run(nodes)
-    assert states["c1"] == f"c1: does not show {NAME} as the controller has it"
+    assert states["c1"] == f"does not show {NAME} as the controller has it"
     assert (nodes.registry / agent.CATALOG).exists()
 
 
