@@ -11,8 +11,8 @@ import click
 
 from .. import __version__
 from ..core.errors import HpcRegistryError
-from . import cluster, images, lab, suites, versions
-from .options import say, say_error, say_usage_error
+from . import catalog, convert, deploy, gc, inspect, lab, registry, rollback, status, sync, test, verify
+from .show import say, say_error, say_usage_error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,9 +34,22 @@ def commands() -> None:
     """
 
 
-for group in (images.GROUP, cluster.GROUP, versions.GROUP, suites.GROUP, lab.GROUP):
-    for command in group:
-        commands.add_command(command)
+COMMANDS = (
+    registry.registry_group,
+    convert.convert_group,
+    inspect.inspect,
+    deploy.deploy_group,
+    sync.sync,
+    verify.verify,
+    status.status,
+    catalog.catalog_group,
+    rollback.rollback,
+    gc.gc,
+    test.test,
+    *lab.GROUP,
+)
+for command in COMMANDS:
+    commands.add_command(command)
 
 
 def main() -> None:

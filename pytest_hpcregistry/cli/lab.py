@@ -9,7 +9,7 @@ import click
 
 from .. import lab
 from ..lab.state import CONTROLLER, load
-from .options import say, show_json, show_table
+from .show import say, show_json, show_table
 
 
 @click.group("lab")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +49,25 @@ with tempfile.NamedTemporaryFile(suffix=".pyz") as program:
 """
 
 Kind = TypeVar("Kind", bound=Event)
+
+
+@dataclass(frozen=True)
+class SyncOptions:
+    """How bytes reach the nodes, where that is not as configured; `limit_rate` in bytes/s."""
+
+    engine: str | None = None
+    limit_rate: int | None = None
+
+    def words(self) -> list[str]:
+        return [*option("--engine", self.engine), *option("--limit-rate", self.limit_rate)]
+
+
+def option(name: str, value: object) -> list[str]:
+    """An option of the controller program; nothing where there is no value."""
+    return [] if value is None else [name, str(value)]
+
+
+AS_CONFIGURED = SyncOptions()
 
 
 class ControllerClient:
@@ -158,18 +178,34 @@ class ControllerClient:
         body = json.dumps(request).encode()
         return self.ask(Event, ["publish"], stdin=body, timeout=QUICK + request["size"] / SLOWEST_HASH)
 
-    def sync(self, arguments: Sequence[str], listener: Listener) -> dict[str, NodeFinished]:
-        """Run the controller's sync and pass its events on as they come; returns what became of each node."""
-        return self.nodes_of("sync", arguments, listener)
+    def sync(
+        self,
+        listener: Listener,
+        options: SyncOptions = AS_CONFIGURED,
+        *,
+        subdirectory: str | None = None,
+        names: Sequence[str] = (),
+    ) -> dict[str, NodeFinished]:
+        """Bring all images, those in *subdirectory* or those of *names* to every node, by the controller's sync.
+
+        Its events are passed on as they come; returned is what became of each node. Raises Unreachable when the
+        controller cannot be reached, CommandFailed when the sync did not come to its end, and whatever it failed of.
+        """
+        only = [word for name in names for word in ("--name", name)]
+        where = [] if subdirectory is None else [subdirectory]
+        return self.nodes_of("sync", [*options.words(), *only, *where], listener)
 
     def rollback(self, name: str, version: str | None, by: str, listener: Listener) -> dict[str, NodeFinished]:
         """Let *name* mean *version* (a digest's beginning; None: the one before) again, on all machines; as sync."""
-        to = ["--to", version] if version else []
-        return self.nodes_of("rollback", [name, *to, "--by", by], listener)
+        return self.nodes_of("rollback", [name, *option("--to", version), "--by", by], listener)
 
-    def gc(self, arguments: Sequence[str], listener: Listener) -> dict[str, Freed]:
-        """Free what nothing names any more; returns what became of each machine."""
-        return self.to_its_end(GcFinished, "gc", arguments, listener)[1].machines
+    def gc(
+        self, listener: Listener, *, by: str, keep: int | None = None, grace: int | None = None, dry_run: bool = False
+    ) -> dict[str, Freed]:
+        """Free what nothing refers to, but *keep* older versions and what came within *grace* seconds (None: as
+        configured); returns what became of each machine. Raises as sync."""
+        words = ["--by", by, *(["--dry-run"] if dry_run else []), *option("--keep", keep), *option("--grace", grace)]
+        return self.to_its_end(GcFinished, "gc", words, listener)[1].machines
 
     def nodes_of(self, command: str, arguments: Sequence[str], listener: Listener) -> dict[str, NodeFinished]:
         events, _ = self.to_its_end(SyncFinished, command, arguments, listener)

@@ -26,7 +26,7 @@ from ..core.events import (
 from ..core.names import LONGEST_REASON, excerpt, image_name
 from ..core.nodeset import fold_by
 from . import verify as verifying
-from .client import ControllerClient
+from .client import AS_CONFIGURED, ControllerClient, SyncOptions
 
 FROM_LABEL = "org.label-schema.usage.singularity.deffile.from"  # what Apptainer itself notes of the source
 
@@ -103,11 +103,9 @@ def deploy(
     sync_nodes: bool = False,
     verify: bool = False,
     parallel: int = 1,
-    how: Sequence[str] = (),
+    options: SyncOptions = AS_CONFIGURED,
 ) -> None:
     """Publish *images* on the controller, bring them to all nodes, read them back there: as far as asked for.
-
-    *how* is words for the controller's sync, such as `--engine star`.
 
     Raises what the worst of it was; an image or a node that fails does not stop the others.
     """
@@ -129,8 +127,7 @@ def deploy(
     with ThreadPoolExecutor(max_workers=parallel) as pool:
         published = [name for name in pool.map(publish_one, images) if name]
     if sync_nodes and published:
-        only = [word for name in published for word in ("--name", name)]
-        failures += sync_failures(client.sync([*how, *only], listener))
+        failures += sync_failures(client.sync(listener, options, names=published))
     if verify and published:
         reading = verifying.read_back(client, listener, published, with_nodes=sync_nodes)
         failures += verifying.failures(reading, published, client.cluster.registry.path, listener, sync_nodes)

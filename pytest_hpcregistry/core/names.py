@@ -48,6 +48,11 @@ def image_name(target: str, registry: str, directories: Sequence[str]) -> str:
     return f"{directory}/{check_file_name(file_name)}"
 
 
+def full_name(name: str, registry: str, directories: Sequence[str]) -> str:
+    """`x.sif` is short for the first directory's."""
+    return image_name(name if "/" in name else f"{directories[0]}/{name}", registry, directories)
+
+
 def check_directory(name: str, directories: Sequence[str]) -> str:
     """Return *name* if it is one of the registry's *directories*; raise UsageError if not."""
     if name not in directories:

@@ -138,7 +138,7 @@ def test_a_node_that_dies_in_the_middle_is_named_and_the_others_finish(
     podman("kill", "--signal", "KILL", machines.state.container(node)).check()
     try:
         states = sync.finish()
-        assert states.pop(node).startswith(f"{node}: ")
+        assert states.pop(node) not in ("synced", "unchanged")
         assert states == dict.fromkeys(set(machines.state.nodes) - {node}, "synced")
         assert sync.process.returncode in (3, 4)
         prove(machines, image, without=node)
@@ -160,7 +160,7 @@ def test_a_node_that_freezes_is_bridged(machines: Machines, cluster: Path, image
         states = sync.finish()
     finally:
         podman("unpause", machines.state.container(node)).check()
-    assert states.pop(node).startswith(f"{node}: ")
+    assert states.pop(node) not in ("synced", "unchanged")
     assert states == dict.fromkeys(set(machines.state.nodes) - {node}, "synced")
     prove(machines, image, without=node)
     Run(cluster).finish()

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from pytest_hpcregistry import cli
-from pytest_hpcregistry.cli import options
+from pytest_hpcregistry.cli import show
 from pytest_hpcregistry.cluster import deploy
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.config.ansible import find_reason
@@ -85,7 +85,7 @@ def error_of(work: Callable[[], object]) -> HpcRegistryError:
 
 
 def client_says(text: str) -> HpcRegistryError:
-    one = ControllerClient(Cluster(controller=Controller(name="hpc", host="h", user="me")), options)  # type: ignore[arg-type]
+    one = ControllerClient(Cluster(controller=Controller(name="hpc", host="h", user="me")), show)  # type: ignore[arg-type]
     return one.no_answer(CommandResult("hpc", ("x",), 1, "", text, 0.0))
 
 
@@ -133,7 +133,7 @@ SOURCES: dict[str, Callable[[str], HpcRegistryError]] = {
 
 
 def command_line(error: HpcRegistryError, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> str:
-    options.say_error(error)
+    show.say_error(error)
     return capsys.readouterr().err
 
 
@@ -161,7 +161,7 @@ def log_of(error: HpcRegistryError, capsys: pytest.CaptureFixture[str], tmp_path
 
 def lines_of(error: HpcRegistryError, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> str:
     for event in shown_events(error):
-        options.show(event)
+        show.show(event)
     shown = capsys.readouterr()
     return shown.out + shown.err
 
@@ -408,7 +408,7 @@ def test_the_command_line_has_one_way_out() -> None:
     package = Path(cli.__file__).parent
     words = ("echo(", "print(", ".write(")
     users = {path.name for path in package.glob("*.py") if any(word in path.read_text() for word in words)}
-    assert users == {"options.py"}
+    assert users == {"show.py"}
 
 
 def test_ansibles_words_stay_readable() -> None:

@@ -19,7 +19,7 @@ from ...agent.pieces import Pieces, piece_size
 from ...agent.relay import WORD, Sender
 from ...core.errors import CommandFailed, HpcRegistryError, Unreachable
 from ...core.fanout import fan_out
-from ...core.names import visible
+from ...core.names import excerpt, visible
 from ...core.nodeset import fold
 from ...transports.process import run_process
 from ..nodes import check_address, refuse_error
@@ -218,7 +218,8 @@ class Transfer:
 
         def begun(answer: Mapping[str, Any]) -> None:
             if "error" in answer:
-                self.job.say(f"{upstream} does not send to {order['node']}: {visible(str(answer['error'])[:300])}")
+                why = ": ".join(excerpt(str(answer[key])) for key in ("error", "hint") if answer.get(key))
+                self.job.say(f"{upstream} does not send to {order['node']}: {why}")
                 self.chain.refused(upstream, order["node"], time.monotonic())
 
         if upstream != CONTROLLER:

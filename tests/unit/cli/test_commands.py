@@ -12,10 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pytest_hpcregistry import cli
-from pytest_hpcregistry.cli import images, options
-from pytest_hpcregistry.cli import suites as suites_commands
+from pytest_hpcregistry.cli import convert as convert_command
+from pytest_hpcregistry.cli import show
+from pytest_hpcregistry.cli import test as test_command
 from pytest_hpcregistry.cluster import deploy, phases
-from pytest_hpcregistry.cluster.client import ControllerClient
+from pytest_hpcregistry.cluster.client import ControllerClient, SyncOptions
 from pytest_hpcregistry.core import facts
 from pytest_hpcregistry.core.catalog import Catalog, Version
 from pytest_hpcregistry.core.errors import (
@@ -264,7 +265,7 @@ def test_deploy_all_checks_everything_before_anything_is_sent(monkeypatch: pytes
     Path("also.sif").write_bytes(Sif().to_bytes())
     assert run("deploy", "all", "-s", "-v", "-p", "3", "--controller", "hpc", ".").exit_code == 0
     names = ["ml-frameworks/also.sif", "ml-frameworks/good.sif"]
-    assert sent == [(names, {"sync_nodes": True, "verify": True, "parallel": 3, "how": []})]
+    assert sent == [(names, {"sync_nodes": True, "verify": True, "parallel": 3, "options": SyncOptions()})]
     Path("bad.sif").write_bytes(Sif().to_bytes()[:-1])
     assert raised(run("deploy", "all", "--controller", "hpc", ".")).exit_code == 2
     assert len(sent) == 1
@@ -296,13 +297,13 @@ def test_sync_shows_events_and_its_end_is_the_result(monkeypatch: pytest.MonkeyP
         NodeFinished(node="c2", state="failed", message="disk full", what="x"),
     ]
 
-    def sync(client: ControllerClient, words: Any, listener: Any) -> Any:
+    def sync(client: ControllerClient, listener: Any, *options: Any, **more: Any) -> Any:
         for event in events:
             listener(event)
         return {"c2": events[-1]}
 
     monkeypatch.setattr(ControllerClient, "sync", sync)
-    monkeypatch.setattr(options, "TELL_EVERY", 0)
+    monkeypatch.setattr(show, "TELL_EVERY", 0)
     result = run("sync", "--controller", "hpc")
     assert "  all images: 0 of 2 nodes, 50 % of 0.1 kB\n" in result.stdout
     assert result.stderr == "✗ c2: disk full\n"
@@ -316,9 +317,9 @@ def test_an_upload_does_not_fail_because_nobody_reads_how_far_it_is(monkeypatch:
         raise BrokenPipeError
 
     monkeypatch.setattr(click, "echo", gone)
-    options.show(UnderWay(what="x.sif", text="40 %"))
+    show.show(UnderWay(what="x.sif", text="40 %"))
     with pytest.raises(BrokenPipeError):  # as any other program: its reader wants no more
-        options.show(Noticed(message="x"))
+        show.show(Noticed(message="x"))
 
 
 def test_inspect_a_sound_sif() -> None:
@@ -336,7 +337,7 @@ def test_test_passes_its_options_on_and_shows_the_banner(monkeypatch: pytest.Mon
         called.append((*words, how["workers"]))
         return dict.fromkeys(words[0], Counts(passed=3, skipped=1))
 
-    monkeypatch.setattr(suites_commands, "run_phases", run_phases)
+    monkeypatch.setattr(test_command, "run_phases", run_phases)
     monkeypatch.setenv("TEST_IMAGE", "x.sif")
     result = run("test", "--all", "-n", "2", "--controller", "hpc", "--allow-changes")
     assert called == [
@@ -357,7 +358,7 @@ def test_convert_dates_as_the_environment_says(monkeypatch: pytest.MonkeyPatch) 
         dates.append(options["date"])
         raise UsageError("seen")
 
-    monkeypatch.setattr(images, "convert", convert)
+    monkeypatch.setattr(convert_command, "convert", convert)
     run("convert", "single", "demo")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     run("convert", "single", "demo")
@@ -412,15 +413,18 @@ def test_gc_passes_its_options_on_and_tells_of_failures(monkeypatch: pytest.Monk
     asked: list[Any] = []
     finished = {"c1": Freed("freed")}
 
-    def free(client: ControllerClient, words: list[str], listener: Any) -> dict[str, Freed]:
-        asked.append(words)
+    def free(client: ControllerClient, listener: Any, **how: Any) -> dict[str, Freed]:
+        asked.append(how)
         return finished
 
     monkeypatch.setattr(ControllerClient, "gc", free)
     monkeypatch.setattr(deploy, "operator", lambda: "me@x")
     assert run("gc", "--controller", "hpc").exit_code == 0
     assert run("gc", "--controller", "hpc", "-n", "--keep", "0", "--grace", "0").exit_code == 0
-    assert asked == [["--by", "me@x"], ["--by", "me@x", "--dry-run", "--keep", "0", "--grace", "0"]]
+    assert asked == [
+        {"by": "me@x", "keep": None, "grace": None, "dry_run": False},
+        {"by": "me@x", "keep": 0, "grace": 0, "dry_run": True},
+    ]
     finished["c2"] = Freed("failed", "disk")
     failure = raised(run("gc", "--controller", "hpc"))
     assert (failure.exit_code, str(failure)) == (4, "c2: disk")

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_hpcregistry import __version__, agent
 from pytest_hpcregistry.cluster import client
-from pytest_hpcregistry.cluster.client import ControllerClient
+from pytest_hpcregistry.cluster.client import ControllerClient, SyncOptions
 from pytest_hpcregistry.cluster.programs import build_controller
 from pytest_hpcregistry.core import layout
 from pytest_hpcregistry.core.errors import (
@@ -104,9 +104,13 @@ ONE, TWO = (NodeFinished(name, "x", "synced") for name in ("c1", "c2"))
 def test_sync_tells_as_it_goes_and_returns_each_nodes_end(code: int) -> None:
     told: list[Any] = []
     one = talk(STARTED, ONE, TWO, FINISHED, exit_code=code)
-    assert one.sync(["ml-frameworks"], told.append) == {"c1": ONE, "c2": TWO}
+    assert one.sync(told.append, SyncOptions("star", 5), subdirectory="ml-frameworks", names=[NAME]) == {
+        "c1": ONE,
+        "c2": TWO,
+    }
     assert told == [STARTED, ONE, TWO, FINISHED]
-    assert list(asked(one).asked[0])[-2:] == ["sync", "ml-frameworks"]
+    words = ["sync", "--engine", "star", "--limit-rate", "5", "--name", NAME, "ml-frameworks"]
+    assert list(asked(one).asked[0])[-len(words) :] == words
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_sync_tells_as_it_goes_and_returns_each_nodes_end(code: int) -> None:
 def test_a_sync_that_was_ended_is_no_success(events: tuple[Any, ...], code: int) -> None:
     """The nodes that it did not come to have told of no failure."""
     with pytest.raises(CommandFailed):
-        talk(*events, exit_code=code).sync([], lambda _: None)
+        talk(*events, exit_code=code).sync(lambda _: None)
 
 
 def test_rollback_and_gc_are_brought_to_their_end_as_a_sync() -> None:
@@ -124,10 +128,11 @@ def test_rollback_and_gc_are_brought_to_their_end_as_a_sync() -> None:
     assert list(asked(one).asked[0])[-6:] == ["rollback", NAME, "--to", "abcdef", "--by", "me@x"]
     machines = {"controller": Freed("freed"), "c1": Freed("failed", "disk", "make room")}
     one = talk(GcStarted([], 2, 1, "me", False), GcFinished(machines, False), exit_code=4)
-    assert one.gc(["--keep", "1"], lambda _: None) == machines
-    assert list(asked(one).asked[0])[-3:] == ["gc", "--keep", "1"]
+    assert one.gc(lambda _: None, by="me@x", keep=0, grace=0, dry_run=True) == machines
+    words = ["gc", "--by", "me@x", "--dry-run", "--keep", "0", "--grace", "0"]
+    assert list(asked(one).asked[0])[-len(words) :] == words
     with pytest.raises(CommandFailed, match="the gc ended before it was done"):
-        talk(GcStarted([], 2, 1, "me", False), exit_code=0).gc([], lambda _: None)
+        talk(GcStarted([], 2, 1, "me", False), exit_code=0).gc(lambda _: None, by="me")
 
 
 # --- questions and orders
@@ -152,9 +157,9 @@ def test_commands_are_argv_lists_and_others_than_root_use_sudo() -> None:
 ORDERS: list[Callable[[ControllerClient], object]] = [
     lambda one: one.has(DIGEST, 10),
     lambda one: one.publish({"size": 1}),
-    lambda one: one.sync([], lambda _: None),
+    lambda one: one.sync(lambda _: None),
     lambda one: one.rollback(NAME, None, "me", lambda _: None),
-    lambda one: one.gc([], lambda _: None),
+    lambda one: one.gc(lambda _: None, by="me"),
     lambda one: one.try_sync_key(),
 ]
 

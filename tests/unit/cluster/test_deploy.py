@@ -45,7 +45,7 @@ class FakeClient(ControllerClient):
         self.present, self.broken = present, broken or {}
         self.sent: list[str] = []
         self.published: list[dict[str, Any]] = []
-        self.synced: list[Sequence[str]] = []
+        self.synced: list[list[str]] = []
         self.finished: dict[str, NodeFinished] = {}
         self.data = gathered({"c1": machine(image())})
         self.asked: list[dict[str, Any]] = []
@@ -67,8 +67,10 @@ class FakeClient(ControllerClient):
         self.published.append(request)
         return Published(request["name"], request["digest"], True)
 
-    def sync(self, arguments: Sequence[str], listener: Listener) -> dict[str, NodeFinished]:
-        self.synced.append(arguments)
+    def sync(
+        self, listener: Listener, *options: Any, names: Sequence[str] = (), **more: Any
+    ) -> dict[str, NodeFinished]:
+        self.synced.append(list(names))
         return self.finished
 
     def gather(self, **asked: Any) -> dict[str, Any]:
@@ -147,7 +149,7 @@ def test_sync_and_verify_are_for_the_images_that_were_published() -> None:
     client = FakeClient(broken={"base-images/y.sif": CheckFailed("controller: no sound SIF")})
     with pytest.raises(CheckFailed, match="no sound SIF"):
         deploy.deploy([one("base-images/y.sif"), one()], client, lambda _: None, sync_nodes=True, verify=True)
-    assert client.synced == [["--name", NAME]]
+    assert client.synced == [[NAME]]
     assert client.asked == [{"content": True, "names": [NAME]}]
 
 
@@ -163,7 +165,7 @@ def test_many_at_once() -> None:
     images = [one(f"base-images/{number}.sif") for number in range(20)]
     deploy.deploy(images, client, lambda _: None, sync_nodes=True, parallel=4)
     assert {request["name"] for request in client.published} == {image.name for image in images}
-    assert client.synced[0][1::2] == [image.name for image in images]
+    assert client.synced[0] == [image.name for image in images]
 
 
 def test_no_image_is_wrong_use() -> None:

@@ -261,12 +261,12 @@ def test_a_terminal_that_goes_away_does_not_stop_the_work() -> None:
 PROGRAM = """
 import sys, time
 from pytest_hpcregistry import cli
-from pytest_hpcregistry.cli import options
+from pytest_hpcregistry.cli import show
 from pytest_hpcregistry.core.events import NodeFinished, SyncStarted
-options.TELL_EVERY = 0
+show.TELL_EVERY = 0
 @cli.commands.command("wait")
 def wait():
-    with options.shown() as say:
+    with show.shown() as say:
         say(SyncStarted("all images", ["c001", "c002"]))
         say(NodeFinished("c001", "all images", "unchanged"))
         time.sleep({seconds})

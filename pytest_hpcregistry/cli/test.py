@@ -8,7 +8,8 @@ import click
 
 from ..cluster.phases import PHASES, run_phases
 from ..report.lines import BANNER
-from .options import SIF, say, which_cluster
+from .options import SIF, which_cluster
+from .show import say
 
 
 @click.command("test")
@@ -51,6 +52,3 @@ def test(
     say(f"report: {reports / 'junit.xml'}")
     if not phase:
         say(BANNER)
-
-
-GROUP = (test,)

@@ -1,0 +1,75 @@
+"""catalog: images and the versions that they have had."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from ..cluster.client import ControllerClient
+from ..core.catalog import Version
+from ..core.errors import UsageError
+from ..core.names import full_name, visible
+from ..report import lines
+from .options import client_options
+from .show import say, show_json, show_table
+
+
+@click.group("catalog")
+def catalog_group() -> None:
+    """Show what the catalog says."""
+
+
+@catalog_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@client_options
+def catalog_list(as_json: bool, client: ControllerClient) -> None:
+    """All images with size, digest and date.
+
+    \b
+    Example:
+      hpc-container-manager catalog list
+    """
+    images = client.catalog().images
+    if as_json:
+        show_json({name: asdict(entry) for name, entry in images.items()})
+        return
+    rows = [[name, lines.megabytes(e.size), e.digest[:12], e.published] for name, e in sorted(images.items())]
+    show_table([["IMAGE", "SIZE", "SHA256", "PUBLISHED"], *rows])
+
+
+@catalog_group.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@client_options
+def catalog_show(name: str, as_json: bool, client: ControllerClient) -> None:
+    """All that is known of one image and its versions.
+
+    The current one first, then those that rollback can go back to, the newest first.
+
+    \b
+    Example:
+      hpc-container-manager catalog show ml-frameworks/pytorch.sif
+    """
+    registry = client.cluster.registry
+    wanted = full_name(name, registry.path, registry.directories)
+    images = client.catalog().images
+    if wanted not in images:
+        raise UsageError(f"{wanted} is not in the catalog", hint="see: hpc-container-manager catalog list")
+    if as_json:
+        show_json({"name": wanted, **asdict(images[wanted])})
+        return
+    current, *older = images[wanted].history()
+    say(wanted)
+    show_version(current, "current")
+    for version in older:
+        show_version(version, "older")
+
+
+def show_version(version: Version, which: str) -> None:
+    say(f"{which} version {version.digest[:12]}")
+    fields = asdict(version)
+    labels = fields.pop("labels")
+    told = [*fields.items(), *((f"label {key}", value) for key, value in sorted(labels.items()))]
+    for key, value in told:
+        say(visible(f"  {key}: {value}"))

@@ -1,0 +1,79 @@
+"""convert: make a SIF file of a Docker or Podman image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..config.load import load_cluster
+from ..core.names import visible
+from ..images.convert import Converted, convert, default_output
+from ..images.reproducible import LATEST
+from ..transports import open_transport
+from .options import SIF
+from .show import say
+
+
+@click.group("convert")
+def convert_group() -> None:
+    """Make a SIF file of a Docker or Podman image."""
+
+
+def convert_options(function: Any) -> Any:
+    function = click.option("--force", "-f", is_flag=True, help="Overwrite OUT.")(function)
+    function = click.option(
+        "--source-date-epoch",
+        "date",
+        type=click.IntRange(0, LATEST),
+        envvar="SOURCE_DATE_EPOCH",
+        metavar="SECONDS",
+        help="Date OUT so, in seconds since 1970 [default: as the image itself].",
+    )(function)
+    cluster = click.option("--cluster", type=SIF, envvar="HPC_CLUSTER", help="Build there without Apptainer here.")
+    return cluster(function)
+
+
+@convert_group.command("to-apptainer")
+@click.argument("image")
+@click.argument("out", type=SIF)
+@convert_options
+def convert_to_apptainer(image: str, out: Path, force: bool, date: int | None, cluster: Path | None) -> None:
+    """Convert IMAGE to the SIF file OUT.
+
+    IMAGE is NAME[:TAG] of the local Docker or Podman, docker-archive:FILE, oci-archive:FILE or docker://REFERENCE.
+    Apptainer of this machine is used, or else the controller's. The same image gives the same file, byte for byte.
+
+    \b
+    Example:
+      hpc-container-manager convert to-apptainer pytorch:latest build/containers/apptainer/pytorch.sif
+    """
+    run_convert(image, out, force, date, cluster)
+
+
+@convert_group.command("single")
+@click.argument("image")
+@click.argument("out", type=SIF, required=False)
+@convert_options
+def convert_single(image: str, out: Path | None, force: bool, date: int | None, cluster: Path | None) -> None:
+    """As to-apptainer; OUT may be left out.
+
+    It is build/containers/apptainer/NAME.sif then.
+
+    \b
+    Example:
+      hpc-container-manager convert single pytorch:latest
+    """
+    run_convert(image, out or default_output(image), force, date, cluster)
+
+
+def run_convert(image: str, out: Path, force: bool, date: int | None, cluster_file: Path | None) -> None:
+    say("Converting Docker image to Apptainer format...")
+    transport = open_transport(load_cluster(cluster_file)) if cluster_file else None
+    try:
+        done: Converted = convert(image, out, force=force, date=date, builder=transport, on_line=say)
+    finally:
+        if transport:
+            transport.close()
+    say(f"✓ Successfully converted to {visible(out)} ({done.size / 1e6:.1f} MB, {done.seconds:.1f} s)")

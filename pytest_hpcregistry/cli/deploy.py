@@ -1,0 +1,117 @@
+"""deploy: bring SIF files to the cluster, and prove it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..cluster import deploy as deploying
+from ..cluster.client import ControllerClient, SyncOptions
+from ..core.errors import UsageError
+from ..core.names import visible
+from .options import SIF, client_options, engine_options
+from .show import say, shown
+
+BUILT = Path("build/containers/apptainer")
+
+
+@click.group("deploy")
+def deploy_group() -> None:
+    """Bring SIF files to the cluster, and prove it."""
+
+
+def deploy_options(function: Any) -> Any:
+    function = engine_options(function)
+    function = click.option("-v", "--verify", is_flag=True, help="Read the images back from every disk.")(function)
+    return click.option("-s", "--sync-nodes", is_flag=True, help="Bring them to all compute nodes too.")(function)
+
+
+@deploy_group.command("to-cluster")
+@click.argument("path", metavar="SIF", type=SIF)
+@click.argument("target")
+@deploy_options
+@client_options
+def deploy_to_cluster(
+    path: Path, target: str, sync_nodes: bool, verify: bool, options: SyncOptions, client: ControllerClient
+) -> None:
+    """Deploy SIF under the name TARGET in the registry.
+
+    \b
+    Example:
+      hpc-container-manager deploy to-cluster build/pytorch.sif \\
+        /opt/containers/ml-frameworks/pytorch.sif --controller hpc-controller --sync-nodes --verify
+    """
+    image = deploying.check(path, target, client)
+    with shown() as listener:
+        deploying.deploy([image], client, listener, sync_nodes=sync_nodes, verify=verify, options=options)
+
+
+@deploy_group.command("single")
+@click.argument("path", metavar="SIF", type=SIF)
+@click.option("-r", "--registry-path", help="Directory for it [default: REGISTRY/ml-frameworks].")
+@deploy_options
+@client_options
+def deploy_single(
+    path: Path,
+    registry_path: str | None,
+    sync_nodes: bool,
+    verify: bool,
+    options: SyncOptions,
+    client: ControllerClient,
+) -> None:
+    """Deploy SIF under its own name.
+
+    \b
+    Example:
+      hpc-container-manager deploy single -s -v build/containers/apptainer/pytorch.sif
+    """
+    image = deploying.check(path, target_of(path, registry_path, client), client)
+    with shown() as listener:
+        deploying.deploy([image], client, listener, sync_nodes=sync_nodes, verify=verify, options=options)
+
+
+@deploy_group.command("all")
+@click.argument("directory", type=SIF, default=BUILT)
+@click.option("-r", "--registry-path", help="Directory for them [default: REGISTRY/ml-frameworks].")
+@click.option("-n", "--dry-run", is_flag=True, help="Check them and say what would be done; change nothing.")
+@click.option("-p", "--parallel", type=click.IntRange(1, 16), default=1, help="Send so many at once.")
+@deploy_options
+@client_options
+def deploy_all(
+    directory: Path,
+    registry_path: str | None,
+    dry_run: bool,
+    parallel: int,
+    sync_nodes: bool,
+    verify: bool,
+    options: SyncOptions,
+    client: ControllerClient,
+) -> None:
+    """Deploy every SIF file in DIRECTORY [default: build/containers/apptainer].
+
+    \b
+    Example:
+      hpc-container-manager deploy all --sync-nodes --verify --dry-run
+    """
+    paths = sorted(directory.glob("*.sif"))
+    if not paths:
+        raise UsageError(
+            f"{visible(directory)}: there is no *.sif file", hint="convert an image first, or name the directory"
+        )
+    images = [deploying.check(path, target_of(path, registry_path, client), client) for path in paths]
+    if dry_run:
+        for image in images:
+            present = client.has(image.digest, image.size)
+            say(f"would deploy {visible(image.path)} as {image.name}, sending {0 if present else image.size} bytes")
+        return
+    with shown() as listener:
+        deploying.deploy(
+            images, client, listener, sync_nodes=sync_nodes, verify=verify, parallel=parallel, options=options
+        )
+
+
+def target_of(path: Path, registry_path: str | None, client: ControllerClient) -> str:
+    registry = client.cluster.registry
+    return f"{(registry_path or f'{registry.path}/{registry.directories[0]}').rstrip('/')}/{path.name}"

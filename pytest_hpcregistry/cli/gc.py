@@ -1,0 +1,40 @@
+"""gc: free the bytes that nothing refers to."""
+
+from __future__ import annotations
+
+import click
+
+from ..cluster import deploy as deploying
+from ..cluster.client import ControllerClient
+from .options import client_options
+from .show import show, show_json_line
+
+
+@click.command("gc")
+@click.option("--keep", type=click.IntRange(0), metavar="N", help="Older versions of each image [default: configured].")
+@click.option(
+    "--grace",
+    type=click.IntRange(0),
+    metavar="SECONDS",
+    help="Keep what was still referenced less than SECONDS ago [default: 3600].",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what would be freed; change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
+@client_options
+def gc(keep: int | None, grace: int | None, dry_run: bool, as_json: bool, client: ControllerClient) -> None:
+    """Free the bytes that nothing refers to any more.
+
+    Objects that no version in the catalog and no name of an image refers to are removed, on the controller and on all
+    nodes. Objects in use, or unreferenced for less than an hour, are kept. Files that the catalog does not know are
+    reported, never removed.
+
+    \b
+    Examples:
+      hpc-container-manager gc --dry-run
+      hpc-container-manager gc --keep 1
+    """
+    finished = client.gc(
+        show_json_line if as_json else show, by=deploying.operator(), keep=keep, grace=grace, dry_run=dry_run
+    )
+    hint = "the other machines are done; mend these, then: hpc-container-manager gc"
+    deploying.raise_worst(deploying.sync_failures(finished, hint))

@@ -1,0 +1,36 @@
+"""rollback: let a name mean an older version again."""
+
+from __future__ import annotations
+
+import click
+
+from ..cluster import deploy as deploying
+from ..cluster.client import ControllerClient
+from ..core.errors import HpcRegistryError
+from ..core.names import full_name
+from .options import client_options
+from .show import show, show_json_line
+
+
+@click.command("rollback")
+@click.argument("name")
+@click.option("--to", metavar="VERSION", help="At least 6 digits of its digest [default: the version before].")
+@click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
+@client_options
+def rollback(name: str, to: str | None, as_json: bool, client: ControllerClient) -> None:
+    """Let NAME mean an older version again, everywhere.
+
+    No bytes move to nodes that still have it. What was current is kept, so that the same command goes forward again.
+
+    \b
+    Examples:
+      hpc-container-manager rollback pytorch.sif
+      hpc-container-manager rollback pytorch.sif --to 3f2a1c9b7d04
+    """
+    registry = client.cluster.registry
+    wanted = full_name(name, registry.path, registry.directories)
+    told = show_json_line if as_json else show
+    finished = client.rollback(wanted, to, deploying.operator(), told)
+    deploying.raise_worst(deploying.sync_failures(finished))
+    if not finished:
+        raise HpcRegistryError("the rollback reported no node, so nothing is proven")

@@ -1,0 +1,78 @@
+"""How events, data and errors are shown: the one way out of the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from io import StringIO
+from typing import Any
+
+import click
+
+from ..core.errors import HpcRegistryError
+from ..core.events import Event, Listener, UnderWay, to_line
+from ..core.names import printable, visible
+from ..core.pace import told_every
+from ..report import lines
+
+TELL_EVERY = 10  # seconds between two lines of progress where there is no terminal
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print text, of one line or more: the one way out of the command line, so that nothing in it is obeyed there."""
+    click.echo(printable(text), err=err)
+
+
+def say_error(error: HpcRegistryError) -> None:
+    """Print what happened, and a line for each thing to do about it."""
+    click.secho(printable(f"error: {error}"), fg="red", err=True)
+    for hint in error.hint.splitlines():
+        say(f"hint: {hint}", err=True)
+
+
+def say_usage_error(error: click.ClickException) -> None:
+    """As click itself does, but for what it quotes of the command line."""
+    shown = StringIO()
+    error.show(shown)
+    text = shown.getvalue().replace(error.message, visible(error.message))
+    say(text.rstrip("\n"), err=True)
+
+
+@contextmanager
+def shown() -> Iterator[Listener]:
+    """A listener for what takes long: bars on a terminal, elsewhere lines, with one of progress now and then."""
+    if sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+        from ..report import bars  # slow to import, and of no use without a terminal
+
+        with bars.on_this_terminal() as shower:
+            yield shower.listen
+    else:
+        yield told_every(TELL_EVERY, show)
+
+
+def show(event: Event) -> None:
+    """Show one event as a line, if it is one for people."""
+    line = lines.describe(event)
+    if line:
+        # Nobody reads any more? An upload must not fail of it: it is said of the next line that matters.
+        with suppress(OSError) if isinstance(event, UnderWay) else nullcontext():
+            say(line, err=line.startswith("✗"))
+
+
+def show_json_line(event: Event) -> None:
+    """Print one event for programs."""
+    click.echo(to_line(event))  # not cut: it would be no JSON
+
+
+def show_json(data: Any) -> None:
+    """Print data for programs."""
+    click.echo(json.dumps(data, indent=2))
+
+
+def show_table(rows: list[list[str]]) -> None:
+    """Print rows, the first as heading."""
+    for line in lines.table(rows):
+        say(line)

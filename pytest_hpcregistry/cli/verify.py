@@ -1,0 +1,43 @@
+"""verify: read images back from every disk."""
+
+from __future__ import annotations
+
+import click
+
+from ..cluster import deploy as deploying
+from ..cluster import verify as verifying
+from ..cluster.client import ControllerClient
+from ..core import facts as facts_of
+from ..core.errors import UsageError
+from ..core.names import full_name
+from .options import client_options
+from .show import show
+
+
+@click.command("verify")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@client_options
+def verify(names: tuple[str, ...], client: ControllerClient) -> None:
+    """Read images back from every disk.
+
+    Their digests are compared with the catalog's: of all images, or of NAME… A machine has an image as present,
+    missing, as an older version, as damaged (bytes that are not what their object's name says), as a file that differs
+    (no version that the catalog knows) or unmanaged (not in the catalog), or it is unreachable.
+
+    It waits for the end of a sync that is under way; when syncs go on, so that nothing can be told, the exit code is 3.
+
+    \b
+    Examples:
+      hpc-container-manager verify
+      hpc-container-manager verify pytorch.sif custom-images/mine.sif
+    """
+    registry = client.cluster.registry
+    wanted = [full_name(name, registry.path, registry.directories) for name in names] or None
+    reading = verifying.read_back(client, show, wanted)
+    found = reading.facts
+    facts_of.require_nodes(found)
+    checked = wanted or found.names()
+    unknown = [name for name in checked if name not in found.catalog.images] if wanted else []
+    if unknown or not checked:
+        raise UsageError(f"{unknown[0]} is not in the catalog" if unknown else "there is no image to verify")
+    deploying.raise_worst(verifying.failures(reading, checked, registry.path, show))
