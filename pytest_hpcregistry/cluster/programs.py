@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import sys
@@ -90,6 +89,8 @@ def fingerprint(files: Iterable[tuple[str, bytes]]) -> str:
 
 
 def refusal(distribution: str, directory: Path, known: list[str]) -> UsageError:
+    import importlib.metadata  # slow to import, and only wanted here
+
     try:
         version = importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

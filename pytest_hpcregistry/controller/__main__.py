@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
 from ..core import layout
@@ -30,17 +30,15 @@ from ..core.events import (
     Tried,
     to_all,
 )
-from ..core.fanout import fan_out
 from ..core.names import image_name, printable, visible
 from ..core.pace import told_every
-from . import gc, limits, settings
-from . import publish as registry
-from .facts import gather
+from . import limits
 from .log import json_lines, log_lines, plain_lines
-from .nodes import list_nodes
-from .rollout import Outcome
-from .session import try_sync_key
-from .sync import sync
+
+# Each command imports what it needs: out of an archive all is compiled anew each time, PyYAML and ClusterShell too.
+if TYPE_CHECKING:
+    from .rollout import Outcome
+    from .settings import Settings
 
 TELL_EVERY = 30  # seconds between two lines of progress in the log
 
@@ -91,7 +89,7 @@ def parse() -> argparse.Namespace:
     back.add_argument("--to", metavar="VERSION", help="the beginning of its digest, instead of the version before")
     free = commands.add_parser("gc", help="free what nothing names any more, here and on all nodes")
     free.add_argument("--keep", type=natural, metavar="N", help="older versions of each image, not the configured")
-    free.add_argument("--grace", type=natural, default=gc.GRACE, metavar="SECONDS", help="how long to wait for it")
+    free.add_argument("--grace", type=natural, metavar="SECONDS", help="how long to wait for it")
     free.add_argument("--dry-run", action="store_true", help="only say what would be freed")
     for command in (back, free):
         command.add_argument("--by", default=f"{getpass.getuser()}@{platform.node()}", help="who, for the log")
@@ -138,7 +136,7 @@ def in_words(error: OSError) -> HpcRegistryError:
     return HpcRegistryError(f"{said}{file}", where="controller", hint=hint)
 
 
-def listener_of(arguments: argparse.Namespace, config: settings.Settings) -> Listener:
+def listener_of(arguments: argparse.Namespace, config: Settings) -> Listener:
     log = log_lines(config.log)
     if arguments.json:
         return to_all(told_every(TELL_EVERY, log), json_lines(sys.stdout))
@@ -146,26 +144,37 @@ def listener_of(arguments: argparse.Namespace, config: settings.Settings) -> Lis
 
 
 def run_facts(arguments: argparse.Namespace) -> int:
+    from .facts import gather
+
     listener = json_lines(sys.stdout)
     listener(Gathered(facts=gather(json.loads(arguments.request), listener)))
     return 0
 
 
 def run_has(arguments: argparse.Namespace) -> int:
+    from . import publish, settings
+
     config = settings.load(arguments.config)
-    present = registry.has_object(config.registry, arguments.digest, arguments.size)
+    present = publish.has_object(config.registry, arguments.digest, arguments.size)
     json_lines(sys.stdout)(Looked(present=present))
     return 0
 
 
 def run_receive(arguments: argparse.Namespace) -> int:
+    from . import publish, settings
+
     config = settings.load(arguments.config)
-    registry.receive(config.registry, arguments.digest, arguments.size, sys.stdin.buffer)
+    publish.receive(config.registry, arguments.digest, arguments.size, sys.stdin.buffer)
     json_lines(sys.stdout)(Received(digest=arguments.digest))
     return 0
 
 
 def run_try_key(arguments: argparse.Namespace) -> int:
+    from ..core.fanout import fan_out
+    from . import settings
+    from .nodes import list_nodes
+    from .session import try_sync_key
+
     config = settings.load(arguments.config)
     nodes = list_nodes(arguments.nodes or config.nodes)
     room = limits.make_room(len(nodes), config.window, held=0, each=limits.SESSION)
@@ -182,11 +191,13 @@ def run_try_key(arguments: argparse.Namespace) -> int:
 
 
 def run_publish(arguments: argparse.Namespace) -> int:
+    from . import publish, settings
+
     config = settings.load(arguments.config)
     request: Mapping[str, Any] = json.loads(sys.stdin.read())
     try:
-        version, changed = registry.publish(config, request)
-    except registry.BytesMissing:
+        version, changed = publish.publish(config, request)
+    except publish.BytesMissing:
         json_lines(sys.stdout)(BytesMissing(digest=request["digest"]))
         return 0
     listener_of(arguments, config)(Published(name=request["name"], digest=version.digest, changed=changed))
@@ -194,23 +205,28 @@ def run_publish(arguments: argparse.Namespace) -> int:
 
 
 def run_rollback(arguments: argparse.Namespace) -> int:
+    from . import publish, settings
+    from .sync import sync
+
     config = settings.load(arguments.config)
     listener = listener_of(arguments, config)
     name = image_name(arguments.name, config.registry, config.directories)
-    before, now = registry.rollback(config, name, arguments.to)
+    before, now = publish.rollback(config, name, arguments.to)
     who = {"by": arguments.by, "published": now.published}
     listener(RolledBack(name=name, digest=now.digest, before=before.digest, **who))
     return exit_code_of(logged(config, lambda: sync(config, None, [name], listener)))
 
 
 def run_gc(arguments: argparse.Namespace) -> int:
+    from . import gc, settings
+
     config = settings.load(arguments.config)
     shown = json_lines(sys.stdout) if arguments.json else plain_lines(sys.stdout)
     machines = gc.collect(
         config,
         shown if arguments.dry_run else listener_of(arguments, config),
         keep=config.keep if arguments.keep is None else arguments.keep,
-        grace=arguments.grace,
+        grace=gc.GRACE if arguments.grace is None else arguments.grace,
         by=arguments.by,
         dry_run=arguments.dry_run,
     )
@@ -218,6 +234,9 @@ def run_gc(arguments: argparse.Namespace) -> int:
 
 
 def run_sync(arguments: argparse.Namespace) -> int:
+    from . import settings
+    from .sync import sync
+
     config = settings.load(arguments.config)
     listener = listener_of(arguments, config)
     config = replace(
@@ -226,7 +245,7 @@ def run_sync(arguments: argparse.Namespace) -> int:
     return exit_code_of(logged(config, lambda: sync(config, arguments.subdirectory, arguments.name, listener)))
 
 
-def logged(config: settings.Settings, work: Callable[[], Mapping[str, Outcome]]) -> Mapping[str, Outcome]:
+def logged(config: Settings, work: Callable[[], Mapping[str, Outcome]]) -> Mapping[str, Outcome]:
     """Have *work* done; if it is not even begun, the log says why, for cron's sake."""
     try:
         return work()

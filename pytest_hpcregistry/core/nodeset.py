@@ -1,11 +1,12 @@
-"""Node sets in ClusterShell's syntax, `c[001-064]`. The one home of ClusterShell."""
+"""Node sets in ClusterShell's syntax, `c[001-064]`. The one home of ClusterShell.
+
+It is imported where it is used: out of an archive it is compiled anew each time, and many programs fold no nodes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
-
-from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 
 from .errors import UsageError
 
@@ -14,6 +15,8 @@ Key = TypeVar("Key", bound=Hashable)
 
 def expand(text: str) -> list[str]:
     """`c[001-003],login` -> the names, in order. Raises UsageError for text that is no node set."""
+    from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
+
     try:
         return list(NodeSet(text, resolver=RESOLVER_NOGROUP))
     except NodeSetException as error:
@@ -22,6 +25,8 @@ def expand(text: str) -> list[str]:
 
 def fold(names: Iterable[str]) -> str:
     """Names -> the shortest node set that means them."""
+    from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
+
     return str(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))
 
 
