@@ -151,7 +151,7 @@ def number_of(request: Any) -> Any:
 
 
 def give_up(*_: Any) -> None:
-    raise SystemExit("hpcregistry: the controller says nothing any more")
+    raise SystemExit("hpcregistry: no request from the controller in time: session closed")
 
 
 def modified(path: str) -> Optional[int]:

@@ -15,7 +15,7 @@ import click
 from ..core.errors import HpcRegistryError
 from ..core.events import Event, Listener, UnderWay, to_line
 from ..core.names import printable, visible
-from ..core.pace import told_every
+from ..core.pace import throttled
 from ..report import lines
 
 TELL_EVERY = 10  # seconds between two lines of progress where there is no terminal
@@ -35,6 +35,9 @@ def say_error(error: HpcRegistryError) -> None:
 
 def say_usage_error(error: click.ClickException) -> None:
     """As click itself does, but for what it quotes of the command line."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        say(error.format_message(), err=True)  # our own help, of many lines
+        return
     shown = StringIO()
     error.show(shown)
     text = shown.getvalue().replace(error.message, visible(error.message))
@@ -50,14 +53,14 @@ def shown() -> Iterator[Listener]:
         with bars.on_this_terminal() as shower:
             yield shower.listen
     else:
-        yield told_every(TELL_EVERY, show)
+        yield throttled(TELL_EVERY, show)
 
 
 def show(event: Event) -> None:
     """Show one event as a line, if it is one for people."""
     line = lines.describe(event)
     if line:
-        # Nobody reads any more? An upload must not fail of it: it is said of the next line that matters.
+        # stdout may be closed (`… | head`): ignore that for progress, the next important line raises.
         with suppress(OSError) if isinstance(event, UnderWay) else nullcontext():
             say(line, err=line.startswith("✗"))
 

@@ -20,9 +20,8 @@ from .show import say, show_json, show_table
 def status(as_json: bool, client: ControllerClient) -> None:
     """Show every image on every node.
 
-    A machine has an image as present, missing, as an older version, as a file that differs (no version that the catalog
-    knows) or unmanaged (not in the catalog), or it is unreachable. Names and links are compared, no image is read: that
-    is what verify does, which also tells what is damaged.
+    States: present, missing, older version, differs (a file that is no version in the catalog), unmanaged (not in the
+    catalog), unreachable. Names and links are compared; `verify` reads the bytes, and also finds what is damaged.
 
     \b
     Example:

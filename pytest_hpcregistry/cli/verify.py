@@ -20,11 +20,11 @@ from .show import show
 def verify(names: tuple[str, ...], client: ControllerClient) -> None:
     """Read images back from every disk.
 
-    Their digests are compared with the catalog's: of all images, or of NAME… A machine has an image as present,
-    missing, as an older version, as damaged (bytes that are not what their object's name says), as a file that differs
-    (no version that the catalog knows) or unmanaged (not in the catalog), or it is unreachable.
+    Their digests are compared with the catalog's: of all images, or of NAME… States: present, missing, older version,
+    damaged (bytes that are not what their object's name says), differs (a file that is no version in the catalog),
+    unmanaged (not in the catalog), unreachable.
 
-    It waits for the end of a sync that is under way; when syncs go on, so that nothing can be told, the exit code is 3.
+    Waits for a sync that is under way; when syncs never end, nothing can be determined, and the exit code is 3.
 
     \b
     Examples:

@@ -22,7 +22,7 @@ from .ansible import Draft, read
 SYNC_METHODS = ("auto", "star", "relay", "shared")
 TRANSPORTS = ("openssh", "paramiko")
 
-# The environment variables that the seed's own tests were run with. TEST_CONTROLLER is one more: see point_at.
+# The environment variables of the bash framework that this replaces. TEST_CONTROLLER is one more: see point_at.
 ENVIRONMENT = {
     "SSH_USER": ("controller", "user"),
     "SSH_KEY_PATH": ("controller", "key"),
@@ -75,7 +75,7 @@ def load_cluster(
     key: str | Path | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Cluster:
-    """The cluster that *path* describes: a cluster file, the seed's `clusters:` file or an Ansible inventory.
+    """The cluster that *path* describes: a cluster file, the bash framework's `clusters:` file or an Ansible inventory.
 
     Without *path* the file is HPC_CLUSTER's, and without that there is only a controller, which asks Slurm for the
     nodes. An argument wins over the environment, the environment over the file. Raises UsageError when nothing names

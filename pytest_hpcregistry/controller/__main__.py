@@ -31,7 +31,7 @@ from ..core.events import (
     to_all,
 )
 from ..core.names import image_name, printable, visible
-from ..core.pace import told_every
+from ..core.pace import throttled
 from . import limits
 from .log import json_lines, log_lines, plain_lines
 
@@ -139,8 +139,8 @@ def in_words(error: OSError) -> HpcRegistryError:
 def listener_of(arguments: argparse.Namespace, config: Settings) -> Listener:
     log = log_lines(config.log)
     if arguments.json:
-        return to_all(told_every(TELL_EVERY, log), json_lines(sys.stdout))
-    return told_every(TELL_EVERY, to_all(log, plain_lines(sys.stdout)))
+        return to_all(throttled(TELL_EVERY, log), json_lines(sys.stdout))
+    return throttled(TELL_EVERY, to_all(log, plain_lines(sys.stdout)))
 
 
 def run_facts(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from .names import visible
 
 Result = TypeVar("Result")
 PATIENCE = 0.5
-"""Seconds that those who have answered wait at least for those who have not."""
+"""Shortest time in seconds that a round waits for late nodes."""
 TICK = 0.1  # seconds between two looks at a round
 MOST_ROUNDS = 100  # that are served at once
 

@@ -24,7 +24,7 @@ from .events import (
 WINDOW = 15.0
 """Seconds that a rate is the average of: long enough to be calm, short enough to tell of a stall."""
 PATIENCE = 3.0
-"""Seconds without news after which a rate falls: news come about once a second, and in between it shall not flicker."""
+"""Seconds without an update before a rate starts to fall. Updates come about once a second; this keeps it steady."""
 
 
 class Track:
@@ -128,9 +128,11 @@ class Transfers:
         return found
 
 
-def told_every(seconds: float, listener: Listener, clock: Callable[[], float] = time.monotonic) -> Listener:
-    """Pass each event on and, while something is on its way, add `under_way` at most every so many seconds, so that a
-    log is neither silent nor long. There is no thread: it comes with another event. Many threads may call it."""
+def throttled(seconds: float, listener: Listener, clock: Callable[[], float] = time.monotonic) -> Listener:
+    """Forward every event; while a transfer runs, add an UnderWay at most once every so many *seconds*.
+
+    There is no timer: the summary is emitted together with the next event. Many threads may call it.
+    """
     transfers = Transfers()
     one_at_a_time = threading.Lock()
     told = clock()

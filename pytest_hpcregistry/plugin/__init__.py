@@ -2,7 +2,7 @@
 workstation; Python 3.11.
 
 The main process asks the cluster once, one login for each node, and hands the facts to xdist's workers; a test is an
-assertion over those facts. What a node that could not be asked is, is told once, by suites/test_reachable.py.
+assertion over those facts. Unreachable nodes are reported once each, by suites/test_reachable.py.
 """
 
 from __future__ import annotations
@@ -69,9 +69,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "machine": sorted(known.machines) if known else [],
         "sif": chosen_images(metafunc.config, known) if known else [],
     }
+    own = {name for mark in metafunc.definition.iter_markers("parametrize") for name in argument_names(mark)}
     for fixture in ("sif", "node", "node_name", "machine"):
-        if fixture in metafunc.fixturenames:
+        if fixture in metafunc.fixturenames and fixture not in own:
             metafunc.parametrize(fixture, names[fixture] or [None], ids=names[fixture] or ["none"], indirect=True)
+
+
+def argument_names(mark: pytest.Mark) -> list[str]:
+    """The names that a test's own parametrize gives."""
+    names = mark.args[0] if mark.args else mark.kwargs["argnames"]
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
 
 
 def chosen_images(config: pytest.Config, known: Facts) -> list[str]:

@@ -72,7 +72,8 @@ def unreachable(where: str, stderr: str) -> Unreachable:
 
 
 HINTS = {
-    "host key changed": "reinstalled? then put its new key into known_hosts; if not, somebody is in between",
+    "host key changed": "if the host was reinstalled, replace its key in known_hosts; "
+    "otherwise this may be a man-in-the-middle attack",
     "host key is not known": "log in once by hand and compare the fingerprint, or set ssh.known_hosts",
     "login refused": "is the key right, and is it in that user's authorized_keys?",
     "name is not known": "check controller.host in the cluster file",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -429,3 +430,14 @@ def test_gc_passes_its_options_on_and_tells_of_failures(monkeypatch: pytest.Monk
     failure = raised(run("gc", "--controller", "hpc"))
     assert (failure.exit_code, str(failure)) == (4, "c2: disk")
     assert "hpc-container-manager gc" in failure.hint
+
+
+@pytest.mark.parametrize("words", [[], ["deploy"], ["catalog"]])
+def test_a_group_alone_prints_its_help(words: list[str]) -> None:
+    """On lines of its own, as --help does."""
+    argv = [str(Path(sys.executable).with_name("hpc-container-manager")), *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Usage: ")
+    assert "\\n" not in done.stderr
+    assert len(done.stderr.splitlines()) > 5

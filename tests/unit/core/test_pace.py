@@ -18,7 +18,7 @@ from pytest_hpcregistry.core.events import (
     UnderWay,
     from_data,
 )
-from pytest_hpcregistry.core.pace import Track, Transfers, told_every
+from pytest_hpcregistry.core.pace import Track, Transfers, throttled
 
 MB = 1_000_000
 
@@ -168,7 +168,7 @@ def test_a_second_sync_begins_anew() -> None:
 
 def test_a_line_at_most_every_so_often_and_only_while_something_is_under_way() -> None:
     now, heard = [0.0], list[Event]()
-    listen = told_every(10, heard.append, clock=lambda: now[0])
+    listen = throttled(10, heard.append, clock=lambda: now[0])
 
     def say(at: float, event: str, **words: object) -> list[Event]:
         heard.clear()

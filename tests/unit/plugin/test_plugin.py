@@ -331,3 +331,24 @@ def test_another_project_is_left_in_peace(
 def test_another_projects_skipped_tests_are_no_failure(pytester: pytest.Pytester) -> None:
     source = "import pytest\ndef test_it(): pytest.skip('not here')\n"
     assert run(pytester, "-m", "not changes", source=source).ret == 0
+
+
+@pytest.mark.parametrize("names", ['"node"', '"x, node"', '["x", "node"]'])
+def test_a_test_that_gives_a_name_itself_is_left_alone(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, names: str
+) -> None:
+    """Other projects have nodes too, and their tests are collected in the same run."""
+    answer(monkeypatch, gathered(THREE))
+    values = "[1, 2]" if names == '"node"' else "[(1, 2)]"
+    arguments = "node" if names == '"node"' else "x, node"
+    pytester.makepyfile(
+        f"""
+        import pytest
+        @pytest.mark.infrastructure
+        @pytest.mark.parametrize({names}, {values})
+        def test_mine({arguments}):
+            assert node in (1, 2)
+        """
+    )
+    result = pytester.runpytest_inprocess("-m", "infrastructure", "--hpc-controller", "hpc")
+    result.assert_outcomes(passed=2 if names == '"node"' else 1)
