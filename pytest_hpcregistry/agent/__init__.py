@@ -4,7 +4,7 @@
 key, which writes. This page names what the controller program uses of it.
 """
 
-from .facts import BASES, CATALOG, LOCK, OBJECTS, PEERS, STAGING, Refused, filesystem, gather, hash_file
+from .facts import BASES, CATALOG, LOCK, OBJECTS, PEERS, STAGING, NotThere, Refused, filesystem, gather, hash_file
 from .publish import apply, locked, opened_private, prove, publish, publish_catalog, unlink_if_there
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "OBJECTS",
     "PEERS",
     "STAGING",
+    "NotThere",
     "Refused",
     "apply",
     "filesystem",

@@ -38,12 +38,19 @@ MOST_STAGED = 1000  # files in staging/ that are told of
 RESERVE = 64 << 20  # bytes that a file must leave free, on every machine
 
 
+SET_UP = "run phase 1 again: hpc-container-manager registry setup"
+
+
 class Refused(Exception):
     """What was asked for is not done; the text says why, and `hint` what to do."""
 
     def __init__(self, why: str, hint: str = "") -> None:
         super().__init__(why)
         self.hint = hint
+
+
+class NotThere(Refused):
+    """The bytes that shall be published are not here: they did not arrive, or were removed since."""
 
 
 def gather(request: Json) -> Json:
@@ -348,6 +355,8 @@ def result_of(work: Callable[..., Json], *arguments: Any) -> Json:
         return work(*arguments)
     except Refused as refusal:
         return dict({"error": str(refusal)}, **({"hint": refusal.hint} if refusal.hint else {}))
+    except FileNotFoundError as error:
+        return {"error": f"{error.strerror}: {error.filename}", "hint": SET_UP}
     except OSError as error:
         return {"error": f"{error.strerror}: {error.filename}" if error.filename else str(error)}
     except Exception as error:  # whatever it is, it costs this request only

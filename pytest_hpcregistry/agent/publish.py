@@ -19,8 +19,10 @@ from .facts import (
     FILE_NAME,
     LOCK,
     OBJECTS,
+    SET_UP,
     STAGING,
     Json,
+    NotThere,
     Refused,
     hash_descriptor,
     open_regular,
@@ -116,7 +118,7 @@ def opened_private(path: str, parent: Optional[int] = None) -> Iterator[int]:
         found = os.fstat(descriptor)
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != 0o700:
             mode = stat.S_IMODE(found.st_mode)
-            raise Refused(f"{path} has mode {mode:04o} and owner {found.st_uid}: it must be root's own, 0700")
+            raise Refused(f"{path} has mode {mode:04o} and owner {found.st_uid}: it must be root's own, 0700", SET_UP)
         yield descriptor
 
 
@@ -137,7 +139,7 @@ def accept(registry: str, image: Json, mode: int) -> None:
         try:
             descriptor = open_regular(digest, staging)
         except FileNotFoundError:
-            raise Refused(f"the bytes of {image['name']} did not arrive") from None
+            raise NotThere(f"the bytes of {image['name']} did not arrive") from None
         try:
             check_bytes(descriptor, image, staging)
             set_owner_and_mode(descriptor, os.fstat(objects), mode)

@@ -45,7 +45,7 @@ def catalog_list(as_json: bool, client: ControllerClient) -> None:
 def catalog_show(name: str, as_json: bool, client: ControllerClient) -> None:
     """All that is known of one image and its versions.
 
-    The current one first, then those that rollback can go back to, the newest first.
+    The current one first, then those that rollback can go back to: the one that was current last comes first.
 
     \b
     Example:

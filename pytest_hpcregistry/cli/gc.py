@@ -36,5 +36,5 @@ def gc(keep: int | None, grace: int | None, dry_run: bool, as_json: bool, client
     finished = client.gc(
         show_json_line if as_json else show, by=deploying.operator(), keep=keep, grace=grace, dry_run=dry_run
     )
-    hint = "the other machines are done; mend these, then: hpc-container-manager gc"
+    hint = "mend these, then: hpc-container-manager gc"
     deploying.raise_worst(deploying.sync_failures(finished, hint))

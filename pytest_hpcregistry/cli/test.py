@@ -18,7 +18,11 @@ from .show import say
 @which_cluster
 @click.option("--image", envvar="TEST_IMAGE", metavar="NAME", help="Only this image [default: all in the catalog].")
 @click.option("-n", "--workers", type=int, default=0, help="Run tests in so many processes (pytest-xdist).")
-@click.option("--allow-changes", is_flag=True, help="Also the tests that deploy images and run jobs.")
+@click.option(
+    "--allow-changes",
+    is_flag=True,
+    help="Also the tests that deploy an image, which stays in the catalog. Jobs run in any case.",
+)
 @click.option("--reports", type=SIF, default=Path("reports"), show_default=True, help="Where the JUnit files go.")
 def test(
     phase: str | None,

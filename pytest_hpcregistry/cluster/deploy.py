@@ -136,7 +136,7 @@ def deploy(
 
 def sync_failures(
     finished: Mapping[str, NodeFinished | Freed],
-    hint: str = "the other nodes have it; mend these, then: hpc-container-manager sync",
+    hint: str = "mend these, then: hpc-container-manager sync",
 ) -> list[HpcRegistryError]:
     """One error for each kind of trouble, its nodes folded: with what to do about it, and then about all."""
     troubles = {
@@ -144,9 +144,10 @@ def sync_failures(
         for node, end in finished.items()
         if end.state in ("failed", "unreachable")
     }
+    others = "the other machines are done; " if len(troubles) < len(finished) else ""
     return [
         (Unreachable if state == "unreachable" else CommandFailed)(
-            message, where=nodes, hint="\n".join(filter(None, [own_hint, hint]))
+            message, where=nodes, hint="\n".join(filter(None, [own_hint, others + hint]))
         )
         for (state, message, own_hint), nodes in sorted(fold_by(troubles, troubles.__getitem__).items())
     ]

@@ -8,6 +8,7 @@ import getpass
 import json
 import os
 import platform
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -51,6 +52,21 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave nothing behind, as after Ctrl-C
     os.umask(0o077)
     limits.raise_limit()
+    try:
+        return run(arguments)
+    finally:
+        let_go_of_output()
+
+
+def let_go_of_output() -> None:
+    """Where nobody reads any more, what is still held back must not make Python end with 120 (docs, `signal`)."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def run(arguments: argparse.Namespace) -> int:
     try:
         check_version(arguments.expect)
         return COMMANDS[arguments.command](arguments)
@@ -110,7 +126,13 @@ def parse() -> argparse.Namespace:
 def check_version(expected: str | None) -> None:
     """Raise UsageError when whoever asks counts on another version of this program."""
     if expected not in (None, __version__):
-        raise UsageError(f"the controller has version {__version__}, this is {expected}", hint=OTHER_VERSION)
+        newer = numbers(__version__) > numbers(str(expected))
+        hint = f"install version {__version__} on this workstation" if newer else OTHER_VERSION
+        raise UsageError(f"the controller has version {__version__}, this is {expected}", hint=hint)
+
+
+def numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"[0-9]{1,9}", version)]
 
 
 def natural(text: str) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..agent.address import peers
 from ..agent.forms import read_json
-from ..core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
+from ..core.errors import OTHER_VERSION, CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
 from ..core.names import NODE_NAME, excerpt, last_line, visible
 from ..transports.process import run_process
 from ..transports.ssh import ssh_to_node, unreachable_reason
@@ -20,6 +20,12 @@ from ..transports.ssh import ssh_to_node, unreachable_reason
 if TYPE_CHECKING:
     from .settings import Settings
 
+HINTS = {
+    "login refused": f"is the sync key authorized there? If not, {OTHER_VERSION}",
+    "host key is not known": OTHER_VERSION,
+    "host key changed": f"if the node was reinstalled, {OTHER_VERSION}; otherwise somebody may be in between",
+    "name is not known": "is it a node of this cluster? See `nodes` in the cluster file, or sinfo",
+}
 ASK_TIMEOUT = 60  # seconds for a question that moves no image
 SLURM_TIMEOUT = 20  # seconds; sinfo itself gives up on a dead slurmctld after MessageTimeout, 10 s by default
 
@@ -124,7 +130,8 @@ def refuse_error(node: str, answer: Any) -> Any:
 def no_answer(node: str, exit_code: int, stderr: str) -> HpcRegistryError:
     """Why there was no answer, from how ssh ended."""
     if exit_code == 255:  # ssh's own failure, ssh(1); a remote 255 would have been preceded by an answer
-        return Unreachable(unreachable_reason(stderr), where=node)
+        reason = unreachable_reason(stderr)
+        return Unreachable(reason, where=node, hint=HINTS.get(reason, ""))
     return CommandFailed(
         f"the agent did not answer (exit {exit_code}): {last_line(stderr, 'nothing')}",
         where=node,

@@ -166,6 +166,8 @@ def refusals() -> Iterator[None]:
     """What the agent's code refuses here is a failed check of the controller."""
     try:
         yield
+    except agent.NotThere:  # a garbage collection has taken them since they arrived
+        raise bytes_missing() from None
     except agent.Refused as refusal:
         raise CheckFailed(refusal, where="controller") from None
 
@@ -184,8 +186,14 @@ def check_structure(registry: str, digest: str) -> None:
     places = (Path(registry, agent.STAGING, digest), Path(object_path(registry, digest)))
     found = [path for path in places if path.exists()]
     if not found:
-        raise BytesMissing(f"the bytes with digest {digest[:12]} are not here any more", where="controller")
+        raise bytes_missing()
     try:
         sif.check(found[0])
     except UsageError as error:
+        if not found[0].exists():
+            raise bytes_missing() from None
         raise CheckFailed(error, where="controller") from None
+
+
+def bytes_missing() -> BytesMissing:
+    return BytesMissing("the bytes that shall be published are not here any more", where="controller")

@@ -43,7 +43,7 @@ class Entry(Version):
         hint = "its versions: " + ", ".join(one.digest[:12] for one in self.history())
         if version is None:
             if not self.versions:
-                raise UsageError("there is no version before", hint=hint)
+                raise UsageError("there is no older version to go back to", hint=hint)
             return self.versions[0]
         if len(version) < SHORTEST:
             raise UsageError(f"a version is at least {SHORTEST} digits of its digest, not {version!r}", hint=hint)

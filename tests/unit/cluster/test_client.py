@@ -177,16 +177,20 @@ def test_every_order_says_which_version_it_counts_on(order: Callable[[Controller
     assert list(asked(one).asked[0][2:4]) == ["--expect", __version__]
 
 
-def test_a_program_of_another_version_does_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("mine", "hint"), [("0.0.1", f"install version {__version__} on this workstation"), ("9.0", "registry setup")]
+)
+def test_a_program_of_another_version_does_nothing(tmp_path: Path, mine: str, hint: str) -> None:
+    """Nor is it replaced by an older one on a hint of ours."""
     program = tmp_path / "controller.pyz"
     program.write_bytes(build_controller())
     for command in (["sync"], ["gc"], ["has", DIGEST, "1"], ["rollback", NAME], ["publish"], ["try-key"]):
-        argv = [sys.executable, str(program), "--expect", "0.0.1", "--config", "/nowhere", "--json", *command]
+        argv = [sys.executable, str(program), "--expect", mine, "--config", "/nowhere", "--json", *command]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         event = json.loads(done.stdout)
-        assert event["message"] == f"the controller has version {__version__}, this is 0.0.1"
-        assert "registry setup" in event["hint"]
+        assert event["message"] == f"the controller has version {__version__}, this is {mine}"
+        assert hint in event["hint"]
 
 
 def test_send_streams_the_file_and_allows_a_slow_link(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_node_without_the_old_bytes_gets_them(nodes: FakeNodes) -> None:
     [
         (["--to", "abc"], 2, "at least 6"),
         (["--to", "ffffffffff"], 2, "no version begins"),
-        ([], 2, "no version before"),
+        ([], 2, "no older version to go back to"),
     ],
 )
 def test_wrong_versions_are_wrong_use(nodes: FakeNodes, words: list[str], code: int, says: str) -> None:

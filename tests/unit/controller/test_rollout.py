@@ -373,7 +373,8 @@ def test_gather_asks_each_node_once(nodes: FakeNodes) -> None:
     )  # fmt: skip
     told = {event["node"]: event["facts"] for event in events}
     assert sorted(told) == found["nodes"] == ["c1", "c2", "c3"]
-    assert told["c2"] == {"unreachable": "login refused", "hint": ""}
+    assert told["c2"]["unreachable"] == "login refused"
+    assert "registry setup" in told["c2"]["hint"]
     assert told["c1"]["images"][0]["sha256"] == nodes.catalog().images[NAME].digest
     assert told["c1"]["images"][0]["inode"] != found["controller"]["images"][0]["inode"]
     assert "version" in found["controller"]["texts"][catalog]
@@ -540,7 +541,8 @@ def test_a_sync_goes_on_when_nobody_listens_any_more(nodes: FakeNodes) -> None:
     config = nodes.root / "config.yaml"
     start(nodes, "--version")
     argv = [sys.executable, "-m", "pytest_hpcregistry.controller", "--config", str(config), "sync"]
-    done = subprocess.run(argv, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(argv, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False, env=buffered)
     os.close(writer)
     assert NAME in nodes.files("c3")
     assert "SUCCESS: sync finished" in Path(nodes.settings.log).read_text()

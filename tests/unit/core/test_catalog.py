@@ -61,7 +61,7 @@ def test_a_version_is_found_by_its_digests_beginning() -> None:
         with pytest.raises(UsageError, match=says) as caught:
             found.find(wanted)
         assert OTHER[:12] in caught.value.hint
-    with pytest.raises(UsageError, match="no version before") as caught:
+    with pytest.raises(UsageError, match="no older version to go back to") as caught:
         entry().find(None)
     assert caught.value.hint == f"its versions: {DIGEST[:12]}"
 
