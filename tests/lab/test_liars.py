@@ -130,7 +130,7 @@ def test_an_intruder_in_a_relay_is_refused_and_named(
     """S3 as it was done: it looks for the ports of the others and goes there again and again, with the certificate."""
     assert machines.tell(LIAR, f"grep -c . {REGISTRY}/{PEERS}").strip() == "3"
     forget(machines, synced, {"to": "nothing", "path": [], "kind": "intruder"})
-    code, events, said = run(machines, "sync --engine relay --limit-rate 200000")
+    code, events, said = run(machines, "sync --engine relay --limit-rate 100000")
     assert code == 0, said
     assert set(times(events)) == {*HONEST, LIAR}
     noticed = [event["message"] for event in events if event["event"] == "noticed"]

@@ -131,7 +131,7 @@ def test_the_sync_key_opens_the_agent_and_nothing_else(where: str) -> None:
     )
     lines = """'{"nonce": "n1", "seconds": 20}' '{"do": "have", "id": 1}'"""
     asked = on("hpc-controller", f"printf '%s\\n' {lines} | {login}", where, "session").check()
-    assert 'hpcregistry n1 {"hostname"' in asked.stdout
+    assert 'hpcregistry n1 {"objects"' in asked.stdout
     for words in ("id", "cat /etc/shadow", "session; id", "rsync --server -logDtpr . /"):
         refused = on("hpc-controller", login, where, words)
         assert refused.exit_code != 0

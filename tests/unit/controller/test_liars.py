@@ -30,6 +30,7 @@ TRUTHS = {
     *(("have", path, "null") for path in (("names", NAME), ("catalog_digest",))),
     *(("have", ("changed", 0), kind) for kind in ("text", "hostile")),
     ("have", ("changed",), "missing"),
+    ("have", ("probe",), "null"),
     ("gc", ("shared",), "true"),
     *(("gc", (place, 0), kind) for place in ("debris", "unmanaged") for kind in ("text", "hostile")),
 }
