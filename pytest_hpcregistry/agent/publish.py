@@ -147,6 +147,8 @@ def accept(registry: str, image: Json, mode: int) -> None:
             with locked(registry):
                 if not has_object(objects, image):
                     move(descriptor, digest, staging, objects)
+        except FileNotFoundError:  # a garbage collection took its name before it was open
+            raise NotThere(f"the bytes of {image['name']} are not here any more") from None
         finally:
             os.close(descriptor)
 

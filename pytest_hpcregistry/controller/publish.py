@@ -67,16 +67,18 @@ def receive(registry: str, digest: str, size: int, stream: BinaryIO) -> None:
     with refusals(), agent.opened_private(str(Path(registry, agent.STAGING))) as staging:
         agent.unlink_if_there(beside, staging)  # of a process that had the same number and was killed
         try:
+            # Open to the end: what is in use no garbage collection takes.
             with os.fdopen(os.open(beside, flags, 0o600, dir_fd=staging), "wb") as copy:
                 actual = copy_and_hash(stream, copy, size)
-            if actual != digest:
-                raise CommandFailed(
-                    f"{size} bytes with digest {digest[:12]} were sent, {actual} arrived", where="controller"
-                )
-            if not has_object(registry, digest, size):
-                # A damaged object would be taken for the right one by its name and size. Jobs keep what they opened.
-                Path(object_path(registry, digest)).unlink(missing_ok=True)
-            os.rename(beside, digest, src_dir_fd=staging, dst_dir_fd=staging)
+                if actual != digest:
+                    raise CommandFailed(
+                        f"{size} bytes with digest {digest[:12]} were sent, {actual} arrived", where="controller"
+                    )
+                copy.flush()
+                if not has_object(registry, digest, size):
+                    # A damaged object would be taken for the right one by name and size. Jobs keep what they opened.
+                    Path(object_path(registry, digest)).unlink(missing_ok=True)
+                os.rename(beside, digest, src_dir_fd=staging, dst_dir_fd=staging)
         finally:
             agent.unlink_if_there(beside, staging)
 
