@@ -38,7 +38,7 @@ MOST_STAGED = 1000  # files in staging/ that are told of
 RESERVE = 64 << 20  # bytes that a file must leave free, on every machine
 
 
-SET_UP = "run phase 1 again: hpc-container-manager registry setup"
+RUN_SETUP = "run phase 1 again: hpc-container-manager registry setup"
 
 
 class Refused(Exception):
@@ -356,7 +356,7 @@ def result_of(work: Callable[..., Json], *arguments: Any) -> Json:
     except Refused as refusal:
         return dict({"error": str(refusal)}, **({"hint": refusal.hint} if refusal.hint else {}))
     except FileNotFoundError as error:
-        return {"error": f"{error.strerror}: {error.filename}", "hint": SET_UP}
+        return {"error": f"{error.strerror}: {error.filename}", "hint": RUN_SETUP}
     except OSError as error:
         return {"error": f"{error.strerror}: {error.filename}" if error.filename else str(error)}
     except Exception as error:  # whatever it is, it costs this request only

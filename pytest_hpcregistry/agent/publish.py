@@ -19,7 +19,7 @@ from .facts import (
     FILE_NAME,
     LOCK,
     OBJECTS,
-    SET_UP,
+    RUN_SETUP,
     STAGING,
     Json,
     NotThere,
@@ -118,7 +118,9 @@ def opened_private(path: str, parent: Optional[int] = None) -> Iterator[int]:
         found = os.fstat(descriptor)
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != 0o700:
             mode = stat.S_IMODE(found.st_mode)
-            raise Refused(f"{path} has mode {mode:04o} and owner {found.st_uid}: it must be root's own, 0700", SET_UP)
+            raise Refused(
+                f"{path} has mode {mode:04o} and owner {found.st_uid}: it must be root's own, 0700", RUN_SETUP
+            )
         yield descriptor
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from .. import __version__
 from ..core import documents, facts, layout
 from ..core.catalog import Catalog, from_data
-from ..core.errors import OTHER_VERSION, CommandFailed, HpcRegistryError, Unreachable, UsageError, from_exit_code
+from ..core.errors import RUN_SETUP, CommandFailed, HpcRegistryError, Unreachable, UsageError, from_exit_code
 from ..core.events import (
     Event,
     Failed,
@@ -237,7 +237,7 @@ class ControllerClient:
         """The event that the controller program answers with."""
         last = self.run(self.installed(*words), stdin=stdin, timeout=timeout)[-1]
         if not isinstance(last, kind):
-            raise CommandFailed(f"no answer to {words[0]}", where=self.cluster.controller.name, hint=OTHER_VERSION)
+            raise CommandFailed(f"no answer to {words[0]}", where=self.cluster.controller.name, hint=RUN_SETUP)
         return last
 
     def installed(self, *words: str) -> list[str]:
@@ -258,7 +258,7 @@ class ControllerClient:
                 raise CommandFailed(
                     f"what the controller program tells makes no sense: {error}",
                     where=self.cluster.controller.name,
-                    hint=OTHER_VERSION,
+                    hint=RUN_SETUP,
                 ) from None
             if event:
                 events.append(event)
@@ -284,7 +284,7 @@ class ControllerClient:
         if "No such file" in result.stderr or "can't open file" in result.stderr:
             return UsageError("phase 1 has not been run", where=name, hint="hpc-container-manager registry setup")
         if "unrecognized arguments: --expect" in result.stderr:
-            return UsageError(f"has an older version of the program than {__version__}", where=name, hint=OTHER_VERSION)
+            return UsageError(f"has an older version of the program than {__version__}", where=name, hint=RUN_SETUP)
         if "sudo:" in result.stderr:
             hint = f"let {self.cluster.controller.user} run `sudo -n` there without a password"
             return UsageError(said, where=name, hint=hint)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
 from ..core import layout
-from ..core.errors import OTHER_VERSION, HpcRegistryError, UsageError
+from ..core.errors import RUN_SETUP, HpcRegistryError, UsageError
 from ..core.events import (
     BytesMissing,
     Failed,
@@ -127,7 +127,7 @@ def check_version(expected: str | None) -> None:
     """Raise UsageError when whoever asks counts on another version of this program."""
     if expected not in (None, __version__):
         newer = numbers(__version__) > numbers(str(expected))
-        hint = f"install version {__version__} on this workstation" if newer else OTHER_VERSION
+        hint = f"install version {__version__} on this workstation" if newer else RUN_SETUP
         raise UsageError(f"the controller has version {__version__}, this is {expected}", hint=hint)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..agent.forms import Form, Misshapen, anything, flag, items, mapping, maybe, number, prose, record, seconds, text
 from ..agent.requests import LARGEST_OBJECT, MOST_IMAGES, MOST_OBJECTS, address, digest, image_name, size
-from ..core.errors import OTHER_VERSION, CommandFailed
+from ..core.errors import RUN_SETUP, CommandFailed
 
 MOST_FILES = 100_000  # in one registry, counting those that are not ours
-HINT = f"is it of another version? {OTHER_VERSION}"
+HINT = f"is it of another version? {RUN_SETUP}"
 
 room = number(0, 1 << 80)
 identifier = number(0, 1 << 64)

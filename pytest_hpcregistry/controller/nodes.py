@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..agent.address import peers
 from ..agent.forms import read_json
-from ..core.errors import OTHER_VERSION, CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
+from ..core.errors import RUN_SETUP, CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
 from ..core.names import NODE_NAME, excerpt, last_line, visible
 from ..transports.process import run_process
 from ..transports.ssh import ssh_to_node, unreachable_reason
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 HINTS = {
-    "login refused": f"is the sync key authorized there? If not, {OTHER_VERSION}",
-    "host key is not known": OTHER_VERSION,
-    "host key changed": f"if the node was reinstalled, {OTHER_VERSION}; otherwise somebody may be in between",
+    "login refused": f"is the sync key authorized there? If not, {RUN_SETUP}",
+    "host key is not known": RUN_SETUP,
+    "host key changed": f"if the node was reinstalled, {RUN_SETUP}; otherwise somebody may be in between",
     "name is not known": "is it a node of this cluster? See `nodes` in the cluster file, or sinfo",
 }
 ASK_TIMEOUT = 60  # seconds for a question that moves no image

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-OTHER_VERSION = "run phase 1 again: hpc-container-manager registry setup"
-"""What to do where a machine has another version of this program."""
+RUN_SETUP = "run phase 1 again: hpc-container-manager registry setup"
+"""What to do where phase 1 is the remedy, as where a machine has another version of this program."""
 
 
 class HpcRegistryError(Exception):

@@ -32,7 +32,7 @@ def fan_out(
     names = list(nodes)
     with ThreadPoolExecutor(max_workers=max(1, min(window, len(names)))) as pool:
         started: dict[str, Future[Result]] = {name: pool.submit(work, name) for name in names}
-        for name, future in started.items():
+        for name, future in started.items() if on_error else ():
             future.add_done_callback(functools.partial(tell_error, name, on_error))
     results: dict[str, Result | HpcRegistryError] = {}
     for name, future in started.items():

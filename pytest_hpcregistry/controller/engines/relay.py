@@ -39,7 +39,7 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     chains: dict[str, list[str]] = {}
     for node, digests in job.wanted.items():
         chains.setdefault(" ".join(digests), []).append(node)
-    rate = share(job.settings.limit_rate, len([digests for digests in chains if digests]))
+    rate = star.share(job.settings.limit_rate, len([digests for digests in chains if digests]))
 
     def serve(digests: str) -> dict[str, Outcome | HpcRegistryError]:
         nodes = chains[digests]
@@ -57,11 +57,6 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
         by_star = star.distribute(replace(job, wanted={node: job.wanted[node] for node in left}))
         outcomes.update(by_star)
     return outcomes
-
-
-def share(limit: int, parts: int) -> int:
-    """An equal part of a *limit* in bytes/s, at least 1: 0 is no limit."""
-    return max(1, limit // max(1, parts)) if limit else 0
 
 
 class Ended(HpcRegistryError):

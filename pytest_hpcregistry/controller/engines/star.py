@@ -62,10 +62,15 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
                 prepared = {"bases": job.bases[node], "network": job.settings.network}
                 address = job.sessions[node].ask("prepare", prepared)["address"]
                 to = check_address(node, address, job.settings) if job.settings.network else node
-            send(node, to, job, max(1, job.settings.limit_rate // at_once) if job.settings.limit_rate else 0)
+            send(node, to, job, share(job.settings.limit_rate, at_once))
         return job.arrived(node)
 
     return fan_out(job.wanted, serve, window=at_once, on_error=job.failed)
+
+
+def share(limit: int, parts: int) -> int:
+    """An equal part of a *limit* in bytes/s, at least 1: 0 is no limit."""
+    return max(1, limit // max(1, parts)) if limit else 0
 
 
 def send(node: str, to: str, job: Job[Outcome], rate: int) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pytest_hpcregistry import agent
+from pytest_hpcregistry.agent import facts
 from pytest_hpcregistry.core import layout
-from pytest_hpcregistry.core.errors import UsageError
+from pytest_hpcregistry.core.errors import RUN_SETUP, UsageError
 
 
 def test_objects_are_named_by_their_digest() -> None:
@@ -19,6 +20,10 @@ def test_objects_are_named_by_their_digest() -> None:
 @pytest.mark.parametrize("name", ["CATALOG", "PEERS", "LOCK", "OBJECTS", "STAGING", "BASES"])
 def test_the_agent_has_the_same_paths(name: str) -> None:
     assert getattr(agent, name) == getattr(layout, name)
+
+
+def test_the_agent_has_the_same_words_for_phase_1() -> None:
+    assert facts.RUN_SETUP == RUN_SETUP
 
 
 def test_a_path_in_a_registry() -> None:

@@ -17,7 +17,7 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.config.load import SYNC_METHODS
 from pytest_hpcregistry.controller import engines
-from pytest_hpcregistry.controller.engines import Job, relay, star
+from pytest_hpcregistry.controller.engines import Job, star
 from pytest_hpcregistry.controller.nodes import sync_ssh
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
@@ -178,7 +178,7 @@ def test_what_a_node_mixes_into_rsyncs_words_is_bounded_by_what_there_is_to_send
 
 @pytest.mark.parametrize(("limit", "of_each"), [(0, 0), (1, 1), (10, 5)])
 def test_a_part_of_a_limit_is_never_no_limit(limit: int, of_each: int) -> None:
-    assert relay.share(limit, 2) == of_each
+    assert star.share(limit, 2) == of_each
 
 
 def test_a_failure_is_told_before_the_others_have_ended(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
