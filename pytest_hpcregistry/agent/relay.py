@@ -23,7 +23,8 @@ from .pieces import Pieces, piece_size
 from .publish import clear_directories, opened_private, unlink_if_there
 
 WORD = 8  # bytes of what both ends say first
-BLOCK = 256 << 10  # bytes sent at once
+BLOCK = 256 << 10  # bytes sent at once, without a limit
+BLOCKS_A_SECOND = 5  # at least, with a limit: whoever gets nothing for seconds is taken for dead
 HANDSHAKE = 5  # seconds for a connection to be made and both ends to prove themselves
 MOST_AT_DOOR = 32  # callers that have not proven themselves; one more costs whoever has most of them the oldest
 MOST_TOLD_OF = 100  # addresses
@@ -217,11 +218,12 @@ class Sender(threading.Thread):
         link.sendall(self.link_name)
         offset = int.from_bytes(receive_exactly(link, WORD), "big")
         link.settimeout(None)
+        most = max(1, min(BLOCK, self.rate // BLOCKS_A_SECOND)) if self.rate else BLOCK
         began, first = time.monotonic(), offset
         while offset < self.pieces.total and not self.stopped:
             ready = self.pieces.wait_beyond(offset, 0.5)
             if ready > offset:
-                block = self.pieces.read(offset, min(BLOCK, ready - offset))
+                block = self.pieces.read(offset, min(most, ready - offset))
                 link.sendall(block)
                 offset += len(block)
                 if self.rate:

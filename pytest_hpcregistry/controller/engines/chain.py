@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from ...core.nodeset import fold
+
 STALL = 2.0  # seconds without a byte, though there were some to send, after which a link is given up
 WINDOW = 1.5  # seconds over which rates are compared
 SLOWEST = 0.33  # share of the best link's rate that every node should get in the long run
-# Seconds, and the share of the best link's rate below which a node is bridged after these: the slower, the sooner. What
-# is only half as quick stays, as a node does that is busy for a moment: to bridge it would cost more than it does.
-SLOW = ((WINDOW, 0.1), (3.0, 0.2), (5.0, SLOWEST))
+# Seconds, and the share of the best link's rate below which a node is bridged after these: the slower, the sooner. To
+# bridge one that is half as quick for a moment, because it is busy, would cost more than it does.
+SLOW = ((WINDOW, 0.1), (3.0, 0.2), (5.0, SLOWEST), (10.0, 0.6))
 LATE = 1.0  # seconds between two looks after which it is the controller that is slow, and it judges nobody for STALL
 PROBE, PROBE_AGAIN = 2.0, 5.0  # seconds after which the first node's place is tried with another; again, if it slows
-# Seconds and bytes: a node that gets fewer in that time is stuck, if it is a last one, or while others wait.
-TRICKLE_WINDOW, TRICKLE = 10.0, 1 << 20
+# Seconds and bytes: a node that gets fewer in that time is stuck, if it is a last one, or while others wait. Where no
+# link is quicker, a line between two sites say, it is not, unless it gets next to nothing.
+TRICKLE_WINDOW, TRICKLE, NEXT_TO_NOTHING = 10.0, 1 << 20, 32 << 10
 FAULTS_UNTIL_LAST = 2  # bad links after which nobody gets bytes from a node any more
 MOST_FAULTS = 3  # bad links after which a node has failed
 
@@ -149,7 +152,8 @@ class Chain:
         upstream = member.upstream
         if upstream is None or self.is_done(member):
             return
-        trickles = now - member.linked > TRICKLE_WINDOW and member.gained(now, TRICKLE_WINDOW) < TRICKLE
+        enough = min(TRICKLE, max(NEXT_TO_NOTHING, SLOWEST * best * TRICKLE_WINDOW))
+        trickles = now - member.linked > TRICKLE_WINDOW and member.gained(now, TRICKLE_WINDOW) < enough
         if trickles and (member.last or self.is_anybody_waiting()):
             self.put_last(member, now, f"got next to nothing from {upstream.name or 'the controller'}")
         if member.last:
@@ -160,7 +164,7 @@ class Chain:
         if since > STALL and member.have < upstream.at(now - STALL)[1] and member.gained(now, STALL) == 0:
             self.put_last(member, now, f"got nothing from {upstream.name or 'the controller'} for {STALL:g} s")
         elif upstream is not self.controller and any(
-            since > window and self.is_slow(member, upstream, now, window, share * best) for window, share in SLOW
+            since > window and self.is_slow(member, upstream, now, window, share, best) for window, share in SLOW
         ):
             rate = member.gained(now, WINDOW) / WINDOW / 1e6
             why = f"is slow, {rate:.1f} MB/s where others get {best / 1e6:.1f}"
@@ -174,10 +178,10 @@ class Chain:
         """Whether a node lacks bytes, and nobody sends it any."""
         return any(not other.upstream and not self.is_done(other) for other in self.members.values())
 
-    def is_slow(self, member: Member, upstream: Member, now: float, window: float, rate: float) -> bool:
-        """Whether a node got less than at a *rate*, and less than its upstream had for it."""
+    def is_slow(self, member: Member, upstream: Member, now: float, window: float, share: float, best: float) -> bool:
+        """Whether a node got less than a *share* of what the best link brings, and of what its upstream had for it."""
         there_was = upstream.at(now - WINDOW / 3)[1] - member.at(now - window)[2]
-        return member.gained(now, window) < min(SLOWEST * there_was, rate * window)
+        return member.gained(now, window) < share * min(there_was, best * window)
 
     def probe_first(self, now: float) -> None:
         """Let the second node take the first one's place for a moment: nobody else shows which of them is slow."""
@@ -210,9 +214,20 @@ class Chain:
         self.take_out(member, now)
         if upstream and upstream is not self.controller:
             member.tried.add(upstream.name)
-            if len([other for other in self.members.values() if upstream.name in other.tried]) > 1:
-                upstream.last = upstream.banned = True  # two could not get anything from it
-                self.take_out(upstream, now)
+            self.ban_if_two_tried(upstream, now)
+
+    def ban_if_two_tried(self, upstream: Member, now: float) -> None:
+        """What one could not get from *upstream* may be its own fault; of two it is not, and they are cleared of it."""
+        tried = [other for other in self.members.values() if upstream.name in other.tried]
+        if len(tried) > 1 and not upstream.banned:
+            self.say(
+                f"{upstream.name} passes on too little to {fold([other.name for other in tried])}: it sends no more"
+            )
+            upstream.last = upstream.banned = True
+            self.take_out(upstream, now)
+            for other in tried:
+                other.faults -= 1
+                other.last = other.faults >= FAULTS_UNTIL_LAST
 
     def take_out(self, member: Member, now: float) -> None:
         """Close the chain around *member*."""

@@ -16,19 +16,22 @@ C = ""
 
 
 class Network:
-    """Moves bytes along the links that the chain asks for. `limits` is what a node can receive, in bytes/s."""
+    """Moves bytes along the links that the chain asks for. `limits` is what a node can receive, `passes` what it can
+    send, both in bytes/s."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, total: int = TOTAL, rate: float = RATE) -> None:
+        self.total, self.rate = total, rate
         self.said: list[str] = []
         self.senders: dict[str, str] = {}  # receiver -> sender
         self.limits: dict[str, float] = {}
+        self.passes: dict[str, float] = {}
         self.mute: set[str] = set()  # they send nothing
         self.trickling: set[str] = set()  # they send 100 bytes/s when they have everything
         self.now = 100.0
-        self.have = {C: TOTAL, **dict.fromkeys(names, 0)}
+        self.have = {C: total, **dict.fromkeys(names, 0)}
         self.sent = dict.fromkeys(self.have, 0)
         self.done: dict[str, float] = {}
-        self.chain = Chain(TOTAL, C, self.connect, self.said.append)
+        self.chain = Chain(total, C, self.connect, self.said.append)
         for name in names:
             self.chain.join(name, self.now)
 
@@ -49,14 +52,15 @@ class Network:
             before = dict(self.have)
             for node, sender in self.senders.items():
                 if node in self.chain.members and sender in self.chain.members and sender not in self.mute:
-                    trickles = sender in self.trickling and before[sender] == TOTAL
-                    most = 10 if trickles else int(min(RATE, self.limits.get(node, RATE)) * STEP)
+                    trickles = sender in self.trickling and before[sender] == self.total
+                    rates = (self.rate, self.limits.get(node, self.rate), self.passes.get(sender, self.rate))
+                    most = 10 if trickles else int(min(rates) * STEP)
                     step = max(0, min(most, before[sender] - before[node]))
                     self.have[node] += step
                     self.sent[sender] += step
             for node in self.senders:
                 self.chain.has(node, self.have[node], self.have[node], self.now)
-                if self.have[node] == TOTAL:
+                if self.have[node] == self.total:
                     self.done.setdefault(node, self.now - began)
         return self.now - began
 
@@ -290,6 +294,36 @@ def test_a_trickle_is_given_up_while_others_wait() -> None:
     assert "c002" in network.done
 
 
+@pytest.mark.parametrize("rate", [10_000, 100_000])
+@pytest.mark.parametrize("broken", ["c002", "c008"])
+def test_a_slow_link_is_no_fault_of_the_nodes(rate: float, broken: str) -> None:
+    """`--limit-rate 100K`, or a line between two sites: what comes is little, and all that can come."""
+    network = Network(*names(8), total=100 * int(rate), rate=rate)
+    network.run(5)
+    for _ in range(2):
+        network.chain.link_failed(network.senders.pop(broken), broken, network.now)
+        network.run(1)
+    network.run(400)
+    assert set(network.done) == set(names(8))
+    assert network.chain.stuck() == []
+    assert all("cannot be sent to" in line for line in network.said), network.said
+
+
+@pytest.mark.parametrize("place", [1, 3, 7])
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_a_node_that_passes_on_slowly_is_named_and_loses_its_place(place: int, share: float) -> None:
+    """It receives as quickly as all and sends at less than half of that: those behind it would take 2 to 3 times."""
+    network = Network(*names(8), total=10 * TOTAL)
+    slow = f"c{place:03d}"
+    network.passes[slow] = share * RATE
+    network.run(400)
+    assert set(network.done) == set(names(8))
+    assert max(network.done.values()) <= 1.3 * 10 * TOTAL / RATE
+    named = f"{slow} passes on too little to "
+    assert place == 1 or [line for line in network.said if line.startswith(named)], "the first goes to the end at once"
+    assert network.sent[C] <= 2 * 10 * TOTAL
+
+
 def test_a_node_that_says_more_has_come_than_it_passes_on_is_bridged() -> None:
     """It tells that all has arrived, proves half of it, and stops: whoever is behind it must not starve."""
     connected: list[tuple[str, str]] = []
@@ -303,5 +337,7 @@ def test_a_node_that_says_more_has_come_than_it_passes_on_is_bridged() -> None:
         chain.has("c2", 50, 100, now)
         if chain.members["c3"].upstream is chain.members["c2"]:
             chain.has("c3", 50, 50, now)
-    assert chain.members["c3"].upstream is not chain.members["c2"]
+        elif chain.members["c3"].upstream:
+            chain.has("c3", 100, 100, now)
+    assert chain.members["c3"].have == 100
     assert chain.members["c2"].faults > 0
