@@ -75,7 +75,7 @@ class Transfer:
         self.pieces = Pieces(files, self.piece, "")
         self.certificate = make_certificate()
         self.places: dict[str, tuple[str, int]] = {}
-        self.links: dict[str, str] = {}  # its name, which nobody can guess -> who sends over it
+        self.links: dict[str, tuple[str, str]] = {}  # its name, which nobody can guess -> who sends over it to whom
         self.expecting: dict[str, str] = {}  # node -> the link that it was told last to expect
         self.orders: dict[tuple[str, int], Callable[[Any], None]] = {}  # node, number -> what its answer is for
         self.sender: Sender | None = None
@@ -149,7 +149,7 @@ class Transfer:
             self.job.moved(node, max(0, said["bytes"] - len(self.pieces.digests)))
             return bool(said["bytes"] == self.pieces.total)
         if event == "bad_piece":
-            self.chain.blame(self.links.get(said["link"], ""), node, now)
+            self.chain.blame(self.links.get(said["link"], ("", ""))[0], node, now)
         elif event == "send_failed":
             self.chain.link_failed(node, said["node"], now)
         elif event == "stranger":
@@ -176,7 +176,7 @@ class Transfer:
             return
         self.strangers.add((node, address))
         caller = next((name for name, (known, _) in self.places.items() if known == address), f"somebody at {address}")
-        if caller not in self.links.values():
+        if (caller, node) not in self.links.values():
             self.job.say(f"{caller} connected to {node} without being told to: refused")
 
     def check(self, node: str) -> None:
@@ -197,7 +197,7 @@ class Transfer:
         """Let *upstream* send to *node*, which is told first: it lets nobody in whom it does not expect."""
         address, port = self.places[node]
         link = secrets.token_hex(WORD)
-        self.links[link] = upstream
+        self.links[link] = (upstream, node)
         self.expecting[node] = link
         order = {"node": node, "address": address, "port": port, "link": link, "rate": self.rate}
 

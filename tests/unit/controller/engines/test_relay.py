@@ -39,6 +39,25 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
     return found
 
 
+def make_job(nodes: FakeNodes, say: Callable[[str], None]) -> Job[str]:
+    """A job of nothing, for a part of the engine alone."""
+    return Job(
+        wanted={},
+        sizes={},
+        bases={},
+        sessions={},
+        settings=nodes.settings,
+        arrived=lambda node: "",
+        moved=lambda node, size: None,
+        sent=lambda node, size: None,
+        say=say,
+        leave=lambda node: None,
+        turns=contextlib.nullcontext(),
+        failed=lambda node, error: None,
+        open_object=lambda digest: -1,
+    )
+
+
 def run(nodes: FakeNodes) -> tuple[dict[str, str], list[dict[str, Any]]]:
     told: list[dict[str, Any]] = []
     outcomes = sync(nodes.settings, None, None, recorder(told))
@@ -128,23 +147,26 @@ def test_no_chain_waits_for_another_nor_for_a_node_that_lacks_nothing(
 
     monkeypatch.setattr(relay, "Transfer", Meeting)
     settings = replace(nodes.settings, limit_rate=1000)
-    job = Job(
-        wanted={"c1": [], "c2": [one], "c3": [two]},
-        sizes={one: 1, two: 1},
-        bases={},
-        sessions={},
-        settings=settings,
-        arrived=arrived,
-        moved=lambda node, size: None,
-        sent=lambda node, size: None,
-        say=lambda text: None,
-        leave=lambda node: None,
-        turns=contextlib.nullcontext(),
-        failed=lambda node, error: None,
-        open_object=lambda digest: -1,
-    )
+    wanted = {"c1": [], "c2": [one], "c3": [two]}
+    job = replace(make_job(nodes, lambda text: None), wanted=wanted, settings=settings, arrived=arrived)
     # The limit is one of all that the controller sends.
     assert relay.distribute(job) == {"c1": "nothing lacked", "c2": f"{one} at 500", "c3": f"{two} at 500"}
+
+
+def test_who_sends_to_one_node_is_a_stranger_to_the_others(nodes: FakeNodes) -> None:
+    """It may come late to where it was to send; everywhere else it has no business, whatever it is told to send."""
+    said: list[str] = []
+    transfer = relay.Transfer(make_job(nodes, said.append), [])
+    transfer.places = {"c1": ("192.0.2.1", 1), "c2": ("192.0.2.2", 2), "c3": ("192.0.2.3", 3)}
+    transfer.links = {"00": ("", "c1"), "01": ("c1", "c2")}
+    transfer.tell_of_stranger("c2", "192.0.2.1")
+    assert said == []
+    for _ in range(2):
+        transfer.tell_of_stranger("c3", "192.0.2.1")
+        transfer.tell_of_stranger("c3", "198.51.100.9")
+    assert said == [
+        f"{who} connected to c3 without being told to: refused" for who in ("c1", "somebody at 198.51.100.9")
+    ]
 
 
 # --- one end alone
