@@ -106,18 +106,17 @@ def changed(said):
 def intrude(certificate, registry):
     """Go to every other node of the transfer, find the port where it receives, and stay in the way."""
     from pytest_hpcregistry.agent import address, relay
-    for name, (place, *_) in address.peers(registry).items():
-        if place == os.environ["SSH_CONNECTION"].split()[2]:
-            continue
-        for port in open_ports(place):
-            context = relay.make_context(certificate, False)
-            threading.Thread(target=stay, args=(context, place, port), daemon=True).start()
+    context = relay.make_context(certificate, False)
+    own = os.environ["SSH_CONNECTION"].split()[2]
+    places = [place for place, *_ in address.peers(registry).values() if place != own]
 
+    def visit(port):
+        for place in places:
+            if is_port_open(place, port):
+                threading.Thread(target=stay, args=(context, place, port), daemon=True).start()
 
-def open_ports(place):
     with ThreadPoolExecutor(64) as pool:
-        found = pool.map(lambda port: is_port_open(place, port), PORTS)
-        return [port for port, is_open in zip(PORTS, found) if is_open]
+        list(pool.map(visit, PORTS))
 
 
 def is_port_open(place, port):

@@ -139,7 +139,7 @@ def test_a_node_that_lies_about_its_progress_is_taken_out_of_the_chain(nodes: Fa
 
 def test_an_intruder_with_the_certificate_is_refused_and_named(nodes: FakeNodes) -> None:
     """It goes to the ports of all others and stays there, under names of links that nobody expects."""
-    nodes.settings = replace(nodes.settings, method="relay", limit_rate=2 << 20)
+    nodes.settings = replace(nodes.settings, method="relay", limit_rate=1 << 20)
     nodes.publish(NAME, os.urandom(6 << 20))
     tell(nodes, to="nothing", kind="intruder")
     states, told = run(nodes)
