@@ -6,15 +6,17 @@ from collections.abc import Callable
 
 import pytest
 
+from pytest_hpcregistry.checks import reachable
 from pytest_hpcregistry.core.facts import Facts
+from pytest_hpcregistry.core.model import Cluster
 
 pytestmark = [pytest.mark.infrastructure, pytest.mark.deployment, pytest.mark.e2e]
 
 
 def test_node_is_reachable(
-    node_name: str, cluster_facts: Facts, record_property: Callable[[str, object], None]
+    node_name: str, cluster_facts: Facts, cluster: Cluster, record_property: Callable[[str, object], None]
 ) -> None:
-    reason = cluster_facts.nodes[node_name].unreachable
-    if reason is not None:
-        record_property("unreachable", reason)
-        pytest.fail(f"{node_name} is unreachable from the controller: {reason}", pytrace=False)
+    node = cluster_facts.nodes[node_name]
+    if node.unreachable is not None:
+        record_property("unreachable", node.unreachable)
+    assert list(reachable.reached(node, cluster_facts, cluster)) == []

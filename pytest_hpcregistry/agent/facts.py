@@ -1,4 +1,4 @@
-"""What one machine tells about its registry: reading only, never changing.
+"""What one machine says about its registry: reading only, never changing.
 
 One file, standard library only, Python >= 3.6: it is piped to machines where nothing needs to be installed,
 
@@ -22,7 +22,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 Json = Dict[str, Any]
-Inodes = Dict[Tuple[int, int], str]  # (device, inode) -> digest
+NamedFile = Tuple[str, os.stat_result, Optional[str]]  # DIRECTORY/NAME, lstat, digest of the object
 
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\.sif\Z")
 DIRECTORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
@@ -54,25 +54,29 @@ class NotThere(Refused):
 
 
 def gather(request: Json) -> Json:
-    """Everything that the checks want to know of this machine, in one trip. Sizes in bytes, times in seconds."""
+    """What lies in the registry, and with request["host"] how the machine is set up, in one login. Sizes in bytes,
+    times in seconds; the keys are the fields of core/machine.py."""
     registry = request["registry"]
     content = Hashes(request.get("names")) if request.get("content") else None
     objects = list_objects(registry, content)
-    by_inode = {(entry["device"], entry["inode"]): digest for digest, entry in objects.items()}
-    images = []
-    for directory in request.get("directories", []):
-        images += list_images(registry, directory, by_inode, content, bool(request.get("inspect")))
+    files = look_for_images(registry, request.get("directories", []), objects)
+    images = [describe_image(registry, *file, content, bool(request.get("inspect"))) for file in files]
+    found = {"objects": objects, "images": images, "catalog_digest": hash_file(os.path.join(registry, CATALOG))}
+    if request.get("host"):
+        found["host"] = describe_host(registry, request, images)
+    return found
+
+
+def describe_host(registry: str, request: Json, images: List[Json]) -> Json:
+    """What a check of phase 1 needs: the paths that it makes, programs, accounts, keys, room, and who can read."""
     return {
         "hostname": os.uname().nodename,
         "time": time.time(),
         "uid": os.getuid(),
         "paths": {path: describe(path) for path in registry_paths(registry, request)},
         "texts": {path: read_text(path) for path in request.get("texts", [])},
-        "catalog_digest": hash_file(os.path.join(registry, CATALOG)),
         "filesystem": filesystem(registry),
         "staging": list_staging(registry),
-        "objects": objects,
-        "images": images,
         "accounts": accounts(request),
         "denied": {user: denied(user, registry, images) for user in request.get("readers", [])},
         "programs": {name: version(argv) for name, argv in PROGRAMS.items()},
@@ -202,6 +206,12 @@ def look(registry: str, directory: str) -> Iterator[Tuple[str, os.stat_result]]:
             yield entry.name, os.lstat(entry.path)
 
 
+def list_directories(registry: str) -> List[str]:
+    """Those in which images can lie, whoever made them."""
+    found = [entry for entry in scan(registry) if DIRECTORY_NAME.match(entry.name)]
+    return [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
+
+
 def list_objects(registry: str, content: Optional[Hashes]) -> Json:
     objects: Json = {}
     for name, found in look(registry, OBJECTS):
@@ -212,21 +222,31 @@ def list_objects(registry: str, content: Optional[Hashes]) -> Json:
     return objects
 
 
-def list_images(
-    registry: str, directory: str, by_inode: Inodes, content: Optional[Hashes], inspect: bool
-) -> List[Json]:
-    images = []
-    for file_name, found in look(registry, directory):
-        name, path = directory + "/" + file_name, os.path.join(registry, directory, file_name)
-        image = dict(describe_stat(found), name=name, object=by_inode.get((found.st_dev, found.st_ino)))
-        if image["type"] == "file":
-            image["header"] = read_header(path)
-            if content and (content.names is None or name in content.names):
-                image["sha256"] = content.digest(path, found)
-                if inspect:
-                    image["inspect"] = run(["apptainer", "inspect", path])
-        images.append(image)
-    return images
+def look_for_images(registry: str, directories: List[str], objects: Json) -> Iterator[NamedFile]:
+    """Everything in some directories of the registry, with the object that it is a link to."""
+    by_inode = {(entry["device"], entry["inode"]): digest for digest, entry in objects.items()}
+    for directory in directories:
+        for name, found in look(registry, directory):
+            yield directory + "/" + name, found, by_inode.get((found.st_dev, found.st_ino))
+
+
+def describe_image(
+    registry: str,
+    name: str,
+    found: os.stat_result,
+    digest: Optional[str],
+    content: Optional[Hashes],
+    inspect: bool,
+) -> Json:
+    path = os.path.join(registry, name)
+    image = dict(describe_stat(found), name=name, object=digest)
+    if image["type"] == "file":
+        image["header"] = read_header(path)
+        if content and (content.names is None or name in content.names):
+            image["sha256"] = content.digest(path, found)
+            if inspect:
+                image["inspect"] = run(["apptainer", "inspect", path])
+    return image
 
 
 def read_header(path: str) -> str:

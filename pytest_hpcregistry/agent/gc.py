@@ -20,6 +20,7 @@ from .facts import (
     STAGING,
     Json,
     Refused,
+    list_directories,
     look,
     open_regular,
     read_text,
@@ -129,7 +130,7 @@ def gone(removed: Files) -> List[os.stat_result]:
 def leftovers(registry: str) -> Files:
     """What a killed publish leaves behind beside a name."""
     found: Files = {}
-    places = [".registry", *(entry.name for entry in scan(registry) if DIRECTORY_NAME.match(entry.name))]
+    places = [".registry", *list_directories(registry)]
     for place in places:
         beside = regular_files(registry, place)
         found.update((path, status) for path, status in beside.items() if LEFTOVER.match(os.path.basename(path)))

@@ -19,17 +19,16 @@ from .address import own_address
 from .facts import (
     BASES,
     CATALOG,
-    DIRECTORY_NAME,
     OBJECTS,
     STAGING,
     Json,
     Refused,
     filesystem,
     hash_file,
+    list_directories,
     list_objects,
-    look,
+    look_for_images,
     result_of,
-    scan,
     write_line,
 )
 from .forms import Misshapen, read_json
@@ -169,16 +168,12 @@ def have(registry: str, request: Json) -> Json:
     knows that has the same registry, on a shared file system.
     """
     objects = list_objects(registry, None)
-    by_inode = {(entry["device"], entry["inode"]): digest for digest, entry in objects.items()}
     names, changed, mode = {}, [], configured_mode(registry)
     owner = os.stat(os.path.join(registry, OBJECTS))
-    for directory in scan(registry):
-        if DIRECTORY_NAME.match(directory.name) and directory.is_dir(follow_symlinks=False):
-            for name, found in look(registry, directory.name):
-                path = directory.name + "/" + name
-                names[path] = by_inode.get((found.st_dev, found.st_ino))
-                if names[path] and not is_set(found, owner, mode):
-                    changed.append(path)
+    for name, found, digest in look_for_images(registry, list_directories(registry), objects):
+        names[name] = digest
+        if digest and not is_set(found, owner, mode):
+            changed.append(name)
     return {
         "objects": {digest: entry["size"] for digest, entry in objects.items()},
         "names": names,

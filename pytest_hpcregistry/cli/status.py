@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
 import click
 
+from ..checks import images
+from ..checks.finding import Finding, fold_findings
 from ..cluster.client import ControllerClient
 from ..core import facts as facts_of
 from ..core.errors import CheckFailed, Unreachable
+from ..core.facts import Facts
+from ..core.model import Cluster
 from ..core.names import excerpt, visible
 from ..core.nodeset import fold, fold_by
 from ..report import lines
@@ -30,6 +37,7 @@ def status(as_json: bool, client: ControllerClient) -> None:
     found = client.facts()
     facts_of.require_nodes(found)
     matrix = found.matrix()
+    odd = fold_findings(find_odd_files(found, client.cluster))
     if as_json:
         show_json(
             {
@@ -37,6 +45,7 @@ def status(as_json: bool, client: ControllerClient) -> None:
                 "unreachable": found.unreachable,
                 "catalog_problem": found.catalog_problem,
                 "sync_under_way": found.syncing.under_way,
+                "findings": [asdict(one) for one in odd],
             }
         )
     else:
@@ -44,12 +53,22 @@ def status(as_json: bool, client: ControllerClient) -> None:
         show_table([["IMAGE", "CONTROLLER", "NODES"], *rows])
         for reason, nodes in fold_by(found.unreachable, found.unreachable.__getitem__).items():
             say(visible(f"{nodes}: {reason}"), err=True)
+        for one in odd:
+            say(visible(str(one)), err=True)
         if found.syncing.under_way:
             say("! a sync is under way")
-    raise_for_status(found, matrix)
+    raise_for_status(found, matrix, odd)
 
 
-def raise_for_status(found: facts_of.Facts, matrix: dict[str, dict[str, str]]) -> None:
+def find_odd_files(found: Facts, cluster: Cluster) -> Iterator[Finding]:
+    """Images of the catalog with an owner or a mode that is not the configured one."""
+    for machine in found.machines.values():
+        for name in found.catalog.images if machine.unreachable is None else ():
+            if machine.image(name):
+                yield from images.modes(machine, found, cluster, name)
+
+
+def raise_for_status(found: Facts, matrix: dict[str, dict[str, str]], odd: Sequence[Finding]) -> None:
     """The exit code of status: drift is 1, and so is nothing at all; nodes that could not be asked are 3."""
     if found.catalog_problem:
         raise CheckFailed(found.catalog_problem)
@@ -61,5 +80,7 @@ def raise_for_status(found: facts_of.Facts, matrix: dict[str, dict[str, str]]) -
         if facts_of.UNMANAGED in states:
             hint += "; a file that the catalog does not know is never removed: deploy it, or remove it by hand"
         raise CheckFailed("the cluster differs from its catalog", hint=hint)
+    if odd:
+        raise CheckFailed("owner or mode of an image is not the configured one", hint=odd[0].hint)
     if found.unreachable:
         raise Unreachable(f"{fold(found.unreachable)}: unreachable")

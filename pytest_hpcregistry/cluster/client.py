@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +30,9 @@ from ..core.events import (
     Tried,
     from_line,
 )
+from ..core.machine import FactsRequest, Question
 from ..core.model import Cluster
+from ..core.records import plain
 from ..transports import CommandResult, Transport, open_transport
 from .programs import build_controller
 
@@ -70,6 +73,18 @@ def option(name: str, value: object) -> list[str]:
 AS_CONFIGURED = SyncOptions()
 
 
+@dataclass(frozen=True)
+class Wait:
+    """Seconds to wait before anybody is asked: until a sync begins, and then until none is under way."""
+
+    for_sync: float = 0.0
+    for_end: float = 0.0
+
+
+def ignore(_: Event) -> None:
+    """The listener of who does not want to know."""
+
+
 class ControllerClient:
     """Questions and orders to one cluster's controller, over one transport."""
 
@@ -83,63 +98,63 @@ class ControllerClient:
     def __exit__(self, *_: object) -> None:
         self.transport.close()
 
-    def gather(
-        self,
-        *,
-        content: bool = False,
-        names: Sequence[str] | None = None,
-        inspect: bool = False,
-        wait: Mapping[str, float] | None = None,
-        listener: Listener | None = None,
-    ) -> Mapping[str, Any]:
-        """Facts of the controller and all nodes, one login each; *content* reads every byte of the images (*names*).
+    def gather(self, question: Question, listener: Listener, wait: Wait | None = None) -> None:
+        """Have the controller ask itself and all nodes, one login each. The *listener* gets `node_facts` of each node,
+        `gathered` as the last, and before them what is waited for.
 
-        *wait* is for syncs, as controller.gather has it: *listener* is told of that. Returns plain data for facts.read,
-        which can also be handed to another process.
+        Raises Unreachable when the controller cannot be reached, CommandFailed when its program fails.
         """
-        request = json.dumps({**self.facts_request(content, names, inspect), "wait": dict(wait or {})})
-        argv = ["python3", "-c", RUN_FROM_STDIN, "--json", "facts", request]
-        timeout = self.cluster.sync.timeout + QUICK + sum((wait or {}).values())
-        events = self.run(argv, stdin=build_controller(), timeout=timeout, listener=listener)
-        nodes = {event.node: event.facts for event in events if isinstance(event, NodeFacts)}
-        last = events[-1]
-        if not isinstance(last, Gathered) or set(last.facts["nodes"]) != set(nodes):
-            raise HpcRegistryError("the controller program gave no facts", where=self.cluster.controller.name)
-        return {**last.facts, "nodes": {name: nodes[name] for name in sorted(nodes)}}
+        sync, wait = self.cluster.sync, wait or Wait()
+        request = FactsRequest(
+            nodes=None if self.cluster.nodes is None else list(self.cluster.nodes),
+            window=sync.window,
+            connect_timeout=sync.connect_timeout,
+            timeout=sync.timeout if question.content else QUICK,
+            question=question,
+            texts=[f"{sync.key}.pub"] if question.host else [],
+            wait_for_sync=wait.for_sync,
+            wait_for_end=wait.for_end,
+        )
+        argv = ["python3", "-c", RUN_FROM_STDIN, "--json", "facts", json.dumps(plain(request))]
+        timeout = sync.timeout + QUICK + wait.for_sync + wait.for_end
+        self.run(argv, stdin=build_controller(), timeout=timeout, listener=listener, keep=False)
 
-    def facts(self, **asked: Any) -> facts.Facts:
-        """`gather`, read."""
-        return facts.read(self.gather(**asked), self.cluster.registry.path)
+    def facts(
+        self, question: Question | None = None, listener: Listener = ignore, wait: Wait | None = None
+    ) -> facts.Facts:
+        """The facts of the whole cluster, as `gather` brings them; without a *question* what lies in the registries."""
+        found: list[Event] = []
 
-    def facts_request(self, content: bool, names: Sequence[str] | None, inspect: bool) -> dict[str, Any]:
+        def listen(event: Event) -> None:
+            (found.append if isinstance(event, (NodeFacts, Gathered)) else listener)(event)
+
+        self.gather(question or self.question(), listen, wait)
+        return facts.read(found, self.cluster.registry.path)
+
+    def question(
+        self, *, content: bool = False, names: Sequence[str] | None = None, inspect: bool = False, host: bool = False
+    ) -> Question:
+        """What to ask of this cluster's machines: *content* reads every byte of the images (of *names*)."""
         registry, sync, slurm = self.cluster.registry, self.cluster.sync, self.cluster.slurm
-        return {
-            "nodes": self.cluster.nodes,
-            "window": sync.window,
-            "connect_timeout": sync.connect_timeout,
-            "timeout": sync.timeout if content else QUICK,
-            "agent": {
-                "registry": registry.path,
-                "directories": registry.directories,
-                "content": content,
-                "names": names,
-                "inspect": inspect,
-                "users": [registry.owner, "slurm"],
-                "groups": [registry.group],
-                "readers": sorted({"slurm", slurm.run_as} - {None}, key=str),
-                "paths": [*INSTALLED, sync.key, sync.log, f"{slurm.conf_dir}/oci.conf"],
-                "texts": [self.path(layout.CONFIG), self.path(layout.PEERS), f"{slurm.conf_dir}/oci.conf"],
-            },
-            "controller": {
-                "texts": [
-                    self.path(layout.CATALOG),
-                    self.path(layout.CONFIG),
-                    self.path(layout.PEERS),
-                    f"{sync.key}.pub",
-                    f"{slurm.conf_dir}/oci.conf",
-                ]
-            },
-        }
+        asked = Question(
+            registry.path,
+            list(registry.directories),
+            content=content,
+            names=None if names is None else list(names),
+            inspect=inspect,
+        )
+        if not host:
+            return asked
+        containers = f"{slurm.conf_dir}/oci.conf"
+        return replace(
+            asked,
+            host=True,
+            users=[registry.owner, "slurm"],
+            groups=[registry.group],
+            readers=sorted({"slurm", slurm.run_as or "slurm"}),
+            paths=[*INSTALLED, sync.key, sync.log, containers],
+            texts=[self.path(layout.CONFIG), self.path(layout.PEERS), containers],
+        )
 
     def list_nodes(self) -> list[str]:
         """The cluster file's nodes, or the ones that Slurm knows. Raises Unreachable when Slurm does not answer."""
@@ -246,10 +261,17 @@ class ControllerClient:
         return ["python3", layout.PROGRAM, "--expect", __version__, "--config", config, "--json", *words]
 
     def run(
-        self, argv: Sequence[str], *, timeout: float, stdin: Any = None, listener: Listener | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: Any = None,
+        listener: Listener = ignore,
+        keep: bool = True,
     ) -> list[Event]:
-        """Run the controller program; return its events. Its failure is raised here as the same kind of failure."""
-        events: list[Event] = []
+        """Run the controller program; return its events, without *keep* the last alone, as there may be many and large
+        ones. Its failure is raised here as the same kind of failure."""
+        events: deque[Event] = deque(maxlen=None if keep else 1)
 
         def on_line(line: str) -> None:
             try:
@@ -262,8 +284,7 @@ class ControllerClient:
                 ) from None
             if event:
                 events.append(event)
-                if listener:
-                    listener(event)
+                listener(event)
 
         result = self.transport.run(self.as_root(argv), stdin=stdin, timeout=timeout, on_line=on_line)
         failures = [event for event in events if isinstance(event, Failed)]
@@ -272,7 +293,7 @@ class ControllerClient:
         # 3 and 4 are a sync's own, told by its events; anything else is a program that was ended or broke.
         if not events or result.exit_code not in (0, 3, 4):
             raise self.no_answer(result)
-        return events
+        return list(events)
 
     def as_root(self, argv: Sequence[str]) -> list[str]:
         return list(argv) if self.cluster.controller.user == "root" else ["sudo", "-n", *argv]

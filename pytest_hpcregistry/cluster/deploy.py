@@ -130,7 +130,7 @@ def deploy(
         failures += sync_failures(client.sync(listener, options, names=published))
     if verify and published:
         reading = verifying.read_back(client, listener, published, with_nodes=sync_nodes)
-        failures += verifying.failures(reading, published, client.cluster.registry.path, listener, sync_nodes)
+        failures += verifying.failures(reading, published, client.cluster, listener, sync_nodes)
     raise_worst(failures)
 
 

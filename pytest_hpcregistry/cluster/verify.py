@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ..core import facts
+from ..checks import images
+from ..checks.finding import Finding, fold_findings
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable
 from ..core.events import Listener, Noticed, Verified
-from ..core.facts import CONTROLLER, DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, UNMANAGED, UNREACHABLE, Facts
-from ..core.layout import object_path
+from ..core.facts import CONTROLLER, DAMAGED, MISSING, PRESENT, UNMANAGED, UNREACHABLE, Facts
+from ..core.model import Cluster
 from ..core.names import excerpt
-from ..core.nodeset import fold, group_by
-from .client import ControllerClient
+from ..core.nodeset import expand
+from .client import ControllerClient, Wait
 
 LOOKS = 4  # the first, and at most three more
 PATIENCE = 15.0  # seconds after a publish in which a deploy's sync begins, on a busy controller too
-SYNC = "hpc-container-manager sync"
-HINTS = {
-    MISSING: SYNC,
-    OLDER: SYNC,
-    DIFFERS: f"{SYNC} puts the catalog's version there; what is there now is none that the catalog knows",
-    DAMAGED: f"remove exactly the object that is named, on that machine, then: {SYNC}",
-    UNMANAGED: "the catalog does not know it: deploy it, or remove it by hand",
-    UNREACHABLE: "see: hpc-container-manager status",
-}
-ON_THE_CONTROLLER = "on the controller: deploy the image again"
 Damage = tuple[str, str, str]  # image, machine, digest of the object
 
 
@@ -37,7 +27,6 @@ class Reading:
     may be on its way; `damaged` is what two looks agree on then.
     """
 
-    data: Mapping[str, Any]
     facts: Facts
     unsettled: bool
     damaged: frozenset[Damage]
@@ -48,20 +37,19 @@ def read_back(
     listener: Listener,
     names: Sequence[str] | None = None,
     *,
-    inspect: bool = False,
     with_nodes: bool = True,
+    for_suites: bool = False,
 ) -> Reading:
     """Facts with the content of all images (or of *names*), read when no sync is under way, or looked at again.
 
     It waits, all in all at most as long as a sync may take. Without *with_nodes* only the controller matters.
     """
+    question = client.question(content=True, names=names, inspect=for_suites, host=for_suites)
     deadline = time.monotonic() + client.cluster.sync.timeout
     for_sync, before = 0.0, frozenset[Damage]()
     for look in range(LOOKS):
         for_end = max(0.0, deadline - time.monotonic()) if with_nodes else 0.0
-        wait = {"for_sync": for_sync, "for_end": for_end}
-        data = client.gather(content=True, names=names, inspect=inspect, wait=wait, listener=listener)
-        found = facts.read(data, client.cluster.registry.path)
+        found = client.facts(question, listener, Wait(for_sync, for_end))
         damaged = frozenset(find_damage(found, names, with_nodes))
         agreed = damaged & before
         wrong = {(name, machine) for name, machine, state in cells(found, names, with_nodes) if state != PRESENT}
@@ -77,7 +65,7 @@ def read_back(
                 why = f"the catalog has just changed: looking again after its sync, or in {for_sync:.0f} s"
             listener(Noticed(message=why))
     unsettled = explained and bool(wrong)
-    return Reading(data, found, unsettled, agreed if unsettled else damaged)
+    return Reading(found, unsettled, agreed if unsettled else damaged)
 
 
 def cells(found: Facts, names: Sequence[str] | None, with_nodes: bool) -> Iterator[tuple[str, str, str]]:
@@ -96,38 +84,35 @@ def find_damage(found: Facts, names: Sequence[str] | None, with_nodes: bool) -> 
 
 
 def failures(
-    reading: Reading, names: Sequence[str], registry: str, listener: Listener, with_nodes: bool = True
+    reading: Reading, names: Sequence[str], cluster: Cluster, listener: Listener, with_nodes: bool = True
 ) -> list[HpcRegistryError]:
-    """Compare what was read back from the disks with the catalog: one error for each image and state."""
-    if reading.facts.catalog_problem:
-        return [CheckFailed(reading.facts.catalog_problem)]  # it says of no image what it is, so nobody else can
-    found: list[HpcRegistryError] = []
-    for name, row in reading.facts.matrix(list(names)).items():
+    """Compare what was read back from the disks with the catalog: one error for each image and finding."""
+    found = reading.facts
+    if found.catalog_problem:
+        return [CheckFailed(found.catalog_problem)]  # it says of no image what it is, so nobody else can
+    errors: list[HpcRegistryError] = []
+    for name, row in found.matrix(list(names)).items():
         looked_at = row if with_nodes else {CONTROLLER: row.get(CONTROLLER, MISSING)}
         listener(Verified(name=name, states=looked_at))
-        damage: dict[str, list[str]] = {}
-        for _, machine, digest in sorted(one for one in reading.damaged if one[0] == name):
-            damage.setdefault(digest, []).append(machine)
-        for digest, machines in damage.items():
-            text = f"{name} {DAMAGED}: {object_path(registry, digest)}"
-            found.append(CheckFailed(f"{fold(machines)}: {text}", hint=hint_for(DAMAGED, machines)))
-        said = {machine for machines in damage.values() for machine in machines}
-        others = {machine: state for machine, state in looked_at.items() if state != PRESENT and machine not in said}
-        by_state = group_by(others, others.__getitem__)
-        found += [failure(name, state, machines, reading) for state, machines in sorted(by_state.items())]
-    return found
+        findings = [one for machine in looked_at for one in images.state(found.machines[machine], found, cluster, name)]
+        in_order = sorted(fold_findings(findings), key=lambda one: (one.found, one.where))
+        errors += [error_of(one, reading) for one in in_order]
+    return errors
 
 
-def failure(name: str, state: str, machines: list[str], reading: Reading) -> HpcRegistryError:
-    text = f"{fold(machines)}: {excerpt(name)} {state}"
-    if state == UNREACHABLE:
-        return Unreachable(text, hint=HINTS[state])
-    if reading.unsettled and state != UNMANAGED:
+def error_of(finding: Finding, reading: Reading) -> HpcRegistryError:
+    text = f"{finding.where}: {excerpt(finding.what)} {finding.found}"
+    if finding.found == UNREACHABLE:
+        return Unreachable(text, hint=finding.hint)
+    certain = finding.found == UNMANAGED or is_agreed_damage(finding, reading)
+    if reading.unsettled and not certain:
         return Unreachable(f"{text}, while syncs went on: that may be over", hint="verify again when no sync runs")
-    return CheckFailed(text, hint=hint_for(state, machines))
+    return CheckFailed(text, hint=finding.hint)
 
 
-def hint_for(state: str, machines: list[str]) -> str:
-    if state == UNMANAGED or CONTROLLER not in machines:
-        return HINTS[state]
-    return ON_THE_CONTROLLER + (f"; on a node: {HINTS[state]}" if machines != [CONTROLLER] else "")
+def is_agreed_damage(finding: Finding, reading: Reading) -> bool:
+    """Whether two looks have seen the same damage."""
+    return any(
+        name == finding.what and finding.found.endswith(digest) and machine in expand(finding.where)
+        for name, machine, digest in reading.damaged
+    )

@@ -22,7 +22,6 @@ from ..core.errors import RUN_SETUP, HpcRegistryError, UsageError
 from ..core.events import (
     BytesMissing,
     Failed,
-    Gathered,
     Listener,
     Looked,
     Published,
@@ -31,8 +30,10 @@ from ..core.events import (
     Tried,
     to_all,
 )
+from ..core.machine import FactsRequest
 from ..core.names import image_name, printable, visible
 from ..core.pace import throttled
+from ..core.records import build
 from . import limits
 from .log import json_lines, log_lines, plain_lines
 
@@ -168,8 +169,12 @@ def listener_of(arguments: argparse.Namespace, config: Settings) -> Listener:
 def run_facts(arguments: argparse.Namespace) -> int:
     from .facts import gather
 
-    listener = json_lines(sys.stdout)
-    listener(Gathered(facts=gather(json.loads(arguments.request), listener)))
+    listener = to_all(json_lines(sys.stdout))  # from many threads, and each line whole
+    try:
+        request = build(FactsRequest, json.loads(arguments.request), "the request")
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    listener(gather(request, listener))
     return 0
 
 

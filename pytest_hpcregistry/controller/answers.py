@@ -52,16 +52,26 @@ STATUS = {
     "modified": seconds,
 }
 content = text("[0-9a-f]{64}|unreadable")
-FACTS = record(
+HOST = record(
     {
         "hostname": anything(256),
         "time": seconds,
         "uid": identifier,
         "paths": mapping("(?s:.{1,4096})", maybe(record(STATUS)), MOST_FILES),
         "texts": mapping("(?s:.{1,4096})", maybe(anything(1 << 20)), 100),
-        "catalog_digest": maybe(digest),
         "filesystem": record({"mount": path, "type": path, "source": path, "free": room, "total": room}),
         "staging": items(record({"name": file_name, "size": size, "modified": seconds}), MOST_FILES),
+        "accounts": record(
+            {name: mapping(".{1,256}", maybe(identifier), 1000) for name in ("users", "groups")},
+        ),
+        "denied": mapping(".{1,256}", maybe(items(path, 1000)), 100),
+        "programs": mapping(".{1,256}", maybe(path), 100),
+        "authorized_keys": items(record({"fingerprint": digest, "options": anything(1 << 16)}), MOST_OBJECTS),
+    }
+)
+FACTS = record(
+    {
+        "catalog_digest": maybe(digest),
         "objects": mapping(
             "[0-9a-f]{64}",
             record({"size": size, "inode": identifier, "device": identifier}, {"sha256": content}),
@@ -78,13 +88,8 @@ FACTS = record(
             ),
             MOST_FILES,
         ),
-        "accounts": record(
-            {name: mapping(".{1,256}", maybe(identifier), 1000) for name in ("users", "groups")},
-        ),
-        "denied": mapping(".{1,256}", maybe(items(path, 1000)), 100),
-        "programs": mapping(".{1,256}", maybe(path), 100),
-        "authorized_keys": items(record({"fingerprint": digest, "options": anything(1 << 16)}), MOST_OBJECTS),
-    }
+    },
+    {"host": HOST},
 )
 
 ANSWERS: dict[str, Form] = {

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from .. import agent
+from ..agent.facts import read_text
+from ..core import layout
 from ..core.errors import CommandFailed, HpcRegistryError
-from ..core.events import Listener, NodeFacts, Noticed
+from ..core.events import Gathered, Listener, NodeFacts, Noticed
 from ..core.fanout import fan_out
+from ..core.machine import FactsRequest, MachineFacts, Question, SlurmFacts
 from ..core.names import excerpt
+from ..core.records import build, plain
 from ..transports.process import run_process
 from .answers import check_answer
 from .limits import FACTS, make_room
@@ -20,54 +25,64 @@ from .nodes import SLURM_TIMEOUT, ask_facts, list_nodes, slurm_nodes
 LONGEST_FACTS = 8 << 20  # bytes of one node's facts; a line of twice as many is not read by whoever asks
 
 
-def gather(request: dict[str, Any], listener: Listener) -> dict[str, Any]:
-    """The facts of the whole cluster. *request* has the agent's request, `nodes` (None: Slurm's) and the limits.
-
-    Each node's facts are one event for the *listener*, `node_facts`, as soon as they are there, and are not kept; those
-    of a node that can't be asked are {"unreachable": reason}. Returned are the names of the `nodes`, and the facts of
-    the controller and of its syncs. The window is as large as open files allow.
-    `wait` is how many seconds to wait first: `for_sync` until a sync begins, then `for_end` until none is under way;
-    the *listener* is told of that.
+def gather(request: FactsRequest, listener: Listener) -> Gathered:
+    """The facts of the whole cluster: `node_facts` of each node for the *listener*, as soon as they are there, which
+    are not kept; returned is the end, with the controller's own. The window is as large as open files allow.
     """
-    nodes = list_nodes(request["nodes"])
-    asked = request["agent"]
-    room = make_room(len(nodes), request["window"], held=0, each=FACTS)
-    watch = Watch(asked["registry"])
-    wait = request.get("wait", {})
-    watch.wait_for_beginning(wait.get("for_sync", 0))
+    nodes = list_nodes(request.nodes)
+    question = request.question
+    room = make_room(len(nodes), request.window, held=0, each=FACTS)
+    watch = Watch(question.registry)
+    watch.wait_for_beginning(request.wait_for_sync)
     watch.wait_for_end(
-        wait.get("for_end", 0),
-        lambda: listener(Noticed(message="a sync is under way: waiting for its end")),
+        request.wait_for_end, lambda: listener(Noticed(message="a sync is under way: waiting for its end"))
     )
     watch.start()
 
     def ask(node: str) -> None:
-        answer = ask_facts(node, asked, connect_timeout=request["connect_timeout"], timeout=request["timeout"])
-        check_answer(node, "facts", answer)
-        if len(json.dumps(answer)) > LONGEST_FACTS:
-            raise CommandFailed(f"has more facts than {LONGEST_FACTS >> 20} MiB", where=node)
-        listener(NodeFacts(node=node, facts=answer))
+        listener(NodeFacts(node, ask_node(node, request)))
 
-    for node, result in fan_out(nodes, ask, window=room.window).items():
-        if isinstance(result, HpcRegistryError):
-            listener(NodeFacts(node=node, facts=unreachable(node, result)))
-    # The controller after the nodes, and of it the images before the catalog: what was published meanwhile leaves a
-    # machine behind the catalog, which another look explains, and never ahead of it.
-    controller = {**agent.gather({**asked, **request["controller"]}), "slurm": slurm_facts()}
-    return {"controller": controller, "nodes": nodes, "sync": watch.tell()}
-
-
-def unreachable(node: str, error: HpcRegistryError) -> dict[str, str]:
-    """The facts of a node that could not be asked."""
-    return {"unreachable": excerpt(error.reason(node)), "hint": error.hint}
+    with ThreadPoolExecutor(2) as beside:
+        own = beside.submit(controller_facts, replace(question, texts=[*question.texts, *request.texts]))
+        slurm = beside.submit(slurm_facts) if question.host else None
+        for node, result in fan_out(nodes, ask, window=room.window).items():
+            if isinstance(result, HpcRegistryError):
+                listener(unreachable(node, result))
+    # The catalog after all images: what was published meanwhile leaves a machine behind the catalog, which another look
+    # explains, and never ahead of it.
+    catalog = read_text(layout.inside(question.registry, layout.CATALOG))
+    return Gathered(len(nodes), own.result(), watch.tell(), catalog, slurm.result() if slurm else None)
 
 
-def slurm_facts() -> dict[str, Any]:
-    """Slurm's own view: states of the nodes, what `scontrol show config` says of containers, or why it says nothing."""
+def ask_node(node: str, request: FactsRequest) -> MachineFacts:
+    """One node's facts. Raises CommandFailed when they have not the form of an answer to the question."""
+    asked = plain(request.question)
+    answer = ask_facts(node, asked, connect_timeout=request.connect_timeout, timeout=request.timeout)
+    check_answer(node, "facts", answer)
+    if request.question.host and "host" not in answer:
+        raise CommandFailed("the agent's answer to facts makes no sense: it lacks host", where=node)
+    if len(json.dumps(answer)) > LONGEST_FACTS:
+        raise CommandFailed(f"has more facts than {LONGEST_FACTS >> 20} MiB", where=node)
+    facts: MachineFacts = build(MachineFacts, answer, "facts")
+    return facts
+
+
+def controller_facts(question: Question) -> MachineFacts:
+    facts: MachineFacts = build(MachineFacts, agent.gather(plain(question)), "facts")
+    return facts
+
+
+def unreachable(node: str, error: HpcRegistryError) -> NodeFacts:
+    """Why a node could not be asked."""
+    return NodeFacts(node, unreachable=excerpt(error.reason(node)), hint=error.hint)
+
+
+def slurm_facts() -> SlurmFacts:
+    """States of the nodes, what `scontrol show config` says of containers, or why Slurm says nothing."""
     try:
-        return {"error": None, "nodes": slurm_nodes(), "config": slurm_config(["scontrol", "show", "config"])}
+        return SlurmFacts(nodes=slurm_nodes(), config=slurm_config(["scontrol", "show", "config"]))
     except HpcRegistryError as error:
-        return {"error": excerpt(str(error)), "nodes": {}, "config": {}}
+        return SlurmFacts(error=excerpt(str(error)))
 
 
 def slurm_config(argv: Sequence[str]) -> dict[str, str]:

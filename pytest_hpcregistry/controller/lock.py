@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from .. import agent
 from ..core.layout import SYNC_LOCK
+from ..core.machine import Syncing
 
 POLL = 0.1  # seconds between two looks at a lock
 
@@ -62,12 +62,12 @@ class Watch:
             while time.monotonic() < deadline and self.under_way:
                 time.sleep(POLL)
 
-    def tell(self) -> dict[str, Any]:
+    def tell(self) -> Syncing:
         """For facts: also how many seconds ago the catalog was written; 0 while somebody publishes."""
         written = modified(Path(self.registry, agent.CATALOG))
         publishing = is_held(Path(self.registry, agent.LOCK))
         age = 0.0 if publishing else None if written is None else max(0.0, time.time() - written / 1e9)
-        return {"under_way": self.under_way, "meanwhile": self.meanwhile, "catalog_age": age}
+        return Syncing(self.under_way, self.meanwhile, age)
 
 
 def is_held(path: Path) -> bool:

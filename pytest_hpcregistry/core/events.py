@@ -1,4 +1,4 @@
-"""What happens, told to whoever listens. On a wire an event is one line of JSON, {"event": its kind, …fields…}.
+"""What happens, reported to a listener. On a wire an event is one line of JSON, {"event": its kind, …fields…}.
 
 A kind is the class's name, as `node_finished`. Versions of the program may differ: kinds and keys that are not known
 here are passed over, and a field whose default is None is left out where it has none.
@@ -10,8 +10,11 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import Any, Optional, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from .machine import MachineFacts, SlurmFacts, Syncing
+from .records import build, plain
 
 
 @dataclass(frozen=True)
@@ -204,17 +207,24 @@ class GcFinished(Event):
 
 @dataclass(frozen=True)
 class NodeFacts(Event):
-    """One node's facts, as its agent told them; {"unreachable": reason} of one that could not be asked."""
+    """One node's facts, or why there are none: `unreachable` is the reason, without the node's name."""
 
     node: str
-    facts: dict[str, Any]
+    facts: Optional[MachineFacts] = None
+    unreachable: Optional[str] = None
+    hint: Optional[str] = None
 
 
 @dataclass(frozen=True)
 class Gathered(Event):
-    """All facts have been told: the controller's own, the `nodes` that were asked, and what is known of syncs."""
+    """The end of all facts: how many nodes were asked, the controller's own facts and its catalog's text, if it has
+    one. `slurm` only if it was asked for, with the machines' own."""
 
-    facts: dict[str, Any]
+    nodes: int
+    controller: MachineFacts
+    syncing: Syncing
+    catalog: Optional[str] = None
+    slurm: Optional[SlurmFacts] = None
 
 
 @dataclass(frozen=True)
@@ -266,16 +276,6 @@ def to_line(event: Event) -> str:
     return json.dumps(to_data(event))
 
 
-def plain(value: Any) -> Any:
-    """A dataclass as a dict, without fields that are None by default and have no value; anything else as it is."""
-    if is_dataclass(value):
-        found = {one.name: (one.default, getattr(value, one.name)) for one in fields(value)}
-        return {name: plain(one) for name, (default, one) in found.items() if not (default is None and one is None)}
-    if isinstance(value, dict) and any(map(is_dataclass, value.values())):
-        return {key: plain(one) for key, one in value.items()}
-    return value
-
-
 def from_line(line: str) -> Event | None:
     """The event of a line; None for anything else that a login prints, and for a kind that is not known here.
 
@@ -296,36 +296,6 @@ def from_data(data: Mapping[str, Any]) -> Event | None:
     cls = KINDS.get(kind) if isinstance(kind, str) else None
     event: Event | None = build(cls, data, str(kind)) if cls else None
     return event
-
-
-def build(hint: Any, value: Any, place: str) -> Any:
-    """*value*, plain data, as the type *hint*. Raises ValueError with the *place* of what is of another type."""
-    if is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise ValueError(f"{place} is no object")
-        hints = get_type_hints(hint)
-        lacking = [one.name for one in fields(hint) if is_needed(one) and one.name not in value]
-        if lacking:
-            raise ValueError(f"{place} lacks {lacking[0]}")
-        cls: Any = hint
-        return cls(**{name: build(one, value[name], f"{place}.{name}") for name, one in hints.items() if name in value})
-    origin, words = get_origin(hint), get_args(hint)
-    if origin is Union:
-        return None if value is None else build(words[0], value, place)
-    if origin is dict and isinstance(value, dict):
-        return {key: build(words[1], one, f"{place}[…]") for key, one in value.items()}
-    if origin is list and isinstance(value, list):
-        return [build(words[0], one, f"{place}[…]") for one in value]
-    accepted = (int, float) if hint is float else hint
-    if hint is not Any and (
-        origin or not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool)
-    ):
-        raise ValueError(f"{place} is no {getattr(hint, '__name__', 'such value')}")
-    return value
-
-
-def is_needed(one: Any) -> bool:
-    return one.default is MISSING and one.default_factory is MISSING
 
 
 def to_all(*listeners: Listener) -> Listener:

@@ -1,15 +1,16 @@
-"""What the cluster told of itself, gathered once, and the questions that suites, status and verify ask of it."""
+"""The facts of a whole cluster, gathered once, and the state of each image on each machine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from . import documents, layout
 from .catalog import Catalog, Entry, from_data
 from .errors import ConfigError, HpcRegistryError
+from .events import Event, Gathered, NodeFacts
+from .machine import File, Host, ImageFile, MachineFacts, SlurmFacts, Syncing
 
 PRESENT = "present"
 MISSING = "missing"
@@ -24,25 +25,48 @@ UNREACHABLE = "unreachable"
 CONTROLLER = "controller"
 
 
-@dataclass(frozen=True)
 class Machine:
-    """One machine's facts, as agent.gather returns them. `unreachable` is the reason why there are none."""
+    """One machine, as it was asked. `unreachable` is the reason why there are no facts, `hint` what to do about it;
+    every other look at it raises LookupError then, and `host` also when that was not asked for."""
 
-    name: str
-    facts: Mapping[str, Any]
-    unreachable: str | None = None
+    def __init__(
+        self, name: str, facts: MachineFacts | None, unreachable: str | None = None, hint: str | None = None
+    ) -> None:
+        self.name = name
+        self.unreachable = unreachable
+        self.hint = hint or ""
+        self._facts = facts
 
-    def path(self, path: str) -> Mapping[str, Any] | None:
-        """The stat of a path that was asked for: type, mode, owner, group, size …; None if it does not exist."""
-        found: Mapping[str, Any] | None = self.facts["paths"][path.rstrip("/")]
-        return found
+    def __repr__(self) -> str:
+        return f"<Machine {self.name}>"
+
+    @property
+    def facts(self) -> MachineFacts:
+        if self._facts is None:
+            raise LookupError(f"{self.name} could not be asked: {self.unreachable}")
+        return self._facts
+
+    @property
+    def host(self) -> Host:
+        """How the machine is set up: programs, accounts, keys, and files that phase 1 makes."""
+        if self.facts.host is None:
+            raise LookupError(f"{self.name} was not asked how it is set up")
+        return self.facts.host
+
+    def path(self, path: str) -> File | None:
+        """What lies at a path that was asked for; None if nothing does."""
+        return self.host.paths[path.rstrip("/")]
+
+    def text(self, path: str) -> str | None:
+        """The first MiB of a text file that was asked for; None if there is none."""
+        return self.host.texts[path]
 
     @cached_property
-    def images(self) -> Mapping[str, Mapping[str, Any]]:
-        """Each file by its name."""
-        return {image["name"]: image for image in self.facts["images"]}
+    def images(self) -> Mapping[str, ImageFile]:
+        """Each file in the registry's directories by its name."""
+        return {image.name: image for image in self.facts.images}
 
-    def image(self, name: str) -> Mapping[str, Any] | None:
+    def image(self, name: str) -> ImageFile | None:
         """The file under the image's name; None if there is none."""
         return self.images.get(name)
 
@@ -57,10 +81,10 @@ class Machine:
             return DAMAGED
         if image is None:
             return MISSING
-        read = image.get("sha256")
-        digest = image["object"] if read is None else read
+        read = image.sha256
+        digest = image.object if read is None else read
         known = next((one for one in entry.history() if one.digest == digest), None)
-        if known is None or (read is None and image["size"] != known.size):
+        if known is None or (read is None and image.size != known.size):
             return DIFFERS
         return PRESENT if digest == entry.digest else OLDER
 
@@ -71,34 +95,29 @@ class Machine:
         knows are no damage.
         """
         known = {one.digest for one in entry.history()}
-        objects = self.facts.get("objects", {})
-        damaged = {digest for digest in known if objects.get(digest, {}).get("sha256", digest) != digest}
+        read = {digest: self.facts.objects[digest].sha256 for digest in known if digest in self.facts.objects}
+        damaged = {digest for digest, actual in read.items() if actual not in (None, digest)}
         image = self.image(name)
-        if image and image["object"] and image.get("sha256") not in {None, image["object"], *known}:
-            damaged.add(image["object"])
+        if image and image.object and image.sha256 not in {None, image.object, *known}:
+            damaged.add(image.object)
         return sorted(damaged)
 
 
 @dataclass(frozen=True)
-class Syncing:
-    """What the controller saw of syncs: whether one was `under_way` when all was told, whether one ran `meanwhile`, and
-    how many seconds before the catalog was written (None: there is none).
-    """
-
-    under_way: bool = False
-    meanwhile: bool = False
-    catalog_age: float | None = None
-
-
-@dataclass(frozen=True)
 class Facts:
-    """The whole cluster's facts: `catalog` is the controller's, empty with `catalog_problem` set if it is broken."""
+    """The whole cluster's facts: `catalog` is the controller's, empty with `catalog_problem` set if it is broken.
+
+    `slurm` is its own view, if machines were asked how they are set up.
+    """
 
     controller: Machine
     nodes: Mapping[str, Machine]
     catalog: Catalog = field(default_factory=Catalog)
     catalog_problem: str | None = None
     syncing: Syncing = field(default_factory=Syncing)
+    slurm: SlurmFacts | None = None
+    events: Sequence[Event] = ()
+    """What all this was read from, to be handed to another process."""
 
     @property
     def machines(self) -> dict[str, Machine]:
@@ -114,7 +133,8 @@ class Facts:
         """Every image name in the catalog or on any machine, hidden files left out."""
         found = set(self.catalog.images)
         for machine in self.machines.values():
-            found.update(image["name"] for image in machine.facts.get("images", ()) if "/." not in image["name"])
+            if machine.unreachable is None:
+                found.update(name for name in machine.images if "/." not in name)
         return sorted(found)
 
     def matrix(self, names: list[str] | None = None) -> dict[str, dict[str, str]]:
@@ -127,22 +147,30 @@ class Facts:
         return states if entry else {key: state for key, state in states.items() if state != MISSING}
 
 
-def read(data: Mapping[str, Any], registry: str) -> Facts:
-    """Facts from what the controller program answered."""
-    controller = Machine(CONTROLLER, data["controller"])
-    nodes = {
-        name: Machine(name, {}, answer["unreachable"]) if "unreachable" in answer else Machine(name, answer)
-        for name, answer in data["nodes"].items()
-    }
-    syncing = Syncing(**data.get("sync", {}))
-    path = layout.inside(registry, layout.CATALOG)
-    text = controller.facts["texts"].get(path)
+def read(events: Iterable[Event], registry: str) -> Facts:
+    """Facts from what the controller program answered: `node_facts` of each node, and `gathered` as the last.
+
+    Raises HpcRegistryError when that is not the whole.
+    """
+    given = tuple(events)
+    told = [one for one in given if isinstance(one, NodeFacts)]
+    nodes = {one.node: Machine(one.node, one.facts, one.unreachable, one.hint) for one in told}
+    end = given[-1] if given else None
+    if not isinstance(end, Gathered) or end.nodes != len(nodes):
+        raise HpcRegistryError("the controller program ended before it had given all facts")
+    catalog, problem = read_catalog(end.catalog, layout.inside(registry, layout.CATALOG))
+    in_order = {name: nodes[name] for name in sorted(nodes)}
+    return Facts(Machine(CONTROLLER, end.controller), in_order, catalog, problem, end.syncing, end.slurm, given)
+
+
+def read_catalog(text: str | None, path: str) -> tuple[Catalog, str | None]:
+    """The catalog, and what is wrong with it."""
     if text is None:
-        return Facts(controller, nodes, Catalog(), f"{path} does not exist", syncing)
+        return Catalog(), f"{path} does not exist"
     try:
-        return Facts(controller, nodes, from_data(documents.load(text, path), path), syncing=syncing)
+        return from_data(documents.load(text, path), path), None
     except ConfigError as error:
-        return Facts(controller, nodes, Catalog(), str(error), syncing)
+        return Catalog(), str(error)
 
 
 def require_nodes(facts: Facts) -> None:

@@ -7,16 +7,16 @@ assertion over those facts. Unreachable nodes are reported once each, by suites/
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 import pytest
 
 from ..core import facts
+from ..core.events import from_line, to_line
 from ..core.facts import Facts
 from . import evidence, fixtures
-from .session import FACTS, GATHERED, OPTIONS, belongs_to_a_phase, gather, load, option, selected_phases
+from .session import FACTS, OPTIONS, belongs_to_a_phase, gather, load, option, selected_phases
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,19 +43,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     if hasattr(config, "workerinput"):
         handed = config.workerinput.get("hpc_facts")
-        gathered = json.loads(handed) if handed else None
-    else:
-        gathered = gather(config) if selected_phases(config) else None
-    if gathered is not None:
-        config.stash[GATHERED] = gathered
-        config.stash[FACTS] = facts.read(gathered, load(config).registry.path)
+        if handed:
+            config.stash[FACTS] = facts.read(filter(None, map(from_line, handed)), load(config).registry.path)
+    elif selected_phases(config):
+        config.stash[FACTS] = gather(config)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """xdist: hand the facts to a worker before it starts."""
-    if GATHERED in node.config.stash:
-        node.workerinput["hpc_facts"] = json.dumps(node.config.stash[GATHERED])
+    if FACTS in node.config.stash:
+        node.workerinput["hpc_facts"] = [to_line(event) for event in node.config.stash[FACTS].events]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

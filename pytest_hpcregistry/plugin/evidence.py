@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ..checks.finding import Finding
 from ..cluster.phases import PHASES
 from ..core.names import printable
 from .session import FACTS, belongs_to_a_phase, selected_phases
@@ -49,6 +50,14 @@ def make_printable(report: pytest.TestReport) -> None:
         crash = getattr(said, "reprcrash", None)
         texts = [*([crash.message] if crash else []), report.longreprtext]
         report.longrepr = "\n\n".join(map(printable, texts))
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """`assert list(check(…)) == []`: what was found, a line each, and what to do."""
+    if op != "==" or right != [] or not isinstance(left, list) or not all(isinstance(one, Finding) for one in left):
+        return None
+    hints = dict.fromkeys(f"hint: {one.hint}" for one in left if one.hint)
+    return [printable(line) for line in (*map(str, left), *hints)]
 
 
 class Evidence:

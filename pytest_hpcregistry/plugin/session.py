@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,7 +19,6 @@ from ..core.facts import Facts
 from ..core.model import Cluster
 from ..core.names import printable
 
-GATHERED = pytest.StashKey[Mapping[str, Any]]()
 FACTS = pytest.StashKey[Facts]()
 OPTIONS = {
     **{option.name: option.help for option in CLUSTER_OPTIONS},
@@ -75,20 +72,20 @@ def belongs_to_a_phase(item: pytest.Item) -> bool:
     return any(mark.name in PHASES for mark in item.iter_markers())
 
 
-def gather(config: pytest.Config) -> Mapping[str, Any]:
+def gather(config: pytest.Config) -> Facts:
     """Ask the cluster. Ends the session with the library's exit code when it can't be asked."""
     try:
         with open_client(load(config)) as client:
             content = selected_phases(config) != ["infrastructure"]
-            gathered = read_back(client, config) if content else client.gather()
-        facts.require_nodes(facts.read(gathered, client.cluster.registry.path))
+            found = read_back(client, config) if content else client.facts(client.question(host=True))
+        facts.require_nodes(found)
     except HpcRegistryError as error:
         hint = f"\nhint: {error.hint}" if error.hint else ""
         pytest.exit(printable(f"{error}{hint}"), returncode=error.exit_code)
-    return gathered
+    return found
 
 
-def read_back(client: ControllerClient, config: pytest.Config) -> Mapping[str, Any]:
+def read_back(client: ControllerClient, config: pytest.Config) -> Facts:
     """What is on the disks when no sync changes it; says when it waits. Raises Unreachable when syncs never end."""
     terminal = config.pluginmanager.get_plugin("terminalreporter")
 
@@ -96,7 +93,7 @@ def read_back(client: ControllerClient, config: pytest.Config) -> Mapping[str, A
         if terminal and isinstance(event, Noticed):
             terminal.write_line(printable(event.message))
 
-    reading = verify.read_back(client, listen, inspect=True)
+    reading = verify.read_back(client, listen, for_suites=True)
     if reading.unsettled and not reading.damaged:
         raise Unreachable("syncs went on all the while", hint="run the tests again when no sync is under way")
-    return reading.data
+    return reading.facts

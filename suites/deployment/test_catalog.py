@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.core.catalog import Catalog
-from pytest_hpcregistry.core.facts import Machine
+from pytest_hpcregistry.checks import catalog
+from pytest_hpcregistry.core.facts import Facts, Machine
+from pytest_hpcregistry.core.model import Cluster
 
 pytestmark = pytest.mark.deployment
 
 
-def test_catalog_names_images(catalog: Catalog) -> None:
-    assert catalog.images, "the catalog is empty: deploy an image first"
+def test_catalog_is_readable(controller: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
+    assert list(catalog.readable(controller, cluster_facts, cluster)) == []
 
 
-def test_catalog_is_the_controllers(node: Machine, controller: Machine) -> None:
-    assert node.facts["catalog_digest"] == controller.facts["catalog_digest"]
+def test_catalog_names_images(controller: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
+    assert list(catalog.has_images(controller, cluster_facts, cluster)) == []
 
 
-def test_every_entry_has_its_bytes(machine: Machine, catalog: Catalog) -> None:
-    objects = machine.facts["objects"]
-    assert [name for name, entry in catalog.images.items() if entry.digest not in objects] == []
+def test_catalog_is_the_controllers(node: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
+    assert list(catalog.same(node, cluster_facts, cluster)) == []
+
+
+def test_every_entry_has_its_bytes(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
+    assert list(catalog.objects(machine, cluster_facts, cluster)) == []

@@ -69,7 +69,7 @@ def test_deploy_update_and_running_jobs(
     finished = slurm.wait(job)
 
     assert "read everything" in finished.output, f"{finished.state}: {finished.output}"
-    found = hpc_client.facts(content=True, names=[name])
+    found = hpc_client.facts(hpc_client.question(content=True, names=[name]))
     assert found.catalog.images[name].digest == new_digest
     assert set(found.matrix([name])[name].values()) == {PRESENT}
 
@@ -82,5 +82,5 @@ def test_manual_sync_of_one_subdirectory(hpc_client: ControllerClient, registry:
     assert "SUCCESS: sync finished" in result.stdout
     found = hpc_client.facts()
     assert set(found.matrix([name])[name].values()) == {PRESENT}
-    strays = [image["name"] for machine in found.nodes.values() for image in machine.facts["images"]]
+    strays = [one for node in found.nodes.values() for one in node.images]
     assert set(strays) <= set(found.catalog.images) | {s for s in strays if found.controller.image(s)}

@@ -227,8 +227,8 @@ def test_node_without_apptainer_is_named_by_the_suite(tool: Cli, machines: Machi
         machines.tell(FAULTY, "mv /usr/bin/apptainer.away /usr/bin/apptainer")
     failed = [line for line in result.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     assert len(failed) == 1, result.stdout
-    assert "test_program[c002-apptainer]" in failed[0]
-    assert "apptainer is not installed" in result.stdout
+    assert "test_programs_are_installed[c002]" in failed[0]
+    assert "c002: apptainer: is not installed" in result.stdout
     refused(result, 1, "phase infrastructure: 1 tests failed")
 
 

@@ -41,6 +41,10 @@ def test_the_controller_program_runs_on_python_3_9() -> None:
     assert least_python(paths) <= (3, 9)
 
 
+def test_the_checks_can_go_to_the_controller_too() -> None:
+    assert least_python((PACKAGE / "checks").glob("*.py")) <= (3, 9)
+
+
 def test_what_the_controller_program_carries_runs_on_python_3_9() -> None:
     """Whatever a release says of the Python that pip may install it for."""
     for distribution, package in programs.CARRIED.items():

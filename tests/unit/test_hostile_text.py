@@ -106,7 +106,7 @@ def damaged_file(text: str) -> HpcRegistryError:
 
 
 def reason_of(text: str) -> str:
-    return controller_facts.unreachable("c1", HpcRegistryError(text, where="c1"))["unreachable"]
+    return str(controller_facts.unreachable("c1", HpcRegistryError(text, where="c1")).unreachable)
 
 
 SOURCES: dict[str, Callable[[str], HpcRegistryError]] = {
@@ -257,8 +257,8 @@ def run(*words: str) -> tuple[str, str]:
 
 def test_a_file_name_in_a_registry_and_a_reason(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     node = machine(image(f"ml-frameworks/{text}", sha256=text))
-    data = gathered({"c1": node, "c2": {"unreachable": text}})
-    monkeypatch.setattr(ControllerClient, "gather", lambda client, **what: data)
+    data = gathered({"c1": node, "c2": text})
+    monkeypatch.setattr(ControllerClient, "facts", lambda client, *what: data)
     for words in (["status"], ["verify"]):
         out, err = run(*words, "--controller", "hpc")
         assert harmless(out)
@@ -348,7 +348,7 @@ def test_words_of_the_controllers_program(
 
 def test_suites(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every text in the message of a test, in what it prints, in a skip's reason and in a property."""
-    monkeypatch.setattr(ControllerClient, "gather", lambda client, **what: gathered({"c1": machine()}))
+    monkeypatch.setattr(ControllerClient, "facts", lambda client, *what: gathered({"c1": machine()}))
     pytester.makepyfile(
         test_it=f"""
         import pytest

@@ -108,12 +108,12 @@ def test_a_registry_that_is_the_controllers_own_shows_the_time_of_its_probe(
 def test_gather_tells_what_is_there(registry: Path) -> None:
     publish(registry, OLD)
     (registry / "ml-frameworks" / "gone.sif").symlink_to("/nowhere")
-    facts = agent.gather({"registry": str(registry), "directories": ["ml-frameworks"], "content": True})
+    facts = agent.gather({"registry": str(registry), "directories": ["ml-frameworks"], "content": True, "host": True})
     images = {image["name"]: image for image in facts["images"]}
     assert images[NAME]["sha256"] == images[NAME]["object"] == digest(OLD)
     assert images["ml-frameworks/gone.sif"]["type"] == "link"
-    assert facts["paths"][str(registry)]["type"] == "directory"
-    assert facts["paths"][f"{registry}/README.md"] is None
+    assert facts["host"]["paths"][str(registry)]["type"] == "directory"
+    assert facts["host"]["paths"][f"{registry}/README.md"] is None
 
 
 def test_gather_reads_the_bytes_not_the_name(registry: Path) -> None:
@@ -128,20 +128,20 @@ def test_gather_reads_the_bytes_not_the_name(registry: Path) -> None:
 
 
 def test_the_agent_runs_when_piped(registry: Path) -> None:
-    body = json.dumps({"registry": str(registry), "directories": []})
+    body = json.dumps({"registry": str(registry), "directories": [], "host": True})
     with (Path(agent.__file__).parent / "facts.py").open() as source:
         done = subprocess.run(
             [sys.executable, "-", "facts", "n3", body], stdin=source, capture_output=True, text=True, check=True
         )
-    assert json.loads(done.stdout.split("hpcregistry n3 ", 1)[1])["uid"] == os.getuid()
+    assert json.loads(done.stdout.split("hpcregistry n3 ", 1)[1])["host"]["uid"] == os.getuid()
 
 
 def test_a_crowd_in_staging_hides_nothing_else(registry: Path) -> None:
     for number in range(1005):
         (registry / agent.STAGING / f"{number:05d}").touch()
     publish(registry, OLD)
-    told = facts.gather({"registry": str(registry), "directories": ["ml-frameworks"]})
-    assert len(told["staging"]) == 1000
+    told = facts.gather({"registry": str(registry), "directories": ["ml-frameworks"], "host": True})
+    assert len(told["host"]["staging"]) == 1000
     assert [image["name"] for image in told["images"]] == [NAME]
 
 

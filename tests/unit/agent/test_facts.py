@@ -218,7 +218,7 @@ def test_images_of_every_directory_are_told(registry: Path) -> None:
 def test_what_is_in_flight(registry: Path) -> None:
     stage(registry, OLD)
     os.utime(registry / agent.STAGING / digest(OLD), (5, 7))
-    assert gathered(registry)["staging"] == [{"name": digest(OLD), "size": len(OLD), "modified": 7}]
+    assert gathered(registry, host=True)["host"]["staging"] == [{"name": digest(OLD), "size": len(OLD), "modified": 7}]
 
 
 def test_everything_of_a_machine(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,9 @@ def test_everything_of_a_machine(registry: Path, monkeypatch: pytest.MonkeyPatch
     (registry / agent.CATALOG).write_text("text")
     publish(registry, OLD)
     asked = {"texts": ["/none", str(registry / agent.CATALOG)], "paths": ["/", "/none/"], "readers": ["alice"]}
-    told = gathered(registry, **asked, users=["root", "no such user"], groups=["root", "no such group"])
+    whole = gathered(registry, **asked, host=True, users=["root", "no such user"], groups=["root", "no such group"])
+    assert whole["catalog_digest"] == hashlib.sha256(b"text").hexdigest()
+    told = whole["host"]
     assert (told["hostname"], told["uid"]) == (os.uname().nodename, os.getuid())
     assert abs(told["time"] - time.time()) < 20
     inside = [
@@ -238,7 +240,6 @@ def test_everything_of_a_machine(registry: Path, monkeypatch: pytest.MonkeyPatch
     assert list(told["paths"]) == [str(registry), *(f"{registry}/{path}" for path in inside), "/", "/none/"]
     assert told["paths"]["/none/"] is None
     assert told["texts"] == {"/none": None, str(registry / agent.CATALOG): "text"}
-    assert told["catalog_digest"] == hashlib.sha256(b"text").hexdigest()
     assert told["accounts"] == {
         "users": {"root": 0, "no such user": None},
         "groups": {"root": 0, "no such group": None},
@@ -254,9 +255,10 @@ def test_everything_of_a_machine(registry: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_machine_of_which_nothing_is_asked(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "PROGRAMS", {})
-    told = facts.gather({"registry": str(registry / "none")})
-    assert (told["objects"], told["images"], told["staging"], told["catalog_digest"]) == ({}, [], [], None)
-    assert (told["texts"], told["denied"], told["accounts"]) == ({}, {}, {"users": {}, "groups": {}})
+    assert facts.gather({"registry": str(registry / "none")}) == {"objects": {}, "images": [], "catalog_digest": None}
+    told = facts.gather({"registry": str(registry / "none"), "host": True})["host"]
+    assert (told["staging"], told["texts"], told["denied"]) == ([], {}, {})
+    assert told["accounts"] == {"users": {}, "groups": {}}
 
 
 @pytest.mark.parametrize(("kind", "word"), [("fifo", "other"), ("directory", "directory"), ("link", "link")])

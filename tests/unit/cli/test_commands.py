@@ -18,7 +18,6 @@ from pytest_hpcregistry.cli import show
 from pytest_hpcregistry.cli import test as test_command
 from pytest_hpcregistry.cluster import deploy, phases
 from pytest_hpcregistry.cluster.client import ControllerClient, SyncOptions
-from pytest_hpcregistry.core import facts
 from pytest_hpcregistry.core.catalog import Catalog, Version
 from pytest_hpcregistry.core.errors import (
     CheckFailed,
@@ -39,8 +38,10 @@ from pytest_hpcregistry.core.events import (
     UnderWay,
     to_data,
 )
+from pytest_hpcregistry.core.facts import Facts
+from pytest_hpcregistry.core.machine import MachineFacts, Syncing
 from pytest_hpcregistry.report.junit import Counts
-from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine
+from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, entry, gathered, image, machine
 from pytest_hpcregistry.testing.sif import Sif
 from tests.unit.test_docs import all_commands
 
@@ -73,8 +74,8 @@ def run(*words: str) -> Result:
     return CliRunner().invoke(cli.commands, list(words))
 
 
-def give_facts(monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]) -> None:
-    monkeypatch.setattr(ControllerClient, "gather", lambda client, **what: data)
+def give_facts(monkeypatch: pytest.MonkeyPatch, found: Facts) -> None:
+    monkeypatch.setattr(ControllerClient, "facts", lambda client, *what: found)
 
 
 # --- help
@@ -202,7 +203,12 @@ def raised(result: Result) -> HpcRegistryError:
 
 
 def test_status_is_a_table_and_drift_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = {"c1": machine(image()), "c2": machine(image()), "c3": machine(), "c4": {"unreachable": "no route"}}
+    nodes: dict[str, MachineFacts | str] = {
+        "c1": machine(image()),
+        "c2": machine(image()),
+        "c3": machine(),
+        "c4": "no route",
+    }
     give_facts(monkeypatch, gathered(nodes))
     result = run("status", "--controller", "hpc")
     assert result.stdout.splitlines() == [
@@ -214,22 +220,22 @@ def test_status_is_a_table_and_drift_is_1(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    ("data", "code"),
+    ("found", "code"),
     [
         (gathered({"c1": machine(image())}), 0),
-        (gathered({"c1": machine(image()), "c2": {"unreachable": "x"}}), 3),
-        (gathered({"c1": machine(image(digest=OTHER)), "c2": {"unreachable": "x"}}), 1),
+        (gathered({"c1": machine(image()), "c2": "x"}), 3),
+        (gathered({"c1": machine(image(digest=OTHER)), "c2": "x"}), 1),
         (gathered({"c1": machine()}, images={}), 1),
         (gathered({"c1": machine(image())}, catalog="version: 9\n"), 1),
         (gathered({}), 4),
     ],
 )
-def test_exit_codes_of_status(monkeypatch: pytest.MonkeyPatch, data: dict[str, Any], code: int) -> None:
-    give_facts(monkeypatch, data)
+def test_exit_codes_of_status(monkeypatch: pytest.MonkeyPatch, found: Facts, code: int) -> None:
+    give_facts(monkeypatch, found)
     result = run("status", "--json", "--controller", "hpc")
     assert (raised(result).exit_code if result.exception else 0) == code
     if code != 4:
-        assert json.loads(result.stdout)["images"] == facts.read(data, REGISTRY).matrix()
+        assert json.loads(result.stdout)["images"] == found.matrix()
 
 
 def test_verify_reads_and_compares(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,8 +247,7 @@ def test_verify_reads_and_compares(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_sync_that_is_under_way_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = {**gathered({"c1": machine()}), "sync": {"under_way": True, "meanwhile": True}}
-    give_facts(monkeypatch, data)
+    give_facts(monkeypatch, gathered({"c1": machine()}, syncing=Syncing(under_way=True, meanwhile=True)))
     result = run("status", "--controller", "hpc")
     assert result.stdout.splitlines()[-1] == "! a sync is under way"
     assert raised(result).hint == "look again when the sync has ended"
@@ -254,7 +259,7 @@ def test_a_sync_that_is_under_way_is_said(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_connection_is_closed_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NoTransport, "closed", 0)
-    monkeypatch.setattr(ControllerClient, "gather", lambda client, **what: 1 // 0)
+    monkeypatch.setattr(ControllerClient, "facts", lambda client, *what: 1 // 0)
     run("status", "--controller", "hpc")
     assert NoTransport.closed == 1
 

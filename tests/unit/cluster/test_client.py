@@ -15,7 +15,7 @@ import pytest
 
 from pytest_hpcregistry import __version__, agent
 from pytest_hpcregistry.cluster import client
-from pytest_hpcregistry.cluster.client import ControllerClient, SyncOptions
+from pytest_hpcregistry.cluster.client import ControllerClient, SyncOptions, Wait
 from pytest_hpcregistry.cluster.programs import build_controller
 from pytest_hpcregistry.core import layout
 from pytest_hpcregistry.core.errors import (
@@ -27,18 +27,21 @@ from pytest_hpcregistry.core.errors import (
     UsageError,
 )
 from pytest_hpcregistry.core.events import (
+    Event,
     Freed,
     GcFinished,
     GcStarted,
     Looked,
     NodeFinished,
+    Noticed,
     SyncFinished,
     SyncStarted,
     from_line,
 )
 from pytest_hpcregistry.core.layout import PROGRAM
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm
-from pytest_hpcregistry.testing.facts import DIGEST, NAME, gathered, machine
+from pytest_hpcregistry.core.records import plain
+from pytest_hpcregistry.testing.facts import DIGEST, NAME, events, machine
 from pytest_hpcregistry.testing.transport import FakeTransport
 
 EMPTY = "version: 1\nimages: {}\n"
@@ -237,30 +240,41 @@ def test_the_catalog() -> None:
 
 
 def test_facts_send_the_program_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = gathered({"c1": machine()})
-    of_node = {"event": "node_facts", "node": "c1", "facts": data["nodes"]["c1"]}
-    one = talk(of_node, {"event": "gathered", "facts": {**data, "nodes": ["c1"]}}, nodes=("c1",))
-    found = one.facts(content=True, names=[NAME])
+    waits = Noticed("a sync is under way")
+    one = talk(waits, *events({"c1": machine()}), nodes=("c1",))
+    said: list[Event] = []
+    found = one.facts(one.question(content=True, names=[NAME], host=True), said.append, Wait(2, 3))
     assert list(found.nodes) == ["c1"]
+    assert said == [waits]
     (argv,), (program,) = asked(one).asked, asked(one).sent
     assert "agent/facts.py" in "".join(zipfile.ZipFile(BytesIO(program)).namelist())
     assert list(argv[:2]) == ["python3", "-c"]
     request = json.loads(argv[-1])
-    assert (request["nodes"], request["agent"]["content"], request["agent"]["names"]) == (["c1"], True, [NAME])
-    assert request["agent"]["readers"] == ["alice", "slurm"]
+    question = request["question"]
+    assert (request["nodes"], question["content"], question["names"]) == (["c1"], True, [NAME])
+    assert (request["wait_for_sync"], request["wait_for_end"]) == (2, 3)
+    assert question["readers"] == ["alice", "slurm"]
+    assert request["texts"] == [f"{one.cluster.sync.key}.pub"]
+
+
+def test_a_plain_question_asks_for_the_registry_only() -> None:
+    one = talk(*events({"c1": machine()}))
+    one.facts()
+    request = json.loads(asked(one).asked[0][-1])
+    assert {key for key, value in request["question"].items() if value} == {"registry", "directories"}
+    assert request["texts"] == []
 
 
 def test_every_path_that_is_looked_up_is_asked_for(tmp_path: Path) -> None:
     """The request, answered by the real agent: what the catalog and the checks read is in the answer."""
     cluster = Cluster(controller=Controller(name="hpc", host="h"), registry=Registry(path=str(tmp_path)))
-    request = ControllerClient(cluster, FakeTransport()).facts_request(False, None, False)
-    answer = agent.gather(json.loads(json.dumps({**request["agent"], **request["controller"]})))
-    assert f"{tmp_path}/.registry/catalog.yaml" in answer["texts"]
+    question = ControllerClient(cluster, FakeTransport()).question(host=True)
+    answer = agent.gather(json.loads(json.dumps(plain(question))))
     for path in (layout.AGENT, layout.PROGRAM, layout.LAUNCHER, layout.KNOWN_HOSTS, cluster.sync.key, cluster.sync.log):
-        assert path in answer["paths"]
+        assert path in answer["host"]["paths"]
 
 
-@pytest.mark.parametrize("event", [Looked(True), {"event": "gathered", "facts": {"nodes": ["c1"]}}])
-def test_no_facts_is_an_error(event: Any) -> None:
-    with pytest.raises(HpcRegistryError, match="gave no facts"):
-        talk(event).gather()
+@pytest.mark.parametrize("told", [[Looked(True)], events({"c1": machine()})[1:], events({"c1": machine()})[:1]])
+def test_no_facts_is_an_error(told: list[Event]) -> None:
+    with pytest.raises(HpcRegistryError, match="before it had given all facts"):
+        talk(*told).facts()

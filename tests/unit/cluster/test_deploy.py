@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.cluster import deploy
-from pytest_hpcregistry.cluster.client import ControllerClient
+from pytest_hpcregistry.cluster.client import ControllerClient, Wait
 from pytest_hpcregistry.cluster.deploy import Image, raise_worst, sync_failures
 from pytest_hpcregistry.core.digest import hash_file
 from pytest_hpcregistry.core.errors import (
@@ -32,6 +32,8 @@ from pytest_hpcregistry.core.events import (
     Published,
     Verified,
 )
+from pytest_hpcregistry.core.facts import Facts
+from pytest_hpcregistry.core.machine import Question
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, gathered, image, machine
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
@@ -73,8 +75,9 @@ class FakeClient(ControllerClient):
         self.synced.append(list(names))
         return self.finished
 
-    def gather(self, **asked: Any) -> dict[str, Any]:
-        self.asked.append({key: asked[key] for key in ("content", "names")})
+    def facts(self, question: Question | None = None, listener: Any = None, wait: Wait | None = None) -> Facts:
+        assert question
+        self.asked.append({"content": question.content, "names": question.names})
         return self.data
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from pytest_hpcregistry.checks import images
 from pytest_hpcregistry.cluster import verify
-from pytest_hpcregistry.cluster.client import ControllerClient
+from pytest_hpcregistry.cluster.client import ControllerClient, Wait
 from pytest_hpcregistry.cluster.verify import Reading
-from pytest_hpcregistry.core import facts
 from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, Unreachable
 from pytest_hpcregistry.core.events import Event, Noticed
+from pytest_hpcregistry.core.facts import Facts
+from pytest_hpcregistry.core.machine import ImageFile, Question, Syncing
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine
 
@@ -22,9 +25,9 @@ OBJECTS = f"{REGISTRY}/.registry/objects/sha256"
 VERSIONS = Catalog().with_version(NAME, entry(OTHER), 2).with_version(NAME, entry(), 2).images
 GOOD, OLDER = machine(image(sha256=DIGEST)), machine(image(digest=OTHER, sha256=OTHER))
 ROTTEN = machine(image(sha256=THIRD))
-QUIET: dict[str, Any] = {"under_way": False, "meanwhile": False, "catalog_age": 1000.0}
-BUSY = {**QUIET, "meanwhile": True}
-JUST_PUBLISHED = {**QUIET, "catalog_age": 1.0}
+QUIET = Syncing(catalog_age=1000.0)
+BUSY = replace(QUIET, meanwhile=True)
+JUST_PUBLISHED = replace(QUIET, catalog_age=1.0)
 
 
 class FakeClient(ControllerClient):
@@ -35,28 +38,28 @@ class FakeClient(ControllerClient):
         self.looks = list(looks)
         self.waits: list[Any] = []
 
-    def gather(self, *, wait: Any = None, **asked: Any) -> dict[str, Any]:
+    def facts(self, question: Question | None = None, listener: Any = None, wait: Wait | None = None) -> Facts:
+        assert question
+        assert (question.content, question.host) == (True, False)
         self.waits.append(wait)
         node, sync = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
-        data = {**gathered({"c1": node}, images=VERSIONS), "sync": sync}
-        data["controller"]["images"] = GOOD["images"]
-        return data
+        return gathered({"c1": node}, images=VERSIONS, controller=GOOD, syncing=sync)
 
 
 def outcome(client: FakeClient, **how: Any) -> tuple[list[HpcRegistryError], list[str]]:
     events: list[Event] = []
     reading = verify.read_back(client, events.append, **how)
-    found = verify.failures(reading, [NAME], REGISTRY, lambda _: None, how.get("with_nodes", True))
+    found = verify.failures(reading, [NAME], client.cluster, lambda _: None, how.get("with_nodes", True))
     return found, [event.message for event in events if isinstance(event, Noticed)]
 
 
 def look(nodes: dict[str, Any], catalog: str | None = None) -> Reading:
-    found = facts.read(gathered(nodes, images=None if catalog else VERSIONS, catalog=catalog), REGISTRY)
-    return Reading({}, found, False, frozenset(verify.find_damage(found, None, True)))
+    found = gathered(nodes, images=None if catalog else VERSIONS, catalog=catalog)
+    return Reading(found, False, frozenset(verify.find_damage(found, None, True)))
 
 
 def failures(reading: Reading, names: Sequence[str] = (NAME,)) -> list[HpcRegistryError]:
-    return verify.failures(reading, names, REGISTRY, lambda _: None)
+    return verify.failures(reading, names, Cluster(Controller("hpc", "hpc")), lambda _: None)
 
 
 # --- what is found
@@ -67,7 +70,7 @@ def test_each_state_has_its_nodes_and_what_to_do() -> None:
         "c1": ROTTEN,
         "c2": ROTTEN,
         "c3": machine(),
-        "c4": {"unreachable": "x"},
+        "c4": "x",
         "c5": OLDER,
         "c6": machine(image(digest=None, sha256=THIRD)),
         "c7": machine(image(digest=OTHER, sha256=THIRD)),
@@ -78,7 +81,7 @@ def test_each_state_has_its_nodes_and_what_to_do() -> None:
     assert [(type(error), str(error), error.hint) for error in found] == [
         (CheckFailed, f"c[1-2]: {NAME} damaged: {OBJECTS}/{DIGEST}", remove),
         (CheckFailed, f"c7: {NAME} damaged: {OBJECTS}/{OTHER}", remove),
-        (CheckFailed, f"c6: {NAME} differs", verify.HINTS["differs"]),
+        (CheckFailed, f"c6: {NAME} differs", images.HINTS["differs"]),
         (CheckFailed, f"c3: {NAME} missing", "hpc-container-manager sync"),
         (CheckFailed, f"c5: {NAME} older version", "hpc-container-manager sync"),
         (Unreachable, f"c4: {NAME} unreachable", "see: hpc-container-manager status"),
@@ -87,17 +90,15 @@ def test_each_state_has_its_nodes_and_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("own", [[], [image(sha256=THIRD)], [image(digest=None, sha256=THIRD)]])
-def test_a_sync_does_not_mend_the_controller(own: list[dict[str, Any]]) -> None:
-    data = gathered({"c1": GOOD})
-    data["controller"]["images"] = own
-    found = facts.read(data, REGISTRY)
-    (error,) = failures(Reading(data, found, False, frozenset(verify.find_damage(found, None, True))))
-    assert error.hint == "on the controller: deploy the image again"
+def test_a_sync_does_not_mend_the_controller(own: list[ImageFile]) -> None:
+    found = gathered({"c1": GOOD}, controller=machine(*own))
+    (error,) = failures(Reading(found, False, frozenset(verify.find_damage(found, None, True))))
+    assert error.hint == "deploy the image again"
 
 
 def test_a_file_of_nobody_is_left_to_its_owner() -> None:
-    (error,) = failures(look({"c1": machine(*GOOD["images"], image("base-images/mine.sif"))}), ["base-images/mine.sif"])
-    assert (str(error), error.hint) == ("c1: base-images/mine.sif unmanaged", verify.HINTS["unmanaged"])
+    (error,) = failures(look({"c1": machine(*GOOD.images, image("base-images/mine.sif"))}), ["base-images/mine.sif"])
+    assert (str(error), error.hint) == ("c1: base-images/mine.sif unmanaged", images.HINTS["unmanaged"])
 
 
 def test_it_is_never_content_with_a_broken_catalog() -> None:
@@ -116,8 +117,8 @@ def test_without_a_sync_one_look_is_enough(node: Any) -> None:
     client = FakeClient((node, QUIET))
     found, said = outcome(client)
     assert (bool(found), said, len(client.waits)) == (node is not GOOD, [], 1)
-    assert client.waits[0]["for_sync"] == 0
-    assert client.waits[0]["for_end"] == pytest.approx(client.cluster.sync.timeout, abs=1)
+    assert client.waits[0].for_sync == 0
+    assert client.waits[0].for_end == pytest.approx(client.cluster.sync.timeout, abs=1)
 
 
 def test_all_well_is_all_well_while_a_sync_runs_too() -> None:
@@ -132,7 +133,7 @@ def test_what_a_sync_explains_is_looked_at_again(node: Any) -> None:
     assert outcome(client) == ([], ["a sync began meanwhile: looking again"])
     client = FakeClient((node, JUST_PUBLISHED), (GOOD, BUSY))
     assert outcome(client) == ([], ["the catalog has just changed: looking again after its sync, or in 14 s"])
-    assert client.waits[1]["for_sync"] == pytest.approx(14.0)
+    assert client.waits[1].for_sync == pytest.approx(14.0)
 
 
 def test_what_stays_when_all_is_quiet_is_drift() -> None:
@@ -169,7 +170,7 @@ def test_damage_that_one_look_of_many_sees_is_not_taken_for_it() -> None:
 def test_the_controller_alone_waits_for_no_sync() -> None:
     client = FakeClient((OLDER, BUSY))
     assert outcome(client, with_nodes=False) == ([], [])
-    assert client.waits == [{"for_sync": 0.0, "for_end": 0.0}]
+    assert client.waits == [Wait(0.0, 0.0)]
 
 
 def test_waiting_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,4 +178,4 @@ def test_waiting_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.monotonic", lambda: next(now))
     client = FakeClient((OLDER, BUSY))
     outcome(client)
-    assert [wait["for_end"] for wait in client.waits] == [2100, 600, 0, 0]
+    assert [wait.for_end for wait in client.waits] == [2100, 600, 0, 0]

@@ -21,22 +21,20 @@ IMAGE = {**STATUS, "name": "x.sif", "object": D, "header": "ab", "sha256": D, "i
 OBJECT = {"size": 1, "inode": 1, "device": 1, "sha256": D}
 LEFT = {"name": "x", "size": 1, "modified": 1.5}
 KEY = {"fingerprint": D, "options": "restrict"}
-FACTS: dict[str, Any] = {
+HOST: dict[str, Any] = {
     "hostname": "c1",
     "time": 1.5,
     "uid": 0,
     "paths": {"/x": STATUS},
     "texts": {"/x": "x"},
-    "catalog_digest": D,
     "filesystem": {"mount": "/", "type": "ext4", "source": "/dev/x", "free": 1, "total": 1},
     "staging": [LEFT],
-    "objects": {D: OBJECT},
-    "images": [IMAGE],
     "accounts": {"users": {"root": 0}, "groups": {"root": 0}},
     "denied": {"nobody": ["/x"]},
     "programs": {"rsync": "/usr/bin/rsync"},
     "authorized_keys": [KEY],
 }
+FACTS: dict[str, Any] = {"catalog_digest": D, "objects": {D: OBJECT}, "images": [IMAGE], "host": HOST}
 GOOD: dict[str, dict[str, Any]] = {
     **liar.ANSWERS,
     "have": {**liar.ANSWERS["have"], "from": "c1"},
@@ -96,19 +94,19 @@ BOUNDS = [
     *each("gc", "unmanaged.0", "x" * 4096, "x" * 4097),
     *each("gc", "bytes in_use_bytes young_bytes", 1 << 80, (1 << 80) + 1),
     *each("gc", "bytes in_use_bytes young_bytes", 0, -1),
-    *each("facts", "hostname images.0.owner images.0.group", "x" * 256, "x" * 257),
-    *each("facts", "uid images.0.inode images.0.device images.0.links", 1 << 64, (1 << 64) + 1),
-    *each("facts", "uid images.0.inode images.0.device images.0.links", 0, -1),
-    *each("facts", "paths", dict.fromkeys(keys(MANY)), dict.fromkeys(keys(MANY + 1))),
-    *each("facts", "paths texts", {"\n" * 4096: None}, {"x" * 4097: None}),
-    *each("facts", "paths texts denied programs", {"x": None}, {"": None}),
-    *each("facts", "texts", dict.fromkeys(keys(100)), dict.fromkeys(keys(101))),
-    *each("facts", "texts", {"x": "\n" * (1 << 20)}, {"x": "x" * ((1 << 20) + 1)}),
-    *each("facts", "filesystem.mount filesystem.type filesystem.source", "x" * 4096, "x" * 4097),
-    *each("facts", "filesystem.free filesystem.total", 1 << 80, (1 << 80) + 1),
-    *each("facts", "staging", [LEFT] * MANY, [LEFT] * (MANY + 1)),
-    *each("facts", "staging.0.name images.0.name", "x" * 600, "x" * 601),
-    *each("facts", "staging.0.size images.0.size", 1 << 50, (1 << 50) + 1),
+    *each("facts", "host.hostname images.0.owner images.0.group", "x" * 256, "x" * 257),
+    *each("facts", "host.uid images.0.inode images.0.device images.0.links", 1 << 64, (1 << 64) + 1),
+    *each("facts", "host.uid images.0.inode images.0.device images.0.links", 0, -1),
+    *each("facts", "host.paths", dict.fromkeys(keys(MANY)), dict.fromkeys(keys(MANY + 1))),
+    *each("facts", "host.paths host.texts", {"\n" * 4096: None}, {"x" * 4097: None}),
+    *each("facts", "host.paths host.texts host.denied host.programs", {"x": None}, {"": None}),
+    *each("facts", "host.texts", dict.fromkeys(keys(100)), dict.fromkeys(keys(101))),
+    *each("facts", "host.texts", {"x": "\n" * (1 << 20)}, {"x": "x" * ((1 << 20) + 1)}),
+    *each("facts", "host.filesystem.mount host.filesystem.type host.filesystem.source", "x" * 4096, "x" * 4097),
+    *each("facts", "host.filesystem.free host.filesystem.total", 1 << 80, (1 << 80) + 1),
+    *each("facts", "host.staging", [LEFT] * MANY, [LEFT] * (MANY + 1)),
+    *each("facts", "host.staging.0.name images.0.name", "x" * 600, "x" * 601),
+    *each("facts", "host.staging.0.size images.0.size", 1 << 50, (1 << 50) + 1),
     *each("facts", "objects", dict.fromkeys(digests(MANY), OBJECT), dict.fromkeys(digests(MANY + 1), OBJECT)),
     *each("facts", "objects", {D: {"size": 1, "inode": 1, "device": 1}}, {"x": OBJECT}),
     *each("facts", "images", [IMAGE] * 1000, [IMAGE] * (MANY + 1)),
@@ -122,14 +120,19 @@ BOUNDS = [
     *each("facts", "images.0.inspect.exit", -256, -257),
     *each("facts", "images.0.inspect.says", "x" * 4096, "x" * 4097),
     *each("facts", "images.0.inspect images.0.object catalog_digest", None, 0),
-    *each("facts", "accounts.users accounts.groups", dict.fromkeys(keys(1000)), dict.fromkeys(keys(1001))),
-    *each("facts", "accounts.users accounts.groups denied programs", {"x" * 256: None}, {"x" * 257: None}),
-    *each("facts", "accounts.users accounts.groups denied programs", {" ": None}, {"\n": None}),
-    *each("facts", "denied programs", dict.fromkeys(keys(100)), dict.fromkeys(keys(101))),
-    *each("facts", "denied.nobody", ["x"] * 1000, ["x"] * 1001),
-    *each("facts", "denied.nobody.0 programs.rsync", "x" * 4096, "x" * 4097),
-    *each("facts", "authorized_keys", [KEY] * 20000, [KEY] * 20001),
-    *each("facts", "authorized_keys.0.options", "x" * (1 << 16), "x" * ((1 << 16) + 1)),
+    *each("facts", "host.accounts.users host.accounts.groups", dict.fromkeys(keys(1000)), dict.fromkeys(keys(1001))),
+    *each(
+        "facts",
+        "host.accounts.users host.accounts.groups host.denied host.programs",
+        {"x" * 256: None},
+        {"x" * 257: None},
+    ),
+    *each("facts", "host.accounts.users host.accounts.groups host.denied host.programs", {" ": None}, {"\n": None}),
+    *each("facts", "host.denied host.programs", dict.fromkeys(keys(100)), dict.fromkeys(keys(101))),
+    *each("facts", "host.denied.nobody", ["x"] * 1000, ["x"] * 1001),
+    *each("facts", "host.denied.nobody.0 host.programs.rsync", "x" * 4096, "x" * 4097),
+    *each("facts", "host.authorized_keys", [KEY] * 20000, [KEY] * 20001),
+    *each("facts", "host.authorized_keys.0.options", "x" * (1 << 16), "x" * ((1 << 16) + 1)),
     *each("has", "bytes arrived", 1 << 50, (1 << 50) + 1),
     *each("has", "bytes arrived", 0, -1),
     *each("bad_piece", "link", "0" * 16, "0" * 17),
@@ -177,7 +180,11 @@ def test_what_is_said_is_handed_on() -> None:
         assert answers.check_event("c1", event) is event
 
 
-MAY_BE_LEFT_OUT = {("have", "from"), ("have", "changed"), *(("facts", key) for key in ("sha256", "header", "inspect"))}
+MAY_BE_LEFT_OUT = {
+    ("have", "from"),
+    ("have", "changed"),
+    *(("facts", key) for key in ("sha256", "header", "inspect", "host")),
+}
 MAPPINGS = {"paths", "texts", "objects", "names", "users", "groups", "denied", "programs"}
 
 

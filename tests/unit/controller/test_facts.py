@@ -9,7 +9,9 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import facts, limits, lock
 from pytest_hpcregistry.core.errors import CommandFailed, HpcRegistryError, Unreachable
-from pytest_hpcregistry.testing.listener import recorder
+from pytest_hpcregistry.core.events import Event, NodeFacts
+from pytest_hpcregistry.core.machine import FactsRequest, Question, SlurmFacts, Syncing
+from pytest_hpcregistry.core.records import plain
 from pytest_hpcregistry.transports import CommandResult
 from tests.unit.controller.test_answers import FACTS
 
@@ -23,56 +25,80 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found.append((node, request, how))
         if node == "c2":
             raise Unreachable("no\nroute", where="c2")
-        return {} if node == "c3" else FACTS
+        return {"c3": {}, "c4": {**FACTS, "host": None}}.get(node, FACTS)
 
     def gather_here(request: Any) -> dict[str, Any]:
         found.append(("controller", request))
-        return {"images": ["mine"]}
+        return FACTS
 
-    def slurm() -> dict[str, Any]:
-        found.append("slurm")
-        return {"error": None}
+    def slurm() -> SlurmFacts:
+        found.append(("slurm",))
+        return SlurmFacts()
+
+    def read_catalog(path: str) -> str:
+        found.append((path,))
+        return "catalog"
 
     monkeypatch.setattr(facts, "ask_facts", ask_facts)
     monkeypatch.setattr(facts, "slurm_facts", slurm)
     monkeypatch.setattr(agent, "gather", gather_here)
+    monkeypatch.setattr(facts, "read_text", read_catalog)
     return found
 
 
-def request(*nodes: str, **more: Any) -> dict[str, Any]:
-    words = {"agent": {"registry": "/nowhere", "content": True}, "controller": {"content": False, "texts": ["/x"]}}
-    return {"nodes": list(nodes), "window": 1, "connect_timeout": 3, "timeout": 7, **words, **more}
+def request(*nodes: str, window: int = 1, host: bool = True, **more: Any) -> FactsRequest:
+    question = Question("/nowhere", ["a"], content=True, host=host, texts=["/y"])
+    return FactsRequest(list(nodes), window, 3, 7, question, texts=["/x"], **more)
 
 
-def test_the_controller_is_asked_after_its_nodes(asked: list[Any]) -> None:
-    events: list[Any] = []
-    found = facts.gather(request("c1", "c2", "c3"), recorder(events))
-    told = {event["node"]: event["facts"] for event in events}
+def test_each_node_is_an_event_and_the_catalog_is_read_last(asked: list[Any]) -> None:
+    """What is published meanwhile leaves a machine behind the catalog, never ahead of it."""
+    events: list[Event] = []
+    found = facts.gather(request("c1", "c2", "c3", "c4"), events.append)
+    told = {event.node: event for event in events if isinstance(event, NodeFacts)}
+    question = {**plain(Question("/nowhere", ["a"], content=True, host=True)), "texts": ["/y"]}
     how = {"connect_timeout": 3, "timeout": 7}
-    of_a_node = {"registry": "/nowhere", "content": True}
-    assert asked == [
-        *((node, of_a_node, how) for node in ("c1", "c2", "c3")),
-        ("controller", {"registry": "/nowhere", "content": False, "texts": ["/x"]}),
-        "slurm",
+    assert asked[-1] == ("/nowhere/.registry/catalog.yaml",)
+    assert sorted(asked[:-1], key=str) == [
+        *((node, question, how) for node in ("c1", "c2", "c3", "c4")),
+        ("controller", {**question, "texts": ["/y", "/x"]}),
+        ("slurm",),
     ]
-    assert found["controller"] == {"images": ["mine"], "slurm": {"error": None}}
-    assert found["sync"] == {"under_way": False, "meanwhile": False, "catalog_age": None}
-    assert found["nodes"] == ["c1", "c2", "c3"]
-    nonsense = told.pop("c3")["unreachable"]
-    assert told == {"c1": FACTS, "c2": {"unreachable": "no\\nroute", "hint": ""}}
-    assert nonsense.startswith("the agent's answer to facts makes no sense: ")
+    assert plain(found.controller) == FACTS
+    assert (found.slurm, found.catalog, found.syncing, found.nodes) == (SlurmFacts(), "catalog", Syncing(), 4)
+    assert plain(told["c1"].facts) == FACTS
+    assert told["c2"] == NodeFacts("c2", unreachable="no\\nroute", hint="")
+    for node in ("c3", "c4"):
+        assert str(told[node].unreachable).startswith("the agent's answer to facts makes no sense: ")
 
 
-@pytest.mark.parametrize(("wait", "waits"), [({}, [0, 0]), ({"for_sync": 2, "for_end": 3}, [2, 3])])
+def test_an_answer_without_what_was_asked_for_makes_no_sense(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    less = {name: value for name, value in FACTS.items() if name != "host"}
+    monkeypatch.setattr(facts, "ask_facts", lambda node, *_, **how: less)
+    events: list[Event] = []
+    facts.gather(request("c1"), events.append)
+    facts.gather(request("c1", host=False), events.append)
+    first, second = events
+    assert isinstance(first, NodeFacts)
+    assert first.unreachable == "the agent's answer to facts makes no sense: it lacks host"
+    assert plain(second)["facts"] == less
+
+
+def test_slurm_is_asked_only_for_a_check_of_the_machines(asked: list[Any]) -> None:
+    assert facts.gather(request("c1", host=False), lambda _: None).slurm is None
+    assert ("slurm",) not in asked
+
+
+@pytest.mark.parametrize(("wait", "waits"), [({}, [0, 0]), ({"wait_for_sync": 2, "wait_for_end": 3}, [2, 3])])
 def test_it_waits_no_longer_than_it_may(
-    wait: dict[str, int], waits: list[float], asked: list[Any], monkeypatch: pytest.MonkeyPatch
+    wait: dict[str, Any], waits: list[float], asked: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[Any] = []
     monkeypatch.setattr(lock.Watch, "wait_for_beginning", lambda watch, seconds: waited.append(seconds))
     monkeypatch.setattr(lock.Watch, "wait_for_end", lambda watch, seconds, on_wait: waited.append(seconds))
-    facts.gather(request("c1", wait=wait), print)
+    facts.gather(request("c1", **wait), print)
     assert waited == waits
-    assert len(asked) == 3
+    assert len(asked) == 4
 
 
 def test_what_a_sync_does_while_it_looks_is_told(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,9 +107,10 @@ def test_what_a_sync_does_while_it_looks_is_told(asked: list[Any], monkeypatch: 
     monkeypatch.setattr(lock.Watch, "start", lambda watch: asked.append("looks"))
     monkeypatch.setattr(lock.Watch, "tell", lambda watch: asked.append("told"))
     facts.gather(request("c1"), print)
-    assert [one if isinstance(one, str) else one[0] for one in asked] == [
-        *("looks", "waited", "looks", "c1", "controller", "slurm", "told")
-    ]
+    order = [one if isinstance(one, str) else one[0] for one in asked]
+    assert order[:3] == ["looks", "waited", "looks"]
+    assert order[-2:] == ["/nowhere/.registry/catalog.yaml", "told"]
+    assert sorted(order[3:-2]) == ["c1", "controller", "slurm"]
 
 
 def test_the_window_is_as_large_as_open_files_allow(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,10 +133,9 @@ def test_the_window_is_as_large_as_open_files_allow(asked: list[Any], monkeypatc
 
 
 def test_a_reason_is_without_the_nodes_name() -> None:
-    assert facts.unreachable("c1", HpcRegistryError("no\nroute", where="c1", hint="h")) == {
-        "unreachable": "no\\nroute", "hint": "h",
-    }  # fmt: skip
-    assert facts.unreachable("c1", HpcRegistryError("no route", where="c11"))["unreachable"] == "c11: no route"
+    failed = facts.unreachable("c1", HpcRegistryError("no\nroute", where="c1", hint="h"))
+    assert failed == NodeFacts("c1", unreachable="no\\nroute", hint="h")
+    assert facts.unreachable("c1", HpcRegistryError("no route", where="c11")).unreachable == "c11: no route"
 
 
 def test_what_slurm_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +149,7 @@ def test_what_slurm_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "run_process", run)
     monkeypatch.setattr(facts, "slurm_nodes", lambda: {"c1": "idle"})
     config = {"A b": "c = d", "Empty": ""}
-    assert facts.slurm_facts() == {"error": None, "nodes": {"c1": "idle"}, "config": config}
+    assert facts.slurm_facts() == SlurmFacts(None, {"c1": "idle"}, config)
     assert asked == [("controller", ["scontrol", "show", "config"], {"timeout": 20})]
 
 
@@ -132,4 +158,4 @@ def test_slurm_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         raise CommandFailed("Slurm:\nno")
 
     monkeypatch.setattr(facts, "slurm_nodes", no_answer)
-    assert facts.slurm_facts() == {"error": "Slurm:\\nno", "nodes": {}, "config": {}}
+    assert facts.slurm_facts() == SlurmFacts("Slurm:\\nno")

@@ -190,12 +190,18 @@ def true_facts(tmp_path_factory: pytest.TempPathFactory) -> Any:
     registry = make_registry(tmp_path_factory.mktemp("facts"))
     publish(registry, NEW)
     stage(registry, OLD)
-    asked = {"registry": str(registry), "directories": ["ml-frameworks"], "content": True, "inspect": True}
+    asked = {
+        "registry": str(registry),
+        "directories": ["ml-frameworks"],
+        "content": True,
+        "inspect": True,
+        "host": True,
+    }
     more = {"users": ["root"], "groups": ["root"], "readers": ["nobody"], "texts": ["/etc/hostname"]}
     facts = json.loads(json.dumps(agent.gather({**asked, **more})))
     facts["images"][0]["inspect"] = {"exit": 0, "says": "x"}
-    facts["denied"] = {"nobody": ["x"]}
-    facts["authorized_keys"] = [{"fingerprint": "a" * 64, "options": "restrict"}]
+    facts["host"]["denied"] = {"nobody": ["x"]}
+    facts["host"]["authorized_keys"] = [{"fingerprint": "a" * 64, "options": "restrict"}]
     return facts
 
 
@@ -234,5 +240,9 @@ def is_taken(facts: Any) -> bool:
 
 
 def test_a_fact_that_is_missing_is_missed(true_facts: Any) -> None:
-    for key in true_facts:
+    host = true_facts["host"]
+    for key in {*true_facts} - {"host"}:
         assert not is_taken({name: value for name, value in true_facts.items() if name != key}), key
+    for key in host:
+        less = {name: value for name, value in host.items() if name != key}
+        assert not is_taken({**true_facts, "host": less}), key

@@ -24,6 +24,7 @@ from pytest_hpcregistry.controller.limits import BASE, FACTS, FEWEST, RSYNC, SES
 from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import UsageError
+from pytest_hpcregistry.core.machine import FactsRequest, Question
 from pytest_hpcregistry.testing.listener import recorder
 from tests.fakes.nodes import FakeNodes
 
@@ -345,13 +346,11 @@ def test_gc_asks_no_more_at_once_than_there_is_room_for(
 def test_facts_are_asked_of_no_more_at_once_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     allow(monkeypatch, BASE + FEWEST * FACTS)
     monkeypatch.setattr(controller_gather, "ask_facts", lambda *_, **__: {})
-    monkeypatch.setattr(controller_gather, "slurm_facts", dict)
-    monkeypatch.setattr(agent, "gather", lambda request: {})
+    monkeypatch.setattr(agent, "gather", lambda request: {"objects": {}, "images": [], "catalog_digest": None})
     seen = most_at_once(monkeypatch, controller_gather, "ask_facts")
     names = [f"c{number}" for number in range(12)]
-    limits_of_it = {"window": 12, "connect_timeout": 2, "timeout": 20}
     told: list[dict[str, Any]] = []
-    gather({"nodes": names, "agent": {"registry": "/nowhere"}, "controller": {}, **limits_of_it}, recorder(told))
+    gather(FactsRequest(names, 12, 2, 20, Question("/nowhere", [])), recorder(told))
     assert {event["node"] for event in told} == set(names)
     assert (len(seen), max(seen)) == (12, FEWEST)
 
@@ -359,5 +358,5 @@ def test_facts_are_asked_of_no_more_at_once_than_there_is_room_for(monkeypatch: 
 def test_facts_without_room(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     allow(monkeypatch, BASE + FACTS - 1)
     with pytest.raises(UsageError, match="3 nodes need 35 open files, 35 at the least, and 34 are allowed"):
-        gather({"nodes": ["c1", "c2", "c3"], "window": 1, "connect_timeout": 2, "timeout": 20, "agent": {}}, print)
+        gather(FactsRequest(["c1", "c2", "c3"], 1, 2, 20, Question("/nowhere", [])), print)
     assert nodes.asked("c1") == []

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import lock
 from pytest_hpcregistry.controller.facts import gather
 from pytest_hpcregistry.controller.lock import Watch, only_one_sync
+from pytest_hpcregistry.core.machine import FactsRequest, Question, Syncing
 from pytest_hpcregistry.testing.listener import recorder
 
 
@@ -38,7 +40,7 @@ def test_looking_changes_nothing(registry: Path) -> None:
         before = listing(registry)
         watch = Watch(str(registry))
         watch.wait_for_end(5, nothing)
-        assert watch.tell() == {"under_way": False, "meanwhile": False, "catalog_age": None}
+        assert watch.tell() == Syncing()
         assert listing(registry) == before
         with only_one_sync(str(registry)):
             pass
@@ -47,7 +49,7 @@ def test_looking_changes_nothing(registry: Path) -> None:
 def test_a_sync_that_runs_or_ran(registry: Path) -> None:
     watch = Watch(str(registry))
     with only_one_sync(str(registry)):
-        assert watch.tell()["under_way"]
+        assert watch.tell().under_way
         assert watch.meanwhile
         from_its_midst = Watch(str(registry))
     for one in (watch, from_its_midst):
@@ -138,21 +140,17 @@ def test_how_old_the_catalog_is(registry: Path) -> None:
     catalog.touch()
     os.utime(catalog, (time.time() - 100, time.time() - 100))
     watch = Watch(str(registry))
-    assert watch.tell()["catalog_age"] == pytest.approx(100, abs=5)
+    assert watch.tell().catalog_age == pytest.approx(100, abs=5)
     with agent.locked(str(registry)):  # names change before the catalog does
-        assert watch.tell()["catalog_age"] == 0
+        assert watch.tell().catalog_age == 0
     os.utime(catalog, (time.time() + 100, time.time() + 100))  # another machine's clock
-    assert watch.tell()["catalog_age"] == 0
+    assert watch.tell().catalog_age == 0
 
 
 def test_gather_waits_and_says_so(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_hpcregistry.controller.facts.slurm_facts", dict)
     monkeypatch.setattr("pytest_hpcregistry.controller.facts.ask_facts", lambda node, *_, **how: {"node": node})
     monkeypatch.setattr(lock, "POLL", 0.01)
-    request = {
-        "nodes": ["c1"], "window": 1, "connect_timeout": 1, "timeout": 1,
-        "agent": {"registry": str(registry)}, "controller": {}, "wait": {"for_end": 0.1},
-    }  # fmt: skip
+    request = FactsRequest(["c1"], 1, 1, 1, Question(str(registry), []), wait_for_end=0.1)
     said: list[Any] = []
     with only_one_sync(str(registry)):
         found = gather(request, recorder(said))
@@ -160,8 +158,9 @@ def test_gather_waits_and_says_so(registry: Path, monkeypatch: pytest.MonkeyPatc
         {"event": "noticed", "message": "a sync is under way: waiting for its end"}
     ]
     said.clear()
-    assert found["sync"]["under_way"]
-    assert gather(request, recorder(said))["sync"] == {"under_way": False, "meanwhile": False, "catalog_age": None}
+    assert found.syncing.under_way
+    assert gather(request, recorder(said)).syncing == Syncing()
     assert "noticed" not in {event["event"] for event in said}
     with later(0.2, registry, 0.3):
-        assert not gather({**request, "wait": {"for_sync": 10, "for_end": 10}}, recorder(said))["sync"]["meanwhile"]
+        longer = replace(request, wait_for_sync=10, wait_for_end=10)
+        assert not gather(longer, recorder(said)).syncing.meanwhile

@@ -33,7 +33,8 @@ from pytest_hpcregistry.controller.session import is_admitted, try_sync_key
 from pytest_hpcregistry.controller.settings import Settings
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, Unreachable, UsageError
-from pytest_hpcregistry.core.events import Progress, SyncStarted, TransferStarted
+from pytest_hpcregistry.core.events import Event, NodeFacts, Progress, SyncStarted, TransferStarted
+from pytest_hpcregistry.core.machine import FactsRequest, Question, SlurmFacts
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.setup.playbook import inventory
 from pytest_hpcregistry.testing.listener import recorder
@@ -361,35 +362,31 @@ def test_gather_asks_each_node_once(nodes: FakeNodes) -> None:
     nodes.trouble("c2", "refused")
     stand_in(nodes, "sinfo", "echo 'c1 idle'")
     stand_in(nodes, "scontrol", "echo 'Foo = bar'")
-    catalog = str(nodes.registry / agent.CATALOG)
-    events: list[dict[str, Any]] = []
-    found = gather(
-        {
-            "nodes": ["c1", "c2", "c3"], "window": 4, "connect_timeout": 2, "timeout": 20,
-            "agent": {"registry": str(nodes.registry), "directories": ["ml-frameworks"], "content": True},
-            "controller": {"texts": [catalog]},
-        },
-        recorder(events),
-    )  # fmt: skip
-    told = {event["node"]: event["facts"] for event in events}
-    assert sorted(told) == found["nodes"] == ["c1", "c2", "c3"]
-    assert told["c2"]["unreachable"] == "login refused"
-    assert "registry setup" in told["c2"]["hint"]
-    assert told["c1"]["images"][0]["sha256"] == nodes.catalog().images[NAME].digest
-    assert told["c1"]["images"][0]["inode"] != found["controller"]["images"][0]["inode"]
-    assert "version" in found["controller"]["texts"][catalog]
-    assert found["controller"]["slurm"] == {"error": None, "nodes": {"c1": "idle"}, "config": {"Foo": "bar"}}
+    question = Question(str(nodes.registry), ["ml-frameworks"], content=True, host=True, readers=["nobody"])
+    events: list[Event] = []
+    found = gather(FactsRequest(["c1", "c2", "c3"], 4, 2, 20, question, texts=["/etc/hostname"]), events.append)
+    told = {event.node: event for event in events if isinstance(event, NodeFacts)}
+    assert (sorted(told), found.nodes, len(events)) == (["c1", "c2", "c3"], 3, 3)
+    assert (told["c2"].facts, told["c2"].unreachable) == (None, "login refused")
+    assert "registry setup" in str(told["c2"].hint)
+    first = told["c1"].facts
+    assert first
+    assert first.images[0].sha256 == nodes.catalog().images[NAME].digest
+    assert first.images[0].inode != found.controller.images[0].inode
+    assert first.host
+    assert found.controller.host
+    assert (list(first.host.texts), list(found.controller.host.texts)) == ([], ["/etc/hostname"])
+    assert "version" in str(found.catalog)
+    assert found.slurm == SlurmFacts(None, {"c1": "idle"}, {"Foo": "bar"})
     assert [len(nodes.asked(node)) - before[node] for node in before] == [1, 1, 1]
 
 
 def test_a_node_with_too_many_facts_is_a_node_in_trouble(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks would give up the whole answer at a line that is too long."""
     monkeypatch.setattr("pytest_hpcregistry.controller.facts.LONGEST_FACTS", 10)
-    told: list[dict[str, Any]] = []
-    asked = {"registry": str(nodes.registry)}
-    limits_of_it = {"window": 1, "connect_timeout": 2, "timeout": 20}
-    gather({"nodes": ["c1"], "agent": asked, "controller": {}, **limits_of_it}, recorder(told))
-    assert told[0]["facts"] == {"unreachable": "has more facts than 0 MiB", "hint": ""}
+    told: list[Event] = []
+    gather(FactsRequest(["c1"], 1, 2, 20, Question(str(nodes.registry), [])), told.append)
+    assert told == [NodeFacts("c1", unreachable="has more facts than 0 MiB", hint="")]
 
 
 @pytest.mark.parametrize("program", ["sinfo", "scontrol"])
@@ -398,8 +395,8 @@ def test_slurm_that_is_down_is_a_fact(nodes: FakeNodes, program: str) -> None:
     stand_in(nodes, "scontrol", "exit 0")
     (nodes.root / "bin" / program).write_text("#!/no/such/interpreter\n")
     found = slurm_facts()
-    assert f"{program} cannot be run" in found["error"]
-    assert found["nodes"] == {}
+    assert f"{program} cannot be run" in str(found.error)
+    assert found.nodes == {}
 
 
 # --- registry

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from pytest_hpcregistry.core import facts
 from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.errors import HpcRegistryError
+from pytest_hpcregistry.core.events import Gathered, from_line, to_line
 from pytest_hpcregistry.core.facts import (
     DAMAGED,
     DIFFERS,
@@ -18,9 +19,23 @@ from pytest_hpcregistry.core.facts import (
     UNMANAGED,
     UNREACHABLE,
     Machine,
-    Syncing,
 )
-from pytest_hpcregistry.testing.facts import CATALOG, DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine
+from pytest_hpcregistry.core.machine import ImageFile, MachineFacts, Syncing
+from pytest_hpcregistry.testing.facts import (
+    CATALOG,
+    DIGEST,
+    NAME,
+    OTHER,
+    REGISTRY,
+    entry,
+    events,
+    file,
+    gathered,
+    host,
+    image,
+    machine,
+    stored,
+)
 
 THIRD = "c" * 64
 
@@ -43,7 +58,7 @@ THIRD = "c" * 64
         (image("ml-frameworks/y.sif"), MISSING),
     ],
 )
-def test_state_of_an_image_in_the_catalog(found: dict[str, Any], state: str) -> None:
+def test_state_of_an_image_in_the_catalog(found: ImageFile, state: str) -> None:
     assert Machine("c1", machine(found)).state_of(NAME, entry()) == state
 
 
@@ -60,14 +75,14 @@ def test_state_of_an_image_in_the_catalog(found: dict[str, Any], state: str) -> 
         (image(digest=THIRD, size=20), DIFFERS),
     ],
 )
-def test_state_of_an_image_that_has_an_older_version(found: dict[str, Any], state: str) -> None:
+def test_state_of_an_image_that_has_an_older_version(found: ImageFile, state: str) -> None:
     known = Catalog().with_version(NAME, entry(OTHER, 20), 2).with_version(NAME, entry(), 2).images[NAME]
     assert Machine("c1", machine(found)).state_of(NAME, known) == state
 
 
 def test_damage_is_named_by_its_object() -> None:
     known = Catalog().with_version(NAME, entry(OTHER), 2).with_version(NAME, entry(), 2).images[NAME]
-    good, rotten = {"size": 10, "sha256": DIGEST}, {"size": 10, "sha256": THIRD}
+    good, rotten = stored(sha256=DIGEST), stored(sha256=THIRD)
     for found, objects, damaged in (
         ([image(sha256=DIGEST)], {DIGEST: good}, []),
         ([image(digest=OTHER, sha256=THIRD)], {DIGEST: good}, [OTHER]),  # never the good one of the catalog
@@ -75,7 +90,7 @@ def test_damage_is_named_by_its_object() -> None:
         ([], {DIGEST: rotten}, [DIGEST]),
         ([image(sha256=DIGEST)], {DIGEST: good, OTHER: rotten}, [OTHER]),  # a rollback would find it
         ([image(sha256=DIGEST)], {DIGEST: good, "d" * 64: rotten}, []),  # another image's
-        ([image(digest=DIGEST)], {DIGEST: {"size": 10}}, []),  # nothing was read
+        ([image(digest=DIGEST)], {DIGEST: stored()}, []),  # nothing was read
     ):
         one = Machine("c1", machine(*found, objects=objects))
         assert one.damaged_objects(NAME, known) == damaged
@@ -84,9 +99,9 @@ def test_damage_is_named_by_its_object() -> None:
 
 def test_an_older_version_is_no_drift_wherever_it_is_or_is_not() -> None:
     catalog = Catalog().with_version(NAME, entry(OTHER), 2).with_version(NAME, entry(), 2)
-    objects = {DIGEST: {"size": 10}, OTHER: {"size": 10}}
+    objects = {DIGEST: stored(), OTHER: stored()}
     nodes = {"c1": machine(image(), objects=objects), "c2": machine(image())}
-    found = facts.read(gathered(nodes, images=catalog.images), REGISTRY)
+    found = gathered(nodes, images=catalog.images)
     assert found.matrix() == {NAME: dict.fromkeys(("controller", "c1", "c2"), PRESENT)}
 
 
@@ -96,13 +111,20 @@ def test_state_of_an_image_that_is_not_in_the_catalog() -> None:
 
 
 def test_a_node_that_was_not_asked_has_no_other_state() -> None:
-    node = Machine("c1", {}, "no route")
+    node = Machine("c1", None, "no route")
     assert {node.state_of(NAME, entry()), node.state_of(NAME, None)} == {UNREACHABLE}
+    for ask in (lambda: node.facts, lambda: node.images, lambda: node.host, lambda: node.path("/")):
+        with pytest.raises(LookupError, match="c1 could not be asked: no route"):
+            ask()
 
 
 def test_read() -> None:
-    nodes = {"c1": machine(image()), "c2": {"unreachable": "no route"}, "c3": machine(image("base-images/mine.sif"))}
-    found = facts.read(gathered(nodes), REGISTRY)
+    nodes: dict[str, MachineFacts | str] = {
+        "c1": machine(image()),
+        "c2": "no route",
+        "c3": machine(image("base-images/mine.sif")),
+    }
+    found = gathered(nodes)
     assert found.catalog_problem is None
     assert found.unreachable == {"c2": "no route"}
     assert list(found.machines) == ["controller", "c1", "c2", "c3"]
@@ -115,39 +137,51 @@ def test_read() -> None:
 
 
 def test_files_in_flight_are_no_images() -> None:
-    found = facts.read(gathered({"c1": machine(image("ml-frameworks/.x.sif.123"))}), REGISTRY)
+    found = gathered({"c1": machine(image("ml-frameworks/.x.sif.123"))})
     assert found.names() == [NAME]
 
 
 @pytest.mark.parametrize("text", ["version: 7\n", "{", "version: 1\nimages: [a]\n", "version: 1\nimages: {x: y}\n"])
 def test_a_broken_catalog_is_a_problem_and_no_traceback(text: str) -> None:
-    found = facts.read(gathered({"c1": machine(image())}, catalog=text), REGISTRY)
+    found = gathered({"c1": machine(image())}, catalog=text)
     assert found.catalog_problem
     assert CATALOG in found.catalog_problem
     assert found.matrix()[NAME]["c1"] == UNMANAGED
 
 
 def test_no_catalog_is_a_problem() -> None:
-    data = gathered({"c1": machine()})
-    data["controller"]["texts"] = {CATALOG: None}
-    assert facts.read(data, REGISTRY).catalog_problem == f"{CATALOG} does not exist"
+    *nodes, end = events({"c1": machine()})
+    assert isinstance(end, Gathered)
+    found = facts.read([*nodes, replace(end, catalog=None)], REGISTRY)
+    assert found.catalog_problem == f"{CATALOG} does not exist"
 
 
 def test_paths_are_told_apart_from_paths_that_were_not_asked_for() -> None:
-    here = Machine("c1", machine(paths={"/opt": {"type": "directory"}, "/opt/gone": None}))
-    assert here.path("/opt/") == {"type": "directory"}
+    directory = file(type="directory")
+    here = Machine("c1", machine(host=host(paths={"/opt": directory, "/opt/gone": None}, texts={"/x": "y"})))
+    assert here.path("/opt/") == directory
+    assert here.text("/x") == "y"
     assert here.path("/opt/gone") is None
     with pytest.raises(KeyError):
         here.path("/never-asked")
+    with pytest.raises(LookupError, match="c1 was not asked how it is set up"):
+        Machine("c1", machine()).path("/opt")
 
 
 def test_what_the_controller_saw_of_syncs() -> None:
-    assert facts.read(gathered({}), REGISTRY).syncing == Syncing()
-    seen = {"under_way": True, "meanwhile": True, "catalog_age": 0.5}
-    assert facts.read({**gathered({}), "sync": seen}, REGISTRY).syncing == Syncing(True, True, 0.5)
+    assert gathered({}).syncing == Syncing()
+    assert gathered({}, syncing=Syncing(True, True, 0.5)).syncing == Syncing(True, True, 0.5)
+
+
+def test_facts_that_are_not_whole_are_none() -> None:
+    whole = events({"c1": machine(), "c2": "no route"})
+    assert facts.read(map(from_line, map(to_line, whole)), REGISTRY).events == tuple(whole)  # type: ignore[arg-type]
+    for part in (whole[:-1], whole[1:], []):
+        with pytest.raises(HpcRegistryError, match="before it had given all facts"):
+            facts.read(part, REGISTRY)
 
 
 def test_a_cluster_without_nodes_proves_nothing() -> None:
     with pytest.raises(HpcRegistryError, match="no compute nodes"):
-        facts.require_nodes(facts.read(gathered({}), REGISTRY))
-    facts.require_nodes(facts.read(gathered({"c1": {"unreachable": "x"}}), REGISTRY))
+        facts.require_nodes(gathered({}))
+    facts.require_nodes(gathered({"c1": "x"}))

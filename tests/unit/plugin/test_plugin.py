@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -15,12 +14,13 @@ from pytest_hpcregistry.cluster import client
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.phases import suites_directory
 from pytest_hpcregistry.core.errors import Unreachable
+from pytest_hpcregistry.core.machine import MachineFacts, Question, Syncing
 from pytest_hpcregistry.plugin import session
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, entry, gathered, image, machine
 
 pytest_plugins = "pytester"
 Gather = Callable[..., Any]
-THREE = {"c2": machine(image()), "c1": machine(image()), "c3": {"unreachable": "no route"}}
+THREE: dict[str, MachineFacts | str] = {"c2": machine(image()), "c1": machine(image()), "c3": "no route"}
 ONE_OF_EACH = """\
 import pytest
 pytestmark = pytest.mark.infrastructure
@@ -55,13 +55,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def answer(monkeypatch: pytest.MonkeyPatch, data: Any) -> list[dict[str, Any]]:
     trips: list[dict[str, Any]] = []
 
-    def gather(client: ControllerClient, **what: Any) -> Any:
-        trips.append({**what, "cluster": client.cluster})
+    def facts(client: ControllerClient, question: Question, *_: Any) -> Any:
+        trips.append({"question": question, "cluster": client.cluster})
         if isinstance(data, Exception):
             raise data
         return data
 
-    monkeypatch.setattr(ControllerClient, "gather", gather)
+    monkeypatch.setattr(ControllerClient, "facts", facts)
     return trips
 
 
@@ -148,11 +148,12 @@ def test_user_and_key_override_the_cluster_file(pytester: pytest.Pytester, asked
 def test_phase_1_reads_no_image(pytester: pytest.Pytester, asked: list[dict[str, Any]]) -> None:
     phase(pytester)
     run(pytester, "-m", "deployment", "--hpc-controller=hpc")
-    assert [(trip.get("content"), trip.get("inspect")) for trip in asked] == [(None, None), (True, True)]
+    questions = [trip["question"] for trip in asked]
+    assert [(one.content, one.inspect, one.host) for one in questions] == [(False, False, True), (True, True, True)]
 
 
 def test_syncs_that_never_end_are_no_failed_tests(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    trips = answer(monkeypatch, {**gathered({"c1": machine()}), "sync": {"meanwhile": True}})
+    trips = answer(monkeypatch, gathered({"c1": machine()}, syncing=Syncing(meanwhile=True)))
     result = run(pytester, "-m", "deployment", "--hpc-controller=hpc")
     assert result.ret == 3
     assert "Exit: syncs went on all the while" in result.stderr.str()
@@ -186,18 +187,19 @@ def test_no_nodes_is_no_success(pytester: pytest.Pytester, monkeypatch: pytest.M
 def test_workers_are_handed_the_facts(pytester: pytest.Pytester) -> None:
     """Two processes run the tests, a third asked the cluster; each process notes its trips in one file."""
     pytester.makeconftest(
-        f"""
-        import json, os
+        """
+        import os
         from pytest_hpcregistry.cluster import client
         from pytest_hpcregistry.cluster.client import ControllerClient
         class NoTransport:
             def close(self): pass
-        def gather(client, **what):
+        from pytest_hpcregistry.testing.facts import gathered, image, machine
+        def facts(client, *what):
             with open("trips", "a") as trips:
                 trips.write("asked by " + os.environ.get("PYTEST_XDIST_WORKER", "main") + "\\n")
-            return json.loads({json.dumps(gathered(THREE))!r})
+            return gathered({"c2": machine(image()), "c1": machine(image()), "c3": "no route"})
         client.open_transport = lambda cluster: NoTransport()
-        ControllerClient.gather = gather
+        ControllerClient.facts = facts
         """
     )
     source = ONE_OF_EACH + "def test_worker(node, worker_id): open('worker-' + worker_id, 'w')\n"
@@ -234,7 +236,7 @@ def test_an_unreachable_node_fails_once_with_the_reason(pytester: pytest.Pyteste
     shutil.copy(suites_directory() / "test_reachable.py", pytester.path)
     result = phase(pytester, "--junitxml=x.xml", "-o", "junit_family=xunit1", source="")
     result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(["*c3 is unreachable from the controller: no route*"])
+    result.stdout.fnmatch_lines(["*c3: unreachable from the controller: no route*"])
     case = next(case for case in ET.parse("x.xml").iter("testcase") if case.find("failure") is not None)  # noqa: S314
     assert case.get("name") == "test_node_is_reachable[c3]"
     properties = {found.get("name"): found.get("value") for found in case.iter("property")}

@@ -1,0 +1,76 @@
+"""From facts to findings: the questions that suites, status and verify share. Runs on the workstation; Python 3.9, so
+that the controller can run them too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ..core.facts import CONTROLLER, Facts, Machine
+from ..core.model import Cluster
+from . import access, catalog, configuration, images, programs, reachable, slurm, structure
+from .finding import Finding
+
+MachineCheck = Callable[[Machine, Facts, Cluster], Iterator[Finding]]
+ImageCheck = Callable[[Machine, Facts, Cluster, str], Iterator[Finding]]
+
+# A check that is added here is run by a suite of the same name: tests/unit/checks compares them.
+OF_CONTROLLER: tuple[MachineCheck, ...] = (
+    access.sync_key,
+    access.known_hosts,
+    configuration.in_force,
+    programs.controller_program,
+    programs.log,
+    slurm.answers,
+    catalog.readable,
+    catalog.has_images,
+)
+OF_NODES: tuple[MachineCheck, ...] = (
+    access.authorized_key,
+    configuration.same,
+    slurm.usable,
+    catalog.same,
+)
+OF_MACHINES: tuple[MachineCheck, ...] = (
+    structure.directories,
+    structure.modes,
+    structure.private_directories,
+    structure.files,
+    structure.root_files,
+    access.group,
+    access.readers,
+    configuration.peers,
+    programs.agent,
+    programs.installed,
+    slurm.version,
+    slurm.containers,
+    catalog.objects,
+)
+OF_IMAGES: tuple[ImageCheck, ...] = (
+    images.whole,
+    images.state,
+    images.intact,
+    images.sound,
+    images.inspected,
+    images.modes,
+    images.readable,
+)
+
+
+def run(facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    """All checks of all machines, whose `host` and content must have been asked for. Of a node that could not be asked
+    there is that one finding."""
+    for machine in facts.machines.values():
+        if machine.unreachable is not None:
+            yield from reachable.reached(machine, facts, cluster)
+            continue
+        for check in (*(OF_CONTROLLER if machine.name == CONTROLLER else OF_NODES), *OF_MACHINES):
+            yield from check(machine, facts, cluster)
+        for name in facts.names():
+            yield from of_image(machine, facts, cluster, name)
+
+
+def of_image(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
+    """All checks of an image; where it is missing or not in the catalog, that alone is said."""
+    checks = OF_IMAGES if machine.image(name) and name in facts.catalog.images else (images.state,)
+    for check in checks:
+        yield from check(machine, facts, cluster, name)

@@ -1,0 +1,35 @@
+"""The catalog: sound, with images in it, and the same on every node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..core.facts import Facts, Machine
+from ..core.layout import CATALOG, inside
+from ..core.model import Cluster
+from .finding import Finding
+from .images import SYNC
+
+
+def readable(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    if facts.catalog_problem:
+        hint = "nothing is removed by such a catalog; put the one of a node in its place, or deploy again"
+        yield Finding("catalog.readable", machine.name, "catalog", facts.catalog_problem, hint=hint)
+
+
+def has_images(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    if not facts.catalog.images:
+        yield Finding("catalog.has_images", machine.name, "catalog", "is empty", hint="deploy an image first")
+
+
+def same(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    if machine.facts.catalog_digest != facts.controller.facts.catalog_digest:
+        path = inside(cluster.registry.path, CATALOG)
+        yield Finding("catalog.same", machine.name, path, "is not the controller's", hint=SYNC)
+
+
+def objects(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    """Every entry has its bytes."""
+    for name, entry in facts.catalog.images.items():
+        if entry.digest not in machine.facts.objects:
+            yield Finding("catalog.objects", machine.name, name, f"has no object {entry.digest}", hint=SYNC)

@@ -1,0 +1,40 @@
+"""What phase 1 installs, and what it needs: programs, agent, log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..core.facts import Facts, Machine
+from ..core.layout import AGENT, LAUNCHER, PROGRAM
+from ..core.model import Cluster
+from .finding import Finding, compare
+
+NEEDED = ("python3", "rsync", "apptainer")
+
+
+def controller_program(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    yield from compare("programs.controller_program", machine, LAUNCHER, "file 0755 root")
+    yield from compare("programs.controller_program", machine, PROGRAM, "file 0644 root")
+
+
+def agent(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    """The controller's own, and nobody but root can change it: it is run as root."""
+    found, own = machine.path(AGENT), facts.controller.path(AGENT)
+    if found is None:
+        yield Finding("programs.agent", machine.name, AGENT, "does not exist")
+        return
+    if found.owner != "root" or int(found.mode, 8) & 0o022:
+        yield Finding("programs.agent", machine.name, AGENT, f"{found.mode} {found.owner}", "only root's to change")
+    if own is None or found.size != own.size:
+        yield Finding("programs.agent", machine.name, AGENT, "is not the controller's: another version?")
+
+
+def installed(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    for program in NEEDED:
+        if not machine.host.programs[program]:
+            hint = f"install {program} there"
+            yield Finding("programs.installed", machine.name, program, "is not installed", hint=hint)
+
+
+def log(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    yield from compare("programs.log", machine, cluster.sync.log, "file 0640 root")

@@ -1,0 +1,62 @@
+"""Slurm knows the nodes, and can run containers on each of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..core.facts import Facts, Machine
+from ..core.machine import SlurmFacts
+from ..core.model import Cluster
+from .finding import Finding
+
+USABLE = ("idle", "mixed", "allocated", "completing", "planned", "reserved")
+FLAGS = "*~#!%$@^-+"  # after a state, sinfo(1), NODE STATE CODES
+NEW_ENOUGH = (23, 2)  # IgnoreFileConfigJson, without which a SIF can't be a --container
+HINT = "see `sinfo` and `scontrol ping` on the controller"
+
+
+def answers(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    found = asked(facts)
+    if found.error is not None or not found.nodes:
+        yield Finding("slurm.answers", machine.name, "Slurm", found.error or "knows no nodes", hint=HINT)
+
+
+def usable(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    state = asked(facts).nodes.get(machine.name)
+    if state is None:
+        yield Finding("slurm.usable", machine.name, "node", "is not known to Slurm", hint=HINT)
+    elif state.rstrip(FLAGS) not in USABLE:
+        hint = f"why: scontrol show node {machine.name}"
+        yield Finding("slurm.usable", machine.name, "node", f"Slurm says {state}", hint=hint)
+
+
+def version(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    found = machine.host.programs["srun"]
+    expected = ".".join(f"{number:02d}" for number in NEW_ENOUGH)
+    if found is None:
+        yield Finding("slurm.version", machine.name, "srun", "is not installed", expected, hint=f"install {expected}")
+    elif tuple(map(int, re.findall("[0-9]{1,9}", found)[:2])) < NEW_ENOUGH:
+        hint = "or set slurm.container to false, and use apptainer exec"
+        yield Finding("slurm.version", machine.name, "srun", found or "of no version", f"{expected} or newer", hint)
+
+
+def containers(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    """Without oci.conf a step with --container runs on the host, and exits with 0."""
+    if not cluster.slurm.container:
+        return
+    path = f"{cluster.slurm.conf_dir}/oci.conf"
+    text = machine.text(path)
+    if text is None:
+        yield Finding("slurm.containers", machine.name, path, "does not exist")
+    elif "IgnoreFileConfigJson=true" not in text:
+        yield Finding("slurm.containers", machine.name, path, "lacks IgnoreFileConfigJson=true")
+    elif text != facts.controller.text(path):
+        yield Finding("slurm.containers", machine.name, path, "is not the controller's")
+
+
+def asked(facts: Facts) -> SlurmFacts:
+    """Slurm's view. Raises LookupError when nobody asked for it."""
+    if facts.slurm is None:
+        raise LookupError("Slurm was not asked")
+    return facts.slurm
