@@ -78,7 +78,9 @@ def modes(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterat
     registry, found = cluster.registry, machine.image(name)
     expected = f"file {registry.file_mode:04o} {registry.owner}:{registry.group}"
     if describe(found) != expected:
-        hint = RUN_SETUP if machine.name == CONTROLLER else SYNC
+        hint = (
+            RUN_SETUP if machine.name == CONTROLLER else f"{SYNC}; if the cluster file has changed, before: {RUN_SETUP}"
+        )
         yield Finding("images.modes", machine.name, name, describe(found), expected, hint)
 
 

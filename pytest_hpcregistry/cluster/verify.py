@@ -10,7 +10,7 @@ from ..checks import images
 from ..checks.finding import Finding, fold_findings
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable
 from ..core.events import Listener, Noticed, Verified
-from ..core.facts import CONTROLLER, DAMAGED, MISSING, PRESENT, UNMANAGED, UNREACHABLE, Facts
+from ..core.facts import CONTROLLER, DAMAGED, MISSING, PRESENT, UNMANAGED, UNREACHABLE, Facts, Machine
 from ..core.model import Cluster
 from ..core.names import excerpt
 from ..core.nodeset import expand
@@ -94,14 +94,22 @@ def failures(
     for name, row in found.matrix(list(names)).items():
         looked_at = row if with_nodes else {CONTROLLER: row.get(CONTROLLER, MISSING)}
         listener(Verified(name=name, states=looked_at))
-        findings = [one for machine in looked_at for one in images.state(found.machines[machine], found, cluster, name)]
+        findings = [one for machine in looked_at for one in look_at(found.machines[machine], found, cluster, name)]
         in_order = sorted(fold_findings(findings), key=lambda one: (one.found, one.where))
         errors += [error_of(one, reading) for one in in_order]
     return errors
 
 
+def look_at(machine: Machine, found: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
+    """The image's state; and its owner and mode, where it is an image of the catalog."""
+    yield from images.state(machine, found, cluster, name)
+    if machine.unreachable is None and machine.image(name) and name in found.catalog.images:
+        yield from images.modes(machine, found, cluster, name)
+
+
 def error_of(finding: Finding, reading: Reading) -> HpcRegistryError:
-    text = f"{finding.where}: {excerpt(finding.what)} {finding.found}"
+    expected = f", should be {finding.expected}" if finding.expected not in ("", PRESENT) else ""
+    text = f"{finding.where}: {excerpt(finding.what)} {finding.found}{expected}"
     if finding.found == UNREACHABLE:
         return Unreachable(text, hint=finding.hint)
     certain = finding.found == UNMANAGED or is_agreed_damage(finding, reading)

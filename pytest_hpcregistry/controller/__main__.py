@@ -19,17 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .. import __version__
 from ..core import layout
 from ..core.errors import RUN_SETUP, HpcRegistryError, UsageError
-from ..core.events import (
-    BytesMissing,
-    Failed,
-    Listener,
-    Looked,
-    Published,
-    Received,
-    RolledBack,
-    Tried,
-    to_all,
-)
+from ..core.events import BytesMissing, Failed, Listener, Looked, Published, Received, RolledBack, Tried
+from ..core.listeners import to_all
 from ..core.machine import FactsRequest
 from ..core.names import image_name, printable, visible
 from ..core.pace import throttled

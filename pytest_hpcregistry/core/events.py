@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -296,15 +295,3 @@ def from_data(data: Mapping[str, Any]) -> Event | None:
     cls = KINDS.get(kind) if isinstance(kind, str) else None
     event: Event | None = build(cls, data, str(kind)) if cls else None
     return event
-
-
-def to_all(*listeners: Listener) -> Listener:
-    """One listener that passes each event on to all of *listeners*, from many threads: all see the same order."""
-    one_at_a_time = threading.Lock()
-
-    def listen(event: Event) -> None:
-        with one_at_a_time:
-            for listener in listeners:
-                listener(event)
-
-    return listen

@@ -219,6 +219,20 @@ def test_status_is_a_table_and_drift_is_1(monkeypatch: pytest.MonkeyPatch) -> No
     assert raised(result).exit_code == 1
 
 
+def test_status_sees_owner_and_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = machine(image(owner="alice"))
+    give_facts(monkeypatch, gathered({"c1": odd, "c2": odd, "c3": machine(image())}))
+    result = run("status", "--controller", "hpc")
+    said = f"c[1-2]: {NAME}: file 0755 alice:slurm, should be file 0755 root:slurm"
+    assert result.stderr == f"{said}\n"
+    assert raised(result).exit_code == 1
+    assert "hpc-container-manager sync" in raised(result).hint
+    told = json.loads(run("status", "--json", "--controller", "hpc").stdout)
+    assert [(one["id"], one["where"], one["found"]) for one in told["findings"]] == [
+        ("images.modes", "c[1-2]", "file 0755 alice:slurm")
+    ]
+
+
 @pytest.mark.parametrize(
     ("found", "code"),
     [

@@ -96,6 +96,14 @@ def test_a_sync_does_not_mend_the_controller(own: list[ImageFile]) -> None:
     assert error.hint == "deploy the image again"
 
 
+def test_an_owner_or_a_mode_that_somebody_changed_is_found() -> None:
+    found = failures(look({"c1": GOOD, "c2": machine(image(sha256=DIGEST, mode="0644"))}))
+    assert [(type(error), str(error)) for error in found] == [
+        (CheckFailed, f"c2: {NAME} file 0644 root:slurm, should be file 0755 root:slurm"),
+    ]
+    assert "hpc-container-manager sync" in found[0].hint
+
+
 def test_a_file_of_nobody_is_left_to_its_owner() -> None:
     (error,) = failures(look({"c1": machine(*GOOD.images, image("base-images/mine.sif"))}), ["base-images/mine.sif"])
     assert (str(error), error.hint) == ("c1: base-images/mine.sif unmanaged", images.HINTS["unmanaged"])

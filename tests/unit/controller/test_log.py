@@ -31,9 +31,9 @@ from pytest_hpcregistry.core.events import (
     SyncStarted,
     TransferStarted,
     UnderWay,
-    to_all,
     to_data,
 )
+from pytest_hpcregistry.core.listeners import to_all
 from pytest_hpcregistry.core.messages import describe
 
 NAME, D, E = "ml-frameworks/x.sif", "a" * 64, "b" * 64
