@@ -6,16 +6,50 @@ Runs on the workstation; Python 3.11.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import click
 
 from .. import __version__
 from ..core.errors import HpcRegistryError
-from . import catalog, convert, deploy, gc, inspect, lab, registry, rollback, status, sync, test, verify
 from .show import say, say_error, say_usage_error
 
+# Command -> its help in one line. It is the module of that name, which is imported when it is run: each needs other
+# parts of the library, and nobody who asks for help waits for all of them.
+COMMANDS = {
+    "catalog": "Show what the catalog says.",
+    "convert": "Make a SIF file of a Docker or Podman image.",
+    "deploy": "Bring SIF files to the cluster, and prove it.",
+    "gc": "Free the bytes that nothing refers to any more.",
+    "inspect": "Show what is in a SIF file.",
+    "lab": "A cluster in containers, to try everything on.",
+    "registry": "Phase 1: set up the registry on all machines.",
+    "rollback": "Let NAME mean an older version again, everywhere.",
+    "status": "Show every image on every node.",
+    "sync": "Bring the catalog's images to every node.",
+    "test": "Run the checks of a cluster, phase by phase.",
+    "verify": "Read images back from every disk.",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class Commands(click.Group):
+    """Commands that are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = import_module(f".{cmd_name}", __name__).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hpc-container-manager")
 def commands() -> None:
     """Bring Apptainer images to a Slurm cluster, and prove that every node has the same ones.
@@ -32,24 +66,6 @@ def commands() -> None:
     Exit codes: 0 done and proven, 1 a check failed or drift was found, 2 wrong use or configuration,
     3 could not be determined (unreachable), 4 the work itself failed, 130 interrupted.
     """
-
-
-COMMANDS = (
-    registry.registry_group,
-    convert.convert_group,
-    inspect.inspect,
-    deploy.deploy_group,
-    sync.sync,
-    verify.verify,
-    status.status,
-    catalog.catalog_group,
-    rollback.rollback,
-    gc.gc,
-    test.test,
-    *lab.GROUP,
-)
-for command in COMMANDS:
-    commands.add_command(command)
 
 
 def main() -> None:

@@ -16,11 +16,11 @@ from .show import say, show_json, show_table
 
 
 @click.group("catalog")
-def catalog_group() -> None:
+def command() -> None:
     """Show what the catalog says."""
 
 
-@catalog_group.command("list")
+@command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @client_options
 def catalog_list(as_json: bool, client: ControllerClient) -> None:
@@ -38,7 +38,7 @@ def catalog_list(as_json: bool, client: ControllerClient) -> None:
     show_table([["IMAGE", "SIZE", "SHA256", "PUBLISHED"], *rows])
 
 
-@catalog_group.command("show")
+@command.command("show")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @client_options

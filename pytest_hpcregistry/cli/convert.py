@@ -17,7 +17,7 @@ from .show import say
 
 
 @click.group("convert")
-def convert_group() -> None:
+def command() -> None:
     """Make a SIF file of a Docker or Podman image."""
 
 
@@ -35,7 +35,7 @@ def convert_options(function: Any) -> Any:
     return cluster(function)
 
 
-@convert_group.command("to-apptainer")
+@command.command("to-apptainer")
 @click.argument("image")
 @click.argument("out", type=SIF)
 @convert_options
@@ -52,7 +52,7 @@ def convert_to_apptainer(image: str, out: Path, force: bool, date: int | None, c
     run_convert(image, out, force, date, cluster)
 
 
-@convert_group.command("single")
+@command.command("single")
 @click.argument("image")
 @click.argument("out", type=SIF, required=False)
 @convert_options

@@ -18,7 +18,7 @@ BUILT = Path("build/containers/apptainer")
 
 
 @click.group("deploy")
-def deploy_group() -> None:
+def command() -> None:
     """Bring SIF files to the cluster, and prove it."""
 
 
@@ -28,7 +28,7 @@ def deploy_options(function: Any) -> Any:
     return click.option("-s", "--sync-nodes", is_flag=True, help="Bring them to all compute nodes too.")(function)
 
 
-@deploy_group.command("to-cluster")
+@command.command("to-cluster")
 @click.argument("path", metavar="SIF", type=SIF)
 @click.argument("target")
 @deploy_options
@@ -48,7 +48,7 @@ def deploy_to_cluster(
         deploying.deploy([image], client, listener, sync_nodes=sync_nodes, verify=verify, options=options)
 
 
-@deploy_group.command("single")
+@command.command("single")
 @click.argument("path", metavar="SIF", type=SIF)
 @click.option("-r", "--registry-path", help="Directory for it [default: REGISTRY/ml-frameworks].")
 @deploy_options
@@ -72,7 +72,7 @@ def deploy_single(
         deploying.deploy([image], client, listener, sync_nodes=sync_nodes, verify=verify, options=options)
 
 
-@deploy_group.command("all")
+@command.command("all")
 @click.argument("directory", type=SIF, default=BUILT)
 @click.option("-r", "--registry-path", help="Directory for them [default: REGISTRY/ml-frameworks].")
 @click.option("-n", "--dry-run", is_flag=True, help="Check them and say what would be done; change nothing.")

@@ -21,7 +21,7 @@ from .show import show, show_json_line
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be freed; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @client_options
-def gc(keep: int | None, grace: int | None, dry_run: bool, as_json: bool, client: ControllerClient) -> None:
+def command(keep: int | None, grace: int | None, dry_run: bool, as_json: bool, client: ControllerClient) -> None:
     """Free the bytes that nothing refers to any more.
 
     Objects that no version in the catalog and no name of an image refers to are removed, on the controller and on all

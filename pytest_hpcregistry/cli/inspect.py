@@ -16,7 +16,7 @@ from .show import say, show_json
 @click.command("inspect")
 @click.argument("path", metavar="SIF", type=SIF)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def inspect(path: Path, as_json: bool) -> None:
+def command(path: Path, as_json: bool) -> None:
     """Show what is in a SIF file.
 
     A file that is no sound SIF is refused, and what is wrong with it said.

@@ -13,7 +13,7 @@ from .show import say, show_json, show_table
 
 
 @click.group("lab")
-def lab_group() -> None:
+def command() -> None:
     """A cluster in containers, to try everything on.
 
     Real Slurm, Apptainer, sshd and rsync on this machine. Needs root and Podman.
@@ -23,7 +23,7 @@ def lab_group() -> None:
 NAME = click.option("--name", default="default", show_default=True, help="Labs of other names run side by side.")
 
 
-@lab_group.command("up")
+@command.command("up")
 @click.option("--nodes", type=click.IntRange(1, 64), default=3, show_default=True, help="How many compute nodes.")
 @click.option(
     "--link-mbit", type=click.IntRange(0), metavar="N", help="Limit every machine's link to N Mbit/s; 0: no limit."
@@ -49,7 +49,7 @@ def up(nodes: int, link_mbit: int | None, name: str) -> None:
     say(f"  export HPC_CLUSTER={state.cluster_file}")
 
 
-@lab_group.command("status")
+@command.command("status")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @NAME
 def status(name: str, as_json: bool) -> None:
@@ -69,7 +69,7 @@ def status(name: str, as_json: bool) -> None:
     lab.status(name)  # after the table: an error when not all of it runs
 
 
-@lab_group.command("ssh", context_settings={"ignore_unknown_options": True})
+@command.command("ssh", context_settings={"ignore_unknown_options": True})
 @NAME
 @click.argument("host", default=CONTROLLER)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -86,12 +86,9 @@ def ssh(name: str, host: str, command: tuple[str, ...]) -> None:
     os.execvp(argv[0], [*argv, *command])  # noqa: S606 - the terminal is ssh's from here on
 
 
-@lab_group.command("down")
+@command.command("down")
 @NAME
 def down(name: str) -> None:
     """Stop the lab and remove all of it but the node image."""
     lab.down(name)
     say(f"lab {name}: gone")
-
-
-GROUP = (lab_group,)

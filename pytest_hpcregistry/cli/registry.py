@@ -15,11 +15,11 @@ from .show import say
 
 
 @click.group("registry")
-def registry_group() -> None:
+def command() -> None:
     """Phase 1: set up the registry on all machines."""
 
 
-@registry_group.command("setup")
+@command.command("setup")
 @click.option("--check", is_flag=True, help="Only say what would change.")
 @click.option("--diff", is_flag=True, help="Show the changes in files.")
 @click.option("-e", "--extra-vars", multiple=True, metavar="K=V", help="Variables for the role, as ansible-playbook's.")
@@ -35,7 +35,7 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
     playbook.set_up(client.cluster, nodes, check=check, diff=diff, extra_vars=extra_vars, on_line=say)
 
 
-@registry_group.command("check-packer")
+@command.command("check-packer")
 @click.argument("directory", type=SIF)
 def registry_check_packer(directory: Path) -> None:
     """Find Packer templates that do not set packer_build=true.

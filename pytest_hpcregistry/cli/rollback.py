@@ -17,7 +17,7 @@ from .show import show, show_json_line
 @click.option("--to", metavar="VERSION", help="At least 6 digits of its digest [default: the version before].")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @client_options
-def rollback(name: str, to: str | None, as_json: bool, client: ControllerClient) -> None:
+def command(name: str, to: str | None, as_json: bool, client: ControllerClient) -> None:
     """Let NAME mean an older version again, everywhere.
 
     No bytes move to nodes that still have it. What was current is kept, so that the same command goes forward again.

@@ -24,7 +24,7 @@ from .show import say, show_json, show_table
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @client_options
-def status(as_json: bool, client: ControllerClient) -> None:
+def command(as_json: bool, client: ControllerClient) -> None:
     """Show every image on every node.
 
     States: present, missing, older version, differs (a file that is no version in the catalog), unmanaged (not in the

@@ -19,7 +19,7 @@ from .show import show_json_line, shown
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @engine_options
 @client_options
-def sync(subdirectory: str | None, as_json: bool, options: SyncOptions, client: ControllerClient) -> None:
+def command(subdirectory: str | None, as_json: bool, options: SyncOptions, client: ControllerClient) -> None:
     """Bring the catalog's images to every node.
 
     All of them, or those of SUBDIR; only what a node lacks moves.

@@ -24,7 +24,7 @@ from .show import say
     help="Also the tests that deploy an image, which stays in the catalog. Jobs run in any case.",
 )
 @click.option("--reports", type=SIF, default=Path("reports"), show_default=True, help="Where the JUnit files go.")
-def test(
+def command(
     phase: str | None,
     everything: bool,
     cluster: Path | None,

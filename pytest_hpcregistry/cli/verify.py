@@ -17,7 +17,7 @@ from .show import show
 @click.command("verify")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @client_options
-def verify(names: tuple[str, ...], client: ControllerClient) -> None:
+def command(names: tuple[str, ...], client: ControllerClient) -> None:
     """Read images back from every disk.
 
     Their digests are compared with the catalog's: of all images, or of NAME… States: present, missing, older version,

@@ -47,7 +47,9 @@ def check_command(line: str) -> str | None:
 
 
 def all_commands(group: click.Group = commands, path: str = "") -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command
         if isinstance(command, click.Group):
             yield from all_commands(command, f"{path}{name} ")
         else:

@@ -87,6 +87,24 @@ def test_the_commands() -> None:
             "lab status"} <= set(COMMANDS)  # fmt: skip
 
 
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_help_of_all_commands_is_what_each_says(name: str) -> None:
+    command = cli.commands.get_command(click.Context(cli.commands), name)
+    assert command
+    assert (command.name, command.get_short_help_str(100)) == (name, cli.COMMANDS[name])
+
+
+def test_what_is_not_a_command_is_wrong_use() -> None:
+    result = CliRunner().invoke(cli.commands, ["show"])
+    assert (result.exit_code, "No such command 'show'" in result.output) == (2, True)
+
+
+def test_a_command_imports_what_it_needs_and_help_next_to_nothing() -> None:
+    code = "import sys, pytest_hpcregistry.cli; print(*(m for m in sys.modules if 'hpcregistry.' in m))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not [name for name in done.stdout.split() if name.split(".")[1] in ("cluster", "images", "lab", "setup")]
+
+
 @pytest.mark.parametrize("path", COMMANDS)
 def test_help_has_a_sentence_and_explains_every_option(path: str) -> None:
     command = COMMANDS[path]
