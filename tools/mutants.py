@@ -91,6 +91,7 @@ TESTS = {
     "core/catalog.py": ("core/catalog", "controller/publish"),
     "core/names.py": ("core/names", "core/catalog"),
     "core/sif.py": ("core/sif",),
+    "core/sif_format.py": ("core/sif",),
 }
 KILLED, SURVIVED, TIMEOUT = "killed", "survived", "ran out of time"
 

@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..core import sif
+from ..core.sif_format import DESCRIPTOR, HEADER
 
 LATEST = 2**32 - 1
 """The last second that a squashfs can tell."""
@@ -82,15 +83,15 @@ def strip_identity(path: Path) -> None:
     """
     header = sif.inspect(path).header
     with path.open("r+b") as stream:
-        fields = [*sif.HEADER.unpack(stream.read(sif.HEADER.size))]
+        fields = [*HEADER.unpack(stream.read(HEADER.size))]
         fields[4:7] = bytes(16), NO_TIME, NO_TIME
         stream.seek(0)
-        stream.write(sif.HEADER.pack(*fields))
+        stream.write(HEADER.pack(*fields))
         for number in range(header.descriptors_total):
-            offset = header.table_offset + number * sif.DESCRIPTOR.size
+            offset = header.table_offset + number * DESCRIPTOR.size
             stream.seek(offset)
-            fields = [*sif.DESCRIPTOR.unpack(stream.read(sif.DESCRIPTOR.size))]
+            fields = [*DESCRIPTOR.unpack(stream.read(DESCRIPTOR.size))]
             if fields[1]:  # in use
                 fields[8:10] = NO_TIME, NO_TIME
                 stream.seek(offset)
-                stream.write(sif.DESCRIPTOR.pack(*fields))
+                stream.write(DESCRIPTOR.pack(*fields))

@@ -21,6 +21,7 @@ import pytest
 from pytest_hpcregistry.core import sif
 from pytest_hpcregistry.core.errors import UsageError
 from pytest_hpcregistry.core.names import visible
+from pytest_hpcregistry.core.sif_format import Descriptor
 from pytest_hpcregistry.testing.sif import DATA_OFFSET, Part, Sif, label_object, superblock, system_partition
 from tests import ROOT
 
@@ -117,7 +118,7 @@ def test_every_machine_by_its_name(tmp_path: Path, uname: str, code: str) -> Non
 def test_every_kind_of_object(tmp_path: Path, kind: int, name: str) -> None:
     part = Part(kind, b"data", "its name", b"\1\0\0\0\1\0\0\0002\0")
     found = sif.check(write(tmp_path, Sif(parts=(part, system_partition())).to_bytes()))
-    assert found.descriptors[0] == sif.Descriptor(1, name, DATA_OFFSET + 592, 4, "its name", 0)
+    assert found.descriptors[0] == Descriptor(1, name, DATA_OFFSET + 592, 4, "its name", 0)
 
 
 @pytest.mark.parametrize(

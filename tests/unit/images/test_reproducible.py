@@ -12,6 +12,7 @@ import pytest
 
 from pytest_hpcregistry.core import sif
 from pytest_hpcregistry.core.errors import UsageError
+from pytest_hpcregistry.core.sif_format import DESCRIPTOR
 from pytest_hpcregistry.images.reproducible import (
     LATEST,
     MAX_CONFIG,
@@ -121,7 +122,7 @@ def test_two_builds_differ_no_more(tmp_path: Path) -> None:
     assert after.descriptors == before.descriptors
     assert sif.labels(first) == {"a": "b"}
     changed = [at for at, (one, other) in enumerate(zip(data, first.read_bytes(), strict=True)) if one != other]
-    assert max(changed) < TABLE_OFFSET + len(parts) * sif.DESCRIPTOR.size
+    assert max(changed) < TABLE_OFFSET + len(parts) * DESCRIPTOR.size
     strip_identity(first)
     assert first.read_bytes() == second.read_bytes()
 
