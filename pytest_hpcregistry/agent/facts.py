@@ -34,7 +34,7 @@ OBJECTS = ".registry/objects/sha256"
 CATALOG = ".registry/catalog.yaml"
 PEERS = ".registry/peers"
 LOCK = ".registry/lock"
-MOST_STAGED = 1000  # files in staging/ that are told of
+MOST_STAGED = 1000  # files in staging/ that are reported
 RESERVE = 64 << 20  # bytes that a file must leave free, on every machine
 
 

@@ -75,7 +75,7 @@ def sweep(registry: str, request: Json, cleaned: Files) -> Json:
     grace in seconds.
 
     request["keep"] is the digests that the catalog means, request["names"] its names, request["spare"] the digests
-    that are in use on other machines. *cleaned* is what `clean` removed, which is told of with the rest.
+    that are in use on other machines. *cleaned* is what `clean` removed, which is reported with the rest.
     """
     objects = regular_files(registry, OBJECTS)
     oldest = time.time() - request["grace"]

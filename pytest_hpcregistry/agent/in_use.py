@@ -111,7 +111,7 @@ def is_open_elsewhere(descriptor: int) -> Optional[bool]:
 
     None: this file system, such as NFS or Lustre, has no leases.
     """
-    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # to be told by it, not by SIGIO, which ends a process
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # in place of SIGIO, which ends a process
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     except OSError as error:

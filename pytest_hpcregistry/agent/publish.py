@@ -174,7 +174,7 @@ def refuse_writers(descriptor: int, image: Json) -> None:
 
     A read lease, fcntl(2), is not given then; it is held as long as *descriptor* is open.
     """
-    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # to be told by it, not by SIGIO, which ends a process
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # in place of SIGIO, which ends a process
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:

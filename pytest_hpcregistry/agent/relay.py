@@ -2,7 +2,7 @@
 
 Standard library only, Python >= 3.6. Every connection is TLS with the certificate of this one transfer, which came by
 ssh and which both ends show: who lacks it gets no byte in and none out. Over a connection the sender says which link
-it is (8 bytes, which only it, its receiver and the controller know, and which the receiver was told by ssh to expect),
+it is (8 bytes, which only it, its receiver and the controller know, which the receiver is ordered by ssh to expect),
 the receiver how many bytes it has (8 bytes, big-endian), and the sender sends what follows, to the end.
 """
 

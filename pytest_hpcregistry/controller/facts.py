@@ -26,8 +26,8 @@ LONGEST_FACTS = 8 << 20  # bytes of one node's facts; a line of twice as many is
 
 
 def gather(request: FactsRequest, listener: Listener) -> Gathered:
-    """The facts of the whole cluster: `node_facts` of each node for the *listener*, as soon as they are there, which
-    are not kept; returned is the end, with the controller's own. The window is as large as open files allow.
+    """The facts of the whole cluster: the *listener* gets `node_facts` of each node as soon as they are there,
+    and nothing keeps them; returned is the end, with the controller's own. The window is as large as open files allow.
     """
     nodes = list_nodes(request.nodes)
     question = request.question

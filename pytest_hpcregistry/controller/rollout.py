@@ -223,7 +223,7 @@ class Rollout:
                 self.fail(node, result)
 
     def fail(self, node: str, error: HpcRegistryError) -> None:
-        """A node that has ended already is not told of twice."""
+        """A node that has ended already is not reported twice."""
         if node not in self.outcomes:
             self.finish(node, failure_of(node, error))
 

@@ -27,7 +27,7 @@ def fan_out(
 ) -> dict[str, Result | HpcRegistryError]:
     """Call *work* for each node, at most *window* at a time; an error becomes that node's result.
 
-    *on_error* is told of an error at once, by whichever thread.
+    *on_error* gets an error at once, in whichever thread.
     """
     names = list(nodes)
     with ThreadPoolExecutor(max_workers=max(1, min(window, len(names)))) as pool:

@@ -63,7 +63,7 @@ class Track:
 
 
 class Transfers:
-    """All that is on its way, by the events that told of it: images to the controller, and images to nodes."""
+    """All that is on its way, by its events: images to the controller, and images to nodes."""
 
     def __init__(self) -> None:
         self.what = ""

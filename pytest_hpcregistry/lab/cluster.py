@@ -29,7 +29,7 @@ Steps = Callable[[str, float], None]
 
 
 def up(name: str, nodes: int, *, on_step: Steps, mirror: str | None = None, link_mbit: int | None = None) -> LabState:
-    """Start a lab of *nodes* compute nodes, or find it running. *on_step* is told what was done, and its seconds.
+    """Start a lab of *nodes* compute nodes, or find it running. *on_step* gets each step that is done, and its seconds.
 
     *mirror* is where the node image comes from when it must be built; None asks this machine's apt. Every link is
     limited to *link_mbit* Mbit/s in both directions; 0 is no limit, None what the lab of this name had.

@@ -33,7 +33,7 @@ def require() -> None:
 
 
 def containers_conf(hybrid_cgroups: bool, may_raise_limits: bool) -> str:
-    """What Podman must be told on this machine; nothing on an ordinary one."""
+    """Options that Podman needs on this machine; none on an ordinary one."""
     return HYBRID_CGROUPS * hybrid_cgroups + NO_RAISED_LIMITS * (not may_raise_limits)
 
 

@@ -16,7 +16,7 @@ from .session import FACTS, load
 
 @pytest.fixture(scope="session")
 def cluster_facts(pytestconfig: pytest.Config) -> Facts:
-    """Everything that the cluster told of itself at the start of the session."""
+    """The facts of all machines, as they were at the start of the session."""
     if FACTS not in pytestconfig.stash:
         pytest.fail("select the suites by -m infrastructure, -m deployment or -m e2e", pytrace=False)
     return pytestconfig.stash[FACTS]

@@ -31,7 +31,7 @@ STYLES = {"✓": "green", "✗": "red", "!": "yellow"}
 
 
 class Bars:
-    """While it is open, *console* shows what its listener `listen` is told; failures go to *errors* as well as any."""
+    """While it is open, *console* shows the events of its listener `listen`; failures go to *errors*."""
 
     def __init__(self, console: Console, errors: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
@@ -99,7 +99,7 @@ class Bars:
 
     @property
     def patience(self) -> float:
-        """Seconds that a finished node waits for others, to be told of in one line: more of them, the more nodes."""
+        """Seconds that a finished node waits for others, to share a line with them: the more nodes, the longer."""
         return 1 + len(self.transfers.nodes) / 200
 
     def flush(self) -> None:

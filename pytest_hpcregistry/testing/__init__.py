@@ -1,1 +1,1 @@
-"""For authors of tests: a transport that answers as told, facts and SIF files made by hand. Python 3.11."""
+"""For authors of tests: a transport with prepared answers, facts and SIF files made by hand. Python 3.11."""

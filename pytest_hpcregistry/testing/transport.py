@@ -1,4 +1,4 @@
-"""A transport that answers as it was told to, and keeps what it was asked."""
+"""A transport with prepared answers, which keeps the commands that it was given."""
 
 from __future__ import annotations
 

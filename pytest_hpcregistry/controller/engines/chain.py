@@ -54,7 +54,7 @@ class Member:
 
 
 class Chain:
-    """*connect(upstream, node)* lets one send to the other, and to nobody else; *say* is told what is odd."""
+    """*connect(upstream, node)* lets one send to the other, and to nobody else; *say* reports what is odd."""
 
     def __init__(
         self, total: int, controller: str, connect: Callable[[str, str], None], say: Callable[[str], None]

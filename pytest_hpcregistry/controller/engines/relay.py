@@ -2,7 +2,7 @@
 
 The time is that of one transfer and little more, whatever the number of nodes. The nodes' agents carry the bytes
 (agent/relay.py), chain.py says who sends to whom. Connections are encrypted by TLS; a peer must show the certificate of
-this one transfer, which every node is told by ssh.
+this one transfer, which every node gets by ssh.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ class Transfer:
         self.certificate = make_certificate()
         self.places: dict[str, tuple[str, int]] = {}
         self.links: dict[str, tuple[str, str]] = {}  # its name, which nobody can guess -> who sends over it to whom
-        self.expecting: dict[str, str] = {}  # node -> the link that it was told last to expect
+        self.expecting: dict[str, str] = {}  # node -> the link that it was last ordered to expect
         self.orders: dict[tuple[str, int], Callable[[Any], None]] = {}  # node, number -> what its answer is for
         self.sender: Sender | None = None
-        self.strangers: set[tuple[str, str]] = set()  # who was told of: where, and from which address
+        self.strangers: set[tuple[str, str]] = set()  # who was reported: where, and from which address
         self.broken = ""  # why the transfer cannot be mended any more
         self.deciding = threading.RLock()
         self.finished = threading.Event()
@@ -194,7 +194,7 @@ class Transfer:
             raise CommandFailed(f"not all bytes came within {self.job.settings.timeout} s", where=node)
 
     def connect(self, upstream: str, node: str) -> None:
-        """Let *upstream* send to *node*, which is told first: it lets nobody in whom it does not expect."""
+        """Let *upstream* send to *node*, which is ordered first to expect it: it lets nobody else in."""
         address, port = self.places[node]
         link = secrets.token_hex(WORD)
         self.links[link] = (upstream, node)
@@ -226,7 +226,7 @@ class Transfer:
         self.sender.start()
 
     def order(self, node: str, verb: str, request: dict[str, Any], on_answer: Callable[[Any], None]) -> None:
-        # What it was not told it does not do, and that shows as a stall.
+        # A node that did not get the order does not obey it, and that shows as a stall.
         with suppress(Unreachable):
             self.orders[node, self.job.sessions[node].tell(verb, request)] = on_answer
 
