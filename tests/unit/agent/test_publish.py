@@ -6,6 +6,7 @@ import fcntl
 import importlib
 import os
 import re
+import signal
 import stat
 import threading
 from collections.abc import Callable
@@ -61,7 +62,10 @@ def test_other_bytes_than_promised_are_refused_and_removed(registry: Path, other
     """Of the same length with one letter changed, longer, shorter, none, nothing but zeros."""
     publish(registry, OLD)
     stage(registry, other, name=digest(NEW))
-    with pytest.raises(agent.Refused, match=rf"arrived as {len(other)} bytes with digest {digest(other)[:12]}, not"):
+    arrived, wanted = (
+        f"{len(data)} bytes with {word}{digest(data)[:12]}" for data, word in ((other, "digest "), (NEW, ""))
+    )
+    with pytest.raises(agent.Refused, match=f"arrived as {arrived}, not {wanted}$"):
         agent.publish(str(registry), request(NEW))
     assert (registry / NAME).read_bytes() == OLD
     assert names_in(registry / agent.OBJECTS) == [digest(OLD)]
@@ -240,6 +244,47 @@ def test_bytes_that_are_replaced_while_they_are_read_are_refused(
     assert not (registry / NAME).exists()
 
 
+def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen after the bytes have been read, and before they move."""
+    real = publishing.hash_descriptor
+
+    def hash_and_go_on(descriptor: int) -> str:
+        found = str(real(descriptor))
+        happens()
+        return found
+
+    monkeypatch.setattr(publishing, "hash_descriptor", hash_and_go_on)
+
+
+def test_bytes_that_a_gc_takes_while_they_are_read_have_not_come(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage(registry, NEW)
+    meanwhile(monkeypatch, (registry / agent.STAGING / digest(NEW)).unlink)
+    with pytest.raises(facts.NotThere, match=r"the bytes of ml-frameworks/x\.sif are not here any more"):
+        agent.publish(str(registry), request(NEW))
+    assert not (registry / NAME).exists()
+
+
+def test_who_wants_to_write_while_bytes_are_read_ends_nobody(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel reports it by a signal, and what it sends unasked, SIGIO, ends a process."""
+    stage(registry, NEW)
+    told: list[int] = []
+
+    def write() -> None:
+        with pytest.raises(BlockingIOError):
+            os.open(registry / agent.STAGING / digest(NEW), os.O_WRONLY | os.O_NONBLOCK)
+
+    meanwhile(monkeypatch, write)
+    before = {one: signal.signal(one, lambda number, _: told.append(number)) for one in (signal.SIGIO, signal.SIGURG)}
+    try:
+        agent.publish(str(registry), request(NEW))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert told == [signal.SIGURG]
+
+
 def test_the_lock_is_not_held_while_bytes_are_read(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But while names change: two threads that ask for it in turn."""
     stage(registry, NEW)
@@ -350,6 +395,7 @@ def put_link(path: Path, data: bytes) -> None:
 OBJECTS_THAT_ARE_NONE: dict[str, Callable[[Path], object]] = {
     "a link to the right bytes": lambda path: put_link(path, NEW),
     "a link to as many bytes": lambda path: put_link(path, bytes(len(NEW))),
+    "a link of that length": lambda path: path.symlink_to("x" * len(NEW)),
     "a directory": lambda path: path.mkdir(),
     "fewer bytes": lambda path: path.write_bytes(NEW[1:]),
 }
@@ -412,7 +458,7 @@ def test_nothing_is_left_open(registry: Path) -> None:
     assert count() == before
 
 
-@pytest.mark.parametrize("what", ["a file", "a directory"])
+@pytest.mark.parametrize("what", ["a file", "a directory", "a link to the file"])
 def test_nothing_enters_objects_that_was_not_looked_at(
     registry: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -424,8 +470,11 @@ def test_nothing_enters_objects_that_was_not_looked_at(
     def hash_and_replace(descriptor: int) -> str:
         found = str(real_hash(descriptor))
         staged = registry / agent.STAGING / digest(NEW)
-        staged.unlink()
-        staged.mkdir() if what == "a directory" else staged.write_bytes(bytes(len(NEW)))
+        staged.rename(registry / agent.STAGING / "moved")
+        if what == "a link to the file":
+            staged.symlink_to("moved")
+        else:
+            staged.mkdir() if what == "a directory" else staged.write_bytes(bytes(len(NEW)))
         return found
 
     def rename(source: str, target: str, **more: Any) -> None:
@@ -446,6 +495,69 @@ def test_a_directory_is_no_object_for_the_catalog(registry: Path) -> None:
     assert publish(registry, OLD, catalog="text", objects=[digest(NEW)])["catalog"] == "behind"
 
 
+def test_a_link_to_an_object_is_none_for_the_catalog(registry: Path) -> None:
+    put_link(registry / agent.OBJECTS / digest(NEW), NEW)
+    assert publish(registry, OLD, catalog="text", objects=[digest(NEW)])["catalog"] == "behind"
+
+
+def test_an_object_that_becomes_a_link_gives_no_name_to_what_that_means(
+    registry: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    publish(registry, OLD)
+    publish(registry, NEW)
+    secret, old = tmp_path / "secret", registry / agent.OBJECTS / digest(OLD)
+    secret.write_bytes(b"secret")
+    real = publishing.link_name
+
+    def replace_and_link(*words: Any) -> bool:
+        old.unlink()
+        old.symlink_to(secret)
+        return bool(real(*words))
+
+    monkeypatch.setattr(publishing, "link_name", replace_and_link)
+    agent.publish(str(registry), request(OLD))
+    assert secret.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("kind", ["a link", "a file"])
+def test_what_somebody_puts_beside_the_catalog_is_not_written_to(
+    registry: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    victim = registry / "victim"
+    victim.write_bytes(b"as it was")
+
+    def put(name: str, directory: int) -> None:
+        """In the moment after a leftover was removed."""
+        path = registry / ".registry" / name
+        path.symlink_to(victim) if kind == "a link" else path.hardlink_to(victim)
+
+    publish(registry, NEW)
+    monkeypatch.setattr(publishing, "unlink_if_there", put)
+    with pytest.raises(FileExistsError):
+        agent.publish(str(registry), request(NEW, catalog="text", objects=[]))
+    assert victim.read_bytes() == b"as it was"
+
+
+def test_the_catalog_is_the_owners_alone_until_it_has_owner_and_mode(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[int] = []
+    real = publishing.set_owner_and_mode
+
+    def look_and_set(descriptor: int, *words: Any) -> None:
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        real(descriptor, *words)
+
+    publish(registry, NEW)
+    monkeypatch.setattr(publishing, "set_owner_and_mode", look_and_set)
+    before = os.umask(0)
+    try:
+        agent.publish(str(registry), request(NEW, catalog="text", objects=[]))
+    finally:
+        os.umask(before)
+    assert modes == [0o755, 0o600], "of the object, which has it already, and of the catalog"
+
+
 @pytest.mark.parametrize("asked", ["0000", "0444", "0755"])
 def test_the_mode_is_what_phase_1_wrote_down_whatever_is_asked_for(registry: Path, asked: str) -> None:
     (registry / ".registry" / "config.yaml").write_text('registry:\n  path: "/x"\n  file_mode: "0750"\n  keep: 2\n')
@@ -453,3 +565,29 @@ def test_the_mode_is_what_phase_1_wrote_down_whatever_is_asked_for(registry: Pat
     assert oct((registry / NAME).stat().st_mode)[-4:] == "0750"
     agent.publish(str(registry), request(NEW, mode=asked))
     assert oct((registry / NAME).stat().st_mode)[-4:] == "0750"
+
+
+def test_directories_are_moved_out_of_the_way_of_digests_and_nothing_else(registry: Path) -> None:
+    staging = registry / agent.STAGING
+    for name in ("dir", ".away"):
+        (staging / name / "below").mkdir(parents=True)
+    stage(registry, NEW, name="file")
+    stage(registry, NEW, name=".hidden")
+    (staging / "link").symlink_to("dir")
+    with publishing.opened(str(staging)) as descriptor:
+        publishing.clear_directories(descriptor)
+    moved = set(names_in(staging)) - {"file", ".hidden", "link", ".away"}
+    assert [bool(re.fullmatch(r"\.[0-9a-f]{16}", name)) for name in moved] == [True]
+    assert all((staging / name / "below").is_dir() for name in [*moved, ".away"])
+    assert not (staging / "dir").exists()
+
+
+def test_a_directory_that_somebody_else_moves_away_is_out_of_the_way(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (registry / agent.STAGING / "dir").mkdir()
+    with publishing.opened(str(registry / agent.STAGING)) as descriptor:
+        monkeypatch.setattr(os, "listdir", lambda path: ["gone", "dir"])
+        publishing.clear_directories(descriptor)
+    monkeypatch.undo()
+    assert "dir" not in names_in(registry / agent.STAGING)
