@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 
-from pytest_hpcregistry.config import fields as scalars
-from pytest_hpcregistry.config import load as config
 from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
-from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Registry, Sync
+from pytest_hpcregistry.core.fields import suggest
+from pytest_hpcregistry.core.kinds import settings_of
+from pytest_hpcregistry.core.model import SECTIONS, Cluster, Controller, Jump, Registry, Sync
+from pytest_hpcregistry.core.reader import Reader
 from tests import ROOT
 
 FIXTURES = ROOT / "fixtures"
@@ -459,26 +459,14 @@ def test_the_documented_example_names_every_key_and_every_default() -> None:
     assert load_cluster(example, environ={}).registry == Registry()
     text = re.sub(r"^  # (?=\w+: )", "  ", example.read_text(), flags=re.MULTILINE)
     data = documents.load(text, "cluster.yaml")
-    kinds = get_type_hints(Cluster)
-    assert set(data) == set(kinds)
-    for section, kind in kinds.items():
-        if is_dataclass(kind):
-            assert set(data[section]) == {field.name for field in fields(kind)}
-            for field in fields(kind):
-                reader = config.BY_NAME.get((section, field.name)) or config.BY_TYPE.get(
-                    get_type_hints(kind)[field.name]
-                )
-                if isinstance(field.default, str | int):
-                    assert reader is not None
-                    assert reader(data[section][field.name]) == field.default, (section, field.name)
-
-
-def test_every_field_can_be_read() -> None:
-    """A new field in model.py of a type that nothing here reads would be taken for a path."""
-    for section, kind in get_type_hints(Cluster).items():
-        if is_dataclass(kind):
-            for name, hint in get_type_hints(kind).items():
-                assert (section, name) in config.BY_NAME or hint in config.BY_TYPE or hint == Path | None
+    assert set(data) == {*SECTIONS, "nodes"}
+    for section, part in SECTIONS.items():
+        assert set(data[section]) == set(settings_of(part.kind))
+        for field in fields(part.kind):
+            if field.default not in (MISSING, None):
+                reader = Reader(str)
+                shown = reader.value(settings_of(part.kind)[field.name].kind, data[section][field.name])
+                assert shown == field.default, (section, field.name)
 
 
 def test_ansible_is_not_imported() -> None:
@@ -489,4 +477,4 @@ def test_ansible_is_not_imported() -> None:
 
 
 def test_suggest_names_all_when_nothing_is_near() -> None:
-    assert scalars.suggest("qqq", ["a", "b"]) == " Known: a, b"
+    assert suggest("qqq", ["a", "b"]) == " Known: a, b"

@@ -22,7 +22,6 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent import requests
-from pytest_hpcregistry.config.fields import read_node_names
 from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import log, rollout
 from pytest_hpcregistry.controller import publish as registry
@@ -34,6 +33,7 @@ from pytest_hpcregistry.controller.settings import Settings
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, Unreachable, UsageError
 from pytest_hpcregistry.core.events import Progress, SyncStarted, TransferStarted
+from pytest_hpcregistry.core.fields import read_node_names
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.setup.playbook import inventory
 from pytest_hpcregistry.testing.listener import recorder

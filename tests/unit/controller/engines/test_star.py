@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import pytest
 
 from pytest_hpcregistry import agent
-from pytest_hpcregistry.config.load import SYNC_METHODS
 from pytest_hpcregistry.controller import engines
 from pytest_hpcregistry.controller.engines import Job, star
 from pytest_hpcregistry.controller.nodes import sync_ssh
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
+from pytest_hpcregistry.core.model import SYNC_METHODS
 from pytest_hpcregistry.transports import CommandResult
 from tests.fakes.nodes import FakeNodes
 
