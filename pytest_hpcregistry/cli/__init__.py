@@ -11,7 +11,7 @@ import click
 
 from .. import __version__
 from ..core.errors import HpcRegistryError
-from . import catalog, convert, deploy, gc, inspect, lab, registry, rollback, status, sync, test, verify
+from . import catalog, convert, deploy, gc, inspect, lab, registry, rollback, schema, status, sync, test, verify
 from .show import say, say_error, say_usage_error
 
 
@@ -46,6 +46,7 @@ COMMANDS = (
     rollback.rollback,
     gc.gc,
     test.test,
+    schema.schema,
     *lab.GROUP,
 )
 for command in COMMANDS:
