@@ -25,6 +25,7 @@ from ..core.events import (
     Gathered,
     Listener,
     Looked,
+    Noticed,
     Published,
     Received,
     RolledBack,
@@ -99,6 +100,9 @@ def parse() -> argparse.Namespace:
     one.add_argument("subdirectory", nargs="?", metavar="SUBDIR", help="only this one, for example ml-frameworks")
     one.add_argument("--engine", help="how: auto, star, relay or shared, instead of the configured way")
     one.add_argument("--limit-rate", type=int, metavar="BYTES", help="what one machine may send in a second")
+    one.add_argument(
+        "--settings", type=json.loads, metavar="JSON", help="what is asked for, to tell what is not in force"
+    )
     one.add_argument("--name", action="append", help="only this image, DIRECTORY/NAME.sif; may be repeated")
     back = commands.add_parser("rollback", help="let a name mean an older version again, here and on all nodes")
     back.add_argument("name", metavar="DIRECTORY/NAME.sif")
@@ -256,11 +260,14 @@ def run_gc(arguments: argparse.Namespace) -> int:
 
 
 def run_sync(arguments: argparse.Namespace) -> int:
+    from ..core.settings import differences
     from . import settings
     from .sync import sync
 
     config = settings.load(arguments.config)
     listener = listener_of(arguments, config)
+    for sentence in differences(arguments.settings or {}, config):
+        listener(Noticed(f"{sentence}: {RUN_SETUP}"))
     how = config.sync
     how = replace(how, method=arguments.engine or how.method, limit_rate=arguments.limit_rate or how.limit_rate)
     config = replace(config, sync=how)

@@ -116,24 +116,31 @@ def written(cluster: Cluster | Settings) -> dict[str, Any]:
     return data
 
 
-def differences(wanted: Mapping[str, Any], in_force: Mapping[str, Any]) -> list[str]:
-    """What is not in force of a cluster file, both as `written`: one sentence for each setting.
-
-    A key that only one of them has is passed over: versions may differ.
-    """
-    ours, theirs = flat(wanted), flat(in_force)
-    return [
-        f"{key} is {shown(ours[key])} in the cluster file, and {shown(theirs[key])} on the controller"
-        for key in ours
-        if key in theirs and ours[key] != theirs[key]
-    ]
-
-
-def flat(data: Mapping[str, Any]) -> dict[str, Any]:
-    """By `section.key`; the order of nodes means nothing."""
-    found = {f"{name}.{key}": value for name in IN_FORCE for key, value in data.get(name, {}).items()}
-    nodes = data["nodes"]
+def flat(cluster: Cluster | Settings) -> dict[str, Any]:
+    """As `written`, but by `section.key`, and nodes as a node set: their order means nothing."""
+    data = written(cluster)
+    nodes = data.pop("nodes")
+    found = {f"{name}.{key}": value for name, part in data.items() for key, value in part.items()}
     return {"nodes": nodes if isinstance(nodes, str) else nodeset.fold(nodes), **found}
+
+
+def chosen(cluster: Cluster) -> dict[str, Any]:
+    """What of a cluster is not as it would be without a word about it, as `flat`."""
+    default = flat(Cluster(cluster.controller))
+    return {key: value for key, value in flat(cluster).items() if value != default[key]}
+
+
+def differences(wanted: Mapping[str, Any], in_force: Settings) -> list[str]:
+    """What is not in force of a cluster file's settings, these as `flat`: one sentence for each.
+
+    A key that is not known here is passed over: versions may differ.
+    """
+    theirs = flat(in_force)
+    return [
+        f"{key} is {shown(value)} in the cluster file, and {shown(theirs[key])} on the controller"
+        for key, value in wanted.items()
+        if key in theirs and value != theirs[key]
+    ]
 
 
 def shown(value: Any) -> str:

@@ -22,7 +22,7 @@ def not_in_force(config: documents.Document, cluster: Cluster) -> list[str]:
     """Each setting of the cluster file that config.yaml does not have, as a sentence. Raises ConfigError."""
     in_force = settings.read(config)
     old = [f"{config.source} has the form of an older version"] if in_force.outdated else []
-    return old + settings.differences(settings.written(cluster), settings.written(in_force))
+    return old + settings.differences(settings.flat(cluster), in_force)
 
 
 def test_peers_name_every_node(machine: Machine, controller: Machine, cluster: Cluster, cluster_facts: Facts) -> None:

@@ -514,6 +514,16 @@ def test_by_hand(nodes: FakeNodes) -> None:
     assert done.stderr.startswith("error: 'gone' is not a directory")
 
 
+def test_what_is_not_in_force_is_noticed(nodes: FakeNodes) -> None:
+    """A cluster file was changed, and `registry setup` has not been run since."""
+    nodes.publish(NAME)
+    said = json.dumps({"registry.keep": 3, "sync.window": nodes.settings.sync.window})
+    done = start(nodes, "sync", "--settings", said)
+    assert done.returncode == 0, done.stderr
+    told = "registry.keep is 3 in the cluster file, and 2 on the controller: run phase 1 again"
+    assert done.stdout.count(" in the cluster file") == done.stdout.count(told) == 1
+
+
 def test_a_sync_goes_on_when_nobody_listens_any_more(nodes: FakeNodes) -> None:
     nodes.publish(NAME)
     reader, writer = os.pipe()

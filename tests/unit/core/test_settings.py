@@ -9,7 +9,7 @@ import pytest
 from pytest_hpcregistry.core import documents, settings
 from pytest_hpcregistry.core.errors import RUN_SETUP, ConfigError
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm, Sync
-from pytest_hpcregistry.core.settings import Settings, differences, written
+from pytest_hpcregistry.core.settings import Settings, chosen, differences, flat, written
 from suites.infrastructure import test_configuration as suite
 from tests.fakes.settings import config_text, earlier_text, make_settings
 
@@ -142,7 +142,14 @@ def test_an_older_form_is_a_difference() -> None:
 
 
 def test_a_key_that_only_one_side_knows_is_passed_over() -> None:
-    ours, theirs = written(EVERYTHING), written(EVERYTHING)
-    ours["sync"]["later"] = 1
-    del theirs["sync"]["window"]
-    assert differences(ours, theirs) == []
+    assert differences({**flat(EVERYTHING), "sync.later": 1}, EVERYTHING) == []
+    assert differences({"sync.later": 1, "sync.window": 4}, EVERYTHING) == [
+        "sync.window is 4 in the cluster file, and 3 on the controller"
+    ]
+
+
+def test_what_a_cluster_file_does_not_say_is_not_compared() -> None:
+    """As where there is none, but only --controller HOST, or an inventory."""
+    assert chosen(Cluster(CONTROLLER)) == {}
+    one = Cluster(CONTROLLER, ("c2", "c1"), Registry(keep=3), Sync(key_from=("any",)))
+    assert chosen(one) == {"nodes": "c[1-2]", "registry.keep": 3, "sync.key_from": "any"}
