@@ -59,7 +59,7 @@ class Testbed:
         cluster = documents.load(self.state.cluster_file.read_text(), "cluster.yaml")
         self.cluster_file.write_text(documents.dump({**cluster, "nodes": list(nodes)}))
         config = self.path(CONTROLLER, CONFIG)
-        config.write_text(re.sub(r"(?m)^  nodes: .*$", f"  nodes: {json.dumps(list(nodes))}", config.read_text()))
+        config.write_text(re.sub(r"(?m)^nodes: .*$", f"nodes: {json.dumps(list(nodes))}", config.read_text()))
         links.limit([*self.links.values()], link_mbit)
 
     def path(self, machine: str, path: str) -> Path:

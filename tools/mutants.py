@@ -80,7 +80,7 @@ TESTS = {
     "controller/probe.py": ("controller/engines/shared", "controller/gc"),
     "controller/publish.py": ("controller/publish", "controller/gc"),
     "controller/session.py": ("controller/liars", *SYNC, "controller/gc"),
-    "controller/settings.py": ("controller/settings", "controller/rollout"),
+    "controller/settings.py": ("controller/settings", "core/settings"),
     "controller/sync.py": ("controller/sync", *SYNC),
     "controller/rollout.py": SYNC,
     "controller/engines/__init__.py": (*SYNC, "controller/engines/relay"),

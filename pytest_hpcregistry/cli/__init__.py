@@ -25,6 +25,7 @@ COMMANDS = {
     "lab": "A cluster in containers, to try everything on.",
     "registry": "Phase 1: set up the registry on all machines.",
     "rollback": "Let NAME mean an older version again, everywhere.",
+    "schema": "Print the JSON Schema (draft 2020-12) of the cluster file, for editors.",
     "status": "Show every image on every node.",
     "sync": "Bring the catalog's images to every node.",
     "test": "Run the checks of a cluster, phase by phase.",

@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from ..cluster.client import SyncOptions, open_client
-from ..config.fields import read_rate
-from ..config.load import SYNC_METHODS, load_cluster
+from ..config.load import load_cluster
 from ..config.options import CLUSTER_OPTIONS
-from ..core.model import Cluster
+from ..core.fields import read_rate
+from ..core.model import SYNC_METHODS, Cluster
 
 SIF = click.Path(path_type=Path)
 

@@ -33,6 +33,7 @@ from ..core.events import (
 from ..core.machine import FactsRequest, Question
 from ..core.model import Cluster
 from ..core.records import plain
+from ..core.settings import chosen
 from ..transports import CommandResult, Transport, open_transport
 from .programs import build_controller
 
@@ -203,12 +204,14 @@ class ControllerClient:
     ) -> dict[str, NodeFinished]:
         """Bring all images, those in *subdirectory* or those of *names* to every node, by the controller's sync.
 
-        Its events are passed on as they come; returned is what became of each node. Raises Unreachable when the
+        Its events are passed on as they come, of which one may be that a setting of the cluster file is not in force
+        yet; returned is what became of each node. Raises Unreachable when the
         controller cannot be reached, CommandFailed when the sync did not come to its end, and whatever it failed of.
         """
         only = [word for name in names for word in ("--name", name)]
         where = [] if subdirectory is None else [subdirectory]
-        return self.nodes_of("sync", [*options.words(), *only, *where], listener)
+        said = ["--settings", json.dumps(chosen(self.cluster))]
+        return self.nodes_of("sync", [*said, *options.words(), *only, *where], listener)
 
     def rollback(self, name: str, version: str | None, by: str, listener: Listener) -> dict[str, NodeFinished]:
         """Let *name* mean *version* (a digest's beginning; None: the one before) again, on all machines; as sync."""
@@ -304,7 +307,7 @@ class ControllerClient:
         said = result.last_words()
         if "No such file" in result.stderr or "can't open file" in result.stderr:
             return UsageError("phase 1 has not been run", where=name, hint="hpc-container-manager registry setup")
-        if "unrecognized arguments: --expect" in result.stderr:
+        if "unrecognized arguments: --" in result.stderr:
             return UsageError(f"has an older version of the program than {__version__}", where=name, hint=RUN_SETUP)
         if "sudo:" in result.stderr:
             hint = f"let {self.cluster.controller.user} run `sudo -n` there without a password"

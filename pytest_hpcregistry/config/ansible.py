@@ -13,9 +13,9 @@ from typing import Any
 from ..core import documents
 from ..core.documents import KeyPath
 from ..core.errors import CommandTimeout, ConfigError
+from ..core.fields import suggest
 from ..core.names import excerpt, last_line
 from ..transports.process import run_process
-from .fields import suggest
 
 INI_SECTION = re.compile(r"^\[[A-Za-z_][\w:.-]*\]\s*(?:[#;].*)?$", re.MULTILINE)
 ANSIBLE_KEY = re.compile(r"""^[^#\n]*\b(?:hosts|children)["']?:\s*(?:\{|#|$)""", re.MULTILINE)

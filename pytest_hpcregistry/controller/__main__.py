@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .. import __version__
 from ..core import layout
 from ..core.errors import RUN_SETUP, HpcRegistryError, UsageError
-from ..core.events import BytesMissing, Failed, Listener, Looked, Published, Received, RolledBack, Tried
+from ..core.events import BytesMissing, Failed, Listener, Looked, Noticed, Published, Received, RolledBack, Tried
 from ..core.listeners import to_all
 from ..core.machine import FactsRequest
 from ..core.names import image_name, printable, visible
@@ -30,8 +30,8 @@ from .log import json_lines, log_lines, plain_lines
 
 # Each command imports what it needs: out of an archive all is compiled anew each time, PyYAML and ClusterShell too.
 if TYPE_CHECKING:
+    from ..core.settings import Settings
     from .rollout import Outcome
-    from .settings import Settings
 
 TELL_EVERY = 30  # seconds between two lines of progress in the log
 
@@ -91,6 +91,9 @@ def parse() -> argparse.Namespace:
     one.add_argument("subdirectory", nargs="?", metavar="SUBDIR", help="only this one, for example ml-frameworks")
     one.add_argument("--engine", help="how: auto, star, relay or shared, instead of the configured way")
     one.add_argument("--limit-rate", type=int, metavar="BYTES", help="what one machine may send in a second")
+    one.add_argument(
+        "--settings", type=json.loads, metavar="JSON", help="what is asked for, to tell what is not in force"
+    )
     one.add_argument("--name", action="append", help="only this image, DIRECTORY/NAME.sif; may be repeated")
     back = commands.add_parser("rollback", help="let a name mean an older version again, here and on all nodes")
     back.add_argument("name", metavar="DIRECTORY/NAME.sif")
@@ -151,7 +154,7 @@ def in_words(error: OSError) -> HpcRegistryError:
 
 
 def listener_of(arguments: argparse.Namespace, config: Settings) -> Listener:
-    log = log_lines(config.log)
+    log = log_lines(config.sync.log)
     if arguments.json:
         return to_all(throttled(TELL_EVERY, log), json_lines(sys.stdout))
     return throttled(TELL_EVERY, to_all(log, plain_lines(sys.stdout)))
@@ -173,7 +176,7 @@ def run_has(arguments: argparse.Namespace) -> int:
     from . import publish, settings
 
     config = settings.load(arguments.config)
-    present = publish.has_object(config.registry, arguments.digest, arguments.size)
+    present = publish.has_object(config.registry.path, arguments.digest, arguments.size)
     json_lines(sys.stdout)(Looked(present=present))
     return 0
 
@@ -182,7 +185,7 @@ def run_receive(arguments: argparse.Namespace) -> int:
     from . import publish, settings
 
     config = settings.load(arguments.config)
-    publish.receive(config.registry, arguments.digest, arguments.size, sys.stdin.buffer)
+    publish.receive(config.registry.path, arguments.digest, arguments.size, sys.stdin.buffer)
     json_lines(sys.stdout)(Received(digest=arguments.digest))
     return 0
 
@@ -195,7 +198,7 @@ def run_try_key(arguments: argparse.Namespace) -> int:
 
     config = settings.load(arguments.config)
     nodes = list_nodes(arguments.nodes or config.nodes)
-    room = limits.make_room(len(nodes), config.window, held=0, each=limits.SESSION)
+    room = limits.make_room(len(nodes), config.sync.window, held=0, each=limits.SESSION)
     tried = fan_out(nodes, lambda node: try_sync_key(node, config), window=room.window)
     json_lines(sys.stdout)(
         Tried(
@@ -228,7 +231,7 @@ def run_rollback(arguments: argparse.Namespace) -> int:
 
     config = settings.load(arguments.config)
     listener = listener_of(arguments, config)
-    name = image_name(arguments.name, config.registry, config.directories)
+    name = image_name(arguments.name, config.registry.path, config.registry.directories)
     before, now = publish.rollback(config, name, arguments.to)
     who = {"by": arguments.by, "published": now.published}
     listener(RolledBack(name=name, digest=now.digest, before=before.digest, **who))
@@ -243,7 +246,7 @@ def run_gc(arguments: argparse.Namespace) -> int:
     machines = gc.collect(
         config,
         shown if arguments.dry_run else listener_of(arguments, config),
-        keep=config.keep if arguments.keep is None else arguments.keep,
+        keep=config.registry.keep if arguments.keep is None else arguments.keep,
         grace=gc.GRACE if arguments.grace is None else arguments.grace,
         by=arguments.by,
         dry_run=arguments.dry_run,
@@ -252,14 +255,17 @@ def run_gc(arguments: argparse.Namespace) -> int:
 
 
 def run_sync(arguments: argparse.Namespace) -> int:
+    from ..core.settings import differences
     from . import settings
     from .sync import sync
 
     config = settings.load(arguments.config)
     listener = listener_of(arguments, config)
-    config = replace(
-        config, method=arguments.engine or config.method, limit_rate=arguments.limit_rate or config.limit_rate
-    )
+    for sentence in differences(arguments.settings or {}, config):
+        listener(Noticed(f"{sentence}: {RUN_SETUP}"))
+    how = config.sync
+    how = replace(how, method=arguments.engine or how.method, limit_rate=arguments.limit_rate or how.limit_rate)
+    config = replace(config, sync=how)
     return exit_code_of(logged(config, lambda: sync(config, arguments.subdirectory, arguments.name, listener)))
 
 
@@ -268,7 +274,7 @@ def logged(config: Settings, work: Callable[[], Mapping[str, Outcome]]) -> Mappi
     try:
         return work()
     except HpcRegistryError as error:
-        log_lines(config.log)(Failed(error.what, where=error.where or None))
+        log_lines(config.sync.log)(Failed(error.what, where=error.where or None))
         raise
 
 

@@ -14,6 +14,7 @@ from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
 from ..core.events import Freed, GcFinished, GcStarted, Listener, Noticed
 from ..core.fanout import fan_out
 from ..core.names import excerpt
+from ..core.settings import Settings
 from .answers import HINT
 from .limits import SESSION, make_room
 from .lock import only_one_sync
@@ -21,7 +22,6 @@ from .nodes import list_nodes
 from .probe import probing
 from .publish import catalog_of, read_catalog_text, write_catalog
 from .session import NodeSession
-from .settings import Settings
 
 GRACE = 3600  # seconds that an object stays after its last name has gone, or since it came
 TIMEOUT = 300  # seconds for one machine to look at its processes and to remove files
@@ -36,9 +36,9 @@ def collect(
     counted on.
     """
     nodes = list_nodes(settings.nodes)
-    room = make_room(len(nodes), settings.window, held=0, each=SESSION)
-    with nullcontext() if dry_run else only_one_sync(settings.registry):
-        text, catalog = trim(settings.registry, keep, dry_run)
+    room = make_room(len(nodes), settings.sync.window, held=0, each=SESSION)
+    with nullcontext() if dry_run else only_one_sync(settings.registry.path):
+        text, catalog = trim(settings.registry.path, keep, dry_run)
         listener(GcStarted(nodes=nodes, keep=keep, grace=grace, by=by, dry_run=dry_run))
         if room.note:
             listener(Noticed(message=room.note))
@@ -53,12 +53,12 @@ def collect(
                     sharers.add(node)
                 return freed(session.ask("gc", {**request, "shared": shared}, timeout=TIMEOUT), shared)
 
-        with probing(settings.registry) as probe:
+        with probing(settings.registry.path) as probe:
             answers = fan_out(nodes, ask, window=room.window)
         by_node = {
             node: failure(node, one) if isinstance(one, HpcRegistryError) else one for node, one in answers.items()
         }
-        machines = {"controller": sweep_here(settings.registry, request, by_node, sharers), **by_node}
+        machines = {"controller": sweep_here(settings.registry.path, request, by_node, sharers), **by_node}
     listener(GcFinished(machines=machines, dry_run=dry_run))
     return machines
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..agent.address import peers
 from ..agent.forms import read_json
+from ..core import layout
 from ..core.errors import RUN_SETUP, CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
 from ..core.names import NODE_NAME, excerpt, last_line, visible
 from ..transports.process import run_process
 from ..transports.ssh import ssh_to_node, unreachable_reason
 
 if TYPE_CHECKING:
-    from .settings import Settings
+    from ..core.settings import Settings
 
 HINTS = {
     "login refused": f"is the sync key authorized there? If not, {RUN_SETUP}",
@@ -59,9 +60,9 @@ def list_nodes(configured: Sequence[str] | None) -> list[str]:
 
 def sync_ssh(settings: Settings) -> list[str]:
     """ssh as the sync key: it can only do what the agent's `serve` allows, on nodes whose host key phase 1 recorded."""
-    only = ["-o", f"UserKnownHostsFile={settings.known_hosts}", "-o", "GlobalKnownHostsFile=none"]
-    key = ["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i", settings.key]
-    return [*ssh_to_node(settings.connect_timeout), *only, *key]
+    only = ["-o", f"UserKnownHostsFile={layout.KNOWN_HOSTS}", "-o", "GlobalKnownHostsFile=none"]
+    key = ["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i", settings.sync.key]
+    return [*ssh_to_node(settings.sync.connect_timeout), *only, *key]
 
 
 def check_address(node: str, address: str, settings: Settings) -> str:
@@ -69,15 +70,15 @@ def check_address(node: str, address: str, settings: Settings) -> str:
 
     Raises CommandFailed if not: a node must not send the controller, or other nodes, to somebody else.
     """
-    known = peers(settings.registry).get(node, [])
+    known = peers(settings.registry.path).get(node, [])
     if address not in known:
         raise CommandFailed(
             f"gives {visible(address)[:60]} as its address, where phase 1 found {', '.join(known) or 'none'}",
             where=node,
             hint="has its address changed? hpc-container-manager registry setup",
         )
-    if settings.network and ip_address(address) not in ip_network(settings.network):
-        raise CommandFailed(f"{address} is no address in {settings.network}", where=node)
+    if settings.sync.network and ip_address(address) not in ip_network(settings.sync.network):
+        raise CommandFailed(f"{address} is no address in {settings.sync.network}", where=node)
     return address
 
 

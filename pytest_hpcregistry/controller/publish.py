@@ -15,9 +15,11 @@ from ..agent.facts import RESERVE
 from ..core import documents, sif
 from ..core.catalog import Catalog, Version, from_data
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, UsageError
+from ..core.kinds import write_mode
 from ..core.layout import object_path
 from ..core.names import DIGEST, image_name
-from .settings import NOT_SET_UP, Settings
+from ..core.settings import Settings
+from .settings import NOT_SET_UP
 
 
 class BytesMissing(CheckFailed):
@@ -101,15 +103,18 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
     Returns the version, and whether anything changed. Raises CheckFailed when the file is no sound SIF, BytesMissing
     when there is none.
     """
-    name = image_name(request["name"], settings.registry, settings.directories)
+    name = image_name(request["name"], settings.registry.path, settings.registry.directories)
     digest, size = request["digest"], int(request["size"])
-    wanted = {"images": [{"name": name, "digest": digest, "size": size}], "mode": settings.file_mode}
-    with refusals(), no_debris(settings.registry, digest):
-        read_catalog(settings.registry)  # where that cannot be, no object is made that nothing will name
-        check_structure(settings.registry, digest)
-        agent.prove(settings.registry, wanted)
-    with refusals(), agent.locked(settings.registry) as root:
-        catalog = read_catalog(settings.registry)
+    wanted = {
+        "images": [{"name": name, "digest": digest, "size": size}],
+        "mode": write_mode(settings.registry.file_mode),
+    }
+    with refusals(), no_debris(settings.registry.path, digest):
+        read_catalog(settings.registry.path)  # where that cannot be, no object is made that nothing will name
+        check_structure(settings.registry.path, digest)
+        agent.prove(settings.registry.path, wanted)
+    with refusals(), agent.locked(settings.registry.path) as root:
+        catalog = read_catalog(settings.registry.path)
         version = Version(
             digest=digest,
             size=size,
@@ -123,7 +128,7 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
         known = before if before and before.digest == digest else None
         answer = agent.apply(root, wanted)
         if not known:
-            write_catalog(root, catalog.with_version(name, version, settings.keep), settings.registry)
+            write_catalog(root, catalog.with_version(name, version, settings.registry.keep), settings.registry.path)
     return known or version, bool(answer["changed"]) or not known
 
 
@@ -141,8 +146,8 @@ def rollback(settings: Settings, name: str, wanted: str | None) -> tuple[Version
 
     Raises UsageError when there is no such version, CheckFailed when its bytes are gone or damaged.
     """
-    with refusals(), agent.locked(settings.registry) as root:
-        catalog = read_catalog(settings.registry)
+    with refusals(), agent.locked(settings.registry.path) as root:
+        catalog = read_catalog(settings.registry.path)
         if name not in catalog.images:
             raise UsageError(f"{name!r} is not in the catalog", hint="see: hpc-container-manager catalog list")
         before = catalog.images[name]
@@ -150,16 +155,18 @@ def rollback(settings: Settings, name: str, wanted: str | None) -> tuple[Version
             chosen = before.find(wanted)
         except UsageError as error:
             raise UsageError(error, where=name, hint=error.hint) from None
-        if not has_object(settings.registry, chosen.digest, chosen.size):
+        if not has_object(settings.registry.path, chosen.digest, chosen.size):
             raise CheckFailed(
                 f"the bytes of {name}, version {chosen.digest[:12]}, are gone or damaged",
                 where="controller",
                 hint="deploy that image again",
             )
-        agent.apply(root, {"images": [{"name": name, "digest": chosen.digest}], "mode": settings.file_mode})
+        agent.apply(
+            root, {"images": [{"name": name, "digest": chosen.digest}], "mode": write_mode(settings.registry.file_mode)}
+        )
         if chosen.digest != before.digest:
             # None is dropped, whatever `keep` is: the way back must stay open.
-            write_catalog(root, catalog.with_version(name, chosen, len(before.versions)), settings.registry)
+            write_catalog(root, catalog.with_version(name, chosen, len(before.versions)), settings.registry.path)
     return before, chosen
 
 

@@ -17,13 +17,14 @@ from ..core.catalog import Catalog, Entry
 from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
 from ..core.events import Listener, NodeFinished, NodeStarted, Noticed, TransferStarted
 from ..core.fanout import fan_out, in_rounds, serve_rounds
+from ..core.kinds import write_mode
 from ..core.layout import object_path
+from ..core.settings import Settings
 from .engines import ENGINES, Job
 from .engines.cost import Load, choose, link_rate
 from .meter import Meter
 from .probe import probing
 from .session import NodeSession
-from .settings import Settings
 
 PUBLISH_SECONDS_PER_GB = 60  # a node reads back what it received; 214 MB/s and core was the slowest hash measured
 FEW = 0.1  # share of a round's nodes, or one node, that the next round does not wait for
@@ -70,14 +71,14 @@ class Rollout:
         self.started: dict[str, float] = {}
         self.sessions: dict[str, NodeSession] = {}
         self.outcomes: dict[str, Outcome] = {}
-        self.turns = threading.BoundedSemaphore(settings.window)
+        self.turns = threading.BoundedSemaphore(settings.sync.window)
         self.files: dict[str, int] = {}  # objects that are open, for as many rounds and chains as send them
         self.opening = threading.Lock()
 
     def run(self, nodes: Sequence[str], at_once: int) -> dict[str, Outcome]:
         """Bring every node up to date, *at_once* at a time; nodes that answer late are served in a later round."""
         with ExitStack() as closing:
-            self.probe = closing.enter_context(probing(self.settings.registry))
+            self.probe = closing.enter_context(probing(self.settings.registry.path))
             closing.callback(self.close_objects)
             closing.callback(self.close_sessions)
             for first in range(0, len(nodes), at_once):
@@ -87,10 +88,10 @@ class Rollout:
     def visit(self, nodes: Sequence[str]) -> None:
         # A limit is one of all that is sent, so then one round ends before the next begins.
         serve_rounds(
-            in_rounds(nodes, self.look, window=self.settings.window),
+            in_rounds(nodes, self.look, window=self.settings.sync.window),
             self.serve,
             is_finished=self.outcomes.__contains__,
-            may_be_left=0.0 if self.settings.limit_rate else FEW,
+            may_be_left=0.0 if self.settings.sync.limit_rate else FEW,
         )
 
     def open_object(self, digest: str) -> int:
@@ -98,7 +99,7 @@ class Rollout:
         with self.opening:
             try:
                 if digest not in self.files:
-                    self.files[digest] = open_regular(object_path(self.settings.registry, digest))
+                    self.files[digest] = open_regular(object_path(self.settings.registry.path, digest))
             except (Refused, OSError) as error:
                 raise CommandFailed(f"cannot read object {digest[:12]}: {error}", where="controller") from error
             return self.files[digest]
@@ -135,9 +136,9 @@ class Rollout:
         self.lacks[node] = lacks = sorted(
             digest for digest, size in self.sizes.items() if has["objects"].get(digest) != size
         )
-        if self.settings.method == "shared" and not has["shared"]:
+        if self.settings.sync.method == "shared" and not has["shared"]:
             raise CommandFailed(
-                f"has a {self.settings.registry} of its own, not the controller's on a shared file system",
+                f"has a {self.settings.registry.path} of its own, not the controller's on a shared file system",
                 where=node,
                 hint="is the file system mounted there? Or set sync.method to auto",
             )
@@ -189,11 +190,11 @@ class Rollout:
         with_base = {node: sum(self.sizes[digest] for digest in self.bases(node)) for node in nodes}
         settings = self.settings
         return choose(
-            settings.method,
+            settings.sync.method,
             Load(lacking, with_base),
             link=link_rate(),
             cores=os.cpu_count() or 1,
-            limit_rate=settings.limit_rate,
+            limit_rate=settings.sync.limit_rate,
         )
 
     def distribute(self, engine: str, why: str, nodes: Sequence[str]) -> None:
@@ -254,7 +255,7 @@ class Rollout:
         changed = bool(images)
         seconds = 60 + size * PUBLISH_SECONDS_PER_GB // 10**9
         for part in parts:
-            request: dict[str, Any] = {"images": part, "mode": self.settings.file_mode}
+            request: dict[str, Any] = {"images": part, "mode": write_mode(self.settings.registry.file_mode)}
             if stale and part is parts[-1]:
                 request.update(catalog=self.catalog_text, objects=self.catalog_objects)
             answer = self.sessions[node].ask("publish", request, timeout=seconds)

@@ -19,7 +19,7 @@ from .answers import HINT, check_answer, check_event
 from .nodes import ASK_TIMEOUT, no_answer, read_line, refuse_error, sync_ssh
 
 if TYPE_CHECKING:
-    from .settings import Settings
+    from ..core.settings import Settings
 
 PASSED_OVER = 1 << 20  # bytes that a login may print beside what the agent says
 MOST_EVENTS, EVENT_RATE = 1 << 20, 2000  # bytes, and bytes a second, that the agent may say unasked; a relay's says 500
@@ -36,7 +36,7 @@ class NodeSession:
         self.other = self.events = 0  # bytes
         self.began = time.monotonic()
         self.conversation = Conversation(node, [*sync_ssh(settings), f"root@{node}", "session"])
-        self.send({"nonce": self.nonce, "seconds": min(settings.timeout + ASK_TIMEOUT, LONGEST_SILENCE)})
+        self.send({"nonce": self.nonce, "seconds": min(settings.sync.timeout + ASK_TIMEOUT, LONGEST_SILENCE)})
 
     def __enter__(self) -> NodeSession:
         return self
@@ -122,7 +122,7 @@ def try_sync_key(node: str, settings: Settings) -> str:
     stolen = run_process(node, [*sync_ssh(settings), f"root@{node}", "id -u"], timeout=ASK_TIMEOUT)
     if stolen.exit_code == 0 or stolen.stdout.strip():
         return "works, but also runs a shell command"
-    if not is_admitted(seen, settings.key_from):
+    if not is_admitted(seen, settings.admitted):
         return f"works, but not by the line that phase 1 wrote: the node sees the controller at {str(seen)[:60]!r}"
     return "works, refuses a shell"
 

@@ -9,13 +9,13 @@ from ..core.catalog import Catalog, Entry
 from ..core.errors import UsageError
 from ..core.events import Listener, Noticed, SyncFinished, SyncStarted
 from ..core.names import check_directory
+from ..core.settings import Settings
 from .engines import check_method
 from .limits import RSYNC, SESSION, make_room
 from .lock import only_one_sync
 from .nodes import list_nodes
 from .publish import catalog_of, read_catalog_text
 from .rollout import Outcome, Rollout
-from .settings import Settings
 
 
 def sync(
@@ -24,22 +24,28 @@ def sync(
     """Bring the catalog's images (those in *subdirectory*, those named, or all) to every node, then the catalog itself
     where everything in it is present."""
     if subdirectory is not None:
-        check_directory(subdirectory, settings.directories)
+        check_directory(subdirectory, settings.registry.directories)
     what = ", ".join(names or ()) or subdirectory or "all images"
     nodes = list_nodes(settings.nodes)
-    check_method(settings.method)
-    with only_one_sync(settings.registry):
+    check_method(settings.sync.method)
+    with only_one_sync(settings.registry.path):
         # Read once, and after the wait: what was wanted before another deploy must not be brought back over it.
-        catalog_text = read_catalog_text(settings.registry)
-        catalog = catalog_of(catalog_text, settings.registry)
+        catalog_text = read_catalog_text(settings.registry.path)
+        catalog = catalog_of(catalog_text, settings.registry.path)
         wanted = choose_images(catalog, settings, subdirectory, names)
         # A relay has all the objects open that a node lacks, which may be all that are wanted.
-        files = len(wanted) if settings.method in ("auto", "relay") else 0
-        room = make_room(len(nodes), settings.window, held=SESSION, each=RSYNC, files=files)
+        files = len(wanted) if settings.sync.method in ("auto", "relay") else 0
+        room = make_room(len(nodes), settings.sync.window, held=SESSION, each=RSYNC, files=files)
         listener(SyncStarted(what=what, nodes=nodes))
         if room.note:
             listener(Noticed(message=room.note))
-        rollout = Rollout(replace(settings, window=room.window), what, wanted, (catalog_text, catalog), listener)
+        rollout = Rollout(
+            replace(settings, sync=replace(settings.sync, window=room.window)),
+            what,
+            wanted,
+            (catalog_text, catalog),
+            listener,
+        )
         outcomes = rollout.run(nodes, room.nodes)
     listener(SyncFinished(what=what, states={node: out.state for node, out in outcomes.items()}))
     return outcomes
@@ -55,5 +61,5 @@ def choose_images(
     prefix = f"{subdirectory}/" if subdirectory else ""
     chosen = names or [name for name in catalog.images if name.startswith(prefix)]
     if not chosen:
-        raise UsageError(f"the catalog has no image in {prefix or settings.registry}", hint="deploy one first")
+        raise UsageError(f"the catalog has no image in {prefix or settings.registry.path}", hint="deploy one first")
     return {name: catalog.images[name] for name in chosen}

@@ -1,11 +1,23 @@
-"""What a cluster is, as frozen data: built once by config.py, then only passed down."""
+"""What a cluster is, as frozen data: built once at the border, then only passed down.
+
+A field of a section is a setting: its type and default are here, and beside them how its text is read and what it
+means. From these come the keys of the cluster file and of the controller's config.yaml, the names of the role's
+variables, and the JSON Schema: there is no second list.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-DEFAULT_DIRECTORIES = ("ml-frameworks", "custom-images", "base-images")
+from . import kinds
+from .fields import is_ipv6, read_account, read_host, read_port
+from .kinds import Kind, setting
+
+SYNC_METHODS = ("auto", "star", "relay", "shared")
+TRANSPORTS = ("openssh", "paramiko")
+JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?:\[(?P<six>[^]]+)\]|(?P<host>[^:]+))(?::(?P<port>[^:]+))?\Z")
 
 
 @dataclass(frozen=True)
@@ -22,84 +34,197 @@ class Jump:
         return f"{self.user}@{self.host}" if self.user else self.host
 
 
+def read_jump(text: str) -> Jump:
+    """`[user@]host[:port]`, an IPv6 address between [ and ] -> Jump. Raises ValueError."""
+    match = JUMP.match(text)
+    if not match:
+        raise ValueError(f"{text!r} is not [user@]host[:port]")
+    if match["six"] and not is_ipv6(match["six"]):
+        raise ValueError(f"{text!r} must hold an IPv6 address between [ and ]")
+    return Jump(
+        read_host(match["six"] or match["host"]),
+        read_account(match["user"]) if match["user"] else None,
+        read_port(match["port"]) if match["port"] else None,
+    )
+
+
+GATE = Kind(
+    read_jump,
+    kinds.text(rf"({kinds.ACCOUNT_NAME}@)?(\[{kinds.ADDRESS}\]|{kinds.NAME})(:[0-9]{{1,5}})?", number=True),
+)
+
+
 @dataclass(frozen=True)
 class Controller:
-    """How the workstation reaches the controller, the only machine that it talks to.
+    """How the workstation reaches the controller, the only machine that it talks to."""
 
-    `host` is an address or a name that ssh resolves; `name` is what people call it.
-    """
-
-    name: str
-    host: str
-    port: int = 22
-    user: str = "root"
-    key: Path | None = None
-    jump: Jump | None = None
+    name: str = field(metadata=setting(kinds.HOST, "What messages and reports call it; host is the default."))
+    host: str = field(metadata=setting(kinds.HOST, "Its address, or a name that ssh resolves; name is the default."))
+    port: int = field(default=22, metadata=setting(kinds.PORT, "The port of its sshd."))
+    user: str = field(
+        default="root", metadata=setting(kinds.ACCOUNT, "Who logs in; another one than root needs `sudo -n` there.")
+    )
+    key: Path | None = field(
+        default=None,
+        metadata=setting(kinds.LOCAL_FILE, "The private key to log in with; without it, what ssh would use."),
+    )
+    jump: Jump | None = field(default=None, metadata=setting(GATE, "A machine to go through, [user@]host[:port]."))
 
 
 @dataclass(frozen=True)
 class Registry:
-    """The directory tree, the same on the controller and on every node. Modes are the octal numbers themselves.
+    """The directory tree, the same on the controller and on every node. Modes are the octal numbers themselves."""
 
-    `keep` is how many older versions of an image are kept, besides the current one, so that a rollback moves nothing.
-    """
-
-    path: str = "/opt/containers"
-    owner: str = "root"
-    group: str = "slurm"
-    directory_mode: int = 0o755
-    file_mode: int = 0o755
-    directories: tuple[str, ...] = DEFAULT_DIRECTORIES
-    keep: int = 2
+    path: str = field(default="/opt/containers", metadata=setting(kinds.REMOTE_PATH, "Where it lies."))
+    owner: str = field(default="root", metadata=setting(kinds.ACCOUNT, "The user who owns directories and images."))
+    group: str = field(default="slurm", metadata=setting(kinds.ACCOUNT, "The group that they belong to."))
+    directory_mode: int = field(
+        default=0o755, metadata=setting(kinds.DIRECTORY_MODE, "The mode of directories, octal.")
+    )
+    file_mode: int = field(default=0o755, metadata=setting(kinds.FILE_MODE, "The mode of images, octal."))
+    directories: tuple[str, ...] = field(
+        default=("ml-frameworks", "custom-images", "base-images"),
+        metadata=setting(kinds.DIRECTORIES, "The directories that hold images."),
+    )
+    keep: int = field(
+        default=2,
+        metadata=setting(
+            kinds.COUNT,
+            "How many older versions of an image are kept beside the current one; a rollback moves nothing then.",
+        ),
+    )
 
 
 @dataclass(frozen=True)
 class Sync:
-    """How the controller brings images to the nodes. Times in seconds; `window` is how many nodes at once.
+    """How the controller brings images to the nodes. Times in seconds, `limit_rate` in bytes/s (0: no limit).
 
-    `limit_rate` is what one machine may send, in bytes/s, 0: no limit. `network` (CIDR) is where images go, when not
-    where the controller reaches the nodes by ssh. `key_from` is where `key` may log in from: addresses and networks,
-    or alone ``auto``, every address of the controller, or ``any``.
+    `network` is None where images go to the addresses by which ssh reaches the nodes. `key_from` is alone ``auto``,
+    every address of the controller, or ``any``, or it is addresses and networks.
     """
 
-    method: str = "auto"
-    limit_rate: int = 0
-    network: str | None = None
-    window: int = 64
-    timeout: int = 3600
-    connect_timeout: int = 10
-    key: str = "/root/.ssh/id_rsa_registry_sync"
-    key_from: tuple[str, ...] = ("auto",)
-    log: str = "/var/log/container-registry-sync.log"
+    method: str = field(
+        default="auto",
+        metadata=setting(
+            kinds.one_of(*SYNC_METHODS),
+            "star: rsync to each node; relay: from node to node; shared: the registry lies on a shared file system; "
+            "auto: the best of them.",
+        ),
+    )
+    limit_rate: int = field(
+        default=0,
+        metadata=setting(kinds.RATE, "What one machine may send, in bytes/s, or as 500K, 100M, 1G; 0 is no limit."),
+    )
+    network: str | None = field(
+        default=None,
+        metadata=setting(kinds.NETWORK, "The network (CIDR) by which images go, where ssh reaches nodes by another."),
+    )
+    window: int = field(default=64, metadata=setting(kinds.NUMBER, "How many nodes at once."))
+    timeout: int = field(default=3600, metadata=setting(kinds.NUMBER, "Seconds for one image on one node."))
+    connect_timeout: int = field(
+        default=10, metadata=setting(kinds.NUMBER, "Seconds until a node counts as unreachable.")
+    )
+    key: str = field(
+        default="/root/.ssh/id_rsa_registry_sync",
+        metadata=setting(kinds.REMOTE_PATH, "The sync key, on the controller; phase 1 makes it."),
+    )
+    key_from: tuple[str, ...] = field(
+        default=("auto",),
+        metadata=setting(
+            kinds.SOURCES,
+            "Where the sync key may log in from: auto, which is every address of the controller, or any, or a list of "
+            "addresses and networks (CIDR).",
+        ),
+    )
+    log: str = field(
+        default="/var/log/container-registry-sync.log",
+        metadata=setting(kinds.REMOTE_PATH, "The log of syncs, on the controller."),
+    )
 
 
 @dataclass(frozen=True)
 class Slurm:
-    """`container`: phase 1 sets up `srun --container`. `run_as`: the ordinary user whose jobs the e2e suite runs."""
+    """Slurm on this cluster. `run_as` and `partition` are for the e2e suite's jobs."""
 
-    container: bool = True
-    conf_dir: str = "/etc/slurm"
-    run_as: str | None = None
-    partition: str | None = None
+    container: bool = field(
+        default=True, metadata=setting(kinds.SWITCH, "Whether phase 1 sets up `srun --container=NAME.sif`.")
+    )
+    conf_dir: str = field(
+        default="/etc/slurm", metadata=setting(kinds.REMOTE_PATH, "The directory of slurm.conf and oci.conf.")
+    )
+    run_as: str | None = field(
+        default=None,
+        metadata=setting(kinds.ACCOUNT, "The ordinary user whose jobs the e2e suite runs.", ours=True),
+    )
+    partition: str | None = field(
+        default=None,
+        metadata=setting(kinds.PARTITION, "The partition of those jobs; without it, Slurm's own default.", ours=True),
+    )
 
 
 @dataclass(frozen=True)
 class Ssh:
-    """Workstation to controller. `known_hosts` and `config` replace the user's own files when given. Seconds."""
+    """Workstation to controller. Seconds."""
 
-    transport: str = "openssh"
-    known_hosts: Path | None = None
-    config: Path | None = None
-    connect_timeout: int = 10
+    transport: str = field(
+        default="openssh",
+        metadata=setting(
+            kinds.one_of(*TRANSPORTS), "openssh: your own ssh, its configuration and its agent; paramiko: without it."
+        ),
+    )
+    known_hosts: Path | None = field(
+        default=None, metadata=setting(kinds.LOCAL_FILE, "Host keys, in place of the user's own known_hosts.")
+    )
+    config: Path | None = field(
+        default=None, metadata=setting(kinds.LOCAL_FILE, "ssh's configuration, in place of the user's own.")
+    )
+    connect_timeout: int = field(
+        default=10, metadata=setting(kinds.NUMBER, "Seconds until the controller counts as unreachable.")
+    )
+
+
+@dataclass(frozen=True)
+class Section:
+    """What stands beside a section's field of Cluster. `ours`: the workstation's own, so it is not in config.yaml."""
+
+    kind: type
+    help: str
+    ours: bool = False
+
+
+def section(kind: type, help: str, *, ours: bool = False) -> dict[str, Section]:  # noqa: A002
+    """The metadata of a field of Cluster that is a section."""
+    return {"section": Section(kind, help, ours)}
 
 
 @dataclass(frozen=True)
 class Cluster:
     """A whole cluster. `nodes` is None when the controller shall ask Slurm for them."""
 
-    controller: Controller
-    nodes: tuple[str, ...] | None = None
-    registry: Registry = field(default_factory=Registry)
-    sync: Sync = field(default_factory=Sync)
-    slurm: Slurm = field(default_factory=Slurm)
-    ssh: Ssh = field(default_factory=Ssh)
+    controller: Controller = field(
+        metadata=section(Controller, "How the workstation reaches the controller.", ours=True)
+    )
+    nodes: tuple[str, ...] | None = field(
+        default=None,
+        metadata=setting(
+            kinds.NODES,
+            "The compute nodes, by the names that the controller knows them by: slurm (ask Slurm), a node set such as "
+            "c[001-064], or a list of names and node sets.",
+        ),
+    )
+    registry: Registry = field(
+        default_factory=Registry,
+        metadata=section(Registry, "The directory tree, the same on the controller and on every node."),
+    )
+    sync: Sync = field(default_factory=Sync, metadata=section(Sync, "How the controller brings images to the nodes."))
+    slurm: Slurm = field(default_factory=Slurm, metadata=section(Slurm, "Slurm on this cluster."))
+    ssh: Ssh = field(
+        default_factory=Ssh, metadata=section(Ssh, "The connection from the workstation to the controller.", ours=True)
+    )
+
+
+SECTIONS: dict[str, Section] = {
+    one.name: one.metadata["section"] for one in fields(Cluster) if "section" in one.metadata
+}
+"""The sections of a cluster file; its one key beside them is `nodes`."""
+NODES: kinds.Setting = {one.name: one for one in fields(Cluster)}["nodes"].metadata["setting"]

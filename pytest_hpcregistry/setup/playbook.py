@@ -17,6 +17,7 @@ from ..core import nodeset
 from ..core.errors import CommandFailed, Unreachable, UsageError
 from ..core.model import Cluster
 from ..core.names import NODE_NAME, excerpt
+from ..core.settings import written
 from ..transports import CommandResult, Transport
 from ..transports.local import LocalTransport
 from ..transports.ssh import destination, ssh_options, unreachable, unreachable_reason
@@ -24,8 +25,13 @@ from .transcript import Recap, Transcript
 
 PLAYBOOK = Path(__file__).resolve().parent / "playbook-container-registry.yml"
 MOST_FORKS = 50
-ALONE = (("auto",), ("any",))
-"""What `sync.key_from` is when it is no list of addresses."""
+EARLIER_NAMES = {
+    "container_registry_directory_mode": "container_registry_dir_mode",
+    "container_registry_directories": "container_registry_subdirs",
+    "container_registry_nodes": "container_registry_sync_nodes",
+    "container_registry_slurm_container": "container_registry_slurm_integration",
+}
+"""What four of the role's settings were called; they still are taken where they are set."""
 TASK_TIMEOUT = 300
 """Seconds that one task may take on one machine: a node that hangs becomes a failure of that node."""
 
@@ -77,29 +83,23 @@ def connection(cluster: Cluster) -> dict[str, Any]:
 
 
 def role_variables(cluster: Cluster) -> dict[str, Any]:
-    """The cluster file's settings under the names that the role has for them."""
-    registry, sync = cluster.registry, cluster.sync
-    return {
-        "container_registry_path": registry.path,
-        "container_registry_owner": registry.owner,
-        "container_registry_group": registry.group,
-        "container_registry_dir_mode": f"{registry.directory_mode:04o}",
-        "container_registry_file_mode": f"{registry.file_mode:04o}",
-        "container_registry_subdirs": list(registry.directories),
-        "container_registry_keep": registry.keep,
-        "container_registry_sync_method": sync.method,
-        "container_registry_sync_nodes": "slurm" if cluster.nodes is None else list(cluster.nodes),
-        "container_registry_sync_limit_rate": sync.limit_rate,
-        "container_registry_sync_network": sync.network or "",
-        "container_registry_sync_window": sync.window,
-        "container_registry_sync_timeout": sync.timeout,
-        "container_registry_sync_connect_timeout": sync.connect_timeout,
-        "container_registry_sync_key": sync.key,
-        "container_registry_sync_key_from": sync.key_from[0] if sync.key_from in ALONE else list(sync.key_from),
-        "container_registry_sync_log": sync.log,
-        "container_registry_slurm_integration": cluster.slurm.container,
-        "container_registry_slurm_conf_dir": cluster.slurm.conf_dir,
-    }
+    """The cluster file's settings under the names that the role has for them.
+
+    Where a name has changed it is the earlier one, which the role's default for the new one takes: so `--extra-vars`
+    win over the cluster file under either.
+    """
+    data = written(cluster)
+    named = {role_variable("nodes"): data.pop("nodes")}
+    named |= {role_variable(section, key): value for section, part in data.items() for key, value in part.items()}
+    return {EARLIER_NAMES.get(name, name): value for name, value in named.items()}
+
+
+def role_variable(*path: str) -> str:
+    """The name of a setting in the role: `sync`, `keep` -> container_registry_sync_keep.
+
+    The section `registry` is left out: all of it is the registry's.
+    """
+    return "_".join(("container_registry", *(part for part in path if part != "registry")))
 
 
 def set_up(

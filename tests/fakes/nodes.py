@@ -13,9 +13,10 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.cluster.programs import build_agent
 from pytest_hpcregistry.controller import publish as controller_registry
-from pytest_hpcregistry.controller.settings import Settings
 from pytest_hpcregistry.core.catalog import Catalog
+from pytest_hpcregistry.core.settings import Settings
 from pytest_hpcregistry.testing.sif import Sif, system_partition
+from tests.fakes.settings import make_settings
 
 # How a node misbehaves is the text of NODE/trouble: for ssh, or for rsync alone.
 SSH = """\
@@ -96,17 +97,14 @@ class FakeNodes:
         self.settings = self.make_settings(nodes=names)
 
     def make_settings(self, *, nodes: tuple[str, ...] | None, window: int = 8) -> Settings:
-        return Settings(
-            registry=str(self.registry),
+        return make_settings(
+            self.registry,
             directories=("ml-frameworks", "base-images"),
-            file_mode="0755",
-            method="auto",
             nodes=nodes,
             window=window,
             timeout=20,
             connect_timeout=2,
             key="/root/.ssh/key",
-            known_hosts="/root/.ssh/known",
             log=str(self.root / "sync.log"),
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 
 from pytest_hpcregistry.controller.limits import BASE, RSYNC, SESSION
 from tests.fakes.nodes import FakeNodes
+from tests.fakes.settings import change, config_text
 
 pytestmark = pytest.mark.lab
 NAME = "ml-frameworks/x.sif"
@@ -34,12 +34,9 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
 
 def sync(nodes: FakeNodes, engine: str, *, soft: int, hard: int) -> tuple[int, int, str]:
     """Sync with such limits; the exit code, how many descriptors the program had at its peak, and what it said."""
-    settings = nodes.settings
-    registry = {"path": settings.registry, "directories": [*settings.directories], "file_mode": settings.file_mode}
-    how = {"method": engine, "nodes": list(NAMES), "window": WINDOW, "timeout": 300, "connect_timeout": 20}
-    files = {"key": "/k", "known_hosts": "/h", "log": settings.log}
+    settings = change(nodes.settings, method=engine, nodes=NAMES, window=WINDOW, timeout=300, connect_timeout=20)
     config = nodes.root / "config.yaml"
-    config.write_text(json.dumps({"registry": registry, "synchronization": {**how, **files}}))
+    config.write_text(config_text(settings))
     peak, said = 0, list[str]()
     argv = ["sh", "-c", f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"', "sh"]
     argv += [sys.executable, "-m", "pytest_hpcregistry.controller", "--config", str(config), "sync"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,11 +16,14 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry import lab
+from pytest_hpcregistry.core import documents
+from pytest_hpcregistry.core.settings import read
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.process import run_process
+from tests.fakes.settings import earlier_text
 
 from .conftest import NAME as SESSION
-from .machines import CONTROLLER, LAUNCHER, OBJECTS, REGISTRY, Machines, edit_cluster
+from .machines import CONFIG, CONTROLLER, LAUNCHER, OBJECTS, REGISTRY, Machines, edit_cluster
 
 pytestmark = pytest.mark.lab
 NAME = f"stopped-{SESSION}"
@@ -33,7 +37,8 @@ Setup = Callable[..., CommandResult]
 
 @pytest.fixture(scope="module")
 def state() -> Iterator[lab.LabState]:
-    """A lab that was set up by an older version: its line of the key has neither from= nor -I, there are no peers."""
+    """A lab that was set up by an older version: its line of the key has neither from= nor -I, there are no peers, and
+    config.yaml has the words of then."""
     lab.down(NAME)
     state = lab.up(NAME, 2, on_step=lambda *_: None)
     run_process("workstation", setup_argv(state.cluster_file), timeout=600).check()
@@ -41,7 +46,9 @@ def state() -> Iterator[lab.LabState]:
     for node in state.nodes:
         machines.tell(node, f'sed -i -E \'s/from="[^"]*",//; s/python3 -I/python3/\' {AUTHORIZED}')
         assert 'restrict,command="/usr/bin/python3 /usr' in machines.tell(node, f"cat {AUTHORIZED}")
-    machines.everywhere(f"rm {REGISTRY}/.registry/peers && sed -i '/key_from/d' {REGISTRY}/.registry/config.yaml")
+    settings = read(documents.parse(machines.tell(CONTROLLER, f"cat {CONFIG}"), CONFIG))
+    text = "".join(line for line in earlier_text(settings).splitlines(keepends=True) if "key_from" not in line)
+    machines.everywhere(f"rm {REGISTRY}/.registry/peers && printf %s {shlex.quote(text)} > {CONFIG}")
     yield state
     lab.down(NAME)
 
@@ -107,6 +114,7 @@ def test_what_an_older_version_set_up_works_at_each_task(
 ) -> None:
     check(watched(state.cluster_file))
     for node in state.nodes:
+        assert machines.tell(node, f"cat {CONFIG}") == machines.tell(CONTROLLER, f"cat {CONFIG}")
         (line,) = machines.tell(node, f"cat {AUTHORIZED} | grep hpcregistry-sync").splitlines()
         assert line.startswith('restrict,from="')
 

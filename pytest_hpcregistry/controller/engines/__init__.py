@@ -16,8 +16,8 @@ from ...core.errors import HpcRegistryError, UsageError
 from . import relay, shared, star
 
 if TYPE_CHECKING:
+    from ...core.settings import Settings
     from ..session import NodeSession
-    from ..settings import Settings
 
 Outcome = TypeVar("Outcome")
 

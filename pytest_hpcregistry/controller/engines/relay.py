@@ -39,16 +39,16 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     chains: dict[str, list[str]] = {}
     for node, digests in job.wanted.items():
         chains.setdefault(" ".join(digests), []).append(node)
-    rate = star.share(job.settings.limit_rate, len([digests for digests in chains if digests]))
+    rate = star.share(job.settings.sync.limit_rate, len([digests for digests in chains if digests]))
 
     def serve(digests: str) -> dict[str, Outcome | HpcRegistryError]:
         nodes = chains[digests]
         if not digests:
-            return fan_out(nodes, job.arrived, window=job.settings.window, on_error=job.failed)
+            return fan_out(nodes, job.arrived, window=job.settings.sync.window, on_error=job.failed)
         return Transfer(job, digests.split(), rate).run(nodes)
 
     outcomes: dict[str, Outcome | HpcRegistryError] = {}
-    for digests, result in fan_out(chains, serve, window=job.settings.window).items():
+    for digests, result in fan_out(chains, serve, window=job.settings.sync.window).items():
         nodes = chains[digests]
         outcomes.update(dict.fromkeys(nodes, result) if isinstance(result, HpcRegistryError) else result)
     left = [node for node, outcome in outcomes.items() if isinstance(outcome, Ended)]
@@ -83,7 +83,7 @@ class Transfer:
         self.broken = ""  # why the transfer cannot be mended any more
         self.deciding = threading.RLock()
         self.finished = threading.Event()
-        self.deadline = time.monotonic() + job.settings.timeout
+        self.deadline = time.monotonic() + job.settings.sync.timeout
 
     def run(self, nodes: Sequence[str]) -> dict[str, Any]:
         self.pieces.load_index()
@@ -116,7 +116,7 @@ class Transfer:
         session = self.job.sessions[node]
         objects = [{"digest": digest, "size": self.job.sizes[digest]} for digest in self.digests]
         request = {"objects": objects, "piece": self.piece, "index": self.pieces.index}
-        own = {"certificate": self.certificate, "network": self.job.settings.network}
+        own = {"certificate": self.certificate, "network": self.job.settings.sync.network}
         try:
             place = session.ask("relay", {**request, **own})
             address = check_address(node, place["address"], self.job.settings)
@@ -191,7 +191,7 @@ class Transfer:
         if self.broken:
             raise Ended(self.broken)
         if time.monotonic() > self.deadline:
-            raise CommandFailed(f"not all bytes came within {self.job.settings.timeout} s", where=node)
+            raise CommandFailed(f"not all bytes came within {self.job.settings.sync.timeout} s", where=node)
 
     def connect(self, upstream: str, node: str) -> None:
         """Let *upstream* send to *node*, which is ordered first to expect it: it lets nobody else in."""

@@ -22,4 +22,4 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
         finally:
             job.leave(node)
 
-    return fan_out(job.wanted, look, window=job.settings.window, on_error=job.failed)
+    return fan_out(job.wanted, look, window=job.settings.sync.window, on_error=job.failed)

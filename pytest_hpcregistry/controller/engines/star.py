@@ -47,7 +47,7 @@ REASONS = {
 
 def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     """See engines.Engine."""
-    at_once = max(1, min(job.settings.window, len(job.wanted)))
+    at_once = max(1, min(job.settings.sync.window, len(job.wanted)))
 
     def serve(node: str) -> Outcome:
         try:
@@ -58,11 +58,11 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     def bring(node: str) -> Outcome:
         if job.wanted[node]:
             to = node
-            if job.bases[node] or job.settings.network:
-                prepared = {"bases": job.bases[node], "network": job.settings.network}
+            if job.bases[node] or job.settings.sync.network:
+                prepared = {"bases": job.bases[node], "network": job.settings.sync.network}
                 address = job.sessions[node].ask("prepare", prepared)["address"]
-                to = check_address(node, address, job.settings) if job.settings.network else node
-            send(node, to, job, share(job.settings.limit_rate, at_once))
+                to = check_address(node, address, job.settings) if job.settings.sync.network else node
+            send(node, to, job, share(job.settings.sync.limit_rate, at_once))
         return job.arrived(node)
 
     return fan_out(job.wanted, serve, window=at_once, on_error=job.failed)
@@ -80,7 +80,7 @@ def send(node: str, to: str, job: Job[Outcome], rate: int) -> None:
     or Unreachable with the reason.
     """
     settings = job.settings
-    paths = [object_path(settings.registry, digest) for digest in job.wanted[node]]
+    paths = [object_path(settings.registry.path, digest) for digest in job.wanted[node]]
     argv = ["rsync", *OPTIONS, "--no-whole-file" if job.bases[node] else "--whole-file"]
     argv += [f"--bwlimit={max(1, rate // 1024)}"] if rate else []
     ssh = [*sync_ssh(settings), "-o", f"HostKeyAlias={node}"]
@@ -96,7 +96,7 @@ def send(node: str, to: str, job: Job[Outcome], rate: int) -> None:
             job.sent(node, min(int(found[1].replace(",", "")), 2 * size + OVERHEAD))
 
     with job.turns:
-        result = run_process(node, argv, timeout=settings.timeout, stdout=Overwritten(on_line))
+        result = run_process(node, argv, timeout=settings.sync.timeout, stdout=Overwritten(on_line))
     if result.exit_code == 255:
         raise Unreachable(unreachable_reason(result.stderr), where=node)
     if result.exit_code != 0:

@@ -14,7 +14,7 @@ import pytest
 import suites
 from pytest_hpcregistry import checks
 from pytest_hpcregistry.checks.finding import Finding, fold_findings
-from pytest_hpcregistry.core import documents, layout
+from pytest_hpcregistry.core import documents, layout, settings
 from pytest_hpcregistry.core.facts import Facts
 from pytest_hpcregistry.core.machine import Accounts, AuthorizedKey, File, Host, Inspection, MachineFacts, SlurmFacts
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm, Sync
@@ -36,10 +36,7 @@ Broken = Callable[["Sound"], None]
 
 def config_text() -> str:
     """config.yaml as phase 1 writes it for CLUSTER."""
-    parts: dict[str, dict[str, Any]] = {}
-    for (part, key), value in checks.configuration.settings_of(CLUSTER).items():
-        parts.setdefault({"slurm": "slurm_integration"}.get(part, part), {})[key] = value
-    return documents.dump(parts)
+    return documents.dump({"version": settings.VERSION, **settings.written(CLUSTER)})
 
 
 def sound_paths() -> dict[str, File | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from pytest_hpcregistry.cli import commands
 from pytest_hpcregistry.core.errors import HpcRegistryError
 from pytest_hpcregistry.testing.transport import FakeTransport
 from tests.fakes.nodes import FakeNodes
+from tests.fakes.settings import change
 from tests.unit.controller.test_rollout import start
 
 NAME = "ml-frameworks/x.sif"
@@ -83,7 +83,7 @@ def test_a_refusal_of_the_agent_keeps_its_hint(tmp_path: Path, monkeypatch: pyte
     nodes = FakeNodes(tmp_path, "c1", "c2")
     nodes.use(monkeypatch)
     nodes.publish(NAME)
-    nodes.settings = replace(nodes.settings, method="relay")
+    nodes.settings = change(nodes.settings, method="relay")
     (nodes.root / "c1/registry" / agent.PEERS).write_text("")
     done = start(nodes, "--json", "sync", "--engine", "relay")
     notes = [json.loads(line).get("message", "") for line in done.stdout.splitlines()]

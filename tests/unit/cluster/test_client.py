@@ -112,7 +112,7 @@ def test_sync_tells_as_it_goes_and_returns_each_nodes_end(code: int) -> None:
         "c2": TWO,
     }
     assert told == [STARTED, ONE, TWO, FINISHED]
-    words = ["sync", "--engine", "star", "--limit-rate", "5", "--name", NAME, "ml-frameworks"]
+    words = ["sync", "--settings", "{}", "--engine", "star", "--limit-rate", "5", "--name", NAME, "ml-frameworks"]
     assert list(asked(one).asked[0])[-len(words) :] == words
 
 

@@ -5,23 +5,32 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 
-from pytest_hpcregistry.config import fields as scalars
-from pytest_hpcregistry.config import load as config
 from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
-from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Registry, Sync
+from pytest_hpcregistry.core.fields import suggest
+from pytest_hpcregistry.core.kinds import settings_of
+from pytest_hpcregistry.core.model import SECTIONS, Cluster, Controller, Jump, Registry, Sync
+from pytest_hpcregistry.core.reader import Reader
 from tests import ROOT
+from tests.unit.config.examples import (
+    BAD_NODES,
+    BAD_VALUES,
+    EVERY_VALUE,
+    GOOD_NODES,
+    GOOD_VALUES,
+    KEY_FROM,
+    MINIMAL,
+    file_with,
+)
 
 FIXTURES = ROOT / "fixtures"
 INVENTORIES = FIXTURES / "inventories"
-MINIMAL = "controller: {host: ctl}\n"
 
 
 def write(folder: Path, text: str, name: str = "cluster.yaml") -> Path:
@@ -50,14 +59,7 @@ def test_every_value_of_a_file_is_taken(tmp_path: Path) -> None:
     (tmp_path / "known").touch()
     cluster = load(
         tmp_path,
-        """
-controller: {name: head, host: 10.0.0.1, port: 2222, user: ops, key: id, jump: "me@gate:23"}
-nodes: ["c[1-2]", gpu01]
-registry: {path: /srv/c, keep: 3, owner: alice, group: hpc, directory_mode: 2775, file_mode: "0644", directories: [a,b]}
-sync: {method: star, window: 8, timeout: 60, connect_timeout: 3, key: /root/k, log: /var/log/x.log}
-slurm: {container: no, conf_dir: /opt/slurm/etc, run_as: bob, partition: gpu}
-ssh: {transport: paramiko, known_hosts: known, connect_timeout: 4}
-""",
+        EVERY_VALUE,
     )
     assert cluster.controller == Controller(
         name="head", host="10.0.0.1", port=2222, user="ops", key=tmp_path / "id", jump=Jump("gate", "me", 23)
@@ -82,11 +84,7 @@ ssh: {transport: paramiko, known_hosts: known, connect_timeout: 4}
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [
-        ("auto", ("auto",)),
-        ("any", ("any",)),
-        ("[10.20.0.1, 10.30.0.0/16, '2001:DB8::/32']", ("10.20.0.1", "10.30.0.0/16", "2001:db8::/32")),
-    ],
+    KEY_FROM,
 )
 def test_where_the_sync_key_may_log_in_from(tmp_path: Path, text: str, expected: tuple[str, ...]) -> None:
     assert load(tmp_path, f"{MINIMAL}sync: {{key_from: {text}}}\n").sync.key_from == expected
@@ -94,13 +92,7 @@ def test_where_the_sync_key_may_log_in_from(tmp_path: Path, text: str, expected:
 
 @pytest.mark.parametrize(
     ("nodes", "expected"),
-    [
-        ("slurm", None),
-        ("c[001-003]", ("c001", "c002", "c003")),
-        ("c2,c1,10.0.0.[1-2]", ("c2", "c1", "10.0.0.1", "10.0.0.2")),
-        ("c[1-4]!c[2-3]", ("c1", "c4")),
-        ("[c9, 'c[1-2]', 192.168.1.1]", ("c9", "c1", "c2", "192.168.1.1")),
-    ],
+    GOOD_NODES,
 )
 def test_nodes_are_slurms_or_a_set_or_a_list(tmp_path: Path, nodes: str, expected: tuple[str, ...] | None) -> None:
     assert load(tmp_path, f"{MINIMAL}nodes: {nodes}\n").nodes == expected
@@ -108,30 +100,7 @@ def test_nodes_are_slurms_or_a_set_or_a_list(tmp_path: Path, nodes: str, expecte
 
 @pytest.mark.parametrize(
     ("nodes", "words"),
-    [
-        ("c1,c2,c1", "listed twice: c1"),
-        ("c[1-3],c2", "listed twice: c2"),
-        ("[c1, 'c[1-2]']", "listed twice: c1"),
-        ("[]", "no node is listed"),
-        ("[c1, '']", "an entry without a name"),
-        ("''", "no node is listed"),
-        ("c1!c1", "no node is listed"),
-        ("c[1-", "is not a node set"),
-        ("'c1,'", "a comma too many"),
-        ("c[1-999999999]", "more than 100000 nodes"),
-        ("c[1-9999]x[1-9999]", "more than 100000 nodes"),
-        ("c[1-99],[1-9999999]", "more than 100000 nodes"),
-        ("-oProxyCommand=x", "not a name for a node"),
-        ("c1;id", "not a name for a node"),
-        ("'$(id)'", "not a name for a node"),
-        ("../c1", "not a name for a node"),
-        ('"c1\\nc2"', "not a name for a node"),
-        ("[slurm, c1]", "slurm stands alone"),
-        ("{c1: x}", "must be slurm, a node set"),
-        ("[[c1]]", "must be slurm, a node set"),
-        ("'@all'", "must not use groups"),
-        ("'*'", "must not use groups"),
-    ],
+    BAD_NODES,
 )
 def test_a_bad_node_list_is_refused(tmp_path: Path, nodes: str, words: str) -> None:
     (mistake,) = mistakes(tmp_path, f"{MINIMAL}nodes: {nodes}\n")
@@ -165,78 +134,22 @@ nodes: c[1-2],c1
 
 @pytest.mark.parametrize(
     ("section", "key", "values"),
-    [
-        ("controller", "name", ["a b", "-x", "a;b", '"a\\nb"', "$(id)", "[a]", "''"]),
-        ("controller", "host", ["-x", "a b", "fe80::1%$(id)", "user@h", "h:22", "''", "{a: b}"]),
-        ("controller", "port", ["0", "65536", "ssh", "-1", "0x16", "2.0", "''", "[22]"]),
-        ("controller", "user", ["-l", "a b", "a;b", "0", "''"]),
-        ("controller", "jump", ["-x", "a@b@c", "h:0", "h:x", "'-u@h'", "'h;id'", "'a b'", "'[x]'"]),
-        ("controller", "key", ["/no/such", "~nobody-has-this-name/k", "/", "'-i'"]),
-        (
-            "registry",
-            "path",
-            ["opt/c", "/", "/opt/../c", "/opt/c/", "//opt", "'/opt/a b'", "'/o;id'", "'/$HOME'", "''"],
-        ),
-        ("registry", "directory_mode", ["0855", "rwxr-xr-x", "55", "0o9", "0577", "077777", "-755", "''"]),
-        ("registry", "file_mode", ["4755", "0355", "888"]),
-        ("registry", "owner", ["-R", "'a b'", "root:slurm"]),
-        ("registry", "directories", ["[]", "a", "[a, a]", "[../a]", "[.registry]", "[-x]", "[[a]]", "['a b']"]),
-        ("registry", "keep", ["-1", "many", "99999", "1.5"]),
-        ("sync", "window", ["0", "-1", "many", "1e3", "9999999999"]),
-        ("sync", "timeout", ["0", "10s"]),
-        ("sync", "method", ["rsync", "''"]),
-        ("sync", "key", ["id_rsa", "~/k"]),
-        (
-            "sync",
-            "key_from",
-            [
-                "10.0.0.1",
-                "everywhere",
-                "[auto]",
-                "['*']",
-                "[10.0.0.1/8]",
-                "[host]",
-                "[]",
-                "[fe80::1%eth0]",
-                "''",
-                "{a: b}",
-            ],
-        ),
-        ("sync", "log", ["x.log", "/var/log/a'b"]),
-        ("slurm", "container", ["maybe", "1"]),
-        ("slurm", "conf_dir", ["etc"]),
-        ("slurm", "run_as", ["'x y'"]),
-        ("slurm", "partition", ["-p", "'a;b'"]),
-        ("ssh", "transport", ["telnet"]),
-        ("ssh", "known_hosts", ["missing"]),
-        ("ssh", "config", ["missing"]),
-    ],
+    BAD_VALUES,
 )
 def test_bad_values_are_refused_with_their_place(tmp_path: Path, section: str, key: str, values: list[str]) -> None:
     for value in values:
-        start = "controller: {host: ctl}\n" if section != "controller" else ""
-        needed = "" if (section, key) != ("controller", "name") else "  host: ctl\n"
-        needed = "  host: ctl\n" if section == "controller" and key not in ("host", "name") else needed
-        found = mistakes(tmp_path, f"{start}{section}:\n{needed}  {key}: {value}\n")
+        found = mistakes(tmp_path, file_with(section, key, value))
         assert len(found) == 1, (value, found)
         assert re.match(rf"cluster\.yaml:\d+: {section}\.{key}: ", found[0]), (value, found)
 
 
 @pytest.mark.parametrize(
     ("section", "key", "values"),
-    [
-        ("controller", "host", ["10.0.0.1", "fe80::1", "head_01.example.org"]),
-        ("controller", "jump", ["gate", "me@gate", "gate:22", "'me@[fe80::1]:22'", "", "~", "null"]),
-        ("registry", "directory_mode", ["755", "0755", '"0755"', "0o755", "02775", "1777"]),
-        ("slurm", "container", ["true", "True", "no", "off"]),
-        ("sync", "key", ["/root/.ssh/id_rsa_registry_sync"]),
-    ],
+    GOOD_VALUES,
 )
 def test_good_values_are_taken(tmp_path: Path, section: str, key: str, values: list[str]) -> None:
     for value in values:
-        rest = "" if section == "controller" else MINIMAL
-        needed = "  host: ctl\n" if section == "controller" and key != "host" else ""
-        load(tmp_path, f"{rest}{section}:\n{needed}  {key}: {value}\n")
+        load(tmp_path, file_with(section, key, value))
 
 
 def test_a_section_whose_lines_are_all_commented_out_is_the_default(tmp_path: Path) -> None:
@@ -459,26 +372,14 @@ def test_the_documented_example_names_every_key_and_every_default() -> None:
     assert load_cluster(example, environ={}).registry == Registry()
     text = re.sub(r"^  # (?=\w+: )", "  ", example.read_text(), flags=re.MULTILINE)
     data = documents.load(text, "cluster.yaml")
-    kinds = get_type_hints(Cluster)
-    assert set(data) == set(kinds)
-    for section, kind in kinds.items():
-        if is_dataclass(kind):
-            assert set(data[section]) == {field.name for field in fields(kind)}
-            for field in fields(kind):
-                reader = config.BY_NAME.get((section, field.name)) or config.BY_TYPE.get(
-                    get_type_hints(kind)[field.name]
-                )
-                if isinstance(field.default, str | int):
-                    assert reader is not None
-                    assert reader(data[section][field.name]) == field.default, (section, field.name)
-
-
-def test_every_field_can_be_read() -> None:
-    """A new field in model.py of a type that nothing here reads would be taken for a path."""
-    for section, kind in get_type_hints(Cluster).items():
-        if is_dataclass(kind):
-            for name, hint in get_type_hints(kind).items():
-                assert (section, name) in config.BY_NAME or hint in config.BY_TYPE or hint == Path | None
+    assert set(data) == {*SECTIONS, "nodes"}
+    for section, part in SECTIONS.items():
+        assert set(data[section]) == set(settings_of(part.kind))
+        for field in fields(part.kind):
+            if field.default not in (MISSING, None):
+                reader = Reader(str)
+                shown = reader.value(settings_of(part.kind)[field.name].kind, data[section][field.name])
+                assert shown == field.default, (section, field.name)
 
 
 def test_ansible_is_not_imported() -> None:
@@ -489,4 +390,4 @@ def test_ansible_is_not_imported() -> None:
 
 
 def test_suggest_names_all_when_nothing_is_near() -> None:
-    assert scalars.suggest("qqq", ["a", "b"]) == " Known: a, b"
+    assert suggest("qqq", ["a", "b"]) == " Known: a, b"

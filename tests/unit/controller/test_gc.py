@@ -27,6 +27,7 @@ from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, Unreachable
 from pytest_hpcregistry.core.events import Freed, GcFinished, from_line
 from pytest_hpcregistry.core.fanout import fan_out
 from tests.fakes.nodes import FakeNodes
+from tests.fakes.settings import change
 from tests.unit.controller.test_rollout import start
 
 NAME, OTHER = "ml-frameworks/x.sif", "base-images/y.sif"
@@ -90,7 +91,7 @@ def worst(machines: Mapping[str, Freed]) -> dict[str, str]:
 def test_the_catalog_keeps_as_many_older_versions_as_configured(nodes: FakeNodes) -> None:
     digests = [nodes.publish(NAME, content) for content in (b"1", b"2", b"3", b"4")]
     assert history(nodes) == digests[:0:-1]
-    nodes.settings = replace(nodes.settings, keep=0)
+    nodes.settings = change(nodes.settings, keep=0)
     assert nodes.publish(NAME, b"4") == digests[3]
     assert history(nodes) == digests[:0:-1], "the same bytes again change nothing"
     digest = nodes.publish(NAME, b"5")
@@ -155,7 +156,7 @@ def test_rollback_to_what_is_current_mends_the_nodes(nodes: FakeNodes) -> None:
 
 def test_rollback_drops_no_version_whatever_is_kept(nodes: FakeNodes) -> None:
     one, two = deploy(nodes, b"1", b"2")
-    nodes.settings = replace(nodes.settings, keep=0)
+    nodes.settings = change(nodes.settings, keep=0)
     registry.rollback(nodes.settings, NAME, None)
     assert history(nodes) == [one, two]
 
@@ -213,7 +214,7 @@ def test_the_log_says_who(nodes: FakeNodes) -> None:
     one, two = deploy(nodes, b"1", b"2")
     back(nodes)
     start(nodes, "gc", "--by", "them@y", "--grace", "7", "--keep", "1")
-    log = Path(nodes.settings.log).read_text()
+    log = Path(nodes.settings.sync.log).read_text()
     assert f"SUCCESS: {NAME} rolled back by me@x, sha256 {one}, was {two[:12]}" in log
     assert "Garbage collection by them@y (keep 1, grace 7 s) on the controller and c[1-2]" in log
 
@@ -255,7 +256,7 @@ def test_a_dry_run_changes_nothing_and_says_what_is_so(nodes: FakeNodes) -> None
     for machine in ALL:
         (top(nodes, machine) / agent.LOCK).unlink()
     (nodes.registry / ".registry/sync.lock").unlink()
-    log = Path(nodes.settings.log)
+    log = Path(nodes.settings.sync.log)
     before, said = trees(nodes), log.exists() and log.read_text()
     done = start(nodes, "--json", "gc", "--dry-run", "--keep", "0", "--grace", "0")
     assert done.returncode == 0, done.stderr
@@ -318,7 +319,7 @@ def test_a_broken_catalog_frees_nothing(nodes: FakeNodes, text: str) -> None:
 
 def test_nodes_that_slurm_does_not_tell_free_nothing(nodes: FakeNodes) -> None:
     one, two = deploy(nodes, b"1", b"2")
-    nodes.settings = replace(nodes.settings, nodes=None)
+    nodes.settings = change(nodes.settings, nodes=None)
     (nodes.root / "bin/sinfo").write_text("#!/bin/sh\nexit 1\n")
     (nodes.root / "bin/sinfo").chmod(0o755)
     with pytest.raises(Unreachable):

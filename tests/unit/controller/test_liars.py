@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from pytest_hpcregistry.testing.listener import recorder
 from tests.fakes import liar
 from tests.fakes.nodes import FakeNodes
 from tests.fakes.registry import NEW, OLD, make_registry, publish, stage
+from tests.fakes.settings import change
 
 NAME = "ml-frameworks/x.sif"
 NODES = ("c1", "c2", "c3")
@@ -129,7 +129,7 @@ def test_a_deadline_holds_while_lines_come(nodes: FakeNodes, monkeypatch: pytest
 
 @pytest.mark.parametrize("arrived", ["null", "text", "huge", "negative", "fraction"])
 def test_a_node_that_lies_about_its_progress_is_taken_out_of_the_chain(nodes: FakeNodes, arrived: str) -> None:
-    nodes.settings = replace(nodes.settings, method="relay")
+    nodes.settings = change(nodes.settings, method="relay")
     nodes.publish(NAME, os.urandom(1 << 20))
     tell(nodes, to="has", path=["arrived"], kind=arrived)
     states, _ = run(nodes)
@@ -139,7 +139,7 @@ def test_a_node_that_lies_about_its_progress_is_taken_out_of_the_chain(nodes: Fa
 
 def test_an_intruder_with_the_certificate_is_refused_and_named(nodes: FakeNodes) -> None:
     """It goes to the ports of all others and stays there, under names of links that nobody expects."""
-    nodes.settings = replace(nodes.settings, method="relay", limit_rate=1 << 20)
+    nodes.settings = change(nodes.settings, method="relay", limit_rate=1 << 20)
     nodes.publish(NAME, os.urandom(6 << 20))
     tell(nodes, to="nothing", kind="intruder")
     states, told = run(nodes)
@@ -157,7 +157,7 @@ def test_the_end_of_the_conductor_ends_the_relay_and_the_others_go_on_by_star(
         raise error
 
     monkeypatch.setattr(Chain, "tick", tick)
-    nodes.settings = replace(nodes.settings, method="relay")
+    nodes.settings = change(nodes.settings, method="relay")
     nodes.publish(NAME)
     began = time.monotonic()
     states, told = run(nodes)

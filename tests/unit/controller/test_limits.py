@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from pytest_hpcregistry.core.errors import UsageError
 from pytest_hpcregistry.core.machine import FactsRequest, Question
 from pytest_hpcregistry.testing.listener import recorder
 from tests.fakes.nodes import FakeNodes
+from tests.fakes.settings import change
 
 NAME = "ml-frameworks/x.sif"
 OF_A_SYNC = {"held": SESSION, "each": RSYNC}
@@ -164,7 +164,7 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
     found = FakeNodes(tmp_path, "c1", "c2", "c3")
     found.use(monkeypatch)
     found.publish(NAME)
-    found.settings = replace(found.settings, window=1)
+    found.settings = change(found.settings, window=1)
     return found
 
 
@@ -206,7 +206,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, place: Any, name: str, sessions: Sess
 
 def run(nodes: FakeNodes, **settings: Any) -> tuple[dict[str, str], list[dict[str, Any]]]:
     told: list[dict[str, Any]] = []
-    outcomes = sync(replace(nodes.settings, **settings), None, None, recorder(told))
+    outcomes = sync(change(nodes.settings, **settings), None, None, recorder(told))
     return {node: outcome.state for node, outcome in outcomes.items()}, told
 
 
@@ -298,7 +298,7 @@ def dozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
     found = FakeNodes(tmp_path, *(f"c{number:02}" for number in range(1, 13)))
     found.use(monkeypatch)
     found.publish(NAME)
-    found.settings = replace(found.settings, window=12)
+    found.settings = change(found.settings, window=12)
     return found
 
 

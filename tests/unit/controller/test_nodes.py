@@ -6,7 +6,6 @@ import pkgutil
 import secrets
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import nodes
-from pytest_hpcregistry.controller.settings import Settings
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
+from pytest_hpcregistry.core.settings import Settings
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.ssh import ssh_to_node
+from tests.fakes.settings import change, make_settings
 
 ORDINARY = [
     *("ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ControlPath=none"),
@@ -100,14 +100,14 @@ def test_there_is_at_least_one_node() -> None:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     (tmp_path / ".registry").mkdir()
-    return Settings(str(tmp_path), (), "0755", "auto", None, 4, 60, 10, "/root/the key", "/root/known", "log")
+    return make_settings(tmp_path, key="/root/the key")
 
 
 def test_the_words_of_ssh(settings: Settings) -> None:
     assert ssh_to_node(10) == ORDINARY
     assert nodes.sync_ssh(settings) == [
         *ORDINARY,
-        *("-o", "UserKnownHostsFile=/root/known", "-o", "GlobalKnownHostsFile=none"),
+        *("-o", "UserKnownHostsFile=/root/.ssh/known_hosts_registry_sync", "-o", "GlobalKnownHostsFile=none"),
         *("-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i", "/root/the key"),
     ]
 
@@ -150,7 +150,7 @@ def test_a_node_without_the_agent() -> None:
 
 
 def test_an_address_of_a_node_that_phase_1_has_not_seen(settings: Settings) -> None:
-    Path(settings.registry, agent.PEERS).write_text("c1 10.1.2.3\n")
+    Path(settings.registry.path, agent.PEERS).write_text("c1 10.1.2.3\n")
     with pytest.raises(CommandFailed) as caught:
         nodes.check_address("c2", "x" * 100, settings)
     assert str(caught.value) == f"c2: gives {'x' * 60} as its address, where phase 1 found none"
@@ -184,17 +184,17 @@ def test_what_is_no_answer(stdout: str, exit_code: int, stderr: str, kind: type[
 
 
 def test_an_address_is_one_that_phase_1_found(settings: Settings) -> None:
-    Path(settings.registry, agent.PEERS).write_text("c1 10.1.2.3 fd00::7\nc2 10.1.2.4\n")
+    Path(settings.registry.path, agent.PEERS).write_text("c1 10.1.2.3 fd00::7\nc2 10.1.2.4\n")
     assert nodes.check_address("c1", "10.1.2.3", settings) == "10.1.2.3"
-    assert nodes.check_address("c1", "fd00::7", replace(settings, network="fd00::/64")) == "fd00::7"
+    assert nodes.check_address("c1", "fd00::7", change(settings, network="fd00::/64")) == "fd00::7"
     with pytest.raises(CommandFailed, match=r"^c1: 10\.1\.2\.3 is no address in fd00::/64$"):
-        nodes.check_address("c1", "10.1.2.3", replace(settings, network="fd00::/64"))
+        nodes.check_address("c1", "10.1.2.3", change(settings, network="fd00::/64"))
 
 
 @pytest.mark.parametrize("address", ["10.1.2.4", "127.0.0.1", "-oProxyCommand=id", "c1", "", "10.1.2.3:22", "\x1b[31m"])
 def test_whatever_else_a_node_calls_its_address_is_refused(address: str, settings: Settings) -> None:
     """It would become a word of ssh's command line, and a place that the controller connects to."""
-    Path(settings.registry, agent.PEERS).write_text("c1 10.1.2.3 fd00::7\nc2 10.1.2.4\n")
+    Path(settings.registry.path, agent.PEERS).write_text("c1 10.1.2.3 fd00::7\nc2 10.1.2.4\n")
     with pytest.raises(
         CommandFailed, match=r"^c1: gives .* as its address, where phase 1 found 10\.1\.2\.3, fd00::7$"
     ) as it:

@@ -7,7 +7,6 @@ import io
 import os
 import stat
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,12 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent.facts import RESERVE
 from pytest_hpcregistry.controller import publish as registry
-from pytest_hpcregistry.controller.settings import NOT_SET_UP, Settings
+from pytest_hpcregistry.controller.settings import NOT_SET_UP
 from pytest_hpcregistry.core.catalog import Version, plain
 from pytest_hpcregistry.core.errors import CheckFailed, CommandFailed, ConfigError, HpcRegistryError, UsageError
+from pytest_hpcregistry.core.settings import Settings
 from pytest_hpcregistry.testing.sif import Sif, system_partition
+from tests.fakes.settings import change, make_settings
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def settings(tmp_path: Path) -> Settings:
     for directory in ("ml-frameworks", agent.OBJECTS, agent.STAGING):
         (tmp_path / directory).mkdir(parents=True, mode=0o700 if directory == agent.STAGING else 0o755)
     (tmp_path / agent.CATALOG).write_text("version: 1\nimages: {}\n")
-    return Settings(str(tmp_path), ("ml-frameworks",), "0755", "auto", None, 4, 60, 5, "key", "known", "log")
+    return make_settings(tmp_path, directories=("ml-frameworks",))
 
 
 def request(data: bytes) -> dict[str, object]:
@@ -37,8 +38,8 @@ def request(data: bytes) -> dict[str, object]:
 
 def receive(settings: Settings, data: bytes) -> Path:
     digest = str(request(data)["digest"])
-    registry.receive(settings.registry, digest, len(data), io.BytesIO(data))
-    return Path(settings.registry, agent.STAGING, digest)
+    registry.receive(settings.registry.path, digest, len(data), io.BytesIO(data))
+    return Path(settings.registry.path, agent.STAGING, digest)
 
 
 def test_bytes_that_are_refused_are_not_kept(settings: Settings) -> None:
@@ -52,11 +53,11 @@ def test_bytes_that_are_refused_are_not_kept(settings: Settings) -> None:
 def test_bytes_are_not_kept_when_the_catalog_is_broken(settings: Settings) -> None:
     data = Sif().to_bytes()
     staged = receive(settings, data)
-    Path(settings.registry, agent.CATALOG).write_text("images: [oops")
+    Path(settings.registry.path, agent.CATALOG).write_text("images: [oops")
     with pytest.raises(ConfigError):
         registry.publish(settings, request(data))
     assert not staged.exists()
-    assert list(Path(settings.registry, agent.OBJECTS).iterdir()) == []
+    assert list(Path(settings.registry.path, agent.OBJECTS).iterdir()) == []
 
 
 def test_bytes_that_were_sent_twice_at_once_are_not_kept(settings: Settings) -> None:
@@ -78,47 +79,47 @@ def publish(settings: Settings, content: bytes, **more: object) -> tuple[Version
 
 
 def test_a_registry_without_a_catalog_is_not_set_up(settings: Settings) -> None:
-    Path(settings.registry, agent.CATALOG).unlink()
+    Path(settings.registry.path, agent.CATALOG).unlink()
     with pytest.raises(UsageError) as caught:
-        registry.read_catalog_text(settings.registry)
-    assert str(caught.value) == f"{settings.registry}/{agent.CATALOG}: No such file or directory"
+        registry.read_catalog_text(settings.registry.path)
+    assert str(caught.value) == f"{settings.registry.path}/{agent.CATALOG}: No such file or directory"
     assert caught.value.hint == NOT_SET_UP
 
 
 def test_a_broken_catalog_is_named(settings: Settings) -> None:
     for text in ("version: 9\n", "{"):
-        with pytest.raises(ConfigError, match=f"{settings.registry}/{agent.CATALOG}"):
-            registry.catalog_of(text, settings.registry)
+        with pytest.raises(ConfigError, match=f"{settings.registry.path}/{agent.CATALOG}"):
+            registry.catalog_of(text, settings.registry.path)
 
 
 @pytest.mark.parametrize(("data", "there"), [(b"image", True), (b"imagf", False), (b"imag", False), (None, False)])
 def test_an_object_is_here_if_its_bytes_are(settings: Settings, data: bytes | None, there: bool) -> None:
     digest = hashlib.sha256(b"image").hexdigest()
     if data is not None:
-        Path(settings.registry, agent.OBJECTS, digest).write_bytes(data)
-    assert registry.has_object(settings.registry, digest, 5) is there
-    assert registry.has_object(settings.registry, digest, 6) is False
+        Path(settings.registry.path, agent.OBJECTS, digest).write_bytes(data)
+    assert registry.has_object(settings.registry.path, digest, 5) is there
+    assert registry.has_object(settings.registry.path, digest, 6) is False
 
 
 @pytest.mark.parametrize("digest", ["", "x", "../x", "A" * 64, "0" * 63, "0" * 64 + "\n"])
 def test_bytes_come_under_a_digest_only(settings: Settings, digest: str) -> None:
     with pytest.raises(UsageError, match="is not a SHA-256 digest"):
-        registry.receive(settings.registry, digest, 1, io.BytesIO(b"x"))
+        registry.receive(settings.registry.path, digest, 1, io.BytesIO(b"x"))
 
 
 def test_bytes_come_when_there_is_room_for_them_and_the_reserve(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = {settings.registry: {"free": RESERVE + 3}}
+    free = {settings.registry.path: {"free": RESERVE + 3}}
     monkeypatch.setattr(agent, "filesystem", free.__getitem__)
     assert receive(settings, b"one").read_bytes() == b"one"
     source = io.BytesIO(b"four")
     with pytest.raises(HpcRegistryError, match="0 MB and a reserve needed"):
-        registry.receive(settings.registry, "0" * 64, 4, source)
+        registry.receive(settings.registry.path, "0" * 64, 4, source)
     assert source.tell() == 0
-    free[settings.registry]["free"] = 3 * 10**12
+    free[settings.registry.path]["free"] = 3 * 10**12
     with pytest.raises(HpcRegistryError) as caught:
-        registry.receive(settings.registry, "0" * 64, 5 * 10**12, source)
+        registry.receive(settings.registry.path, "0" * 64, 5 * 10**12, source)
     assert str(caught.value) == "controller: 5000000 MB and a reserve needed, 3000000 MB free"
 
 
@@ -136,20 +137,20 @@ def test_other_bytes_than_the_digest_means_are_not_kept(settings: Settings, arri
     digest = hashlib.sha256(b"image").hexdigest()
     sent = b"im" if arrived.startswith("only") else b"imagf"
     with pytest.raises(CommandFailed) as caught:
-        registry.receive(settings.registry, digest, 5, io.BytesIO(sent))
+        registry.receive(settings.registry.path, digest, 5, io.BytesIO(sent))
     assert str(caught.value) == f"controller: 5 bytes with digest {digest[:12]} were sent, {arrived} arrived"
-    assert list(Path(settings.registry, agent.STAGING).iterdir()) == []
+    assert list(Path(settings.registry.path, agent.STAGING).iterdir()) == []
 
 
 def test_no_more_is_read_than_was_announced(settings: Settings) -> None:
     source = io.BytesIO(b"one and what comes after it")
-    registry.receive(settings.registry, hashlib.sha256(b"one").hexdigest(), 3, source)
+    registry.receive(settings.registry.path, hashlib.sha256(b"one").hexdigest(), 3, source)
     assert source.tell() == 3
 
 
 def beside(settings: Settings, data: bytes) -> Path:
     """Where bytes are until all have come."""
-    return Path(settings.registry, agent.STAGING, f".{request(data)['digest']}.{os.getpid()}")
+    return Path(settings.registry.path, agent.STAGING, f".{request(data)['digest']}.{os.getpid()}")
 
 
 def test_what_a_killed_process_left_is_no_obstacle(settings: Settings) -> None:
@@ -161,7 +162,7 @@ def test_what_a_killed_process_left_is_no_obstacle(settings: Settings) -> None:
 def test_nothing_is_written_into_a_file_that_another_made(
     settings: Settings, link: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    theirs = Path(settings.registry, "theirs")
+    theirs = Path(settings.registry.path, "theirs")
     theirs.write_bytes(b"theirs")
     monkeypatch.setattr(agent, "unlink_if_there", lambda *_: None)  # as if it were made after that
     beside(settings, b"one").symlink_to(theirs) if link else beside(settings, b"one").hardlink_to(theirs)
@@ -172,7 +173,7 @@ def test_nothing_is_written_into_a_file_that_another_made(
 
 def test_bytes_that_come_again_mend_an_object(settings: Settings) -> None:
     version, _ = publish(settings, b"1")
-    published, name = Path(settings.registry, agent.OBJECTS, version.digest), Path(settings.registry, NAME)
+    published, name = Path(settings.registry.path, agent.OBJECTS, version.digest), Path(settings.registry.path, NAME)
     sound, before = published.read_bytes(), published.stat().st_ino
     receive(settings, sound)
     assert published.stat().st_ino == before
@@ -191,9 +192,9 @@ def test_what_the_catalog_says_of_a_version(settings: Settings, monkeypatch: pyt
     monkeypatch.setattr(time, "gmtime", lambda: epoch)
     words = {"by": "me@x", "architecture": "arm64", "source": "docker://x", "labels": {"a": "b"}}
     version, changed = publish(settings, b"1", **words)
-    size = Path(settings.registry, NAME).stat().st_size
+    size = Path(settings.registry.path, NAME).stat().st_size
     assert version == Version(version.digest, size, "1970-01-01T00:00:00Z", **words)  # type: ignore[arg-type]
-    assert (plain(registry.read_catalog(settings.registry).images[NAME]), changed) == (version, True)
+    assert (plain(registry.read_catalog(settings.registry.path).images[NAME]), changed) == (version, True)
 
 
 def test_the_same_bytes_again_are_the_version_that_they_were(settings: Settings) -> None:
@@ -207,28 +208,28 @@ def test_the_same_bytes_again_are_the_version_that_they_were(settings: Settings)
 
 def test_a_name_that_was_lost_changes_and_the_catalog_does_not(settings: Settings) -> None:
     publish(settings, b"1")
-    before = Path(settings.registry, agent.CATALOG).stat()
-    Path(settings.registry, NAME).unlink()
+    before = Path(settings.registry.path, agent.CATALOG).stat()
+    Path(settings.registry.path, NAME).unlink()
     assert publish(settings, b"1")[1]
-    assert Path(settings.registry, NAME).exists()
-    assert Path(settings.registry, agent.CATALOG).stat() == before
+    assert Path(settings.registry.path, NAME).exists()
+    assert Path(settings.registry.path, agent.CATALOG).stat() == before
 
 
 def test_a_name_that_the_catalog_does_not_know_is_written_there(settings: Settings) -> None:
     """A publish that was killed between the two."""
-    catalog = Path(settings.registry, agent.CATALOG)
+    catalog = Path(settings.registry.path, agent.CATALOG)
     empty = catalog.read_text()
     version, _ = publish(settings, b"1")
     catalog.write_text(empty)
     assert publish(settings, b"1")[1]
-    assert registry.read_catalog(settings.registry).images[NAME].digest == version.digest
+    assert registry.read_catalog(settings.registry.path).images[NAME].digest == version.digest
 
 
 def test_images_get_the_mode_of_the_settings(settings: Settings) -> None:
-    name = Path(settings.registry, NAME)
-    settings = replace(settings, file_mode="0750")
+    name = Path(settings.registry.path, NAME)
+    settings = change(settings, file_mode=0o750)
     for content in (b"1", b"2"):
         publish(settings, content)
         assert stat.S_IMODE(name.stat().st_mode) == 0o750
-    registry.rollback(replace(settings, file_mode="0700"), NAME, None)
+    registry.rollback(change(settings, file_mode=0o700), NAME, None)
     assert stat.S_IMODE(name.stat().st_mode) == 0o700

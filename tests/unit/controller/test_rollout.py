@@ -14,7 +14,6 @@ import sys
 import threading
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent import requests
-from pytest_hpcregistry.config.fields import read_node_names
 from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import log, rollout
 from pytest_hpcregistry.controller import publish as registry
@@ -30,16 +28,18 @@ from pytest_hpcregistry.controller.facts import gather, slurm_facts
 from pytest_hpcregistry.controller.nodes import list_nodes
 from pytest_hpcregistry.controller.rollout import Outcome, Rollout
 from pytest_hpcregistry.controller.session import is_admitted, try_sync_key
-from pytest_hpcregistry.controller.settings import Settings
 from pytest_hpcregistry.controller.sync import sync
+from pytest_hpcregistry.core import layout
 from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, Unreachable, UsageError
 from pytest_hpcregistry.core.events import Event, NodeFacts, Progress, SyncStarted, TransferStarted
+from pytest_hpcregistry.core.fields import read_node_names
 from pytest_hpcregistry.core.machine import FactsRequest, Question, SlurmFacts
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.setup.playbook import inventory
 from pytest_hpcregistry.testing.listener import recorder
 from pytest_hpcregistry.testing.sif import Sif
 from tests.fakes.nodes import FakeNodes, send
+from tests.fakes.settings import change, config_text, make_settings
 
 NAME, OTHER = "ml-frameworks/x.sif", "base-images/y.sif"
 
@@ -219,7 +219,7 @@ def test_one_that_lacks_much_is_no_reason_for_the_others(nodes: FakeNodes, monke
 def test_an_object_that_cannot_be_read_is_each_nodes_failure(pair: FakeNodes) -> None:
     digest = pair.publish(NAME)
     (pair.registry / agent.OBJECTS / digest).unlink()
-    pair.settings = replace(pair.settings, method="relay")
+    pair.settings = change(pair.settings, method="relay")
     outcomes, told = run(pair)
     assert set(states(outcomes).values()) == {"failed"}
     assert outcomes["c1"].message.startswith(f"controller: cannot read object {digest[:12]}: ")
@@ -291,8 +291,8 @@ def test_the_sync_key_and_its_thief(nodes: FakeNodes) -> None:
 
 def test_the_line_of_the_key_is_compared_with_the_address_that_the_node_sees(nodes: FakeNodes) -> None:
     """An older line of the key, without from=, would let the login in as well."""
-    assert try_sync_key("c1", replace(nodes.settings, key_from=("127.0.0.0/8",))) == "works, refuses a shell"
-    said = try_sync_key("c1", replace(nodes.settings, key_from=("10.0.0.0/8",)))
+    assert try_sync_key("c1", change(nodes.settings, admitted=("127.0.0.0/8",))) == "works, refuses a shell"
+    said = try_sync_key("c1", change(nodes.settings, admitted=("10.0.0.0/8",)))
     assert said == "works, but not by the line that phase 1 wrote: the node sees the controller at '127.0.0.1'"
 
 
@@ -312,16 +312,9 @@ def test_an_address_is_admitted_by_one_of_the_networks(seen: str | None, admitte
     assert is_admitted(seen, ())
 
 
-CONFIG = """\
-registry: {path: /r, directories: [a, b], file_mode: "0755"}
-synchronization: {method: auto, nodes: slurm, window: 64, timeout: 3600, connect_timeout: 10,
-                  key: /k, known_hosts: /h, log: /l}
-"""
-
-
 def test_only_some_nodes_are_tried(nodes: FakeNodes, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
-    config.write_text(CONFIG.replace("/r,", f"{nodes.registry},").replace("/h,", "/root/.ssh/known,"))
+    config.write_text(config_text(change(nodes.settings, nodes=None)))
     program.run_try_key(Namespace(config=config, nodes=["c1"]))
     assert json.loads(capsys.readouterr().out)["nodes"] == {"c1": "works, refuses a shell"}
 
@@ -331,7 +324,7 @@ def test_ssh_to_nodes_is_strict(nodes: FakeNodes) -> None:
     for call in (nodes.root / "calls").read_text().splitlines():
         assert "StrictHostKeyChecking=yes" in call
         assert "BatchMode=yes" in call
-        assert "UserKnownHostsFile=/root/.ssh/known" in call
+        assert f"UserKnownHostsFile={layout.KNOWN_HOSTS}" in call
         assert "IdentitiesOnly=yes" in call
 
 
@@ -457,9 +450,9 @@ def test_a_broken_catalog_is_not_written_over(nodes: FakeNodes, text: str) -> No
 def test_log_lines_are_what_an_operator_greps_for(nodes: FakeNodes) -> None:
     nodes.publish(NAME)
     nodes.trouble("c2", "refused")
-    listen = log.log_lines(nodes.settings.log)
+    listen = log.log_lines(nodes.settings.sync.log)
     sync(nodes.settings, None, None, listen)
-    lines = Path(nodes.settings.log).read_text().splitlines()
+    lines = Path(nodes.settings.sync.log).read_text().splitlines()
     assert all(
         re.match(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] (Syncing|Engine|SUCCESS: |ERROR: )", line) for line in lines
     )
@@ -479,9 +472,7 @@ def test_what_the_program_tells(
     """Progress is worked out for people; programs get the bytes and no more."""
     monkeypatch.setattr(program, "TELL_EVERY", 0)
     log = tmp_path / "log"
-    listen = program.listener_of(
-        Namespace(json=as_json), Settings("/r", ("a",), "0755", "auto", None, 4, 60, 5, "k", "h", str(log))
-    )
+    listen = program.listener_of(Namespace(json=as_json), make_settings("/r", log=str(log)))
     listen(SyncStarted("all images", ["c1"]))
     listen(TransferStarted("star", "x", {"c1": 100}))
     listen(Progress({"c1": 50}))
@@ -496,18 +487,7 @@ def test_what_the_program_tells(
 
 def start(nodes: FakeNodes, *words: str, **how: Any) -> subprocess.CompletedProcess[str]:
     config = nodes.root / "config.yaml"
-    one = nodes.settings
-    config.write_text(
-        json.dumps(
-            {
-                "registry": {"path": one.registry, "directories": list(one.directories), "file_mode": one.file_mode},
-                "synchronization": {
-                    "method": "auto", "nodes": list(one.nodes or ()), "window": 4, "timeout": 20, "connect_timeout": 2,
-                    "key": "/k", "known_hosts": "/h", "log": one.log,
-                },
-            }
-        )
-    )  # fmt: skip
+    config.write_text(config_text(nodes.settings))
     argv = [sys.executable, "-m", "pytest_hpcregistry.controller", "--config", str(config), *words]
     return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, **how)
 
@@ -517,7 +497,7 @@ def test_by_hand(nodes: FakeNodes) -> None:
     done = start(nodes, "sync", "ml-frameworks")
     assert done.returncode == 0, done.stderr
     assert "SUCCESS: sync finished: 3 synced (c[1-3])" in done.stdout
-    assert done.stdout == Path(nodes.settings.log).read_text()
+    assert done.stdout == Path(nodes.settings.sync.log).read_text()
     nodes.trouble("c1", "refused")
     done = start(nodes, "--json", "sync")
     assert done.returncode == 3
@@ -531,6 +511,16 @@ def test_by_hand(nodes: FakeNodes) -> None:
     assert done.stderr.startswith("error: 'gone' is not a directory")
 
 
+def test_what_is_not_in_force_is_noticed(nodes: FakeNodes) -> None:
+    """A cluster file was changed, and `registry setup` has not been run since."""
+    nodes.publish(NAME)
+    said = json.dumps({"registry.keep": 3, "sync.window": nodes.settings.sync.window})
+    done = start(nodes, "sync", "--settings", said)
+    assert done.returncode == 0, done.stderr
+    told = "registry.keep is 3 in the cluster file, and 2 on the controller: run phase 1 again"
+    assert done.stdout.count(" in the cluster file") == done.stdout.count(told) == 1
+
+
 def test_a_sync_goes_on_when_nobody_listens_any_more(nodes: FakeNodes) -> None:
     nodes.publish(NAME)
     reader, writer = os.pipe()
@@ -542,5 +532,5 @@ def test_a_sync_goes_on_when_nobody_listens_any_more(nodes: FakeNodes) -> None:
     done = subprocess.run(argv, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False, env=buffered)
     os.close(writer)
     assert NAME in nodes.files("c3")
-    assert "SUCCESS: sync finished" in Path(nodes.settings.log).read_text()
+    assert "SUCCESS: sync finished" in Path(nodes.settings.sync.log).read_text()
     assert (done.returncode, done.stderr) == (0, "")

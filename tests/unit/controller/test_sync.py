@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,16 @@ from pytest_hpcregistry.controller import sync as module
 from pytest_hpcregistry.controller.limits import RSYNC, SESSION, Room
 from pytest_hpcregistry.controller.lock import is_held
 from pytest_hpcregistry.controller.rollout import Outcome
-from pytest_hpcregistry.controller.settings import Settings
 from pytest_hpcregistry.controller.sync import choose_images, sync
 from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.catalog import Catalog, Entry
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
 from pytest_hpcregistry.core.events import Noticed
 from pytest_hpcregistry.core.layout import SYNC_LOCK
+from pytest_hpcregistry.core.settings import Settings
 from pytest_hpcregistry.testing.facts import entry
 from pytest_hpcregistry.testing.listener import recorder
+from tests.fakes.settings import change, make_settings
 
 A, B, C = "ml-frameworks/a.sif", "ml-frameworks/b.sif", "custom-images/c.sif"
 CATALOG = Catalog({A: entry("a" * 64), B: entry("b" * 64), C: entry("c" * 64)})
@@ -34,7 +34,7 @@ def settings(tmp_path: Path) -> Settings:
     (tmp_path / ".registry").mkdir()
     (tmp_path / agent.CATALOG).write_text(documents.dump(CATALOG.to_data()))
     directories = ("ml-frameworks", "custom-images", "custom")
-    return Settings(str(tmp_path), directories, "0755", "auto", NODES, 4, 60, 5, "k", "h", "l")
+    return make_settings(tmp_path, directories=directories, nodes=NODES, window=4)
 
 
 class Rollouts:
@@ -57,7 +57,7 @@ class Rollouts:
         return self
 
     def run(self, nodes: Sequence[str], at_once: int) -> Mapping[str, Outcome]:
-        held = is_held(Path(self.made[-1][0].registry, SYNC_LOCK))
+        held = is_held(Path(self.made[-1][0].registry.path, SYNC_LOCK))
         self.run_with.append((nodes, at_once, held))
         return {"c1": Outcome("synced"), "c2": Outcome("failed", message="c2: no")}
 
@@ -71,12 +71,12 @@ def test_a_sync_reads_the_catalog_and_goes_on_one_rollout(settings: Settings, ro
     told: list[Any] = []
     outcomes = sync(settings, None, None, recorder(told))
     assert outcomes == {"c1": Outcome("synced"), "c2": Outcome("failed", message="c2: no")}
-    text = Path(settings.registry, agent.CATALOG).read_text()
+    text = Path(settings.registry.path, agent.CATALOG).read_text()
     ((used, what, wanted, catalog, listener),) = rollouts.made
-    assert used == replace(settings, window=3)
+    assert used == change(settings, window=3)
     assert (what, list(wanted), catalog) == ("all images", [C, A, B], (text, CATALOG))
     assert rollouts.run_with == [(["c1", "c2"], 2, True)]
-    assert not is_held(Path(settings.registry, SYNC_LOCK))
+    assert not is_held(Path(settings.registry.path, SYNC_LOCK))
     assert told == [
         {"event": "sync_started", "what": "all images", "nodes": ["c1", "c2"]},
         {"event": "noticed", "message": "narrow"},
@@ -118,12 +118,12 @@ def test_what_is_synced(
 
 @pytest.mark.parametrize(("method", "files"), [("auto", 2), ("relay", 2), ("star", 0), ("shared", 0)])
 def test_a_relay_has_all_images_open(settings: Settings, rollouts: Rollouts, method: str, files: int) -> None:
-    sync(replace(settings, method=method), "ml-frameworks", None, lambda event: None)
+    sync(change(settings, method=method), "ml-frameworks", None, lambda event: None)
     assert rollouts.reckoned == [((2, 4), {"held": SESSION, "each": RSYNC, "files": files})]
 
 
 @pytest.mark.parametrize(
-    ("subdirectory", "names", "change", "says", "hint"),
+    ("subdirectory", "names", "other", "says", "hint"),
     [
         ("..", None, {}, "'..' is not a directory of the registry", "ml-frameworks"),
         ("custom", None, {}, "the catalog has no image in custom/", "deploy one first"),
@@ -132,12 +132,12 @@ def test_a_relay_has_all_images_open(settings: Settings, rollouts: Rollouts, met
     ],
 )
 def test_what_cannot_be_synced(
-    settings: Settings, rollouts: Rollouts, subdirectory: str | None, names: list[str] | None, change: dict[str, Any],
+    settings: Settings, rollouts: Rollouts, subdirectory: str | None, names: list[str] | None, other: dict[str, Any],
     says: str, hint: str,
 ) -> None:  # fmt: skip
     told: list[Any] = []
     with pytest.raises(UsageError) as caught:
-        sync(replace(settings, **change), subdirectory, names, recorder(told))
+        sync(change(settings, **other), subdirectory, names, recorder(told))
     assert str(caught.value) == says
     assert hint in caught.value.hint
     assert (told, rollouts.made) == ([], [])
@@ -146,11 +146,11 @@ def test_what_cannot_be_synced(
 def test_an_empty_catalog(settings: Settings) -> None:
     with pytest.raises(UsageError) as caught:
         choose_images(Catalog(), settings, None, None)
-    assert str(caught.value) == f"the catalog has no image in {settings.registry}"
+    assert str(caught.value) == f"the catalog has no image in {settings.registry.path}"
 
 
 def test_a_broken_catalog(settings: Settings, rollouts: Rollouts) -> None:
-    path = Path(settings.registry, agent.CATALOG)
+    path = Path(settings.registry.path, agent.CATALOG)
     path.write_text("{")
     with pytest.raises(ConfigError, match=str(path)):
         sync(settings, None, None, lambda event: None)

@@ -234,7 +234,7 @@ def render(template: str, told: dict[str, list[str]], controller: list[str]) -> 
         name: {"container_registry_machine": {"stdout_lines": lines}} if lines else {} for name, lines in told.items()
     }
     text = environment.from_string((ROLE / "templates" / template).read_text()).render(
-        container_registry_nodes=list(told), hostvars=hosts, container_registry_controller_told=controller
+        container_registry_compute=list(told), hostvars=hosts, container_registry_controller_told=controller
     )
     return text.splitlines()
 

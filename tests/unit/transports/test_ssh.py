@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from pytest_hpcregistry.config.fields import read_jump
 from pytest_hpcregistry.core.errors import Unreachable
-from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Ssh
+from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Ssh, read_jump
 from pytest_hpcregistry.transports import CommandResult, openssh
 from pytest_hpcregistry.transports.openssh import OpensshTransport
 from pytest_hpcregistry.transports.ssh import STRICT, destination, ssh_options, ssh_to_node

@@ -25,6 +25,7 @@ from pytest_hpcregistry.controller.engines.relay import make_certificate
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.testing.listener import recorder
 from tests.fakes.nodes import FakeNodes, make_registry
+from tests.fakes.settings import change
 
 NAME, OTHER = "ml-frameworks/x.sif", "base-images/y.sif"
 LINK = bytes(range(8))
@@ -35,7 +36,7 @@ NODES = tuple(f"c{number}" for number in range(1, 7))
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
     found = FakeNodes(tmp_path, *NODES)
     found.use(monkeypatch)
-    found.settings = replace(found.settings, method="relay")
+    found.settings = change(found.settings, method="relay")
     return found
 
 
@@ -146,7 +147,7 @@ def test_no_chain_waits_for_another_nor_for_a_node_that_lacks_nothing(
         return "nothing lacked"
 
     monkeypatch.setattr(relay, "Transfer", Meeting)
-    settings = replace(nodes.settings, limit_rate=1000)
+    settings = change(nodes.settings, limit_rate=1000)
     wanted = {"c1": [], "c2": [one], "c3": [two]}
     job = replace(make_job(nodes, lambda text: None), wanted=wanted, settings=settings, arrived=arrived)
     # The limit is one of all that the controller sends.
@@ -354,7 +355,7 @@ def test_a_directory_in_staging_is_in_nobodys_way(nodes: FakeNodes) -> None:
     digest = nodes.publish(NAME, os.urandom(1 << 20))
     for node, method in (("c1", "relay"), ("c2", "relay")):
         (nodes.root / node / "registry" / agent.STAGING / digest / "full").mkdir(parents=True)
-        nodes.settings = replace(nodes.settings, method=method)
+        nodes.settings = change(nodes.settings, method=method)
     states, _ = run(nodes)
     assert states == dict.fromkeys(NODES, "synced")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CommandFailed
 from pytest_hpcregistry.testing.listener import recorder
 from tests.fakes.nodes import FakeNodes
+from tests.fakes.settings import change
 from tests.unit.controller.engines.test_star import job
 
 NAME = "ml-frameworks/x.sif"
@@ -36,7 +36,7 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
 
 def run(nodes: FakeNodes, **settings: Any) -> tuple[dict[str, str], list[str]]:
     told: list[dict[str, Any]] = []
-    outcomes = sync(replace(nodes.settings, **settings), None, None, recorder(told))
+    outcomes = sync(change(nodes.settings, **settings), None, None, recorder(told))
     engines = [event["engine"] for event in told if event["event"] == "transfer_started"]
     return {node: outcome.message or outcome.state for node, outcome in outcomes.items()}, engines
 
@@ -78,7 +78,7 @@ def test_a_node_that_does_not_show_what_was_published_is_named(
     """As through a stale handle: the probe is seen, the image's name means nothing."""
     monkeypatch.setattr(rollout, "SEEN_WITHIN", 0)
     (nodes.registry / NAME).unlink()
-    nodes.settings = replace(nodes.settings, nodes=("c1",))
+    nodes.settings = change(nodes.settings, nodes=("c1",))
     states, _ = run(nodes)
     assert states["c1"] == f"does not show {NAME} as the controller has it"
     assert (nodes.registry / agent.CATALOG).exists()
@@ -93,7 +93,7 @@ def test_a_node_is_left_when_it_has_been_looked_at(nodes: FakeNodes, monkeypatch
             raise CommandFailed("c2: no")
         return node
 
-    nodes.settings = replace(nodes.settings, window=1)
+    nodes.settings = change(nodes.settings, window=1)
     found = shared.distribute(job(nodes, {"c1": [], "c2": [], "c3": []}, arrived, left=done))
     assert (found["c1"], str(found["c2"]), found["c3"]) == ("c1", "c2: no", "c3")
     assert done == ["looked at c1", "c1", "looked at c2", "c2", "looked at c3", "c3"]

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import pytest
 
 from pytest_hpcregistry import agent
-from pytest_hpcregistry.config.load import SYNC_METHODS
 from pytest_hpcregistry.controller import engines
 from pytest_hpcregistry.controller.engines import Job, star
 from pytest_hpcregistry.controller.nodes import sync_ssh
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
+from pytest_hpcregistry.core.model import SYNC_METHODS
 from pytest_hpcregistry.transports import CommandResult
 from tests.fakes.nodes import FakeNodes
+from tests.fakes.settings import change
 
 if TYPE_CHECKING:
     from pytest_hpcregistry.controller.session import NodeSession
@@ -122,7 +123,7 @@ def test_the_command_line_of_rsync(nodes: FakeNodes, monkeypatch: pytest.MonkeyP
     ran = Ran()
     assert distribute(nodes, monkeypatch, ran, c1=[DIGEST]) == {"c1": "c1 arrived"}
     assert ran.asked["c1"] == argv_of(nodes, "c1", "--whole-file")
-    assert ran.timeouts == [nodes.settings.timeout]
+    assert ran.timeouts == [nodes.settings.sync.timeout]
 
 
 def test_what_has_arrived_is_told_while_rsync_sends(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,13 +217,13 @@ def test_another_network_is_another_address_and_the_same_host_key(
 ) -> None:
     ran = Ran()
     monkeypatch.setattr(star, "run_process", ran)
-    nodes.settings = replace(nodes.settings, network="10.20.0.0/16")
+    nodes.settings = change(nodes.settings, network="10.20.0.0/16")
     (nodes.registry / agent.PEERS).write_text("c1 192.168.1.7 10.20.0.7\n")
     work = job(nodes, {"c1": [DIGEST]})
     assert star.distribute(work) == {"c1": "c1 arrived"}
     assert cast("Session", work.sessions["c1"]).asked == [("prepare", {"bases": {}, "network": "10.20.0.0/16"})]
     assert ran.asked["c1"] == argv_of(nodes, "c1", "--whole-file", to="10.20.0.7")
-    nodes.settings = replace(nodes.settings, network="10.30.0.0/16")
+    nodes.settings = change(nodes.settings, network="10.30.0.0/16")
     with pytest.raises(CommandFailed, match=r"is no address in 10\.30\."):
         raise cast("Exception", distribute(nodes, monkeypatch, ran, c1=[DIGEST])["c1"])
 
@@ -242,14 +243,14 @@ def test_the_limit_is_shared_by_all_nodes_at_once(
     nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, limit: int, window: int, each: int
 ) -> None:
     ran = Ran()
-    nodes.settings = replace(nodes.settings, limit_rate=limit, window=window)
+    nodes.settings = change(nodes.settings, limit_rate=limit, window=window)
     distribute(nodes, monkeypatch, ran, c1=[DIGEST], c2=[DIGEST], c3=[DIGEST])
     assert ran.asked == {node: argv_of(nodes, node, "--whole-file", f"--bwlimit={each}") for node in ("c1", "c2", "c3")}
 
 
 def test_one_node_alone_has_the_whole_limit(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = Ran()
-    nodes.settings = replace(nodes.settings, limit_rate=1 << 20)
+    nodes.settings = change(nodes.settings, limit_rate=1 << 20)
     distribute(nodes, monkeypatch, ran, c1=[DIGEST])
     assert "--bwlimit=1024" in ran.asked["c1"]
 
@@ -258,7 +259,7 @@ def test_no_more_are_sent_to_at_once_than_the_window(nodes: FakeNodes, monkeypat
     windows: list[int] = []
     monkeypatch.setattr(star, "fan_out", lambda names, work, *, window, on_error: windows.append(window))
     for window in (1, 2, 3):
-        nodes.settings = replace(nodes.settings, window=window)
+        nodes.settings = change(nodes.settings, window=window)
         star.distribute(job(nodes, {"c1": [DIGEST], "c2": [DIGEST]}))
     assert windows == [1, 2, 2]
 
@@ -302,7 +303,7 @@ def test_a_line_without_end_is_not_kept_as_a_whole() -> None:
 def test_a_node_that_lacks_nothing_is_not_sent_to(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = Ran()
     monkeypatch.setattr(star, "run_process", ran)
-    nodes.settings = replace(nodes.settings, network="10.20.0.0/16")
+    nodes.settings = change(nodes.settings, network="10.20.0.0/16")
     (nodes.registry / agent.PEERS).write_text("c2 10.20.0.7\n")
     work = job(nodes, {"c1": [], "c2": [DIGEST]})
     assert star.distribute(work) == {"c1": "c1 arrived", "c2": "c2 arrived"}
@@ -362,7 +363,7 @@ def test_a_publish_that_fails_is_that_nodes_result(nodes: FakeNodes, monkeypatch
 def test_the_agent_lets_the_real_rsync_in(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """What rsync's client really asks for is what the forced command allows."""
     nodes.use(monkeypatch)
-    nodes.settings = replace(nodes.settings, method="star")
+    nodes.settings = change(nodes.settings, method="star")
     digest = nodes.publish(NAME)
     outcomes = sync(nodes.settings, None, None, lambda event: None)
     assert {node: outcome.message for node, outcome in outcomes.items()} == {"c1": "", "c2": ""}

@@ -139,7 +139,7 @@ find "$registry/.registry/objects/sha256" -maxdepth 1 -type f ! -name '.*' \
 
 if [ "$slurm" ]; then
     version=$("$slurm" -V 2>/dev/null) && echo "slurm ${version##* }" ||
-        missing "$slurm (package $slurm, or set container_registry_slurm_integration to false)"
+        missing "$slurm (package $slurm, or set container_registry_slurm_container to false)"
 fi
 
 if [ "$host_keys" ]; then

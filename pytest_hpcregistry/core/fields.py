@@ -15,14 +15,12 @@ from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from pathlib import Path
 
-from ..core import nodeset
-from ..core.errors import UsageError
-from ..core.model import Jump
-from ..core.names import DIRECTORY_NAME, NODE_NAME
+from . import nodeset
+from .errors import UsageError
+from .names import DIRECTORY_NAME, NODE_NAME
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}\Z")
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
-JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?:\[(?P<six>[^]]+)\]|(?P<host>[^:]+))(?::(?P<port>[^:]+))?\Z")
 REMOTE_PATH = re.compile(r"(?:/[A-Za-z0-9._+-]+)+\Z")
 MODE = re.compile(r"(?:0o|0)?([0-7]{3,4})\Z")
 OUTSIDE_BRACKETS = r"(?![^\[]*\])"
@@ -112,19 +110,6 @@ def read_port(text: str) -> int:
     return int(text)
 
 
-def read_jump(text: str) -> Jump:
-    match = JUMP.match(text)
-    if not match:
-        raise ValueError(f"{text!r} is not [user@]host[:port]")
-    if match["six"] and not is_ipv6(match["six"]):
-        raise ValueError(f"{text!r} must hold an IPv6 address between [ and ]")
-    return Jump(
-        read_host(match["six"] or match["host"]),
-        read_account(match["user"]) if match["user"] else None,
-        read_port(match["port"]) if match["port"] else None,
-    )
-
-
 def read_switch(text: str) -> bool:
     if text.lower() not in ("true", "yes", "on", "false", "no", "off"):
         raise ValueError(f"{text!r} is neither true nor false")
@@ -162,7 +147,7 @@ def read_remote_path(text: str) -> str:
     return text
 
 
-def read_local_file(text: str, folder: Path) -> Path:
+def read_local_file(text: str, folder: Path = Path()) -> Path:
     """A file of this machine that is there; `~` is the home directory, a relative path begins at *folder*."""
     try:
         path = folder / Path(read_word(text)).expanduser()
@@ -190,6 +175,8 @@ def read_directory(text: str) -> str:
 
 def read_node_names(text: str) -> list[str]:
     """The names that a node set means, each as often as it is written there."""
+    if NODE_NAME.match(text):
+        return [text]
     if re.search("[@*]", text):
         # ClusterShell would look them up in the configuration of whichever machine this runs on.
         raise ValueError(f"{text!r} must not use groups (@) or *; write the names out")

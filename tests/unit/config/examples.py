@@ -1,0 +1,115 @@
+"""Examples of what a cluster file may say and may not: for the parser, and for the JSON Schema."""
+
+from __future__ import annotations
+
+MINIMAL = "controller: {host: ctl}\n"
+
+EVERY_VALUE = """
+controller: {name: head, host: 10.0.0.1, port: 2222, user: ops, key: id, jump: "me@gate:23"}
+nodes: ["c[1-2]", gpu01]
+registry: {path: /srv/c, keep: 3, owner: alice, group: hpc, directory_mode: 2775, file_mode: "0644", directories: [a,b]}
+sync: {method: star, window: 8, timeout: 60, connect_timeout: 3, key: /root/k, log: /var/log/x.log}
+slurm: {container: no, conf_dir: /opt/slurm/etc, run_as: bob, partition: gpu}
+ssh: {transport: paramiko, known_hosts: known, connect_timeout: 4}
+"""
+
+KEY_FROM = [
+    ("auto", ("auto",)),
+    ("any", ("any",)),
+    ("[10.20.0.1, 10.30.0.0/16, '2001:DB8::/32']", ("10.20.0.1", "10.30.0.0/16", "2001:db8::/32")),
+]
+
+GOOD_NODES = [
+    ("slurm", None),
+    ("c[001-003]", ("c001", "c002", "c003")),
+    ("c2,c1,10.0.0.[1-2]", ("c2", "c1", "10.0.0.1", "10.0.0.2")),
+    ("c[1-4]!c[2-3]", ("c1", "c4")),
+    ("[c9, 'c[1-2]', 192.168.1.1]", ("c9", "c1", "c2", "192.168.1.1")),
+]
+
+BAD_NODES = [
+    ("c1,c2,c1", "listed twice: c1"),
+    ("c[1-3],c2", "listed twice: c2"),
+    ("[c1, 'c[1-2]']", "listed twice: c1"),
+    ("[]", "no node is listed"),
+    ("[c1, '']", "an entry without a name"),
+    ("''", "no node is listed"),
+    ("c1!c1", "no node is listed"),
+    ("c[1-", "is not a node set"),
+    ("'c1,'", "a comma too many"),
+    ("c[1-999999999]", "more than 100000 nodes"),
+    ("c[1-9999]x[1-9999]", "more than 100000 nodes"),
+    ("c[1-99],[1-9999999]", "more than 100000 nodes"),
+    ("-oProxyCommand=x", "not a name for a node"),
+    ("c1;id", "not a name for a node"),
+    ("'$(id)'", "not a name for a node"),
+    ("../c1", "not a name for a node"),
+    ('"c1\\nc2"', "not a name for a node"),
+    ("[slurm, c1]", "slurm stands alone"),
+    ("{c1: x}", "must be slurm, a node set"),
+    ("[[c1]]", "must be slurm, a node set"),
+    ("'@all'", "must not use groups"),
+    ("'*'", "must not use groups"),
+]
+
+BAD_VALUES = [
+    ("controller", "name", ["a b", "-x", "a;b", '"a\\nb"', "$(id)", "[a]", "''"]),
+    ("controller", "host", ["-x", "a b", "fe80::1%$(id)", "user@h", "h:22", "''", "{a: b}"]),
+    ("controller", "port", ["0", "65536", "ssh", "-1", "0x16", "2.0", "''", "[22]"]),
+    ("controller", "user", ["-l", "a b", "a;b", "0", "''"]),
+    ("controller", "jump", ["-x", "a@b@c", "h:0", "h:x", "'-u@h'", "'h;id'", "'a b'", "'[x]'"]),
+    ("controller", "key", ["/no/such", "~nobody-has-this-name/k", "/", "'-i'"]),
+    (
+        "registry",
+        "path",
+        ["opt/c", "/", "/opt/../c", "/opt/c/", "//opt", "'/opt/a b'", "'/o;id'", "'/$HOME'", "''"],
+    ),
+    ("registry", "directory_mode", ["0855", "rwxr-xr-x", "55", "0o9", "0577", "077777", "-755", "''"]),
+    ("registry", "file_mode", ["4755", "0355", "888"]),
+    ("registry", "owner", ["-R", "'a b'", "root:slurm"]),
+    ("registry", "directories", ["[]", "a", "[a, a]", "[../a]", "[.registry]", "[-x]", "[[a]]", "['a b']"]),
+    ("registry", "keep", ["-1", "many", "99999", "1.5"]),
+    ("sync", "window", ["0", "-1", "many", "1e3", "9999999999"]),
+    ("sync", "timeout", ["0", "10s"]),
+    ("sync", "method", ["rsync", "''"]),
+    ("sync", "key", ["id_rsa", "~/k"]),
+    (
+        "sync",
+        "key_from",
+        [
+            "10.0.0.1",
+            "everywhere",
+            "[auto]",
+            "['*']",
+            "[10.0.0.1/8]",
+            "[host]",
+            "[]",
+            "[fe80::1%eth0]",
+            "''",
+            "{a: b}",
+        ],
+    ),
+    ("sync", "log", ["x.log", "/var/log/a'b"]),
+    ("slurm", "container", ["maybe", "1"]),
+    ("slurm", "conf_dir", ["etc"]),
+    ("slurm", "run_as", ["'x y'"]),
+    ("slurm", "partition", ["-p", "'a;b'"]),
+    ("ssh", "transport", ["telnet"]),
+    ("ssh", "known_hosts", ["missing"]),
+    ("ssh", "config", ["missing"]),
+]
+
+GOOD_VALUES = [
+    ("controller", "host", ["10.0.0.1", "fe80::1", "head_01.example.org"]),
+    ("controller", "jump", ["gate", "me@gate", "gate:22", "'me@[fe80::1]:22'", "", "~", "null"]),
+    ("registry", "directory_mode", ["755", "0755", '"0755"', "0o755", "02775", "1777"]),
+    ("slurm", "container", ["true", "True", "no", "off"]),
+    ("sync", "key", ["/root/.ssh/id_rsa_registry_sync"]),
+]
+
+
+def file_with(section: str, key: str, value: str) -> str:
+    """A cluster file in which a setting has this value, and that otherwise only names the controller."""
+    if section != "controller":
+        return f"{MINIMAL}{section}:\n  {key}: {value}\n"
+    return f"controller:\n{'' if key == 'host' else '  host: ctl' + chr(10)}  {key}: {value}\n"

@@ -1,0 +1,163 @@
+"""config.yaml: the cluster file's keys, read by the same rules; what an older version wrote; what is not in force."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pytest_hpcregistry.checks import configuration
+from pytest_hpcregistry.core import documents, layout, settings
+from pytest_hpcregistry.core.errors import RUN_SETUP, ConfigError
+from pytest_hpcregistry.core.facts import Machine
+from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm, Sync
+from pytest_hpcregistry.core.settings import Settings, chosen, differences, flat, written
+from pytest_hpcregistry.testing.facts import gathered, host, machine
+from tests.fakes.settings import config_text, earlier_text, make_settings
+
+CONTROLLER = Controller(name="ctl", host="ctl")
+# No value is the default.
+REGISTRY = Registry(
+    path="/srv/images",
+    owner="alice",
+    group="hpc",
+    directory_mode=0o750,
+    file_mode=0o640,
+    directories=("a", "b"),
+    keep=5,
+)
+SYNC = Sync(
+    method="relay", limit_rate=1000, network="10.0.0.0/8", window=3, timeout=60, connect_timeout=4, key="/k",
+    key_from=("10.0.0.1", "fd00::/8"), log="/l",
+)  # fmt: skip
+EVERYTHING = Settings(
+    REGISTRY, SYNC, Slurm(container=False, conf_dir="/opt/etc"), ("c1", "c2"), ("10.0.0.1", "fd00::/8")
+)
+
+
+def read(text: str) -> Settings:
+    return settings.read(documents.parse(text, "config.yaml"))
+
+
+def mistakes(text: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert caught.value.hint == RUN_SETUP
+    return caught.value.mistakes
+
+
+@pytest.mark.parametrize("one", [EVERYTHING, make_settings("/r"), make_settings("/r", key_from=("any",))])
+def test_what_is_written_is_read(one: Settings) -> None:
+    assert read(config_text(one)) == one
+
+
+@pytest.mark.parametrize("one", [EVERYTHING, make_settings("/r", admitted=("10.0.0.1", "127.0.0.0/8", "127.0.0.0/8"))])
+def test_what_an_older_version_wrote_is_read(one: Settings) -> None:
+    """The controller program is replaced before config.yaml, and a run that ends in between must leave a sync."""
+    # It wrote the addresses that the key is admitted from, and not what the cluster file says of them.
+    expected = replace(one, sync=replace(one.sync, key_from=("auto",)), outdated=True)
+    assert read(earlier_text(one)) == expected
+
+
+def test_a_still_older_version_did_not_know_every_key() -> None:
+    text = "".join(
+        line
+        for line in earlier_text(make_settings("/r")).splitlines(keepends=True)
+        if line.split(":")[0].strip() not in ("keep", "limit_rate", "network", "key_from")
+    )
+    assert read(text) == replace(make_settings("/r"), outdated=True)
+
+
+def test_the_least() -> None:
+    assert read("registry: {path: /r}\n") == make_settings("/r")
+
+
+def test_a_registry_that_could_be_another_is_not_guessed() -> None:
+    assert mistakes("registry: {keep: 3}\n") == ("config.yaml:1: registry: path is missing",)
+
+
+def test_mistakes_are_told_as_those_of_a_cluster_file_are() -> None:
+    text = """\
+version: 3
+nodes: [c1, c1]
+registry: {path: opt}
+sync:
+  windw: 3
+  timeout: many
+  keep: 3
+admitted: [here]
+"""
+    assert mistakes(text) == (
+        "config.yaml:1: version: '3' is not known. Known: 2",
+        "config.yaml:2: nodes: listed twice: c1",
+        "config.yaml:3: registry.path: 'opt' must be absolute",
+        'config.yaml:5: sync.windw: unknown key. Perhaps you meant "window"?',
+        "config.yaml:6: sync.timeout: 'many' is not a whole number above 0",
+        "config.yaml:7: sync.keep: unknown key. It is a key of registry.",
+        "config.yaml:8: admitted: 'here' is neither an address nor a network, such as 10.20.0.0/16",
+    )
+
+
+def test_mistakes_in_an_older_form_have_their_lines() -> None:
+    text = "registry: {path: /r}\nsynchronization:\n  window: 0\n  nodes: []\n  key_from: x\n"
+    assert mistakes(text) == (
+        "config.yaml:3: sync.window: '0' is not a whole number above 0",
+        "config.yaml:4: nodes: no node is listed; write slurm, a node set or a list",
+        "config.yaml:5: admitted: must be a list of addresses and networks",
+    )
+
+
+def cluster_of(one: Settings) -> Cluster:
+    return Cluster(CONTROLLER, one.nodes, one.registry, one.sync, one.slurm)
+
+
+def not_in_force(text: str, cluster: Cluster) -> list[str]:
+    """What the suite finds when the controller's config.yaml has a *text*."""
+    path = layout.inside(cluster.registry.path, layout.CONFIG)
+    here = Machine("controller", machine(host=host(texts={path: text})))
+    return [one.found for one in configuration.in_force(here, gathered({}), cluster)]
+
+
+@pytest.mark.parametrize("one", [EVERYTHING, make_settings("/r")])
+def test_what_is_in_force_is_no_difference(one: Settings) -> None:
+    text = config_text(one)
+    assert not_in_force(text, cluster_of(one)) == []
+    assert not_in_force(text, replace(cluster_of(one), nodes=one.nodes and one.nodes[::-1])) == []
+
+
+def test_every_setting_that_differs_is_named() -> None:
+    """All that config.yaml has: a new setting is compared without a line here, or in the suite."""
+    default = make_settings("/opt/containers")
+    found = not_in_force(config_text(EVERYTHING), cluster_of(default))
+    data = written(default)
+    keys = ["nodes", *(f"{name}.{key}" for name in settings.IN_FORCE for key in data[name])]
+    assert [sentence.split()[0] for sentence in found] == keys
+    assert len(keys) == 19
+    for sentence in (
+        "nodes is slurm in the cluster file, and c[1-2] on the controller",
+        "registry.keep is 2 in the cluster file, and 5 on the controller",
+        "registry.file_mode is 0755 in the cluster file, and 0640 on the controller",
+        "sync.network is not set in the cluster file, and 10.0.0.0/8 on the controller",
+        "sync.key_from is auto in the cluster file, and [10.0.0.1, fd00::/8] on the controller",
+        "slurm.container is true in the cluster file, and false on the controller",
+    ):
+        assert sentence in found
+
+
+def test_an_older_form_is_a_difference() -> None:
+    found = not_in_force(earlier_text(make_settings("/r")), cluster_of(make_settings("/r")))
+    assert found == ["has the form of an older version"]
+
+
+def test_a_key_that_only_one_side_knows_is_passed_over() -> None:
+    assert differences({**flat(EVERYTHING), "sync.later": 1}, EVERYTHING) == []
+    assert differences({"sync.later": 1, "sync.window": 4}, EVERYTHING) == [
+        "sync.window is 4 in the cluster file, and 3 on the controller"
+    ]
+
+
+def test_what_a_cluster_file_does_not_say_is_not_compared() -> None:
+    """As where there is none, but only --controller HOST, or an inventory."""
+    assert chosen(Cluster(CONTROLLER)) == {}
+    one = Cluster(CONTROLLER, ("c2", "c1"), Registry(keep=3), Sync(key_from=("any",)))
+    assert chosen(one) == {"nodes": "c[1-2]", "registry.keep": 3, "sync.key_from": "any"}
