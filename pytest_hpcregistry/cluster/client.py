@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from .. import __version__
 from ..core import documents, facts, layout
 from ..core.catalog import Catalog, from_data
-from ..core.errors import RUN_SETUP, CommandFailed, HpcRegistryError, Unreachable, UsageError, from_exit_code
+from ..core.errors import Unreachable
 from ..core.events import (
     Event,
-    Failed,
     Freed,
     Gathered,
     GcFinished,
@@ -28,31 +25,19 @@ from ..core.events import (
     Received,
     SyncFinished,
     Tried,
-    from_line,
 )
 from ..core.machine import FactsRequest, Question
 from ..core.model import Cluster
 from ..core.records import plain
 from ..core.settings import chosen
-from ..transports import CommandResult, Transport, open_transport
-from .programs import build_controller
+from ..transports import Transport, open_transport
+from .remote import RemoteProgram, ignore
 
 INSTALLED = (layout.AGENT, layout.PROGRAM, layout.LAUNCHER, layout.KNOWN_HOSTS)
 QUICK = 60  # seconds for a question that moves no image
 SLOWEST_LINK = 1_000_000  # bytes/s below which an upload is given up
 SLOWEST_HASH = 100_000_000  # bytes/s below which reading images back is given up
-TELL_EVERY = 1.0  # seconds between two words of how far an upload is
-
-# Facts are asked by this version's own program, sent along: before phase 1 there is none on the controller.
-RUN_FROM_STDIN = """\
-import subprocess, sys, tempfile
-with tempfile.NamedTemporaryFile(suffix=".pyz") as program:
-    program.write(sys.stdin.buffer.read())
-    program.flush()
-    sys.exit(subprocess.call([sys.executable, program.name] + sys.argv[1:], stdin=subprocess.DEVNULL))
-"""
-
-Kind = TypeVar("Kind", bound=Event)
+PROGRESS_INTERVAL = 1.0  # seconds between two reports of how far an upload is
 
 
 @dataclass(frozen=True)
@@ -82,16 +67,13 @@ class Wait:
     for_end: float = 0.0
 
 
-def ignore(_: Event) -> None:
-    """The listener of who does not want to know."""
-
-
 class ControllerClient:
     """Questions and orders to one cluster's controller, over one transport."""
 
     def __init__(self, cluster: Cluster, transport: Transport) -> None:
         self.cluster = cluster
         self.transport = transport
+        self.program = RemoteProgram(cluster, transport)
 
     def __enter__(self) -> ControllerClient:
         return self
@@ -116,9 +98,8 @@ class ControllerClient:
             wait_for_sync=wait.for_sync,
             wait_for_end=wait.for_end,
         )
-        argv = ["python3", "-c", RUN_FROM_STDIN, "--json", "facts", json.dumps(plain(request))]
         timeout = sync.timeout + QUICK + wait.for_sync + wait.for_end
-        self.run(argv, stdin=build_controller(), timeout=timeout, listener=listener, keep=False)
+        self.program.send_along(["facts", json.dumps(plain(request))], timeout=timeout, listener=listener)
 
     def facts(
         self, question: Question | None = None, listener: Listener = ignore, wait: Wait | None = None
@@ -174,25 +155,28 @@ class ControllerClient:
     def catalog(self) -> Catalog:
         """The controller's catalog. Raises UsageError when there is none, ConfigError when it is broken."""
         path = self.path(layout.CATALOG)
-        result = self.transport.run(self.as_root(["cat", path]), timeout=QUICK)
+        result = self.transport.run(self.program.as_root(["cat", path]), timeout=QUICK)
         if result.exit_code != 0:
-            raise self.no_answer(result)
+            raise self.program.no_answer(result)
         return from_data(documents.load(result.stdout, path), path)
 
     def has(self, digest: str, size: int) -> bool:
         """Whether the controller already has these bytes."""
-        return self.ask(Looked, ["has", digest, str(size)], timeout=QUICK + size / SLOWEST_HASH).present
+        return self.program.ask(Looked, ["has", digest, str(size)], timeout=QUICK + size / SLOWEST_HASH).present
 
     def send(self, path: Path, digest: str, size: int, on_sent: Callable[[int], None]) -> None:
-        """Bring an image's bytes to the controller's staging directory, hashed there as they arrive; *on_sent* is told
-        about once a second, perhaps from another thread, how many are on their way."""
-        with ToldFile(path, on_sent) as stream:
-            self.ask(Received, ["receive", digest, str(size)], stdin=stream, timeout=QUICK + size / SLOWEST_LINK)
+        """Bring an image's bytes to the controller's staging directory, hashed there as they arrive.
+
+        *on_sent* gets about once a second how many are on their way, perhaps in another thread.
+        """
+        timeout = QUICK + size / SLOWEST_LINK
+        with ProgressFile(path, on_sent) as stream:
+            self.program.ask(Received, ["receive", digest, str(size)], stdin=stream, timeout=timeout)
 
     def publish(self, request: Mapping[str, Any]) -> Event:
         """Give received bytes their name on the controller, and write the catalog."""
         body = json.dumps(request).encode()
-        return self.ask(Event, ["publish"], stdin=body, timeout=QUICK + request["size"] / SLOWEST_HASH)
+        return self.program.ask(Event, ["publish"], stdin=body, timeout=QUICK + request["size"] / SLOWEST_HASH)
 
     def sync(
         self,
@@ -223,96 +207,18 @@ class ControllerClient:
         """Free what nothing refers to, but *keep* older versions and what came within *grace* seconds (None: as
         configured); returns what became of each machine. Raises as sync."""
         words = ["--by", by, *(["--dry-run"] if dry_run else []), *option("--keep", keep), *option("--grace", grace)]
-        return self.to_its_end(GcFinished, "gc", words, listener)[1].machines
+        return self.program.to_its_end(GcFinished, "gc", words, listener)[1].machines
 
     def nodes_of(self, command: str, arguments: Sequence[str], listener: Listener) -> dict[str, NodeFinished]:
-        events, _ = self.to_its_end(SyncFinished, command, arguments, listener)
+        events, _ = self.program.to_its_end(SyncFinished, command, arguments, listener)
         return {event.node: event for event in events if isinstance(event, NodeFinished)}
-
-    def to_its_end(
-        self, end: type[Kind], command: str, arguments: Sequence[str], listener: Listener
-    ) -> tuple[list[Event], Kind]:
-        """Run a command that the controller must bring to its end; returns its events, and the one that is its end."""
-        argv = self.installed(command, *arguments)
-        events = self.run(argv, timeout=self.cluster.sync.timeout * 2, listener=listener)
-        last = events[-1]
-        if not isinstance(last, end):
-            raise CommandFailed(
-                f"the {command} ended before it was done",
-                where=self.cluster.controller.name,
-                hint="see its log there: " + self.cluster.sync.log,
-            )
-        return events, last
 
     def try_sync_key(self) -> dict[str, str]:
         """What the sync key can do on each node; "works, refuses a shell" is as it should be."""
-        return self.ask(Tried, ["try-key"], timeout=QUICK * 2).nodes
+        return self.program.ask(Tried, ["try-key"], timeout=QUICK * 2).nodes
 
     def path(self, inside: str) -> str:
         return layout.inside(self.cluster.registry.path, inside)
-
-    def ask(self, kind: type[Kind], words: Sequence[str], *, timeout: float, stdin: Any = None) -> Kind:
-        """The event that the controller program answers with."""
-        last = self.run(self.installed(*words), stdin=stdin, timeout=timeout)[-1]
-        if not isinstance(last, kind):
-            raise CommandFailed(f"no answer to {words[0]}", where=self.cluster.controller.name, hint=RUN_SETUP)
-        return last
-
-    def installed(self, *words: str) -> list[str]:
-        """The program that phase 1 installed; one of another version does nothing."""
-        config = self.path(layout.CONFIG)
-        return ["python3", layout.PROGRAM, "--expect", __version__, "--config", config, "--json", *words]
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        stdin: Any = None,
-        listener: Listener = ignore,
-        keep: bool = True,
-    ) -> list[Event]:
-        """Run the controller program; return its events, without *keep* the last alone, as there may be many and large
-        ones. Its failure is raised here as the same kind of failure."""
-        events: deque[Event] = deque(maxlen=None if keep else 1)
-
-        def on_line(line: str) -> None:
-            try:
-                event = from_line(line)
-            except ValueError as error:
-                raise CommandFailed(
-                    f"what the controller program tells makes no sense: {error}",
-                    where=self.cluster.controller.name,
-                    hint=RUN_SETUP,
-                ) from None
-            if event:
-                events.append(event)
-                listener(event)
-
-        result = self.transport.run(self.as_root(argv), stdin=stdin, timeout=timeout, on_line=on_line)
-        failures = [event for event in events if isinstance(event, Failed)]
-        if failures:
-            raise failure(failures[-1])
-        # 3 and 4 are a sync's own, told by its events; anything else is a program that was ended or broke.
-        if not events or result.exit_code not in (0, 3, 4):
-            raise self.no_answer(result)
-        return list(events)
-
-    def as_root(self, argv: Sequence[str]) -> list[str]:
-        return list(argv) if self.cluster.controller.user == "root" else ["sudo", "-n", *argv]
-
-    def no_answer(self, result: CommandResult) -> HpcRegistryError:
-        """The program did not even start: say why, in the user's terms."""
-        name = self.cluster.controller.name
-        said = result.last_words()
-        if "No such file" in result.stderr or "can't open file" in result.stderr:
-            return UsageError("phase 1 has not been run", where=name, hint="hpc-container-manager registry setup")
-        if "unrecognized arguments: --" in result.stderr:
-            return UsageError(f"has an older version of the program than {__version__}", where=name, hint=RUN_SETUP)
-        if "sudo:" in result.stderr:
-            hint = f"let {self.cluster.controller.user} run `sudo -n` there without a password"
-            return UsageError(said, where=name, hint=hint)
-        return CommandFailed(f"the controller program said (exit {result.exit_code}): {said}", where=name)
 
 
 def open_client(cluster: Cluster) -> ControllerClient:
@@ -320,21 +226,16 @@ def open_client(cluster: Cluster) -> ControllerClient:
     return ControllerClient(cluster, open_transport(cluster))
 
 
-class ToldFile(FileIO):
-    """A file that tells, about once a second, how far it has been read."""
+class ProgressFile(FileIO):
+    """A file that reports, about once a second, how far it has been read."""
 
     def __init__(self, path: Path, on_read: Callable[[int], None]) -> None:
         super().__init__(path)
         self.on_read = on_read
-        self.told = time.monotonic()
+        self.reported = time.monotonic()
 
     def read(self, size: int | None = -1) -> bytes:
-        if time.monotonic() - self.told >= TELL_EVERY:
-            self.told = time.monotonic()
+        if time.monotonic() - self.reported >= PROGRESS_INTERVAL:
+            self.reported = time.monotonic()
             self.on_read(self.tell())
         return super().read(size)
-
-
-def failure(event: Failed) -> HpcRegistryError:
-    """The controller's error as the same kind of error here."""
-    return from_exit_code(event.exit_code or 0)(event.message, where=event.where or "", hint=event.hint or "")

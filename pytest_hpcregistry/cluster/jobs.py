@@ -47,7 +47,7 @@ class Slurm:
         # runuser keeps the environment's HOME and directory; a login shell of its own starts where the user's does.
         become = ["runuser", "-u", self.user, "--", "env", "-C", f"/home/{self.user}"] if self.user else []
         return self.client.transport.run(
-            self.client.as_root([*become, *argv]) if become else argv, stdin=stdin, timeout=timeout
+            self.client.program.as_root([*become, *argv]) if become else argv, stdin=stdin, timeout=timeout
         )
 
     def srun(self, *words: str, timeout: float = JOB_TIMEOUT) -> CommandResult:

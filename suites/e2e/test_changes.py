@@ -32,7 +32,7 @@ def own_image(tmp_path_factory: pytest.TempPathFactory, hpc_client: ControllerCl
     path = tmp_path_factory.mktemp("image") / FILE_NAME
     with path.open("wb") as copy:
         argv = ["cat", f"{hpc_client.cluster.registry.path}/{name}"]
-        hpc_client.transport.run(hpc_client.as_root(argv), stdout=copy, timeout=600).check()
+        hpc_client.transport.run(hpc_client.program.as_root(argv), stdout=copy, timeout=600).check()
     return path
 
 
@@ -78,7 +78,7 @@ def test_manual_sync_of_one_subdirectory(hpc_client: ControllerClient, registry:
     """As an operator on the controller: it brings that directory, to its own place, and nothing to the root."""
     name = next(iter(catalog.images))
     directory = name.partition("/")[0]
-    result = hpc_client.transport.run(hpc_client.as_root([LAUNCHER, directory]), timeout=600).check()
+    result = hpc_client.transport.run(hpc_client.program.as_root([LAUNCHER, directory]), timeout=600).check()
     assert "SUCCESS: sync finished" in result.stdout
     found = hpc_client.facts()
     assert set(found.matrix([name])[name].values()) == {PRESENT}

@@ -86,7 +86,7 @@ def error_of(work: Callable[[], object]) -> HpcRegistryError:
 
 def client_says(text: str) -> HpcRegistryError:
     one = ControllerClient(Cluster(controller=Controller(name="hpc", host="h", user="me")), show)  # type: ignore[arg-type]
-    return one.no_answer(CommandResult("hpc", ("x",), 1, "", text, 0.0))
+    return one.program.no_answer(CommandResult("hpc", ("x",), 1, "", text, 0.0))
 
 
 def ansible_says(text: str, key: str) -> HpcRegistryError:

@@ -75,7 +75,7 @@ def test_every_folder_says_where_it_runs() -> None:
 
 def test_the_imports_are_seen() -> None:
     """If they were not, all else here would pass."""
-    assert {"core/facts.py", "cluster/programs.py", "transports/__init__.py", "json"} <= imports("cluster/client.py")
+    assert {"core/facts.py", "cluster/remote.py", "transports/__init__.py", "json"} <= imports("cluster/client.py")
     assert {"lab/__init__.py", "cli/show.py"} <= imports("cli/lab.py")
     assert "transports/paramiko.py" in imports("transports/__init__.py")
 

@@ -210,7 +210,7 @@ def test_a_file_tells_how_far_it_was_read(tmp_path: Path, monkeypatch: pytest.Mo
     path.write_bytes(b"0123456789")
     told: list[int] = []
     monkeypatch.setattr(client, "TELL_EVERY", 3600.0)
-    with client.ToldFile(path, told.append) as stream:
+    with client.ProgressFile(path, told.append) as stream:
         assert [stream.read(4), told] == [b"0123", []]
         monkeypatch.setattr(client, "TELL_EVERY", 0.0)
         assert [stream.read(4), stream.read(4), stream.read(4)] == [b"4567", b"89", b""]

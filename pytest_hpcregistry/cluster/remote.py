@@ -1,0 +1,126 @@
+"""The controller program, run from the workstation over a transport: its arguments, its events, its failures."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from .. import __version__
+from ..core import layout
+from ..core.errors import RUN_SETUP, CommandFailed, HpcRegistryError, UsageError, from_exit_code
+from ..core.events import Event, Failed, Listener, from_line
+from ..core.model import Cluster
+from ..transports import CommandResult, Transport
+from .programs import build_controller
+
+RUN_FROM_STDIN = """\
+import subprocess, sys, tempfile
+with tempfile.NamedTemporaryFile(suffix=".pyz") as program:
+    program.write(sys.stdin.buffer.read())
+    program.flush()
+    sys.exit(subprocess.call([sys.executable, program.name] + sys.argv[1:], stdin=subprocess.DEVNULL))
+"""
+
+Kind = TypeVar("Kind", bound=Event)
+
+
+def ignore(_: Event) -> None:
+    """The listener of who does not want to know."""
+
+
+class RemoteProgram:
+    """The controller program of one cluster: the one that phase 1 installed there, or this version's, sent along."""
+
+    def __init__(self, cluster: Cluster, transport: Transport) -> None:
+        self.cluster = cluster
+        self.transport = transport
+
+    def ask(self, kind: type[Kind], words: Sequence[str], *, timeout: float, stdin: Any = None) -> Kind:
+        """The event that the controller program answers with."""
+        last = self.run(self.installed(*words), stdin=stdin, timeout=timeout)[-1]
+        if not isinstance(last, kind):
+            raise CommandFailed(f"no answer to {words[0]}", where=self.cluster.controller.name, hint=RUN_SETUP)
+        return last
+
+    def installed(self, *words: str) -> list[str]:
+        """The program that phase 1 installed; one of another version does nothing."""
+        config = layout.inside(self.cluster.registry.path, layout.CONFIG)
+        return ["python3", layout.PROGRAM, "--expect", __version__, "--config", config, "--json", *words]
+
+    def send_along(self, words: Sequence[str], *, timeout: float, listener: Listener) -> None:
+        """Run this version's own program, which is sent along: before phase 1 there is none on the controller. Its
+        events go to the *listener* and are not kept: there may be many and large ones."""
+        argv = ["python3", "-c", RUN_FROM_STDIN, "--json", *words]
+        self.run(argv, stdin=build_controller(), timeout=timeout, listener=listener, keep=False)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: Any = None,
+        listener: Listener = ignore,
+        keep: bool = True,
+    ) -> list[Event]:
+        """Run the controller program; return its events, without *keep* the last alone, as there may be many and large
+        ones. Its failure is raised here as the same kind of failure."""
+        events: deque[Event] = deque(maxlen=None if keep else 1)
+
+        def on_line(line: str) -> None:
+            try:
+                event = from_line(line)
+            except ValueError as error:
+                raise CommandFailed(
+                    f"what the controller program tells makes no sense: {error}",
+                    where=self.cluster.controller.name,
+                    hint=RUN_SETUP,
+                ) from None
+            if event:
+                events.append(event)
+                listener(event)
+
+        result = self.transport.run(self.as_root(argv), stdin=stdin, timeout=timeout, on_line=on_line)
+        failures = [event for event in events if isinstance(event, Failed)]
+        if failures:
+            raise failure(failures[-1])
+        # 3 and 4 are a sync's own, told by its events; anything else is a program that was ended or broke.
+        if not events or result.exit_code not in (0, 3, 4):
+            raise self.no_answer(result)
+        return list(events)
+
+    def as_root(self, argv: Sequence[str]) -> list[str]:
+        return list(argv) if self.cluster.controller.user == "root" else ["sudo", "-n", *argv]
+
+    def no_answer(self, result: CommandResult) -> HpcRegistryError:
+        """The program did not even start: say why, in the user's terms."""
+        name = self.cluster.controller.name
+        said = result.last_words()
+        if "No such file" in result.stderr or "can't open file" in result.stderr:
+            return UsageError("phase 1 has not been run", where=name, hint="hpc-container-manager registry setup")
+        if "unrecognized arguments: --" in result.stderr:
+            return UsageError(f"has an older version of the program than {__version__}", where=name, hint=RUN_SETUP)
+        if "sudo:" in result.stderr:
+            hint = f"let {self.cluster.controller.user} run `sudo -n` there without a password"
+            return UsageError(said, where=name, hint=hint)
+        return CommandFailed(f"the controller program said (exit {result.exit_code}): {said}", where=name)
+
+    def to_its_end(
+        self, end: type[Kind], command: str, arguments: Sequence[str], listener: Listener
+    ) -> tuple[list[Event], Kind]:
+        """Run a command that the controller must bring to its end; returns its events, and the one that is its end."""
+        argv = self.installed(command, *arguments)
+        events = self.run(argv, timeout=self.cluster.sync.timeout * 2, listener=listener)
+        last = events[-1]
+        if not isinstance(last, end):
+            raise CommandFailed(
+                f"the {command} ended before it was done",
+                where=self.cluster.controller.name,
+                hint="see its log there: " + self.cluster.sync.log,
+            )
+        return events, last
+
+
+def failure(event: Failed) -> HpcRegistryError:
+    """The controller's error as the same kind of error here."""
+    return from_exit_code(event.exit_code or 0)(event.message, where=event.where or "", hint=event.hint or "")
