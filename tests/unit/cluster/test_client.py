@@ -209,10 +209,10 @@ def test_a_file_tells_how_far_it_was_read(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "x.sif"
     path.write_bytes(b"0123456789")
     told: list[int] = []
-    monkeypatch.setattr(client, "TELL_EVERY", 3600.0)
+    monkeypatch.setattr(client, "PROGRESS_INTERVAL", 3600.0)
     with client.ProgressFile(path, told.append) as stream:
         assert [stream.read(4), told] == [b"0123", []]
-        monkeypatch.setattr(client, "TELL_EVERY", 0.0)
+        monkeypatch.setattr(client, "PROGRESS_INTERVAL", 0.0)
         assert [stream.read(4), stream.read(4), stream.read(4)] == [b"4567", b"89", b""]
     assert told == [4, 8, 10]
 
