@@ -179,6 +179,78 @@ def test_an_object_that_has_just_come_is_spared(registry: Path) -> None:
     assert path.exists()
 
 
+@pytest.mark.parametrize("where", [*(f"{place}/{'a' * 64}" for place in (agent.STAGING, agent.BASES, agent.OBJECTS)),
+                                   "ml-frameworks/.x.sif.1", f"{agent.STAGING}/dir"])  # fmt: skip
+def test_after_just_the_grace_time_it_is_over(registry: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    path = registry / where
+    path.parent.mkdir(exist_ok=True)
+    path.mkdir() if path.name == "dir" else path.write_bytes(OLD)
+    monkeypatch.setattr(time, "time", lambda: path.lstat().st_ctime + 8)
+    for grace, words in ((9, []), (8, [path.name])):
+        answer = collect(registry, grace=grace, dry_run=True)
+        assert [*answer["objects"], *answer["debris"]] == words
+
+
+def test_what_has_taken_the_place_of_an_old_object_stays(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gc looks first and removes then; on the way something else can have got the name."""
+    left = registry / agent.STAGING / digest(OLD)
+    left.write_bytes(OLD)
+    real = in_use.in_use
+
+    def replace_and_look(*words: Any) -> Any:
+        (registry / "new").write_bytes(NEW)
+        (registry / "new").rename(left)
+        return real(*words)
+
+    monkeypatch.setattr(gc, "in_use", replace_and_look)
+    assert collect(registry, dry_run=True)["debris"] == []
+    gc.clean(str(registry), request())
+    assert left.read_bytes() == NEW
+
+
+@pytest.mark.parametrize("kind", ["a link", "a directory"])
+def test_what_has_become_no_file_meanwhile_stays(registry: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    left = registry / agent.STAGING / digest(OLD)
+    left.write_bytes(OLD)
+    real = in_use.in_use
+
+    def replace_and_look(*words: Any) -> Any:
+        found = real(*words)
+        left.unlink()
+        left.symlink_to("/etc/hostname") if kind == "a link" else left.mkdir()
+        return found
+
+    monkeypatch.setattr(gc, "in_use", replace_and_look)
+    monkeypatch.setattr(gc, "remove_trees", lambda *_: {})
+    assert gc.clean(str(registry), request()) == {}
+    assert os.path.lexists(left)
+
+
+def test_nothing_is_left_open_by_a_gc(registry: Path, unnamed: Path) -> None:
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - its own descriptor is among them, each time
+
+    (registry / agent.STAGING / "dir" / "below").mkdir(parents=True)
+    (registry / agent.STAGING / "file").write_bytes(OLD)
+    before = count()
+    assert collect(registry, NEW)["objects"] == [digest(OLD)]
+    assert count() == before
+
+
+def test_a_catalog_that_is_right_is_not_written_again(registry: Path) -> None:
+    publish(registry, NEW)
+    collect(registry, NEW)
+    before = (registry / agent.CATALOG).stat()
+    collect(registry, NEW)
+    assert (registry / agent.CATALOG).stat() == before
+
+
+def test_a_dry_run_goes_by_the_catalog_that_would_be_taken_over(registry: Path, unnamed: Path) -> None:
+    (registry / agent.CATALOG).write_text(f"x: {digest(OLD)}")
+    for dry_run in (True, False):
+        assert collect(registry, NEW, objects=[digest(NEW)], dry_run=dry_run)["objects"] == [digest(OLD)]
+
+
 def test_leftovers_of_transfers_go_after_the_grace_time(registry: Path) -> None:
     for name in (".probe-12", f".{digest(OLD)}.Xy12", digest(NEW)):
         (registry / agent.STAGING / name).write_bytes(OLD)

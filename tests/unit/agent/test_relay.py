@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import socket
+import ssl
+import stat
+import threading
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent import relay
+from pytest_hpcregistry.agent.facts import RESERVE
 from pytest_hpcregistry.agent.pieces import Pieces
+from pytest_hpcregistry.agent.relay import MOST_AT_DOOR, MOST_TOLD_OF, Receiver, Relay
+from tests.fakes.registry import NEW, make_registry, names_in
 
 SIZE = 1 << 20  # bytes
 
@@ -65,3 +74,268 @@ def test_without_a_limit_nothing_waits(tmp_path: Path, monkeypatch: pytest.Monke
     assert send(tmp_path, link, 0) == b"".join(data for _, data in link.came)
     assert link.now == 0
     assert len(link.came) < 10
+
+
+# --- the door
+
+
+class Caller:
+    """A connection that can only be hung up on."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+
+
+Told = list[dict[str, Any]]
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch) -> tuple[Receiver, Told]:
+    """A receiver that nobody can call, and what it tells."""
+    receiver, told = Receiver.__new__(Receiver), Told()
+    receiver.turn = threading.Lock()
+    receiver.at_door, receiver.told_of = {}, set()
+    receiver.expected, receiver.upstream = None, None
+    receiver.tell, receiver.told = told.append, 0.0
+    monkeypatch.setattr(relay, "hang_up", lambda caller: setattr(caller, "is_open", False))
+    return receiver, told
+
+
+def test_a_crowd_at_the_door_costs_the_crowd_its_oldest(door: tuple[Receiver, Told]) -> None:
+    receiver, _ = door
+    callers: Any = [Caller() for _ in range(MOST_AT_DOOR + 2)]
+    receiver.open_door(callers[0], "192.0.2.1")
+    for caller in callers[1:MOST_AT_DOOR]:
+        receiver.open_door(caller, "198.51.100.9")
+    assert all(caller.is_open for caller in callers), "so many may wait"
+    receiver.open_door(callers[MOST_AT_DOOR], "192.0.2.2")
+    receiver.open_door(callers[MOST_AT_DOOR + 1], "192.0.2.1")
+    assert [caller for caller in callers if not caller.is_open] == callers[1:3]
+    assert list(receiver.at_door) == [callers[0], *callers[3:]]
+    assert receiver.at_door[callers[MOST_AT_DOOR]] == "192.0.2.2"
+
+
+def test_strangers_are_told_of_once_each_and_not_without_end(door: tuple[Receiver, Told]) -> None:
+    receiver, told = door
+    for number in range(MOST_TOLD_OF + 5):
+        for _ in range(2):
+            receiver.refuse(f"192.0.2.{number}", "ab")
+    assert told == [
+        {"event": "stranger", "address": f"192.0.2.{number}", "link": "ab"} for number in range(MOST_TOLD_OF)
+    ]
+
+
+def test_an_expected_link_is_let_in_once_and_takes_the_place_of_the_one_before(door: tuple[Receiver, Told]) -> None:
+    receiver, _ = door
+    callers: list[Any] = [Caller() for _ in range(3)]
+    first, second, third = callers
+    assert not receiver.take_upstream(first, ""), "nobody is expected"
+    receiver.expect("aa")
+    for name in ("", "a", "ab", "aaaa"):
+        assert not receiver.take_upstream(first, name)
+    assert receiver.take_upstream(first, "aa")
+    assert receiver.upstream == first
+    assert not receiver.take_upstream(second, "aa"), "once"
+    receiver.expect("bb")
+    receiver.expect("cc")
+    assert not receiver.take_upstream(second, "bb"), "the last one only"
+    assert first.is_open
+    assert receiver.take_upstream(third, "cc")
+    assert (receiver.upstream, first.is_open, third.is_open) == (third, False, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(28, "whatever"), "No space left on device"),
+        (OSError("odd"), "odd"),
+        (ConnectionResetError(104, "reset"), None),
+        (ssl.SSLError(1, "bad record"), None),
+        (socket.timeout("late"), None),  # noqa: UP041 - no TimeoutError where the agent runs
+    ],
+)
+def test_only_a_disk_that_cannot_be_written_is_the_end(
+    door: tuple[Receiver, Told], error: OSError, why: str | None
+) -> None:
+    receiver, told = door
+    link: Any = Caller()
+    receiver.failed(link, error)
+    assert told == [], "it is the upstream no more"
+    receiver.upstream = link
+    receiver.failed(link, error)
+    assert told == ([{"event": "failed", "why": why}] if why else [])
+
+
+def test_progress_is_told_five_times_a_second_and_at_the_end(
+    door: tuple[Receiver, Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver, told = door
+    receiver.pieces = Pieces([(-1, 1000)], 100, "")
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    for step in range(9):
+        clock[0] = 100 + step / 16
+        receiver.pieces.have = step
+        receiver.tell_progress(7)
+    assert [event["bytes"] for event in told] == [0, 4, 8]
+    assert told[-1] == {"event": "has", "bytes": 8, "arrived": 15}
+    clock[0] += relay.TELL_EVERY
+    receiver.tell_progress(1)
+    assert told[-1]["arrived"] == 9, "just as long ago is long enough"
+    receiver.pieces.have = receiver.pieces.total
+    receiver.tell_progress()
+    assert told[-1]["bytes"] == receiver.pieces.total
+
+
+# --- what is said first
+
+
+class Slow:
+    """A connection on which bytes come one by one."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def recv(self, length: int) -> bytes:
+        assert length > 0
+        byte, self.data = self.data[:1], self.data[1:]
+        return byte
+
+
+def test_a_word_is_read_to_its_end_and_no_further() -> None:
+    link: Any = Slow(b"12345678more")
+    assert relay.receive_exactly(link, 8) == b"12345678"
+    assert link.data == b"more"
+    with pytest.raises(ConnectionError, match="it hung up"):
+        relay.receive_exactly(link, 8)
+
+
+# --- a transfer
+
+
+CERTIFICATE: Any = object()
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A node, for transfers that nothing comes to."""
+
+    class Nobody:
+        def __init__(self, *words: Any) -> None:
+            self.is_open = True
+
+        def close(self) -> None:
+            self.is_open = False
+
+    monkeypatch.setattr(relay, "Receiver", Nobody)
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.7 1 192.0.2.1 22")
+    yield make_registry(tmp_path / "registry")
+
+
+def make(registry: Path, *sizes: int) -> Relay:
+    objects = [{"digest": f"{number:064x}", "size": size} for number, size in enumerate(sizes)]
+    request = {"objects": objects, "piece": 128 << 10, "index": "a" * 64, "certificate": CERTIFICATE}
+    return Relay(str(registry), request, lambda said: None)
+
+
+def test_what_comes_must_leave_the_reserve(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "filesystem", lambda path: {"free": RESERVE + 1000})
+    make(registry, 400, 600).close()
+    with pytest.raises(agent.Refused, match="0 MB and a reserve needed, 67 MB free"):
+        make(registry, 400, 601)
+    assert names_in(registry / agent.STAGING) == []
+
+
+def test_a_file_that_comes_is_new_and_the_owners_alone(registry: Path) -> None:
+    before = os.umask(0)
+    try:
+        found = make(registry, 1, 2)
+    finally:
+        os.umask(before)
+    for path in (registry / agent.STAGING).iterdir():
+        status = path.lstat()
+        assert (stat.S_IMODE(status.st_mode), status.st_nlink, status.st_size) == (0o600, 1, 0)
+    assert [digest for _, digest in found.files] == names_in(registry / agent.STAGING)
+    assert [size for _, size in found.pieces.files] == [1, 2]
+    assert not any(os.get_inheritable(descriptor) for descriptor, _ in found.files)
+    found.close()
+    assert not found.receiver.is_open  # type: ignore[attr-defined]
+    assert names_in(registry / agent.STAGING) == []
+
+
+@pytest.mark.parametrize("kind", ["a link", "a file"])
+def test_what_somebody_puts_in_its_place_is_not_written_to(
+    registry: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    victim = registry / "victim"
+    victim.write_bytes(NEW)
+
+    def put(name: str, directory: int) -> None:
+        """In the moment after what was there was removed."""
+        path = registry / agent.STAGING / name
+        path.symlink_to(victim) if kind == "a link" else path.hardlink_to(victim)
+
+    monkeypatch.setattr(relay, "unlink_if_there", put)
+    with pytest.raises(FileExistsError):
+        make(registry, 1)
+    assert victim.read_bytes() == NEW
+
+
+def test_only_its_own_files_go_at_the_end(registry: Path) -> None:
+    found = make(registry, 1, 2)
+    _, other = sorted((registry / agent.STAGING).iterdir())
+    other.unlink()
+    other.write_bytes(NEW)
+    found.close()
+    assert names_in(registry / agent.STAGING) == [other.name]
+
+
+def test_a_file_that_was_published_does_not_keep_the_next_from_going(registry: Path) -> None:
+    found = make(registry, 1, 2)
+    first, _ = sorted((registry / agent.STAGING).iterdir())
+    first.unlink()
+    found.close()
+    assert names_in(registry / agent.STAGING) == []
+
+
+def test_a_node_sends_to_one_other_at_a_time(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    class Sender:
+        def __init__(self, pieces: Pieces, certificate: str, order: dict[str, Any], tell: Any) -> None:
+            assert (pieces, certificate, tell) == (found.pieces, CERTIFICATE, found.tell)
+            self.node = order["node"]
+
+        def start(self) -> None:
+            calls.append(("start", self.node))
+
+        def stop(self) -> None:
+            calls.append(("stop", self.node))
+
+    monkeypatch.setattr(relay, "Sender", Sender)
+    (registry / agent.PEERS).write_text("c1 192.0.2.1\nc2 192.0.2.2\nc3 192.0.2.3\n")
+    found = make(registry, 1)
+    for node, address in (("c2", "192.0.2.2"), ("c3", "192.0.2.3")):
+        found.send_to({"node": node, "address": address})
+    with pytest.raises(agent.Refused, match="not another node"):
+        found.send_to({"node": "c1", "address": "192.0.2.1"})
+    found.close()
+    assert calls == [("start", "c2"), ("stop", "c2"), ("start", "c3"), ("stop", "c3")]
+
+
+def test_why_nobody_can_be_sent_to_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would tell what listens at any port of any machine."""
+    told: Told = []
+    order = {"node": "c2", "address": "192.0.2.2", "port": 4711, "link": "ab" * 8, "rate": 0}
+
+    def refuse(to: tuple[str, int], seconds: float) -> None:
+        assert (to, seconds) == (("192.0.2.2", 4711), relay.HANDSHAKE)
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    sender = relay.Sender(Pieces([], 1, ""), "", order, told.append)
+    sender.run()
+    assert told == [{"event": "send_failed", "node": "c2"}]
+    sender.stop()
+    sender.run()
+    assert len(told) == 1, "who was told to stop has not failed"

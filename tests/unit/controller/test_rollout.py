@@ -14,6 +14,8 @@ import sys
 import threading
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent import requests
+from pytest_hpcregistry.agent.facts import RESERVE
 from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import log, rollout
 from pytest_hpcregistry.controller import publish as registry
@@ -30,7 +33,7 @@ from pytest_hpcregistry.controller.rollout import Outcome, Rollout
 from pytest_hpcregistry.controller.session import is_admitted, try_sync_key
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core import layout
-from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, Unreachable, UsageError
+from pytest_hpcregistry.core.errors import CheckFailed, CommandFailed, ConfigError, Unreachable, UsageError
 from pytest_hpcregistry.core.events import Event, NodeFacts, Progress, SyncStarted, TransferStarted
 from pytest_hpcregistry.core.fields import read_node_names
 from pytest_hpcregistry.core.machine import FactsRequest, Question, SlurmFacts
@@ -202,6 +205,139 @@ def test_a_node_without_room_is_left_as_it_is(pair: FakeNodes, monkeypatch: pyte
     assert set(states(outcomes).values()) == {"failed"}
     assert "MB free" in outcomes["c1"].message
     assert not (pair.root / "c1/rsynced").exists()
+
+
+class Node:
+    """In the place of a session: `have` is what it has, and it keeps what it is asked."""
+
+    def __init__(self, **has: Any) -> None:
+        self.has = {"objects": {}, "names": {}, "changed": [], "catalog_digest": None, "free": 1 << 40, **has}
+        self.asked: list[tuple[str, dict[str, Any], float]] = []
+
+    def ask(self, verb: str, request: dict[str, Any], *, timeout: float = 60) -> dict[str, Any]:
+        self.asked.append((verb, request, timeout))
+        return self.has if verb == "have" else {"changed": [], "catalog": "written" if "catalog" in request else "kept"}
+
+
+class Apart:
+    """In the place of the probe: no node shares the registry, unless it says so."""
+
+    request: Mapping[str, Any] = {}
+
+    def is_seen(self, answer: dict[str, Any]) -> bool:
+        return bool(answer.get("sees"))
+
+
+def plan(nodes: FakeNodes, node: Any, sizes: Mapping[str, int], **settings: Any) -> Rollout:
+    """A sync of images of these *sizes* (name -> bytes; its digest is its name's letter) to one node, c1."""
+    wanted = {
+        name: replace(next(iter(nodes.catalog().images.values())), digest=name[-5] * 64, size=size)
+        for name, size in sizes.items()
+    }
+    trip = Rollout(change(nodes.settings, **settings), "all", wanted, ("text", nodes.catalog()), lambda _: None)
+    trip.probe = Apart()  # type: ignore[assignment]
+    trip.sessions["c1"] = node
+    return trip
+
+
+@pytest.mark.parametrize(("lacks", "free"), [("b", 200), ("ab", 300)])
+def test_what_a_node_lacks_must_leave_the_reserve(pair: FakeNodes, lacks: str, free: int) -> None:
+    pair.publish(NAME)
+    there = {letter * 64: size for letter, size in (("a", 100), ("b", 200)) if letter not in lacks}
+    for short in (0, 1):
+        node = Node(objects=there, free=RESERVE + free - short)
+        trip = plan(pair, node, {"d/a.sif": 100, "d/b.sif": 200})
+        with (
+            pytest.raises(CommandFailed, match=r"^c1: 0 MB and 64 MiB reserve needed, 67 MB free")
+            if short
+            else nullcontext()
+        ):
+            trip.learn("c1")
+        assert trip.lacks["c1"] == [letter * 64 for letter in lacks]
+
+
+def test_a_node_that_lacks_nothing_or_shares_the_registry_needs_no_room(pair: FakeNodes) -> None:
+    pair.publish(NAME)
+    plan(pair, Node(objects={"a" * 64: 100}, free=0), {"d/a.sif": 100}).learn("c1")
+    plan(pair, Node(sees=True, free=0), {"d/a.sif": 100}).learn("c1")
+
+
+def test_an_object_of_another_size_is_lacking(pair: FakeNodes) -> None:
+    pair.publish(NAME)
+    trip = plan(pair, Node(objects={"a" * 64: 99}), {"d/a.sif": 100})
+    trip.learn("c1")
+    assert trip.lacks["c1"] == ["a" * 64]
+
+
+def test_a_registry_of_its_own_is_no_shared_one(pair: FakeNodes) -> None:
+    pair.publish(NAME)
+    with pytest.raises(CommandFailed, match=r"^c1: has a .* of its own"):
+        plan(pair, Node(), {"d/a.sif": 1}, method="shared").learn("c1")
+    plan(pair, Node(sees=True), {"d/a.sif": 1}, method="shared").learn("c1")
+
+
+def test_names_are_published_in_parts_and_the_catalog_with_the_last(
+    pair: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.publish(NAME)
+    monkeypatch.setattr(rollout, "MOST_IMAGES", 2)
+    node = Node()
+    trip = plan(pair, node, {f"d/{letter}.sif": 10**9 for letter in "abcde"})
+    trip.learn("c1")
+    trip.sent["c1"] = 7
+    outcome = trip.publish("c1")
+    assert (outcome.state, outcome.objects, outcome.bytes) == ("synced", 5, 7)
+    _, *asked = node.asked
+    assert [len(request["images"]) for _, request, _ in asked] == [2, 2, 1]
+    assert [request.get("catalog") for _, request, _ in asked] == [None, None, "text"]
+    assert asked[-1][1]["objects"] == trip.catalog_objects
+    assert {timeout for _, _, timeout in asked} == {60 + 5 * 60}
+    assert asked[0][1]["images"][0] == {"name": "d/a.sif", "digest": "a" * 64, "size": 10**9}
+    assert asked[0][1]["mode"] == "0755"
+
+
+@pytest.mark.parametrize(
+    ("has", "images", "state"),
+    [
+        ({}, [], "unchanged"),
+        ({"names": {"d/a.sif": "c" * 64, "d/b.sif": "b" * 64}}, ["d/a.sif"], "synced"),
+        ({"names": {"d/b.sif": "b" * 64}}, ["d/a.sif"], "synced"),
+        ({"changed": ["d/b.sif", "d/other.sif"]}, ["d/b.sif"], "synced"),
+        ({"objects": {"b" * 64: 1}}, ["d/a.sif"], "synced"),
+    ],
+)
+def test_only_names_that_are_not_right_are_published(
+    pair: FakeNodes, has: dict[str, Any], images: list[str], state: str
+) -> None:
+    pair.publish(NAME)
+    all_right = {
+        "objects": {"a" * 64: 1, "b" * 64: 1},
+        "names": {"d/a.sif": "a" * 64, "d/b.sif": "b" * 64},
+        "catalog_digest": hashlib.sha256(b"text").hexdigest(),
+    }
+    node = Node(**{**all_right, **has})
+    trip = plan(pair, node, {"d/a.sif": 1, "d/b.sif": 1})
+    trip.learn("c1")
+    assert trip.publish("c1").state == state
+    assert [image["name"] for _, request, _ in node.asked[1:] for image in request["images"]] == images
+    assert not [request for _, request, _ in node.asked if "catalog" in request]
+
+
+def test_a_stale_catalog_alone_is_published_alone(pair: FakeNodes) -> None:
+    pair.publish(NAME)
+    node = Node(objects={"a" * 64: 1}, names={"d/a.sif": "a" * 64}, catalog_digest="0" * 64)
+    trip = plan(pair, node, {"d/a.sif": 1})
+    trip.learn("c1")
+    assert trip.publish("c1").state == "synced"
+    assert [(request["images"], request["catalog"]) for _, request, _ in node.asked[1:]] == [([], "text")]
+
+
+def test_the_version_before_is_what_the_same_name_means(pair: FakeNodes) -> None:
+    pair.publish(NAME)
+    has = {"objects": {"c" * 64: 1, "b" * 64: 1}, "names": {"d/a.sif": "c" * 64, "d/b.sif": "c" * 64, "d/e.sif": None}}
+    trip = plan(pair, Node(**has), {"d/a.sif": 1, "d/b.sif": 1, "d/e.sif": 1, "d/f.sif": 1})
+    trip.learn("c1")
+    assert trip.bases("c1") == {"a" * 64: "c" * 64}
 
 
 def test_one_that_lacks_much_is_no_reason_for_the_others(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,11 +18,13 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry import agent
+from pytest_hpcregistry.agent.pieces import Pieces
 from pytest_hpcregistry.agent.relay import Relay, make_context
 from pytest_hpcregistry.controller.engines import Job, relay
-from pytest_hpcregistry.controller.engines.chain import Chain
+from pytest_hpcregistry.controller.engines.chain import MOST_FAULTS, Chain
 from pytest_hpcregistry.controller.engines.relay import make_certificate
 from pytest_hpcregistry.controller.sync import sync
+from pytest_hpcregistry.core.errors import CommandFailed, Unreachable
 from pytest_hpcregistry.testing.listener import recorder
 from tests.fakes.nodes import FakeNodes, make_registry
 from tests.fakes.settings import change
@@ -168,6 +170,201 @@ def test_who_sends_to_one_node_is_a_stranger_to_the_others(nodes: FakeNodes) -> 
     assert said == [
         f"{who} connected to c3 without being told to: refused" for who in ("c1", "somebody at 198.51.100.9")
     ]
+
+
+# --- the controller's end alone
+
+
+class Agent:
+    """In the place of a session: keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.is_gone = False
+
+    def tell(self, verb: str, request: dict[str, Any]) -> int:
+        if self.is_gone:
+            raise Unreachable("no answer in time")
+        self.told.append((verb, request))
+        return len(self.told)
+
+
+@pytest.fixture
+def transfer(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> tuple[relay.Transfer, dict[str, Agent], list[str]]:
+    """A transfer of 1000 bytes to c1, c2 and c3, which have joined; and what is said of it."""
+    said: list[str] = []
+    monkeypatch.setattr(relay, "make_certificate", lambda: "certificate")
+    agents = {name: Agent() for name in ("c1", "c2", "c3")}
+    job = replace(make_job(nodes, said.append), sessions=agents, sizes={"a" * 64: 1000})  # type: ignore[arg-type]
+    found = relay.Transfer(job, ["a" * 64], 7)
+    found.chain = Chain(found.pieces.total, "", lambda upstream, node: None, said.append)
+    for number, name in enumerate(agents, 1):
+        found.places[name] = (f"192.0.2.{number}", 4710 + number)
+        found.chain.join(name, 0.0)
+    return found, agents, said
+
+
+def has(proven: int, arrived: int) -> dict[str, Any]:
+    return {"event": "has", "bytes": proven, "arrived": arrived}
+
+
+@pytest.mark.parametrize(("proven", "arrived"), [(500, 500), (501, 501), (500, 1032), (600, 1032), (1032, 1032)])
+def test_numbers_that_go_forward_are_taken(transfer: Any, proven: int, arrived: int) -> None:
+    found, _, _ = transfer
+    found.chain.has("c1", 500, 500, 0.0)
+    assert found.take_event("c1", has(proven, arrived), 1.0) == (proven == 1032)
+    assert found.chain.members["c1"].history[-1] == (1.0, proven, arrived)
+
+
+@pytest.mark.parametrize(("proven", "arrived"), [(499, 500), (1033, 1033), (600, 599), (600, 1033), (-1, 0)])
+def test_numbers_that_go_back_or_beyond_the_end_are_that_nodes_failure(
+    transfer: Any, proven: int, arrived: int
+) -> None:
+    found, _, _ = transfer
+    found.chain.has("c1", 500, 500, 0.0)
+    with pytest.raises(
+        CommandFailed, match=rf"^c1: .* {proven} of 1032 bytes are there, {arrived} have come, and 500 "
+    ):
+        found.take_event("c1", has(proven, arrived), 1.0)
+    assert found.chain.members["c1"].have == 500
+
+
+@pytest.mark.parametrize(("piece", "most"), [(100, 100), (352, 352), (10, 320)])
+def test_what_is_not_proven_yet_is_one_piece_or_all_digests(transfer: Any, piece: int, most: int) -> None:
+    found, _, _ = transfer
+    found.pieces = Pieces([(-1, 100 * 1000 if piece == 100 else 1000)], piece, "")
+    found.pieces.digests = bytes(most if piece < most else 32)
+    found.piece, found.pieces.total = piece, 5000
+    found.check_progress("c1", 0, most)
+    with pytest.raises(CommandFailed, match="makes no sense"):
+        found.check_progress("c1", 0, most + 1)
+
+
+def test_progress_is_of_the_image_not_of_its_digests(transfer: Any) -> None:
+    found, _, _ = transfer
+    moved: list[tuple[str, int]] = []
+    found.job = replace(found.job, moved=lambda node, size: moved.append((node, size)))
+    for proven in (0, 32, 132):
+        found.take_event("c1", has(proven, proven), 1.0)
+    assert moved == [("c1", 0), ("c1", 0), ("c1", 100)]
+
+
+def test_who_receives_is_told_before_who_sends(transfer: Any) -> None:
+    found, agents, said = transfer
+    found.connect("c1", "c2")
+    ((verb, request),) = agents["c2"].told
+    link = request["link"]
+    assert (verb, len(link)) == ("expect", 16)
+    assert found.links[link] == ("c1", "c2")
+    assert agents["c1"].told == []
+    assert not found.heard("c2", {"id": 1})
+    order = {"node": "c2", "address": "192.0.2.2", "port": 4712, "link": link, "rate": 7}
+    assert agents["c1"].told == [("send", order)]
+    assert not found.heard("c2", {"id": 1}), "an answer is one answer"
+    assert len(agents["c1"].told) == 1
+    assert not found.heard("c1", {"id": 1, "error": "no", "hint": "why"})
+    assert said == ["c1 does not send to c2: no: why"]
+
+
+def test_an_answer_that_comes_too_late_sends_nobody(transfer: Any) -> None:
+    found, agents, _ = transfer
+    found.connect("c1", "c2")
+    found.connect("c3", "c2")
+    found.heard("c2", {"id": 1})
+    assert agents["c1"].told == []
+    found.heard("c2", {"id": 2})
+    assert [verb for verb, _ in agents["c3"].told] == ["send"]
+    links = [request["link"] for _, request in agents["c2"].told]
+    assert len(set(links)) == 2
+
+
+def test_who_will_not_expect_anybody_has_failed(transfer: Any) -> None:
+    found, agents, _ = transfer
+    found.connect("c1", "c2")
+    with pytest.raises(CommandFailed, match=r"^c2: there is no transfer yet"):
+        found.heard("c2", {"id": 1, "error": "there is no transfer yet"})
+    assert agents["c1"].told == []
+
+
+def test_who_cannot_be_told_is_no_failure_yet(transfer: Any) -> None:
+    """It shows as a stall, and the chain knows what to do about that."""
+    found, agents, _ = transfer
+    agents["c2"].is_gone = True
+    found.connect("c1", "c2")
+    assert found.orders == {}
+
+
+def test_one_that_refuses_is_taken_out_of_the_way(transfer: Any) -> None:
+    found, _, _ = transfer
+    found.chain.connect = found.connect
+    c1, c2 = found.chain.members["c1"], found.chain.members["c2"]
+    found.chain.link(c1, c2, 0.0)
+    found.heard("c2", {"id": 1})
+    found.heard("c1", {"id": 1, "error": "no"})
+    assert c1.banned
+
+
+def test_events_reach_the_chain(transfer: Any) -> None:
+    found, _, _ = transfer
+    calls: list[Any] = []
+    found.chain.blame = lambda *words: calls.append(("blame", *words))
+    found.chain.link_failed = lambda *words: calls.append(("link_failed", *words))
+    found.links = {"aa": ("c1", "c2")}
+    for event in (
+        {"event": "bad_piece", "link": "aa"},
+        {"event": "bad_piece", "link": "bb"},
+        {"event": "send_failed", "node": "c3"},
+        {"event": "whatever"},
+    ):
+        assert not found.take_event("c2", event, 5.0)
+    assert calls == [("blame", "c1", "c2", 5.0), ("blame", "", "c2", 5.0), ("link_failed", "c2", "c3", 5.0)]
+    assert not found.heard("c2", None)
+    with pytest.raises(CommandFailed, match=r"^c2: cannot write there: No space\\x1b"):
+        found.take_event("c2", {"event": "failed", "why": "No space\x1b"}, 5.0)
+
+
+def test_a_transfer_has_a_deadline_and_stuck_nodes_have_failed(transfer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _, _ = transfer
+    monkeypatch.setattr(time, "monotonic", lambda: found.deadline)
+    found.check("c1")
+    found.chain.members["c1"].faults = MOST_FAULTS - 1
+    found.check("c1")
+    found.chain.members["c1"].faults = MOST_FAULTS
+    with pytest.raises(CommandFailed, match=r"^c1: got 0 of 1032 bytes and then nothing, whoever sent"):
+        found.check("c1")
+    found.check("c2")
+    monkeypatch.setattr(time, "monotonic", lambda: found.deadline + 0.1)
+    with pytest.raises(CommandFailed, match=r"^c2: not all bytes came within 20 s"):
+        found.check("c2")
+    found.broken = "KeyError: x"
+    with pytest.raises(relay.Ended, match="KeyError: x"):
+        found.check("c2")
+
+
+def test_the_controller_sends_to_one_node_at_a_time(transfer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _, said = transfer
+    calls: list[Any] = []
+
+    class Sender:
+        def __init__(self, pieces: Pieces, certificate: str, order: dict[str, Any], tell: Any) -> None:
+            assert (pieces, certificate) == (found.pieces, "certificate")
+            self.node, self.tell = order["node"], tell
+
+        def start(self) -> None:
+            calls.append(("start", self.node))
+
+        def stop(self) -> None:
+            calls.append(("stop", self.node))
+
+    monkeypatch.setattr(relay, "Sender", Sender)
+    for number, node in enumerate(("c1", "c2")):
+        found.chain.link(found.chain.controller, found.chain.members[node], 0.0)
+        found.connect("", node)
+        found.heard(node, {"id": 1})
+        assert len(calls) == 2 * number + 1
+    assert calls == [("start", "c1"), ("stop", "c1"), ("start", "c2")]
+    found.sender.tell({"event": "send_failed", "node": "c2"})
+    assert said == ["c2 cannot be sent to by the controller: bridged, it gets its bytes last"]
 
 
 # --- one end alone

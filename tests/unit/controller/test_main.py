@@ -1,0 +1,160 @@
+"""The controller program's command line: every option, and what becomes of it."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry import __version__
+from pytest_hpcregistry.controller import __main__ as program
+from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, UsageError
+
+ALWAYS: dict[str, Any] = {
+    "config": Path("/opt/containers/.registry/config.yaml"),
+    "json": False,
+    "expect": None,
+}
+SYNC: dict[str, Any] = {
+    "command": "sync",
+    "subdirectory": None,
+    "engine": None,
+    "limit_rate": None,
+    "settings": None,
+    "name": None,
+}
+BACK: dict[str, Any] = {"command": "rollback", "name": "a/x.sif", "to": None, "by": "me@here"}
+FREE: dict[str, Any] = {"command": "gc", "keep": None, "grace": None, "dry_run": False, "by": "me@here"}
+
+
+@pytest.fixture(autouse=True)
+def _me(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "me")
+    monkeypatch.setattr("platform.node", lambda: "here")
+
+
+def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
+    monkeypatch.setattr(sys, "argv", ["program", *words])
+    return vars(program.parse())
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("sync", SYNC),
+        ("sync ml", {**SYNC, "subdirectory": "ml"}),
+        ("sync --engine star --limit-rate 9", {**SYNC, "engine": "star", "limit_rate": 9}),
+        ("sync --name a/x.sif --name b/y.sif", {**SYNC, "name": ["a/x.sif", "b/y.sif"]}),
+        ("rollback a/x.sif", BACK),
+        ("rollback a/x.sif --to 12ab --by you@x", {**BACK, "to": "12ab", "by": "you@x"}),
+        ("gc", FREE),
+        ("gc --keep 0 --grace 0 --dry-run --by you@x", {**FREE, "keep": 0, "grace": 0, "dry_run": True, "by": "you@x"}),
+        ("facts {}", {"command": "facts", "request": "{}"}),
+        ("receive ab 12", {"command": "receive", "digest": "ab", "size": 12}),
+        ("has ab 12", {"command": "has", "digest": "ab", "size": 12}),
+        ("try-key", {"command": "try-key", "nodes": []}),
+        ("try-key c1 c2", {"command": "try-key", "nodes": ["c1", "c2"]}),
+        ("publish", {"command": "publish"}),
+    ],
+)
+def test_each_command_has_its_options(monkeypatch: pytest.MonkeyPatch, words: str, found: dict[str, Any]) -> None:
+    assert parse(monkeypatch, *words.split()) == {**ALWAYS, **found}
+    assert found["command"] in program.COMMANDS
+    common = ["--json", "--expect", "1.2", "--config", "/x/y"]
+    assert parse(monkeypatch, *common, *words.split()) == {
+        **found,
+        "json": True,
+        "expect": "1.2",
+        "config": Path("/x/y"),
+    }
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "gossip", "sync a b", "sync --limit-rate much", "rollback", "gc --keep -1", "gc --grace -1", "gc --keep few",
+     "gc --keep 1.5", "facts", "receive ab", "receive ab many", "has ab", "has ab many", "publish x"],
+)  # fmt: skip
+def test_what_is_no_command_is_wrong_use(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(monkeypatch, *words.split())
+    assert caught.value.code == 2
+    assert "usage: registry-sync-to-nodes.sh" in capsys.readouterr().err
+
+
+def test_words_that_it_does_not_know_reach_no_terminal_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(monkeypatch, "sync", "--\x1b[2J")
+    said = capsys.readouterr().err
+    assert "unrecognized arguments" in said
+    assert "\x1b" not in said
+
+
+def test_phase_1_asks_for_its_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(monkeypatch, "--version")
+    assert (caught.value.code, capsys.readouterr().out) == (0, f"{__version__}\n")
+
+
+@pytest.mark.parametrize(("now", "expected", "hint"), [
+    ("1.10.0", "1.9.0", "install version 1.10.0 on this workstation"),
+    ("1.9.0", "1.10.0", "run phase 1 again"),
+    ("1.9.0", "1.9.0.dev1", "run phase 1 again"),
+])  # fmt: skip
+def test_whoever_is_older_is_to_be_renewed(monkeypatch: pytest.MonkeyPatch, now: str, expected: str, hint: str) -> None:
+    monkeypatch.setattr(program, "__version__", now)
+    with pytest.raises(UsageError, match=f"^the controller has version {now}, this is {expected}") as caught:
+        program.check_version(expected)
+    assert hint in caught.value.hint
+    program.check_version(now)
+    program.check_version(None)
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [
+        ([], 0),
+        (["synced", "unchanged"], 0),
+        (["synced", "unreachable"], 3),
+        (["unreachable", "failed", "synced"], 4),
+        (["failed"], 4),
+    ],
+)
+def test_the_worst_state_is_the_exit_code(states: list[str], code: int) -> None:
+    assert program.worst(iter(states)) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "hint"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/r/x"), "No space left on device: /r/x", False),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files", True),
+        (OSError("odd"), "odd", False),
+        (OSError(), "OSError", False),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a\nb"), r"No such file: a\nb", False),
+    ],
+)
+def test_what_the_system_says_is_said_of_the_controller(error: OSError, says: str, hint: bool) -> None:
+    found = program.in_words(error)
+    assert (found.what, found.where) == (says, "controller")
+    assert bool(found.hint) == hint
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (CheckFailed("it differs"), "error: it differs\n"),
+        (HpcRegistryError("no", hint="do this", where="c1"), "error: c1: no\nhint: do this\n"),
+    ],
+)
+def test_an_error_is_two_lines_for_people(
+    capsys: pytest.CaptureFixture[str], error: HpcRegistryError, says: str
+) -> None:
+    program.report(error, as_json=False)
+    assert capsys.readouterr() == ("", says)
