@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, Optional, Union, get_args, get_origin, get_type_hints
 
+from .errors import HpcRegistryError, from_exit_code
+
 
 @dataclass(frozen=True)
 class Event:
@@ -241,6 +243,15 @@ class Failed(Event):
     exit_code: Optional[int] = None
     name: Optional[str] = None
     where: Optional[str] = None
+
+    @classmethod
+    def of(cls, error: HpcRegistryError) -> Failed:
+        """The event of an error that ends the whole."""
+        return cls(error.what, hint=error.hint, exit_code=error.exit_code, where=error.where or None)
+
+    def error(self) -> HpcRegistryError:
+        """The same kind of error as the one it was made of."""
+        return from_exit_code(self.exit_code or 0)(self.message, where=self.where or "", hint=self.hint or "")
 
     @property
     def text(self) -> str:
