@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError, from_exit_code
+from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
+from ..core.events import Failed, from_line
 from ..report.junit import Counts, gated_suite, merge, read_counts
 from ..transports.process import run_process
 
@@ -66,13 +69,14 @@ def run_phase(
     spread = ["-n", str(workers), "--dist", "loadfile"] if workers else ["-p", "no:xdist"]
     argv = [sys.executable, "-m", "pytest", str(suites_directory()), "-m", phase, "-o", "addopts=", "-rfEs"]
     argv += [*spread, f"--junitxml={report}", "-o", "junit_family=xunit1", *options]
-    result = run_process(phase, argv, timeout=DEADLINE, on_line=on_line)
+    with tempfile.TemporaryDirectory(prefix="hpcreg-") as scratch:
+        error = Path(scratch, "error")
+        result = run_process(phase, [*argv, f"--hpc-error-file={error}"], timeout=DEADLINE, on_line=on_line)
+        event = from_line(error.read_text(encoding="utf-8")) if error.exists() else None
+    if isinstance(event, Failed):  # plugin.gather could not ask the cluster
+        return replace(event, where=": ".join(filter(None, [f"phase {phase}", event.where]))).error()
     if result.exit_code == PASSED:
         return None
-    _, ended, words = result.stderr.partition("Exit: ")
-    if ended and not report.exists():  # plugin.gather could not ask the cluster, and says so with our own exit code
-        message, _, hint = words.strip().partition("\nhint: ")
-        return from_exit_code(result.exit_code)(f"phase {phase}: {message}", hint=hint)
     if result.exit_code == FAILED:
         counts = read_counts(report)
         if counts.failed == 0:  # plugin.Evidence: nothing failed, and nothing was proven

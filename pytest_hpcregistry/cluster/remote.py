@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from .. import __version__
 from ..core import layout
-from ..core.errors import RUN_SETUP, CommandFailed, HpcRegistryError, UsageError, from_exit_code
+from ..core.errors import RUN_SETUP, CommandFailed, HpcRegistryError, UsageError
 from ..core.events import Event, Failed, Listener, from_line
 from ..core.model import Cluster
 from ..transports import CommandResult, Transport
@@ -83,7 +83,7 @@ class RemoteProgram:
         result = self.transport.run(self.as_root(argv), stdin=stdin, timeout=timeout, on_line=on_line)
         failures = [event for event in events if isinstance(event, Failed)]
         if failures:
-            raise failure(failures[-1])
+            raise failures[-1].error()
         # 3 and 4 are a sync's own, told by its events; anything else is a program that was ended or broke.
         if not events or result.exit_code not in (0, 3, 4):
             raise self.no_answer(result)
@@ -119,8 +119,3 @@ class RemoteProgram:
                 hint="see its log there: " + self.cluster.sync.log,
             )
         return events, last
-
-
-def failure(event: Failed) -> HpcRegistryError:
-    """The controller's error as the same kind of error here."""
-    return from_exit_code(event.exit_code or 0)(event.message, where=event.where or "", hint=event.hint or "")

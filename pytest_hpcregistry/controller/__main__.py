@@ -138,9 +138,8 @@ def natural(text: str) -> int:
 
 
 def report(error: HpcRegistryError, as_json: bool) -> None:
-    event = Failed(error.what, hint=error.hint, exit_code=error.exit_code, where=error.where or None)
     if as_json:
-        json_lines(sys.stdout)(event)
+        json_lines(sys.stdout)(Failed.of(error))
     else:
         sys.stderr.write(printable(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else "")) + "\n")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from .errors import HpcRegistryError, from_exit_code
 from .machine import MachineFacts, SlurmFacts, Syncing
 from .records import build, plain
 
@@ -250,6 +251,15 @@ class Failed(Event):
     exit_code: Optional[int] = None
     name: Optional[str] = None
     where: Optional[str] = None
+
+    @classmethod
+    def of(cls, error: HpcRegistryError) -> Failed:
+        """The event of an error that ends the whole."""
+        return cls(error.what, hint=error.hint, exit_code=error.exit_code, where=error.where or None)
+
+    def error(self) -> HpcRegistryError:
+        """The same kind of error as the one it was made of."""
+        return from_exit_code(self.exit_code or 0)(self.message, where=self.where or "", hint=self.hint or "")
 
     @property
     def text(self) -> str:

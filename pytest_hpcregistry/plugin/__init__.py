@@ -7,6 +7,7 @@ assertion over those facts. Unreachable nodes are reported once each, by suites/
 
 from __future__ import annotations
 
+import argparse
 import os
 from typing import Any
 
@@ -25,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--hpc-{name}", help=text)
         parser.addini(f"hpc_{name}", text)
     group.addoption("--hpc-allow-changes", action="store_true", help="also run tests that deploy images")
+    group.addoption("--hpc-error-file", help=argparse.SUPPRESS)  # of cluster/phases.py
 
 
 def pytest_configure(config: pytest.Config) -> None:

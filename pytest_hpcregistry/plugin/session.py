@@ -14,7 +14,7 @@ from ..config.load import load_cluster
 from ..config.options import CLUSTER_OPTIONS
 from ..core import facts
 from ..core.errors import HpcRegistryError, Unreachable
-from ..core.events import Event, Noticed
+from ..core.events import Event, Failed, Noticed, to_line
 from ..core.facts import Facts
 from ..core.model import Cluster
 from ..core.names import printable
@@ -73,13 +73,18 @@ def belongs_to_a_phase(item: pytest.Item) -> bool:
 
 
 def gather(config: pytest.Config) -> Facts:
-    """Ask the cluster. Ends the session with the library's exit code when it can't be asked."""
+    """Ask the cluster. Ends the session with the library's exit code when it can't be asked.
+
+    The error then also goes as an event into --hpc-error-file, for the program that has started this session.
+    """
     try:
         with open_client(load(config)) as client:
             content = selected_phases(config) != ["infrastructure"]
             found = read_back(client, config) if content else client.facts(client.question(host=True))
         facts.require_nodes(found)
     except HpcRegistryError as error:
+        if path := config.getoption("hpc_error_file"):
+            Path(path).write_text(to_line(Failed.of(error)), encoding="utf-8")
         hint = f"\nhint: {error.hint}" if error.hint else ""
         pytest.exit(printable(f"{error}{hint}"), returncode=error.exit_code)
     return found

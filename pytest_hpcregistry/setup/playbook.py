@@ -21,9 +21,12 @@ from ..core.settings import written
 from ..transports import CommandResult, Transport
 from ..transports.local import LocalTransport
 from ..transports.ssh import destination, ssh_options, unreachable, unreachable_reason
+from . import transcript
 from .transcript import Recap, Transcript
 
 PLAYBOOK = Path(__file__).resolve().parent / "playbook-container-registry.yml"
+EVENTS = "events"
+"""The file in a run's scratch directory that its callback plugin writes to."""
 MOST_FORKS = 50
 EARLIER_NAMES = {
     "container_registry_directory_mode": "container_registry_dir_mode",
@@ -121,13 +124,6 @@ def set_up(
     CommandTimeout.
     """
     here = transport or LocalTransport()
-    transcript = Transcript()
-
-    def take(line: str) -> None:
-        transcript.take(line)
-        if on_line is not None:
-            on_line(line)
-
     with tempfile.TemporaryDirectory(prefix="hpcreg-") as scratch, connected(cluster, here, f"{scratch}/%C"):
         hosts = Path(scratch, "inventory.json")
         hosts.write_text(json.dumps(inventory(cluster, nodes, control_path=f"{scratch}/%C"), indent=1))
@@ -136,9 +132,11 @@ def set_up(
         argv += ["-i", str(hosts), str(PLAYBOOK), "--forks", str(forks)]
         argv += [word for variables in extra_vars for word in ("--extra-vars", variables)]
         argv += ["--check"] * check + ["--diff"] * diff
-        result = here.run(argv, timeout=timeout, on_line=take)
-    raise_troubles(transcript, result)
-    return Recap(hosts=transcript.hosts, seconds=result.seconds)
+        # With nobody who reads them, the lines are not kept either: they may be more than a result holds.
+        result = here.run(argv, timeout=timeout, on_line=on_line or (lambda _: None))
+        said = transcript.read(Path(scratch, EVENTS))
+    raise_troubles(said, result)
+    return Recap(hosts=said.hosts, seconds=result.seconds)
 
 
 @contextmanager
@@ -185,8 +183,7 @@ def environment(scratch: str, connect_timeout: int) -> list[str]:
         "ANSIBLE_TASK_TIMEOUT": TASK_TIMEOUT,
         "ANSIBLE_STRATEGY": "linear",
         "ANSIBLE_STDOUT_CALLBACK": "default",
-        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-        "ANSIBLE_CHECK_MODE_MARKERS": "False",
+        "HPCREGISTRY_EVENTS": f"{scratch}/{EVENTS}",
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_FORCE_COLOR": "0",
         "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "False",

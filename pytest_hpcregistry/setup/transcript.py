@@ -1,20 +1,14 @@
-"""What ansible-playbook says, read line by line: which task failed where and why, and the recap of each host."""
+"""How a run of Ansible ended, as its callback plugin `hpcregistry_events` wrote it down."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from ..core.names import LONGEST_REASON, excerpt
-
-TASK = re.compile(r"(?:TASK|RUNNING HANDLER) \[(?:container_registry : )?(.*?)\] \**$")
-TROUBLE = re.compile(
-    r"(?:fatal|failed): \[(?P<host>[^]\s]+)(?: -> [^]]*)?\]"
-    r"(?:: FAILED!|: UNREACHABLE!| \(item=.*?\)) => (?P<result>.*)$"
-)
-COUNTS = re.compile(r"(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)")
+from ..core.names import LONGEST_REASON, excerpt, last_line
 
 
 @dataclass(frozen=True)
@@ -48,44 +42,35 @@ class Recap:
         return sum(host.changed for host in self.hosts.values())
 
 
-@dataclass
+@dataclass(frozen=True)
 class Transcript:
-    """Everything that is worth keeping of a run's output; `take` is given each line as it comes."""
+    """What is worth keeping of a run: each host's counts, and each host's first trouble."""
 
     hosts: dict[str, HostRecap] = field(default_factory=dict)
     troubles: dict[str, Trouble] = field(default_factory=dict)
-    task: str = ""
-    host: str = ""
-    result: list[str] = field(default_factory=list)
 
-    def take(self, line: str) -> None:
-        if self.result:
-            self._go_on(line)
-        elif found := TASK.match(line):
-            self.task = found[1]
-        elif found := TROUBLE.match(line):
-            self.host = found["host"]
-            self._go_on(found["result"])
-        elif found := COUNTS.match(line):
-            self.hosts[found[1]] = HostRecap(*(int(count) for count in found.groups()[1:]))
 
-    def _go_on(self, line: str) -> None:
-        """A result is JSON on one line, or, of `assert` and `debug`, from a line `{` to a line `}`."""
-        self.result.append(line)
-        if self.result[0] != "{" or line == "}":
+def read(path: Path) -> Transcript:
+    """Read the plugin's file. There is none when Ansible ended before its first event."""
+    return parse(path.read_text(encoding="utf-8") if path.exists() else "")
+
+
+def parse(text: str) -> Transcript:
+    """Gather what the plugin's lines say of each host."""
+    transcript = Transcript()
+    for event in map(json.loads, text.splitlines()):
+        if event["event"] == "ended":
+            counts = (event["ok"], event["changed"], event["unreachable"], event["failures"])
+            transcript.hosts[event["host"]] = HostRecap(*counts)
+        else:
             # The first trouble of a host is the cause of those that come after it.
-            self.troubles.setdefault(self.host, Trouble(self.task, message("\n".join(self.result))))
-            self.result.clear()
+            transcript.troubles.setdefault(event["host"], Trouble(excerpt(event["task"]), message(event)))
+    return transcript
 
 
-def message(result: str) -> str:
-    """The words in a task's result, which is JSON; the text itself if it is not. On one line: a machine wrote them."""
-    try:
-        data = json.loads(result)
-    except ValueError:
-        return excerpt(result, 200)
-    words = str(data.get("msg", result)) if isinstance(data, dict) else result
-    stderr = str(data.get("stderr", "")).strip() if isinstance(data, dict) else ""
-    if stderr and "non-zero return code" in words:
-        words = f"{words}: {stderr.splitlines()[-1]}"
+def message(event: Mapping[str, Any]) -> str:
+    """Why a task failed, on one line: a machine wrote it."""
+    words = event["message"].strip() or "Ansible did not say why"
+    if "non-zero return code" in words and event["stderr"].strip():
+        words = f"{words}: {last_line(event['stderr'], '')}"
     return excerpt(words, LONGEST_REASON)

@@ -28,6 +28,7 @@ EXPECTED = (
     "cluster/releases.json",
     "setup/playbook-container-registry.yml",
     "setup/roles/container_registry/tasks/main.yml",
+    "setup/callback_plugins/hpcregistry_events.py",
     "setup/roles/container_registry/templates/oci.conf.j2",
     "setup/roles/container_registry/files/container-run",
     "lab/files/init.sh",

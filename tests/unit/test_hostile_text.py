@@ -34,9 +34,8 @@ from pytest_hpcregistry.report import bars
 from pytest_hpcregistry.report import junit as report
 from pytest_hpcregistry.report import lines as progress
 from pytest_hpcregistry.report.junit import gated_suite, merge
-from pytest_hpcregistry.setup import playbook
-from pytest_hpcregistry.setup import transcript as recap
-from pytest_hpcregistry.setup.transcript import Recap, Transcript
+from pytest_hpcregistry.setup import playbook, transcript
+from pytest_hpcregistry.setup.transcript import Recap
 from pytest_hpcregistry.testing.facts import gathered, image, machine
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
 from pytest_hpcregistry.transports import CommandResult
@@ -90,12 +89,10 @@ def client_says(text: str) -> HpcRegistryError:
 
 
 def ansible_says(text: str, key: str) -> HpcRegistryError:
-    result = json.dumps({"msg": "non-zero return code", key: text})
-    transcript = Transcript()
-    transcript.take("TASK [container_registry : Install the agent] ***")
-    transcript.take(f"fatal: [c1]: FAILED! => {result}")
-    transcript.take("c1 : ok=1  changed=0  unreachable=0  failed=1")
-    return error_of(lambda: playbook.raise_troubles(transcript, CommandResult("x", (), 2, "", "", 0.0)))
+    failed = {"event": "failed", "host": "c1", "task": "t", "message": "non-zero return code", "stderr": "", key: text}
+    ended = {"event": "ended", "host": "c1", "ok": 1, "changed": 0, "unreachable": 0, "failures": 1}
+    said = transcript.parse(f"{json.dumps(failed)}\n{json.dumps(ended)}\n")
+    return error_of(lambda: playbook.raise_troubles(said, CommandResult("x", (), 2, "", "", 0.0)))
 
 
 def damaged_file(text: str) -> HpcRegistryError:
@@ -122,8 +119,9 @@ SOURCES: dict[str, Callable[[str], HpcRegistryError]] = {
     "a command's output": lambda text: error_of(CommandResult("hpc", ("ls",), 1, text, "", 0.0).check),
     "the controller's program": client_says,
     "sudo": lambda text: client_says(f"sudo: {text}"),
-    "Ansible's message": lambda text: ansible_says(text, "msg"),
+    "Ansible's message": lambda text: ansible_says(text, "message"),
     "Ansible's standard error": lambda text: ansible_says(text, "stderr"),
+    "Ansible's task": lambda text: ansible_says(text, "task"),
     "Ansible's inventory": lambda text: HpcRegistryError(find_reason(text)),
     # No file of more than 1 MiB is read, and the kernel knows no longer path.
     "a mistake in a file": lambda text: ConfigError(text[:4000], [f"a key {text[:100_000]}"]),
@@ -412,4 +410,4 @@ def test_the_command_line_has_one_way_out() -> None:
 
 
 def test_ansibles_words_stay_readable() -> None:
-    assert recap.message(json.dumps({"msg": "a: b; c: d"})) == "a: b; c: d"
+    assert transcript.message({"message": "a: b; c: d", "stderr": ""}) == "a: b; c: d"

@@ -16,6 +16,7 @@ from tests import ROOT
 
 PACKAGE = ROOT / "pytest_hpcregistry"
 HOMES = {
+    "ansible": {"setup/callback_plugins/"},
     "ClusterShell": {"core/nodeset.py"},
     "click": {"cli/"},
     "jinja2": {"lab/"},

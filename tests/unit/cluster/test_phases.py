@@ -12,6 +12,7 @@ import pytest
 
 from pytest_hpcregistry.cluster import phases
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
+from pytest_hpcregistry.core.events import Failed, to_line
 from pytest_hpcregistry.report.junit import Counts
 
 GOOD = '<testcase name="good"/>'
@@ -24,11 +25,13 @@ STAND_IN = """\
 for word; do
     case $word in
         --junitxml=*) report=${word#--junitxml=} ;;
+        --hpc-error-file=*) error=${word#--hpc-error-file=} ;;
     esac
 done
 phase=$(basename "$report" .xml)
 echo "$@" >> calls
 [ -e "$phase.report" ] && cp "$phase.report" "$report"
+[ -e "$phase.error" ] && cp "$phase.error" "$error"
 [ -e "$phase.stderr" ] && cat "$phase.stderr" >&2
 echo "output of $phase"
 exit $(cat "$phase.exit" 2>/dev/null || echo 0)
@@ -45,10 +48,15 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", str(stand_in))
 
-    def say(phase: str, *, cases: str | None = GOOD, code: int = 0, stderr: str = "") -> None:
+    def say(
+        phase: str, *, cases: str | None = GOOD, code: int = 0, stderr: str = "", error: Failed | str | None = None
+    ) -> None:
         (tmp_path / f"{phase}.exit").write_text(str(code))
         (tmp_path / f"{phase}.stderr").write_text(stderr)
         (tmp_path / f"{phase}.report").unlink(missing_ok=True)
+        (tmp_path / f"{phase}.error").unlink(missing_ok=True)
+        if error is not None:
+            (tmp_path / f"{phase}.error").write_text(to_line(error) if isinstance(error, Failed) else error)
         if cases is not None:
             text = (
                 f'<testsuites><testsuite tests="1" failures="0" errors="0" skipped="0">{cases}</testsuite></testsuites>'
@@ -100,14 +108,17 @@ def test_workers_are_xdists(prepare: Prepare) -> None:
         ({"cases": None, "code": 1}, HpcRegistryError, "no JUnit report"),
         ({"cases": None, "code": 0}, HpcRegistryError, "no JUnit report"),
         ({"cases": "<broken", "code": 0}, HpcRegistryError, "no JUnit report"),
-        ({"cases": None, "code": 3, "stderr": "Exit: hpc: no route\nhint: ssh -v\n"}, Unreachable, "hpc: no route"),
+        ({"cases": None, "code": 3, "stderr": "Exit: of another plugin\n"}, HpcRegistryError, "another plugin"),
+        ({"cases": None, "code": 3, "error": ""}, HpcRegistryError, "did not get to its end"),
+        ({"cases": None, "code": 0, "error": "{"}, HpcRegistryError, "no JUnit report"),
         (
-            {"cases": None, "code": 2, "stderr": "Exit: no cluster is named\nhint: x\n"},
-            UsageError,
-            "no cluster is named",
+            {"cases": None, "code": 3, "error": Failed("no route", exit_code=3, where="hpc")},
+            Unreachable,
+            "hpc: no route",
         ),
-        ({"cases": None, "code": 1, "stderr": "Exit: drift\n"}, CheckFailed, "drift"),
-        ({"cases": None, "code": 4, "stderr": "Exit: no compute nodes\n"}, HpcRegistryError, "no compute nodes"),
+        ({"cases": None, "code": 2, "error": Failed("no cluster", exit_code=2)}, UsageError, "deployment: no cluster"),
+        ({"cases": None, "code": 1, "error": Failed("drift", exit_code=1)}, CheckFailed, "drift"),
+        ({"cases": None, "code": 4, "error": Failed("no compute nodes", exit_code=4)}, HpcRegistryError, "no compute"),
     ],
 )
 def test_how_a_phase_can_end(prepare: Prepare, how: dict[str, object], kind: type[HpcRegistryError], says: str) -> None:
@@ -123,12 +134,25 @@ def test_how_a_phase_can_end(prepare: Prepare, how: dict[str, object], kind: typ
     assert gated.get("errors") == "1"
 
 
-def test_the_hint_of_what_stopped_a_phase_is_kept(prepare: Prepare) -> None:
-    prepare("infrastructure", cases=None, code=3, stderr="a warning\nExit: hpc: no route\nhint: ssh -v\n")
+def test_what_stopped_a_phase_keeps_its_fields(prepare: Prepare) -> None:
+    """Also where its words look as pytest's own: no text is taken apart."""
+    what = "2 mistakes\n  Exit: a\nhint: b"
+    error = Failed(what, exit_code=3, where="hpc", hint="ssh -v\nssh -vv")
+    prepare("infrastructure", cases=None, code=3, stderr="Exit: x\nhint: y\n", error=error)
     with pytest.raises(Unreachable) as caught:
         run()
-    assert caught.value.hint == "ssh -v"
-    assert "hint" not in str(caught.value)
+    assert (caught.value.what, caught.value.where) == (what, "phase infrastructure: hpc")
+    assert caught.value.hint == "ssh -v\nssh -vv"
+
+
+def test_a_real_session_hands_over_its_error(tmp_path: Path) -> None:
+    """With the plugin, which has not been told of a cluster file that is there."""
+    printed: list[str] = []
+    cluster = tmp_path / "none.yaml"
+    with pytest.raises(UsageError) as caught:
+        phases.run_phases(["e2e"], [f"--hpc-cluster={cluster}"], tmp_path, workers=0, on_line=printed.append)
+    assert str(caught.value) == f"phase e2e: {cluster}: No such file or directory"
+    assert not [line for line in printed if "passed" in line]
 
 
 def test_a_phase_that_hangs_is_reported(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.core import events
+from pytest_hpcregistry.core.errors import Unreachable
 from pytest_hpcregistry.core.events import Event, Failed, Freed, GcFinished, NodeFinished, Progress, from_line, to_line
 
 SOME: list[Event] = [
@@ -32,6 +33,15 @@ def test_the_words_of_the_wire() -> None:
         "seconds": 0.5, "message": "no\nroom", "hint": "make room",
     }  # fmt: skip
     assert json.loads(to_line(Failed("no"))) == {"event": "failed", "message": "no"}
+
+
+@pytest.mark.parametrize("where", ["", "c1"])
+def test_an_error_keeps_kind_and_fields_on_its_way(where: str) -> None:
+    event = from_line(to_line(Failed.of(Unreachable("no\nroute", where=where, hint="ssh -v\nagain"))))
+    assert isinstance(event, Failed)
+    error = event.error()
+    assert type(error) is Unreachable
+    assert (error.what, error.where, error.hint) == ("no\nroute", where, "ssh -v\nagain")
 
 
 def test_every_kind_has_a_name_of_its_own() -> None:

@@ -14,6 +14,7 @@ from pytest_hpcregistry.cluster import client
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.phases import suites_directory
 from pytest_hpcregistry.core.errors import Unreachable
+from pytest_hpcregistry.core.events import Failed, from_line
 from pytest_hpcregistry.core.machine import MachineFacts, Question, Syncing
 from pytest_hpcregistry.plugin import session
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, entry, gathered, image, machine
@@ -81,6 +82,7 @@ def test_options_and_markers_are_documented(pytester: pytest.Pytester) -> None:
     helped = pytester.runpytest_inprocess("--help").stdout.str()
     for name in (*session.OPTIONS, "allow-changes"):
         assert f"--hpc-{name}" in helped
+    assert "--hpc-error-file" not in helped  # between two of our programs
     markers = pytester.runpytest_inprocess("--markers").stdout.str()
     for name in ("infrastructure", "deployment", "e2e", "changes"):
         assert f"@pytest.mark.{name}:" in markers
@@ -171,10 +173,23 @@ def test_without_a_cluster_it_ends_and_says_so(pytester: pytest.Pytester) -> Non
 
 
 def test_an_unreachable_controller_is_exit_code_3(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, Unreachable("hpc: no route", hint="ssh -v"))
+    answer(monkeypatch, Unreachable("no route", where="hpc", hint="ssh -v"))
     result = phase(pytester)
     assert result.ret == 3
     assert "Exit: hpc: no route\nhint: ssh -v" in result.stderr.str()
+    assert not list(pytester.path.glob("*error*"))
+
+
+def test_the_session_s_error_is_written_down_for_who_asks(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = Unreachable("no\nroute \udcff", where="hpc", hint="ssh -v")
+    answer(monkeypatch, error)
+    result = phase(pytester, f"--hpc-error-file={pytester.path / 'error'}")
+    assert result.ret == 3
+    assert "Exit: hpc: no\nroute \\udcff\nhint: ssh -v" in result.stderr.str()
+    event = from_line((pytester.path / "error").read_text())
+    assert event == Failed("no\nroute \udcff", hint="ssh -v", exit_code=3, where="hpc")
 
 
 def test_no_nodes_is_no_success(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

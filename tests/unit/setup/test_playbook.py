@@ -15,7 +15,7 @@ import pytest
 from pytest_hpcregistry.core import documents, layout
 from pytest_hpcregistry.core.errors import CommandFailed, Unreachable, UsageError
 from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Ssh
-from pytest_hpcregistry.setup import playbook
+from pytest_hpcregistry.setup import playbook, transcript
 from pytest_hpcregistry.setup.transcript import HostRecap, Transcript
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.local import LocalTransport
@@ -119,41 +119,38 @@ def test_no_node_and_odd_names_are_refused(nodes: list[str]) -> None:
         playbook.inventory(make_cluster(), nodes)
 
 
-SPOKEN = """\
-PLAY [Deploy Container Registry Infrastructure on HPC Cluster] *****************
+def failed(host: str, task: str, message: str, stderr: str = "", event: str = "failed") -> dict[str, object]:
+    return {"event": event, "host": host, "task": task, "message": message, "stderr": stderr}
 
-TASK [container_registry : Look for what the machine must have] ****************
-ok: [hpc-controller]
-fatal: [c004]: UNREACHABLE! => {"changed": false, "msg": "Failed to connect to the host via ssh: ssh: connect to host \
-c004 port 22: No route to host", "unreachable": true}
 
-TASK [container_registry : Stop where something is missing] ********************
-fatal: [c002]: FAILED! => {"changed": false, "msg": "lacks rsync (package rsync)"}
-fatal: [c003]: FAILED! => {"changed": false, "msg": "lacks rsync (package rsync)"}
+def ended(host: str, ok: int, changed: int, unreachable: int, failures: int) -> dict[str, object]:
+    counts = {"ok": ok, "changed": changed, "unreachable": unreachable, "failures": failures}
+    return {"event": "ended", "host": host, **counts, "skipped": 1, "rescued": 0, "ignored": 0}
 
-TASK [container_registry : Make the directories] *******************************
-changed: [c001] => (item=)
-failed: [c005] (item=ml-frameworks) => {"changed": false, "msg": "No space left on device"}
-fatal: [c006 -> hpc-controller(192.0.2.7)]: FAILED! => {"msg": "non-zero return code", "rc": 1, "stderr": "a\\nb"}
 
-PLAY RECAP *********************************************************************
-c001                       : ok=9    changed=3    unreachable=0    failed=0    skipped=1    rescued=0    ignored=0
-c002                       : ok=1    changed=0    unreachable=0    failed=1    skipped=1    rescued=0    ignored=0
-c003                       : ok=1    changed=0    unreachable=0    failed=1    skipped=1    rescued=0    ignored=0
-c004                       : ok=1    changed=0    unreachable=1    failed=0    skipped=1    rescued=0    ignored=0
-c005                       : ok=1    changed=0    unreachable=0    failed=1    skipped=1    rescued=0    ignored=0
-c006                       : ok=1    changed=0    unreachable=0    failed=1    skipped=1    rescued=0    ignored=0
-hpc-controller             : ok=15   changed=8    unreachable=0    failed=0    skipped=1    rescued=0    ignored=0
-"""
-FINE = "\n".join(line for line in SPOKEN.splitlines() if "c001" in line or "hpc-controller  " in line)
-LOST = "\n".join(line for line in SPOKEN.splitlines() if "TASK [container_registry : Look" in line or "c004" in line)
+FINE = [ended("c001", 9, 3, 0, 0), ended("hpc-controller", 15, 8, 0, 0)]
+NO_ROUTE = "Failed to connect to the host via ssh: ssh: connect to host c004 port 22: No route to host"
+LOST = [failed("c004", "Look for what the machine must have", NO_ROUTE, event="unreachable"), ended("c004", 1, 0, 1, 0)]
+MISSING = ("Stop where something is missing", "lacks rsync (package rsync)")
+MIXED = [
+    *FINE,
+    *LOST,
+    *(failed(host, *MISSING) for host in ("c002", "c003")),
+    failed("c005", "Make the directories", "No space left on device"),
+    failed("c006", "Make the directories", "non-zero return code", "a\nb"),
+    *(ended(host, 1, 0, 0, 1) for host in ("c002", "c003", "c005", "c006")),
+]
+
+
+SCREEN = ["fatal: [c001]: FAILED! => {}", "c001 : ok=0 changed=0 unreachable=0 failed=1"]
+"""What Ansible prints is for people: nothing is read from it."""
 
 
 class Actor:
-    """A transport that says what it was told to, and remembers what it was asked."""
+    """A transport that plays Ansible: its callback plugin's events, two lines on the screen, and an exit code."""
 
-    def __init__(self, said: str, *, exit_code: int = 0, ssh_error: str = "") -> None:
-        self.said = said
+    def __init__(self, events: Sequence[dict[str, object]], *, exit_code: int = 0, ssh_error: str = "") -> None:
+        self.events = events
         self.exit_code = exit_code
         self.ssh_error = ssh_error
         self.asked: list[list[str]] = []
@@ -171,8 +168,11 @@ class Actor:
         if argv[0] == "ssh":
             return CommandResult("here", tuple(argv), 255 if self.ssh_error else 0, "", self.ssh_error, 0.1)
         assert on_line is not None
-        for line in self.said.splitlines():
+        for line in SCREEN:
             on_line(line)
+        (path,) = (word.partition("=")[2] for word in argv if word.startswith("HPCREGISTRY_EVENTS="))
+        if self.events:
+            Path(path).write_text("".join(json.dumps(event) + "\n" for event in self.events))
         return CommandResult("here", tuple(argv), self.exit_code, "", "[ERROR]: last words", 12.5)
 
     def close(self) -> None: ...
@@ -182,12 +182,12 @@ def test_the_recap_is_read_and_every_line_is_handed_on() -> None:
     actor, lines = Actor(FINE), list[str]()
     recap = playbook.set_up(make_cluster(), ["c001"], on_line=lines.append, transport=actor)
     assert recap.hosts == {"c001": HostRecap(9, 3, 0, 0), "hpc-controller": HostRecap(15, 8, 0, 0)}
-    assert (recap.changed, recap.seconds, len(lines)) == (11, 12.5, len(FINE.splitlines()))
+    assert (recap.changed, recap.seconds, lines) == (11, 12.5, SCREEN)
 
 
 def test_failed_tasks_are_named_with_their_nodes_folded_and_so_are_lost_nodes() -> None:
     with pytest.raises(CommandFailed) as caught:
-        playbook.set_up(make_cluster(), ["c001"], transport=Actor(SPOKEN, exit_code=2))
+        playbook.set_up(make_cluster(), ["c001"], transport=Actor(MIXED, exit_code=2))
     assert str(caught.value).splitlines() == [
         "c005: Make the directories: No space left on device",
         "c006: Make the directories: non-zero return code: b",
@@ -211,7 +211,7 @@ def test_an_unreachable_controller_ends_it_before_ansible_begins() -> None:
 @pytest.mark.parametrize("exit_code", [0, 1])
 def test_a_run_that_touched_no_machine_is_never_green(exit_code: int) -> None:
     with pytest.raises(CommandFailed):
-        playbook.set_up(make_cluster(), ["c001"], transport=Actor("PLAY RECAP ****", exit_code=exit_code))
+        playbook.set_up(make_cluster(), ["c001"], transport=Actor([], exit_code=exit_code))
 
 
 def test_the_command_line_and_the_end_of_the_shared_connection() -> None:
@@ -231,8 +231,11 @@ def test_a_failure_after_the_run_still_ends_the_shared_connection() -> None:
     assert "exit" in actor.asked[-1]
 
 
-def play(tmp_path: Path, *words: str, **variables: object) -> tuple[int, Transcript, str]:
-    """Run the real playbook with Ansible's local connection, on hosts that are this machine."""
+def play(tmp_path: Path, *words: str, plain: bool = False, **variables: object) -> tuple[int, Transcript, str]:
+    """Run the real playbook with Ansible's local connection, on hosts that are this machine.
+
+    *plain*: as an operator's own ansible-playbook does, which does not ask for events.
+    """
     hosts = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, **variables}
     groups: dict[str, object] = {
         "controller": {"hosts": {"ctl": {}}},
@@ -241,32 +244,32 @@ def play(tmp_path: Path, *words: str, **variables: object) -> tuple[int, Transcr
     inventory = tmp_path / "inventory.json"
     inventory.write_text(json.dumps({"all": {"vars": hosts, "children": groups}}))
     lines: list[str] = []
-    argv = ["env", *playbook.environment(str(tmp_path), 5), playbook.ansible_playbook(), "-i", str(inventory)]
+    settings = playbook.environment(str(tmp_path), 5)
+    settings = [setting for setting in settings if not (plain and setting.startswith("HPCREGISTRY_"))]
+    argv = ["env", *settings, playbook.ansible_playbook(), "-i", str(inventory)]
     result = LocalTransport().run([*argv, str(playbook.PLAYBOOK), *words], timeout=60, on_line=lines.append)
-    transcript = Transcript()
-    for line in lines:
-        transcript.take(line)
-    return result.exit_code, transcript, "\n".join(lines) + result.stderr
+    said = transcript.read(tmp_path / playbook.EVENTS)
+    return result.exit_code, said, "\n".join(lines) + result.stderr
 
 
 def test_a_packer_build_skips_the_role_says_why_and_changes_nothing(tmp_path: Path) -> None:
     registry = tmp_path / "containers"
-    code, transcript, said = play(tmp_path, "-e", "packer_build=true", container_registry_path=str(registry))
+    code, recap, said = play(tmp_path, "-e", "packer_build=true", container_registry_path=str(registry))
     assert code == 0, said
-    assert transcript.hosts == dict.fromkeys(["ctl", "n1", "n2"], HostRecap(1, 0, 0, 0))
+    assert recap.hosts == dict.fromkeys(["ctl", "n1", "n2"], HostRecap(1, 0, 0, 0))
     assert "TASK [container_registry : Verify not running in Packer build mode]" in said
     assert said.count("packer_build=true") == 3
     assert not registry.exists()
 
 
 def test_a_packer_build_of_neither_true_nor_false_is_refused(tmp_path: Path) -> None:
-    code, transcript, said = play(tmp_path, "-e", "packer_build=maybe")
+    code, recap, said = play(tmp_path, "-e", "packer_build=maybe")
     assert code == 2, said
-    assert transcript.troubles["n1"].message == "packer_build must be true or false, not maybe"
+    assert recap.troubles["n1"].message == "packer_build must be true or false, not maybe"
 
 
 def test_settings_that_could_hurt_are_refused_all_at_once(tmp_path: Path) -> None:
-    code, transcript, said = play(
+    code, recap, said = play(
         tmp_path,
         container_registry_path='/opt/x" ssh',
         container_registry_directories=["..", "a"],
@@ -277,8 +280,8 @@ def test_settings_that_could_hurt_are_refused_all_at_once(tmp_path: Path) -> Non
     )
     assert code == 2, said
     assert "Running in live VM deployment mode (packer_build=false) ✓" in said
-    assert {trouble.task for trouble in transcript.troubles.values()} == {"Check the settings"}
-    (trouble,) = {trouble.message for trouble in transcript.troubles.values()}
+    assert {trouble.task for trouble in recap.troubles.values()} == {"Check the settings"}
+    (trouble,) = {trouble.message for trouble in recap.troubles.values()}
     assert "container_registry_path must be" in trouble
     assert "container_registry_directories must be" in trouble
     assert "container_registry_sync_key_from must be auto, any, or a list" in trouble
@@ -290,6 +293,14 @@ def test_no_text_for_people_could_become_a_line_of_authorized_keys() -> None:
     texts = [path.read_text() for path in ROLE.rglob("*") if path.suffix in (".yml", ".j2")]
     assert len(texts) > 10
     assert not [text for text in texts if "the key that would be made" in text]
+
+
+def test_a_plain_run_of_the_playbook_writes_no_events(tmp_path: Path) -> None:
+    """The callback plugin beside the playbook is for this package's own runs."""
+    code, recap, said = play(tmp_path, "-e", "packer_build=true", plain=True)
+    assert (code, recap) == (0, Transcript())
+    assert "ok=1" in said
+    assert "callback" not in said.lower()
 
 
 def test_the_files_that_the_role_copies_are_in_the_package() -> None:
