@@ -13,9 +13,10 @@ from typing import Any
 import click
 
 from ..core.errors import HpcRegistryError
-from ..core.events import Event, Listener, UnderWay, to_line
+from ..core.events import Event, Listener, UnderWay
 from ..core.names import printable, visible
 from ..core.pace import throttled
+from ..core.wire import to_line
 from ..report import lines
 
 TELL_EVERY = 10  # seconds between two lines of progress where there is no terminal

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
-from ..core.events import Failed, from_line
+from ..core.events import Failed
+from ..core.wire import from_line
 from ..report.junit import Counts, gated_suite, merge, read_counts
 from ..transports.process import run_process
 

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from .. import __version__
 from ..core import layout
 from ..core.errors import RUN_SETUP, CommandFailed, HpcRegistryError, UsageError
-from ..core.events import Event, Failed, Listener, from_line
+from ..core.events import Event, Failed, Listener
 from ..core.model import Cluster
+from ..core.wire import from_line
 from ..transports import CommandResult, Transport
 from .programs import build_controller
 

@@ -9,9 +9,10 @@ import sys
 import time
 from typing import TextIO
 
-from ..core.events import Event, Listener, to_line
+from ..core.events import Event, Listener
 from ..core.messages import describe
 from ..core.names import printable, visible
+from ..core.wire import to_line
 
 
 def json_lines(stream: TextIO) -> Listener:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from ..core import facts
-from ..core.events import from_line, to_line
 from ..core.facts import Facts
+from ..core.wire import from_line, to_line
 from . import evidence, fixtures
 from .session import FACTS, OPTIONS, belongs_to_a_phase, gather, load, option, selected_phases
 

@@ -14,10 +14,11 @@ from ..config.load import load_cluster
 from ..config.options import CLUSTER_OPTIONS
 from ..core import facts
 from ..core.errors import HpcRegistryError, Unreachable
-from ..core.events import Event, Failed, Noticed, to_line
+from ..core.events import Event, Failed, Noticed
 from ..core.facts import Facts
 from ..core.model import Cluster
 from ..core.names import printable
+from ..core.wire import to_line
 
 FACTS = pytest.StashKey[Facts]()
 OPTIONS = {

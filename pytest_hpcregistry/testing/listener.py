@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.events import Event, Listener, to_data
+from ..core.events import Event, Listener
+from ..core.wire import to_data
 
 
 def recorder(told: list[Any]) -> Listener:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
-from ..core.events import Event, to_line
+from ..core.events import Event
+from ..core.wire import to_line
 from ..transports import CommandResult
 
 

@@ -36,10 +36,10 @@ from pytest_hpcregistry.core.events import (
     SyncStarted,
     TransferStarted,
     UnderWay,
-    to_data,
 )
 from pytest_hpcregistry.core.facts import Facts
 from pytest_hpcregistry.core.machine import MachineFacts, Syncing
+from pytest_hpcregistry.core.wire import to_data
 from pytest_hpcregistry.report.junit import Counts
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, entry, gathered, image, machine
 from pytest_hpcregistry.testing.sif import Sif

@@ -36,11 +36,11 @@ from pytest_hpcregistry.core.events import (
     Noticed,
     SyncFinished,
     SyncStarted,
-    from_line,
 )
 from pytest_hpcregistry.core.layout import PROGRAM
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm
 from pytest_hpcregistry.core.records import plain
+from pytest_hpcregistry.core.wire import from_line
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, events, machine
 from pytest_hpcregistry.testing.transport import FakeTransport
 

@@ -12,7 +12,8 @@ import pytest
 
 from pytest_hpcregistry.cluster import phases
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
-from pytest_hpcregistry.core.events import Failed, to_line
+from pytest_hpcregistry.core.events import Failed
+from pytest_hpcregistry.core.wire import to_line
 from pytest_hpcregistry.report.junit import Counts
 
 GOOD = '<testcase name="good"/>'

@@ -24,8 +24,9 @@ from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core import messages
 from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, Unreachable, UsageError
-from pytest_hpcregistry.core.events import Freed, GcFinished, from_line
+from pytest_hpcregistry.core.events import Freed, GcFinished
 from pytest_hpcregistry.core.fanout import fan_out
+from pytest_hpcregistry.core.wire import from_line
 from tests.fakes.nodes import FakeNodes
 from tests.fakes.settings import change
 from tests.unit.controller.test_rollout import start

@@ -31,10 +31,10 @@ from pytest_hpcregistry.core.events import (
     SyncStarted,
     TransferStarted,
     UnderWay,
-    to_data,
 )
 from pytest_hpcregistry.core.listeners import to_all
 from pytest_hpcregistry.core.messages import describe
+from pytest_hpcregistry.core.wire import to_data
 
 NAME, D, E = "ml-frameworks/x.sif", "a" * 64, "b" * 64
 FINISHED = NodeFinished(what=NAME, node="c1", state="x")

@@ -9,7 +9,7 @@ import pytest
 from pytest_hpcregistry.core import facts
 from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.errors import HpcRegistryError
-from pytest_hpcregistry.core.events import Gathered, from_line, to_line
+from pytest_hpcregistry.core.events import Gathered
 from pytest_hpcregistry.core.facts import (
     DAMAGED,
     DIFFERS,
@@ -21,6 +21,7 @@ from pytest_hpcregistry.core.facts import (
     Machine,
 )
 from pytest_hpcregistry.core.machine import ImageFile, MachineFacts, Syncing
+from pytest_hpcregistry.core.wire import from_line, to_line
 from pytest_hpcregistry.testing.facts import (
     CATALOG,
     DIGEST,

@@ -16,9 +16,9 @@ from pytest_hpcregistry.core.events import (
     SyncStarted,
     TransferStarted,
     UnderWay,
-    from_data,
 )
 from pytest_hpcregistry.core.pace import Track, Transfers, throttled
+from pytest_hpcregistry.core.wire import from_data
 
 MB = 1_000_000
 

@@ -14,8 +14,9 @@ from pytest_hpcregistry.cluster import client
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.phases import suites_directory
 from pytest_hpcregistry.core.errors import Unreachable
-from pytest_hpcregistry.core.events import Failed, from_line
+from pytest_hpcregistry.core.events import Failed
 from pytest_hpcregistry.core.machine import MachineFacts, Question, Syncing
+from pytest_hpcregistry.core.wire import from_line
 from pytest_hpcregistry.plugin import session
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, entry, gathered, image, machine
 

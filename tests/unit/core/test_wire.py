@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pytest_hpcregistry.core import events
 from pytest_hpcregistry.core.errors import Unreachable
-from pytest_hpcregistry.core.events import Event, Failed, Freed, GcFinished, NodeFinished, Progress, from_line, to_line
+from pytest_hpcregistry.core.events import Event, Failed, Freed, GcFinished, NodeFinished, Progress
+from pytest_hpcregistry.core.wire import KINDS, from_line, to_line
 
 SOME: list[Event] = [
     NodeFinished("c1", "all images", "failed", 1, 2, 0.5, "no\nroom", "make room"),
@@ -45,8 +45,8 @@ def test_an_error_keeps_kind_and_fields_on_its_way(where: str) -> None:
 
 
 def test_every_kind_has_a_name_of_its_own() -> None:
-    assert len(events.KINDS) == len(Event.__subclasses__()) > 20
-    assert events.KINDS["gc_finished"] is GcFinished
+    assert len(KINDS) == len(Event.__subclasses__()) > 20
+    assert KINDS["gc_finished"] is GcFinished
 
 
 def test_unknown_kinds_and_keys_are_passed_over() -> None:
