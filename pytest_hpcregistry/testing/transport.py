@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Sequence
+from typing import Any
 
 from ..core.events import Event
 from ..core.wire import to_line
-from ..transports import CommandResult
+from ..transports import Command, CommandResult, Transport
 
 
-class FakeTransport:
+class FakeTransport(Transport):
     """Answers every command with the same lines, and keeps what it was asked."""
 
     def __init__(self, *lines: Any, exit_code: int = 0, stderr: str = "") -> None:
@@ -21,26 +21,16 @@ class FakeTransport:
         self.sent: list[bytes] = []
         self.timeouts: list[float] = []
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        stdin: bytes | BinaryIO | None = None,
-        stdout: BinaryIO | None = None,
-        on_line: Callable[[str], None] | None = None,
-    ) -> CommandResult:
-        self.asked.append(argv)
-        self.timeouts.append(timeout)
+    def execute(self, command: Command) -> CommandResult:
+        self.asked.append(command.argv)
+        self.timeouts.append(command.timeout)
+        stdin = command.stdin
         self.sent.append(stdin if isinstance(stdin, bytes) else stdin.read() if stdin else b"")
-        for line in self.lines if on_line else ():
-            assert on_line is not None
-            on_line(line)
-        shown = "" if on_line else "\n".join(self.lines)
-        return CommandResult("hpc", tuple(argv), self.exit_code, shown, self.stderr, 0.0)
-
-    def close(self) -> None:
-        pass
+        if command.on_line is not None:
+            for line in self.lines:
+                command.on_line(line)
+        shown = "" if command.on_line else "\n".join(self.lines)
+        return CommandResult("hpc", tuple(command.argv), self.exit_code, shown, self.stderr, 0.0)
 
 
 def as_line(line: Any) -> str:

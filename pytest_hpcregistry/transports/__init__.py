@@ -6,9 +6,10 @@ Runs on the workstation and the controller; Python 3.9.
 from __future__ import annotations
 
 import shlex
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..core.errors import CommandFailed
 from ..core.names import excerpt, last_line
@@ -55,14 +56,23 @@ def open_transport(cluster: Cluster) -> Transport:
     return OpensshTransport(cluster)
 
 
-class Transport(Protocol):
-    """One machine that commands can be run on.
+@dataclass(frozen=True)
+class Command:
+    """What a transport is to run, within *timeout* seconds.
 
-    `run` never raises for a non-zero exit. It raises Unreachable when the machine cannot be asked and CommandTimeout
-    when the command is still running after *timeout* seconds. *argv* is a list: nothing in it reaches a shell
-    unquoted. *stdin* is sent to the command; *stdout*, when given, receives its output as bytes; *on_line*, when
-    given, is called with each line of output as it comes.
+    *argv* is a list: nothing in it reaches a shell unquoted. *stdin* is sent to the command; *stdout*, when given,
+    receives its output as bytes; *on_line*, when given, is called with each line of output as it comes.
     """
+
+    argv: Sequence[str]
+    timeout: float
+    stdin: bytes | BinaryIO | None = None
+    stdout: BinaryIO | None = None
+    on_line: Callable[[str], None] | None = None
+
+
+class Transport(ABC):
+    """One machine that commands can be run on. A subclass has `execute`, and `close` if it holds anything open."""
 
     def run(
         self,
@@ -72,6 +82,17 @@ class Transport(Protocol):
         stdin: bytes | BinaryIO | None = None,
         stdout: BinaryIO | None = None,
         on_line: Callable[[str], None] | None = None,
-    ) -> CommandResult: ...
+    ) -> CommandResult:
+        """Execute a Command of these fields."""
+        return self.execute(Command(argv, timeout, stdin, stdout, on_line))
 
-    def close(self) -> None: ...
+    @abstractmethod
+    def execute(self, command: Command) -> CommandResult:
+        """Run a command to its end, and return what it did.
+
+        It never raises for a non-zero exit. It raises Unreachable when the machine cannot be asked and CommandTimeout
+        when the command is still running after its timeout.
+        """
+
+    def close(self) -> None:  # noqa: B027 - there may be nothing to close
+        """Close what is held open between two commands."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from typing import BinaryIO
+from dataclasses import replace
 
 from ..core.errors import CommandTimeout
 from ..core.model import Cluster
-from . import CommandResult
-from .process import run_process
+from . import Command, CommandResult, Transport
+from .process import run_command, run_process
 from .ssh import destination, ssh_options, unreachable
 
 
-class OpensshTransport:
+class OpensshTransport(Transport):
     """The controller, through ssh(1)."""
 
     def __init__(self, cluster: Cluster) -> None:
@@ -29,20 +28,10 @@ class OpensshTransport:
         self.patience = 2 * cluster.ssh.connect_timeout + 5  # seconds, for two hops
         self.target = destination(cluster)
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        stdin: bytes | BinaryIO | None = None,
-        stdout: BinaryIO | None = None,
-        on_line: Callable[[str], None] | None = None,
-    ) -> CommandResult:
+    def execute(self, command: Command) -> CommandResult:
         """See Transport."""
-        command = [*self.ssh, self.target, "--", shlex.join(argv)]
-        result = run_process(
-            self.name, command, timeout=timeout, stdin=stdin, stdout=stdout, on_line=on_line, shown=argv
-        )
+        argv = [*self.ssh, self.target, "--", shlex.join(command.argv)]
+        result = run_command(self.name, replace(command, argv=argv), shown=command.argv)
         # ssh(1) exits with 255 when it fails itself, and Apptainer does too: the connection tells which it was.
         if result.exit_code == 255 and not self.is_connected():
             raise unreachable(self.name, self.say_why() or result.stderr)

@@ -12,7 +12,6 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 import paramiko
@@ -21,14 +20,14 @@ from paramiko.ssh_exception import NoValidConnectionsError
 from ..core.errors import CommandFailed, CommandTimeout, Unreachable
 from ..core.model import Cluster
 from ..core.names import excerpt
-from . import CommandResult
+from . import Command, CommandResult, Transport
 from .process import Refused, Stream
 from .ssh import HINTS
 
 CHUNK = 256 * 1024
 
 
-class ParamikoTransport:
+class ParamikoTransport(Transport):
     """The controller, through one paramiko connection, opened by the first command."""
 
     def __init__(self, cluster: Cluster) -> None:
@@ -37,30 +36,20 @@ class ParamikoTransport:
         self.clients: list[paramiko.SSHClient] = []
         self.opening = threading.Lock()
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        stdin: bytes | BinaryIO | None = None,
-        stdout: BinaryIO | None = None,
-        on_line: Callable[[str], None] | None = None,
-    ) -> CommandResult:
+    def execute(self, command: Command) -> CommandResult:
         """See Transport."""
-        began = time.monotonic()
+        began, shown = time.monotonic(), excerpt(shlex.join(command.argv), 200)
         channel = self.open_channel()
-        output, errors = Stream("standard output", stdout, on_line), Stream("standard error")
+        output, errors = Stream("standard output", command.stdout, command.on_line), Stream("standard error")
         try:
-            channel.exec_command(shlex.join(argv))
-            feeder = threading.Thread(target=feed, args=(channel, stdin), daemon=True)
+            channel.exec_command(shlex.join(command.argv))
+            feeder = threading.Thread(target=feed, args=(channel, command.stdin), daemon=True)
             feeder.start()
-            drain(channel, output, errors, began + timeout)
+            drain(channel, output, errors, began + command.timeout)
         except TimeoutError:
-            raise CommandTimeout(
-                f"{excerpt(shlex.join(argv), 200)} still ran after {timeout:g} s", where=self.name
-            ) from None
+            raise CommandTimeout(f"{shown} still ran after {command.timeout:g} s", where=self.name) from None
         except Refused as refused:
-            raise CommandFailed(f"{excerpt(shlex.join(argv), 200)}: {refused}", where=self.name) from refused.__cause__
+            raise CommandFailed(f"{shown}: {refused}", where=self.name) from refused.__cause__
         except (paramiko.SSHException, OSError) as error:
             raise Unreachable(f"the connection broke: {excerpt(str(error))}", where=self.name) from error
         finally:
@@ -72,7 +61,7 @@ class ParamikoTransport:
             if not transport.is_active():
                 raise Unreachable("the connection broke before the command ended", where=self.name)
             code = 255  # as ssh(1) has it
-        return CommandResult(self.name, tuple(argv), code, output.text(), errors.text(), seconds)
+        return CommandResult(self.name, tuple(command.argv), code, output.text(), errors.text(), seconds)
 
     def open_channel(self) -> paramiko.Channel:
         with self.opening:

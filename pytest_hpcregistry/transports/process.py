@@ -16,7 +16,7 @@ from typing import IO, BinaryIO
 
 from ..core.errors import CommandFailed, CommandTimeout, HpcRegistryError, UsageError
 from ..core.names import excerpt
-from . import CommandResult
+from . import Command, CommandResult
 
 CAPTURE_LIMIT = 16 * 1024 * 1024
 """Bytes kept of each output stream, and the longest line that `on_line` can be given."""
@@ -37,34 +37,40 @@ def run_process(
     stdin: bytes | BinaryIO | None = None,
     stdout: BinaryIO | None = None,
     on_line: Callable[[str], None] | None = None,
-    shown: Sequence[str] | None = None,
 ) -> CommandResult:
-    """Run the local program *argv* to its end and return what it did, whatever its exit code (128 + N for signal N).
+    """Do run_command with a Command of these fields."""
+    return run_command(where, Command(argv, timeout, stdin, stdout, on_line))
 
-    *stdin* is sent to it (nothing given: end of file at once). Its standard output goes to *stdout* as bytes, to
-    *on_line* line by line, or, with neither, into the result; standard error always into the result. *where* and
-    *shown* stand in messages and in the result for the machine and the command that the user meant, when *argv* is
-    only the way there (ssh). All callbacks happen in the calling thread.
 
-    Raises CommandTimeout after *timeout* seconds; CommandFailed for a program that is missing or writes more than
+def run_command(where: str, command: Command, *, shown: Sequence[str] | None = None) -> CommandResult:
+    """Run a local program to its end and return what it did, whatever its exit code (128 + N for signal N).
+
+    `stdin` is sent to it (nothing given: end of file at once). Its standard output goes to `stdout` as bytes, to
+    `on_line` line by line, or, with neither, into the result; standard error always into the result. *where* and
+    *shown* stand in messages and in the result for the machine and the command that the user meant, when the program
+    is only the way there (ssh). All callbacks happen in the calling thread.
+
+    Raises CommandTimeout after `timeout` seconds; CommandFailed for a program that is missing or writes more than
     CAPTURE_LIMIT. However this function is left, by KeyboardInterrupt too, the whole process group is ended first.
     """
-    command = tuple(argv if shown is None else shown)
+    argv = tuple(command.argv if shown is None else shown)
     began = time.monotonic()
-    process = start_process(where, argv, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE)
-    talk = Talk(process, stdin, Stream("standard output", stdout, on_line), Stream("standard error"))
+    pipe = subprocess.DEVNULL if command.stdin is None else subprocess.PIPE
+    process = start_process(where, command.argv, stdin=pipe)
+    output = Stream("standard output", command.stdout, command.on_line)
+    talk = Talk(process, command.stdin, output, Stream("standard error"))
     try:
-        talk.run(began + timeout)
+        talk.run(began + command.timeout)
     except TimeoutError:
         stop_process(process)
         raise CommandTimeout(
-            f"{in_short(command)} was still running after {timeout:g} s and was stopped",
+            f"{in_short(argv)} was still running after {command.timeout:g} s and was stopped",
             where=where,
             hint="look at what it was waiting for on that machine, or allow it more time",
         ) from None
     except Refused as refused:
         stop_process(process)
-        raise CommandFailed(f"{in_short(command)}: {refused}", where=where) from refused.__cause__
+        raise CommandFailed(f"{in_short(argv)}: {refused}", where=where) from refused.__cause__
     except BaseException:
         stop_process(process)
         raise
@@ -73,7 +79,7 @@ def run_process(
     code = process.returncode
     return CommandResult(
         where=where,
-        argv=command,
+        argv=argv,
         exit_code=code if code >= 0 else 128 - code,
         stdout=talk.output.text(),
         stderr=talk.errors.text(),

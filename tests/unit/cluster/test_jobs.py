@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,10 +12,10 @@ from pytest_hpcregistry.cluster.jobs import BatchJob, FinishedJob, Slurm
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.core.model import Slurm as Settings
-from pytest_hpcregistry.transports import CommandResult
+from pytest_hpcregistry.transports import Command, CommandResult, Transport
 
 
-class FakeCluster:
+class FakeCluster(Transport):
     """slurmctld in a few lines: a job goes through *states*, one for each question, and stays in the last."""
 
     def __init__(self, *states: str, code: int = 0) -> None:
@@ -25,21 +24,18 @@ class FakeCluster:
         self.asked: list[list[str]] = []
         self.scripts: list[bytes] = []
 
-    def run(self, argv: Sequence[str], *, stdin: Any = None, timeout: float = 0, **more: Any) -> CommandResult:
-        self.asked.append(list(argv))
-        words = [word for word in argv if word in ("sbatch", "srun", "scontrol", "scancel")]
+    def execute(self, command: Command) -> CommandResult:
+        self.asked.append(list(command.argv))
+        words = [word for word in command.argv if word in ("sbatch", "srun", "scontrol", "scancel")]
         says = {"sbatch": "17;hpc\n", "srun": "printed\n", "scontrol": "", "scancel": "", "": ""}
-        if stdin:
-            self.scripts.append(stdin)
+        if isinstance(command.stdin, bytes):
+            self.scripts.append(command.stdin)
         shown = says[words[0] if words else ""]
         if words[:1] == ["scontrol"]:
             state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
             host = "" if state == "PENDING" else " BatchHost=c1"
             shown = f"JobId=17 JobName=a=b JobState={state} ExitCode=3:0{host} Comment=\n"
-        return CommandResult("hpc", tuple(argv), self.code, shown, "", 0.0)
-
-    def close(self) -> None:
-        pass
+        return CommandResult("hpc", tuple(command.argv), self.code, shown, "", 0.0)
 
 
 @pytest.fixture(autouse=True)

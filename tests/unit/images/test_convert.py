@@ -12,9 +12,9 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
@@ -23,7 +23,7 @@ from pytest_hpcregistry.images.convert import convert, default_output
 from pytest_hpcregistry.images.reproducible import definition, strip_identity
 from pytest_hpcregistry.images.sources import find_source
 from pytest_hpcregistry.testing.sif import Sif
-from pytest_hpcregistry.transports import CommandResult
+from pytest_hpcregistry.transports import Command, CommandResult
 from pytest_hpcregistry.transports.local import LocalTransport
 from tests import ROOT
 
@@ -145,22 +145,13 @@ class Elsewhere(LocalTransport):
         self.spoil = ""
         self.detached = False
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        stdin: bytes | BinaryIO | None = None,
-        stdout: BinaryIO | None = None,
-        on_line: Callable[[str], None] | None = None,
-    ) -> CommandResult:
-        if argv[0] == self.spoil:
-            argv = ["sh", "-c", "echo spoiled"]
+    def execute(self, command: Command) -> CommandResult:
+        argv = ["sh", "-c", "echo spoiled"] if command.argv[0] == self.spoil else command.argv
         if self.detached:
             # As behind ssh: ending what runs on this side ends nothing over there.
             argv = ["setsid", "--wait", *argv]
         here = ["env", f"PATH={self.programs}", f"TMPDIR={self.temporary}", *argv]
-        return super().run(here, timeout=timeout, stdin=stdin, stdout=stdout, on_line=on_line)
+        return super().execute(replace(command, argv=here))
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
@@ -17,7 +16,7 @@ from pytest_hpcregistry.core.errors import CommandFailed, Unreachable, UsageErro
 from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Ssh
 from pytest_hpcregistry.setup import playbook, transcript
 from pytest_hpcregistry.setup.transcript import HostRecap, Transcript
-from pytest_hpcregistry.transports import CommandResult
+from pytest_hpcregistry.transports import Command, CommandResult, Transport
 from pytest_hpcregistry.transports.local import LocalTransport
 
 ROLE = playbook.PLAYBOOK.parent / "roles" / "container_registry"
@@ -146,7 +145,7 @@ SCREEN = ["fatal: [c001]: FAILED! => {}", "c001 : ok=0 changed=0 unreachable=0 f
 """What Ansible prints is for people: nothing is read from it."""
 
 
-class Actor:
+class Actor(Transport):
     """A transport that plays Ansible: its callback plugin's events, two lines on the screen, and an exit code."""
 
     def __init__(self, events: Sequence[dict[str, object]], *, exit_code: int = 0, ssh_error: str = "") -> None:
@@ -155,27 +154,17 @@ class Actor:
         self.ssh_error = ssh_error
         self.asked: list[list[str]] = []
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        stdin: bytes | BinaryIO | None = None,
-        stdout: BinaryIO | None = None,
-        on_line: Callable[[str], None] | None = None,
-    ) -> CommandResult:
-        self.asked.append(list(argv))
-        if argv[0] == "ssh":
-            return CommandResult("here", tuple(argv), 255 if self.ssh_error else 0, "", self.ssh_error, 0.1)
-        assert on_line is not None
+    def execute(self, command: Command) -> CommandResult:
+        self.asked.append(list(command.argv))
+        if command.argv[0] == "ssh":
+            return CommandResult("here", tuple(command.argv), 255 if self.ssh_error else 0, "", self.ssh_error, 0.1)
+        assert command.on_line is not None
         for line in SCREEN:
-            on_line(line)
-        (path,) = (word.partition("=")[2] for word in argv if word.startswith("HPCREGISTRY_EVENTS="))
+            command.on_line(line)
+        (path,) = (word.partition("=")[2] for word in command.argv if word.startswith("HPCREGISTRY_EVENTS="))
         if self.events:
             Path(path).write_text("".join(json.dumps(event) + "\n" for event in self.events))
-        return CommandResult("here", tuple(argv), self.exit_code, "", "[ERROR]: last words", 12.5)
-
-    def close(self) -> None: ...
+        return CommandResult("here", tuple(command.argv), self.exit_code, "", "[ERROR]: last words", 12.5)
 
 
 def test_the_recap_is_read_and_every_line_is_handed_on() -> None:

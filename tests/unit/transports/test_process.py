@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, UsageError
-from pytest_hpcregistry.transports import Transport, process
+from pytest_hpcregistry.transports import Command, Transport, process
 from pytest_hpcregistry.transports.local import LocalTransport
-from pytest_hpcregistry.transports.process import run_process
+from pytest_hpcregistry.transports.process import run_command
 
 
 def python(code: str) -> list[str]:
@@ -218,7 +218,7 @@ def test_nul_in_an_argument_is_wrong_use(here: Transport) -> None:
 
 
 def test_what_was_meant_is_shown_instead_of_the_way_there() -> None:
-    result = run_process("c001", ["sh", "-c", "exit 4"], timeout=5, shown=["hostname", "-f"])
+    result = run_command("c001", Command(["sh", "-c", "exit 4"], 5), shown=["hostname", "-f"])
     assert result.argv == ("hostname", "-f")
     with pytest.raises(CommandFailed, match="c001: hostname -f exited with 4"):
         result.check()

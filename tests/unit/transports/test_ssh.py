@@ -87,13 +87,15 @@ def test_destination() -> None:
 
 
 class Ran:
-    """In the place of run_process: keeps every argv, and answers with the exit codes that it was given."""
+    """In the place of what starts a program: keeps every argv, and answers with the exit codes that it was given."""
 
-    def __init__(self, *codes: int) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *codes: int) -> None:
         self.codes = list(codes)
         self.argv: list[Sequence[str]] = []
+        monkeypatch.setattr(openssh, "run_process", self.run)
+        monkeypatch.setattr(openssh, "run_command", lambda where, command, **_: self.run(where, command.argv))
 
-    def __call__(self, where: str, argv: Sequence[str], **more: Any) -> CommandResult:
+    def run(self, where: str, argv: Sequence[str], **more: Any) -> CommandResult:
         self.argv.append(argv)
         code = self.codes.pop(0) if self.codes else 0
         return CommandResult(where, tuple(argv), code, "", "ssh: Permission denied", 0.0)
@@ -101,15 +103,14 @@ class Ran:
 
 @pytest.fixture
 def transport(monkeypatch: pytest.MonkeyPatch) -> OpensshTransport:
-    monkeypatch.setattr(openssh, "run_process", Ran())
+    Ran(monkeypatch)
     return OpensshTransport(cluster(user="me"))
 
 
 def test_every_command_shares_one_connection_and_is_one_quoted_word(
     transport: OpensshTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran = Ran()
-    monkeypatch.setattr(openssh, "run_process", ran)
+    ran = Ran(monkeypatch)
     transport.run(["echo", "a b", "$(id)", "'; id"], timeout=5)
     *options, target, dashes, command = ran.argv[0]
     assert (target, dashes) == ("me@10.0.0.1", "--")
@@ -128,9 +129,9 @@ def test_every_command_shares_one_connection_and_is_one_quoted_word(
 def test_255_is_the_commands_own_while_the_connection_lives(
     transport: OpensshTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openssh, "run_process", Ran(255, 0))
+    Ran(monkeypatch, 255, 0)
     assert transport.run(["apptainer"], timeout=5).exit_code == 255
-    monkeypatch.setattr(openssh, "run_process", Ran(255, 255))
+    Ran(monkeypatch, 255, 255)
     with pytest.raises(Unreachable, match="hpc: login refused") as caught:
         transport.run(["apptainer"], timeout=5)
     assert "authorized_keys" in caught.value.hint
