@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -38,11 +38,12 @@ from pytest_hpcregistry.core.events import Event, NodeFacts, Progress, SyncStart
 from pytest_hpcregistry.core.fields import read_node_names
 from pytest_hpcregistry.core.machine import FactsRequest, Question, SlurmFacts
 from pytest_hpcregistry.core.model import Cluster, Controller
+from pytest_hpcregistry.core.settings import Settings
 from pytest_hpcregistry.setup.playbook import inventory
 from pytest_hpcregistry.testing.listener import recorder
 from pytest_hpcregistry.testing.sif import Sif
 from tests.fakes.nodes import FakeNodes, send
-from tests.fakes.settings import change, config_text, make_settings
+from tests.fakes.settings import change, config_text, earlier_text, make_settings
 
 NAME, OTHER = "ml-frameworks/x.sif", "base-images/y.sif"
 
@@ -621,9 +622,11 @@ def test_what_the_program_tells(
 # --- the whole program
 
 
-def start(nodes: FakeNodes, *words: str, **how: Any) -> subprocess.CompletedProcess[str]:
+def start(
+    nodes: FakeNodes, *words: str, text: Callable[[Settings], str] = config_text, **how: Any
+) -> subprocess.CompletedProcess[str]:
     config = nodes.root / "config.yaml"
-    config.write_text(config_text(nodes.settings))
+    config.write_text(text(nodes.settings))
     argv = [sys.executable, "-m", "pytest_hpcregistry.controller", "--config", str(config), *words]
     return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, **how)
 
@@ -645,6 +648,16 @@ def test_by_hand(nodes: FakeNodes) -> None:
     done = start(nodes, "sync", "gone")
     assert done.returncode == 2
     assert done.stderr.startswith("error: 'gone' is not a directory")
+
+
+def test_it_goes_by_what_an_older_version_wrote(nodes: FakeNodes) -> None:
+    """Phase 1 replaces the program first: until it has come to config.yaml, and if it is stopped, syncs go on."""
+    nodes.publish(NAME)
+    done = start(nodes, "sync", text=earlier_text)
+    assert done.returncode == 0, done.stderr
+    assert "SUCCESS: sync finished: 3 synced (c[1-3])" in done.stdout
+    done = start(nodes, "--json", "try-key", "c1", text=earlier_text)
+    assert json.loads(done.stdout)["nodes"] == {"c1": "works, refuses a shell"}
 
 
 def test_what_is_not_in_force_is_noticed(nodes: FakeNodes) -> None:
