@@ -166,12 +166,13 @@ def test_only_a_disk_that_cannot_be_written_is_the_end(
     assert told == ([{"event": "failed", "why": why}] if why else [])
 
 
-def test_progress_is_told_five_times_a_second_and_at_the_end(
+def test_progress_is_told_some_times_a_second_and_at_the_end(
     door: tuple[Receiver, Told], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiver, told = door
     receiver.pieces = Pieces([(-1, 1000)], 100, "")
     clock = [100.0]
+    monkeypatch.setattr(relay, "TELL_EVERY", 0.25)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     for step in range(9):
         clock[0] = 100 + step / 16
@@ -179,7 +180,7 @@ def test_progress_is_told_five_times_a_second_and_at_the_end(
         receiver.tell_progress(7)
     assert [event["bytes"] for event in told] == [0, 4, 8]
     assert told[-1] == {"event": "has", "bytes": 8, "arrived": 15}
-    clock[0] += relay.TELL_EVERY
+    clock[0] += 0.25
     receiver.tell_progress(1)
     assert told[-1]["arrived"] == 9, "just as long ago is long enough"
     receiver.pieces.have = receiver.pieces.total
@@ -191,15 +192,16 @@ def test_progress_is_told_five_times_a_second_and_at_the_end(
 
 
 class Slow:
-    """A connection on which bytes come one by one."""
+    """A connection on which few bytes come at once."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
 
     def recv(self, length: int) -> bytes:
         assert length > 0
-        byte, self.data = self.data[:1], self.data[1:]
-        return byte
+        count = min(length, 3)
+        some, self.data = self.data[:count], self.data[count:]
+        return some
 
 
 def test_a_word_is_read_to_its_end_and_no_further() -> None:

@@ -106,6 +106,7 @@ def test_phase_1_asks_for_its_version(monkeypatch: pytest.MonkeyPatch, capsys: p
     ("1.10.0", "1.9.0", "install version 1.10.0 on this workstation"),
     ("1.9.0", "1.10.0", "run phase 1 again"),
     ("1.9.0", "1.9.0.dev1", "run phase 1 again"),
+    ("1.9.0", "1.9.0rc", "run phase 1 again"),
 ])  # fmt: skip
 def test_whoever_is_older_is_to_be_renewed(monkeypatch: pytest.MonkeyPatch, now: str, expected: str, hint: str) -> None:
     monkeypatch.setattr(program, "__version__", now)

@@ -148,7 +148,7 @@ def test_who_takes_no_line_any_more_is_unreachable(script: Script, session: Node
 
 
 def test_listen_ends_in_time_though_lines_come(script: Script, session: NodeSession) -> None:
-    script.lines = [(0.4, "Welcome")] * 10
+    script.lines = [*[(0.5, "Welcome")] * 2, *[(0.0, "Welcome")] * 8]
     assert session.listen(1.0) is None
     assert script.now == 1001
     assert len(script.lines) == 8

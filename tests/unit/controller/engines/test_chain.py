@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_hpcregistry.controller.engines.chain import MOST_FAULTS, STALL, Chain
+from pytest_hpcregistry.controller.engines.chain import FAULTS_UNTIL_LAST, MOST_FAULTS, STALL, Chain
 
 TOTAL = 100_000_000  # bytes
 RATE = 10_000_000  # bytes/s of every link, so that one transfer takes 10 s
@@ -341,3 +341,87 @@ def test_a_node_that_says_more_has_come_than_it_passes_on_is_bridged() -> None:
             chain.has("c3", 100, 100, now)
     assert chain.members["c3"].have == 100
     assert chain.members["c2"].faults > 0
+
+
+# --- single decisions
+
+
+def make_chain(*names: str, total: int = 100) -> tuple[Chain, list[str]]:
+    """A chain of these nodes, which have joined at 0 s and have nothing, and what is said of them."""
+    said: list[str] = []
+    chain = Chain(total, C, lambda upstream, node: None, said.append)
+    for name in names:
+        chain.join(name, 0.0)
+    return chain, said
+
+
+def test_a_node_that_has_everything_is_judged_no_more() -> None:
+    chain, said = make_chain("c1", "c2")
+    chain.tick(0.0)
+    chain.has("c1", 99, 100, 0.1)
+    assert not chain.is_done(chain.members["c1"]), "the last byte is not proven"
+    chain.has("c1", 100, 100, 0.1)
+    assert chain.is_done(chain.members["c1"])
+    for tick in range(100):
+        chain.tick(tick * 0.2)
+        chain.has("c2", tick, tick, tick * 0.2)
+    chain.link_failed(C, "c1", 20.0)
+    assert (chain.members["c1"].faults, said) == (0, [])
+
+
+def test_nobody_gets_bytes_that_it_would_send_itself() -> None:
+    """c1 has lost its place to c3, and still sends to c2, which has most and is free."""
+    chain, _ = make_chain("c1", "c2")
+    chain.tick(0.0)
+    chain.join("c3", 0.0)
+    c1, c2, c3 = (chain.members[name] for name in ("c1", "c2", "c3"))
+    chain.link(chain.controller, c3, 0.0)
+    assert (c1.upstream, c1.downstream) == (None, c2)
+    chain.has("c2", 50, 50, 0.1)
+    assert chain.find_upstream(c1) is c3
+
+
+def test_a_second_bad_link_and_a_node_is_served_last_a_third_and_it_has_failed() -> None:
+    chain, _ = make_chain("c1", "c2", "c3")
+    found = []
+    for fault in range(MOST_FAULTS):
+        member = chain.members["c2"]
+        chain.link(chain.controller, member, float(fault))
+        chain.link_failed(C, "c2", float(fault))
+        found.append((member.faults, member.last, chain.stuck()))
+    assert (FAULTS_UNTIL_LAST, MOST_FAULTS) == (2, 3)
+    assert found == [(1, False, []), (2, True, []), (3, True, ["c2"])]
+
+
+def test_only_who_sends_to_a_node_can_say_that_it_cannot() -> None:
+    chain, _ = make_chain("c1", "c2", "c3")
+    chain.tick(0.0)
+    for upstream, node in (("c2", "c2"), (C, "c2"), ("c9", "c2"), ("c1", "c9"), ("c1", "c1")):
+        chain.link_failed(upstream, node, 0.1)
+        chain.refused(upstream, node, 0.1)
+    assert [(member.faults, member.banned) for member in chain.members.values()] == [(0, False)] * 4
+    chain.link_failed("c1", "c2", 0.1)
+    assert chain.members["c2"].faults == 1
+
+
+@pytest.mark.parametrize(("silent", "faults"), [(STALL - 0.1, 0), (STALL, 0), (STALL + 0.1, 1)])
+def test_a_link_is_given_up_after_more_than_the_time_of_a_stall(silent: float, faults: int) -> None:
+    chain, said = make_chain("c1", "c2")
+    chain.began, chain.looked, chain.probe_again = 0.0, 100.0, 1e9
+    chain.link(chain.controller, chain.members["c1"], 100.0)
+    for part in (1, 2, 3):  # or it is the one who looks that is late
+        chain.tick(100.0 + silent * part / 3)
+    assert chain.members["c1"].faults == faults
+    assert bool(said) == bool(faults)
+
+
+def test_of_two_that_got_too_little_from_one_it_is_that_ones_fault() -> None:
+    chain, said = make_chain("c1", "c2", "c3")
+    c1, c2, c3 = (chain.members[name] for name in ("c1", "c2", "c3"))
+    for node, (banned, faults) in ((c2, (False, 1)), (c3, (True, 0))):
+        chain.link(chain.controller, c1, 0.0)
+        chain.link(c1, node, 0.0)
+        chain.put_last(node, 1.0, "is slow")
+        assert (c1.banned, node.faults) == (banned, faults)
+    assert (c2.faults, c2.last, c3.last, c1.faults) == (0, False, False, 0)
+    assert said[-1] == "c1 passes on too little to c[2-3]: it sends no more"
