@@ -84,7 +84,8 @@ def test_a_refusal_of_the_agent_keeps_its_hint(tmp_path: Path, monkeypatch: pyte
     nodes.use(monkeypatch)
     nodes.publish(NAME)
     nodes.settings = change(nodes.settings, method="relay")
-    (nodes.root / "c1/registry" / agent.PEERS).write_text("")
+    for node in ("c1", "c2"):  # whichever comes first in the chain is to send to the other
+        (nodes.root / node / "registry" / agent.PEERS).write_text("")
     done = start(nodes, "--json", "sync", "--engine", "relay")
     notes = [json.loads(line).get("message", "") for line in done.stdout.splitlines()]
     assert any("run phase 1 on all nodes: hpc-container-manager registry setup" in note for note in notes)
