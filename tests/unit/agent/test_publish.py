@@ -293,7 +293,7 @@ def test_the_lock_is_not_held_while_bytes_are_read(registry: Path, monkeypatch: 
     def is_free() -> bool:
         with (registry / agent.LOCK).open("w") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a shared one would be no lock
             except BlockingIOError:
                 return False
             return True

@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry import agent
+from pytest_hpcregistry.agent.gc import sweep
 from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import gc
 from pytest_hpcregistry.controller import publish as registry
+from pytest_hpcregistry.controller.lock import is_held
 from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core import messages
@@ -403,6 +405,67 @@ def test_what_a_node_may_have_open_that_cannot_be_asked_stays(nodes: FakeNodes, 
 
 
 # --- several at once
+
+
+def test_the_lock_is_held_while_the_catalog_shrinks_and_while_names_are_looked_at(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a publish in between gives a name to what is about to go. A dry run changes nothing, and takes no lock."""
+    nodes.publish(NAME, b"1")
+    nodes.publish(NAME, b"2")
+    top = str(nodes.registry)
+    held: list[tuple[str, bool]] = []
+
+    def watch(name: str, real: Callable[..., Any]) -> None:
+        def call(*words: Any) -> Any:
+            with (nodes.registry / agent.LOCK).open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a shared one would be no lock
+                    held.append((name, False))
+                except BlockingIOError:
+                    held.append((name, True))
+            return real(*words)
+
+        monkeypatch.setattr(gc, name, call)
+
+    watch("sweep", sweep)
+    watch("read_catalog_text", registry.read_catalog_text)
+    watch("write_catalog", registry.write_catalog)
+    for dry_run in (True, False):
+        text, catalog = gc.trim(top, 0, dry_run)
+        request = gc.request_for(text, catalog, 0, dry_run)
+        assert gc.sweep_here(top, request, {}, set()).state == "freed"
+    without = [("read_catalog_text", False), ("sweep", False)]
+    with_it = [(name, True) for name in ("read_catalog_text", "write_catalog", "read_catalog_text", "sweep")]
+    assert held == without + with_it
+
+
+def test_no_sync_begins_while_a_gc_is_at_work(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run changes nothing that a sync counts on, and keeps none waiting."""
+    held: list[bool] = []
+
+    def watch(name: str) -> None:
+        real = getattr(gc, name)
+
+        def call(*words: Any) -> Any:
+            held.append(is_held(nodes.registry / ".registry/sync.lock"))
+            return real(*words)
+
+        monkeypatch.setattr(gc, name, call)
+
+    watch("trim")
+    watch("sweep_here")
+    collect(nodes, dry_run=True)
+    collect(nodes)
+    assert held == [False, False, True, True]
+
+
+def test_a_catalog_that_keeps_all_is_not_written(nodes: FakeNodes) -> None:
+    nodes.publish(NAME, b"1")
+    nodes.publish(NAME, b"2")
+    before = (nodes.registry / agent.CATALOG).stat()
+    gc.trim(str(nodes.registry), 1, False)
+    assert (nodes.registry / agent.CATALOG).stat() == before
 
 
 def test_gc_waits_for_a_sync(nodes: FakeNodes) -> None:
