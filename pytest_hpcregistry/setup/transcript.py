@@ -56,9 +56,10 @@ def read(path: Path) -> Transcript:
 
 
 def parse(text: str) -> Transcript:
-    """Gather what the plugin's lines say of each host."""
+    """Gather what the plugin's lines say of each host. The last may be cut, where Ansible was killed as it wrote."""
     transcript = Transcript()
-    for event in map(json.loads, text.splitlines()):
+    lines = text.split("\n")[:-1]
+    for event in map(json.loads, lines):
         if event["event"] == "ended":
             counts = (event["ok"], event["changed"], event["unreachable"], event["failures"])
             transcript.hosts[event["host"]] = HostRecap(*counts)

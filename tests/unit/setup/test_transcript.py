@@ -141,3 +141,9 @@ def test_the_first_trouble_of_a_host_is_its_cause(tmp_path: Path) -> None:
     said = transcript.read(tmp_path / "events")
     assert said.troubles["c1"].task == "a"
     assert said.troubles["c2"].message == "Ansible did not say why"
+
+
+def test_a_line_that_ansible_did_not_get_to_finish_is_passed_over() -> None:
+    ended = json.dumps({"event": "ended", "host": "c1", "ok": 1, "changed": 2, "unreachable": 0, "failures": 3})
+    found = transcript.parse(f'{ended}\n{{"event": "fai')
+    assert found == Transcript({"c1": HostRecap(1, 2, 0, 3)}, {})
