@@ -6,6 +6,7 @@ import click
 
 from ..cluster import deploy as deploying
 from ..cluster.client import ControllerClient
+from ..cluster.outcomes import raise_worst, sync_failures
 from .options import client_options
 from .show import show, show_json_line
 
@@ -37,4 +38,4 @@ def command(keep: int | None, grace: int | None, dry_run: bool, as_json: bool, c
         show_json_line if as_json else show, by=deploying.operator(), keep=keep, grace=grace, dry_run=dry_run
     )
     hint = "mend these, then: hpc-container-manager gc"
-    deploying.raise_worst(deploying.sync_failures(finished, hint))
+    raise_worst(sync_failures(finished, hint))

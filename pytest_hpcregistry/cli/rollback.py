@@ -6,6 +6,7 @@ import click
 
 from ..cluster import deploy as deploying
 from ..cluster.client import ControllerClient
+from ..cluster.outcomes import raise_worst, sync_failures
 from ..core.errors import HpcRegistryError
 from ..core.names import full_name
 from .options import client_options
@@ -31,6 +32,6 @@ def command(name: str, to: str | None, as_json: bool, client: ControllerClient) 
     wanted = full_name(name, registry.path, registry.directories)
     told = show_json_line if as_json else show
     finished = client.rollback(wanted, to, deploying.operator(), told)
-    deploying.raise_worst(deploying.sync_failures(finished))
+    raise_worst(sync_failures(finished))
     if not finished:
         raise HpcRegistryError("the rollback reported no node, so nothing is proven")

@@ -6,8 +6,8 @@ from contextlib import nullcontext
 
 import click
 
-from ..cluster import deploy as deploying
 from ..cluster.client import ControllerClient, SyncOptions
+from ..cluster.outcomes import raise_worst, sync_failures
 from ..core.errors import HpcRegistryError
 from ..core.names import check_directory
 from .options import client_options, engine_options
@@ -36,6 +36,6 @@ def command(subdirectory: str | None, as_json: bool, options: SyncOptions, clien
         check_directory(subdirectory, client.cluster.registry.directories)
     with nullcontext(show_json_line) if as_json else shown() as listener:
         finished = client.sync(listener, options, subdirectory=subdirectory)
-    deploying.raise_worst(deploying.sync_failures(finished))
+    raise_worst(sync_failures(finished))
     if not finished:
         raise HpcRegistryError("the sync reported no node, so nothing is proven")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from ..cluster import deploy as deploying
 from ..cluster import verify as verifying
 from ..cluster.client import ControllerClient
+from ..cluster.outcomes import raise_worst
 from ..core import facts as facts_of
 from ..core.errors import UsageError
 from ..core.names import full_name
@@ -40,4 +40,4 @@ def command(names: tuple[str, ...], client: ControllerClient) -> None:
     unknown = [name for name in checked if name not in found.catalog.images] if wanted else []
     if unknown or not checked:
         raise UsageError(f"{unknown[0]} is not in the catalog" if unknown else "there is no image to verify")
-    deploying.raise_worst(verifying.failures(reading, checked, client.cluster, show))
+    raise_worst(verifying.failures(reading, checked, client.cluster, show))

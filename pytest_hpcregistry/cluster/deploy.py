@@ -11,22 +11,20 @@ from pathlib import Path
 
 from ..core import sif
 from ..core.digest import hash_file
-from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError, from_exit_code
+from ..core.errors import CommandFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import (
     BytesMissing,
     Failed,
-    Freed,
     ImageChecked,
     ImageProgress,
     ImageSent,
     Listener,
-    NodeFinished,
     Published,
 )
-from ..core.names import LONGEST_REASON, excerpt, image_name
-from ..core.nodeset import fold_by
+from ..core.names import image_name
 from . import verify as verifying
 from .client import AS_CONFIGURED, ControllerClient, SyncOptions
+from .outcomes import raise_worst, sync_failures
 
 FROM_LABEL = "org.label-schema.usage.singularity.deffile.from"  # what Apptainer itself notes of the source
 
@@ -132,38 +130,3 @@ def deploy(
         reading = verifying.read_back(client, listener, published, with_nodes=sync_nodes)
         failures += verifying.failures(reading, published, client.cluster, listener, sync_nodes)
     raise_worst(failures)
-
-
-def sync_failures(
-    finished: Mapping[str, NodeFinished | Freed],
-    hint: str = "mend these, then: hpc-container-manager sync",
-) -> list[HpcRegistryError]:
-    """One error for each kind of trouble, its nodes folded: with what to do about it, and then about all."""
-    troubles = {
-        node: (end.state, excerpt(end.message, LONGEST_REASON), end.hint)
-        for node, end in finished.items()
-        if end.state in ("failed", "unreachable")
-    }
-    others = "the other machines are done; " if len(troubles) < len(finished) else ""
-    return [
-        (Unreachable if state == "unreachable" else CommandFailed)(
-            message, where=nodes, hint="\n".join(filter(None, [own_hint, others + hint]))
-        )
-        for (state, message, own_hint), nodes in sorted(fold_by(troubles, troubles.__getitem__).items())
-    ]
-
-
-def raise_worst(failures: Sequence[HpcRegistryError]) -> None:
-    """Raise one error with every message; its kind is that of the gravest: work that failed, drift, not determined.
-
-    Its hint is what there is to do about the gravest, a line for each.
-    """
-    if not failures:
-        return
-    message = "\n".join(dict.fromkeys(str(failure) for failure in failures))
-    kinds = (CommandFailed, CheckFailed, UsageError, Unreachable)
-    gravest_first = [failure for kind in kinds for failure in failures if failure.exit_code == kind.exit_code]
-    kind = from_exit_code(gravest_first[0].exit_code)
-    hinting = next((failure.exit_code for failure in gravest_first if failure.hint), None)
-    hints = [line for one in gravest_first if one.exit_code == hinting for line in one.hint.splitlines()]
-    raise kind(message, hint="\n".join(dict.fromkeys(hints)))

@@ -16,11 +16,11 @@ from ..core.fanout import fan_out
 from ..core.names import excerpt
 from ..core.settings import Settings
 from .answers import HINT
+from .catalog import catalog_of, read_catalog_text, write_catalog
 from .limits import SESSION, make_room
 from .lock import only_one_sync
 from .nodes import list_nodes
 from .probe import probing
-from .publish import catalog_of, read_catalog_text, write_catalog
 from .session import NodeSession
 
 GRACE = 3600  # seconds that an object stays after its last name has gone, or since it came

@@ -12,38 +12,18 @@ from typing import Any, BinaryIO
 
 from .. import agent
 from ..agent.facts import RESERVE
-from ..core import documents, sif
-from ..core.catalog import Catalog, Version, from_data
+from ..core import sif
+from ..core.catalog import Version
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, UsageError
 from ..core.kinds import write_mode
 from ..core.layout import object_path
 from ..core.names import DIGEST, image_name
 from ..core.settings import Settings
-from .settings import NOT_SET_UP
+from .catalog import read_catalog, write_catalog
 
 
 class BytesMissing(CheckFailed):
     """What shall be published is not here: it was freed after somebody had looked for it."""
-
-
-def read_catalog_text(registry: str) -> str:
-    """The catalog file as it is. Raises UsageError when phase 1 has not made one."""
-    path = Path(registry, agent.CATALOG)
-    try:
-        return path.read_text()
-    except OSError as error:
-        raise UsageError(error.strerror, where=path, hint=NOT_SET_UP) from None
-
-
-def read_catalog(registry: str) -> Catalog:
-    """The catalog. Raises ConfigError when it is broken."""
-    return catalog_of(read_catalog_text(registry), registry)
-
-
-def catalog_of(text: str, registry: str) -> Catalog:
-    """The catalog that *text*, the file's, means. Raises ConfigError when it is broken."""
-    path = str(Path(registry, agent.CATALOG))
-    return from_data(documents.load(text, path), path)
 
 
 def has_object(registry: str, digest: str, size: int) -> bool:
@@ -130,14 +110,6 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
         if not known:
             write_catalog(root, catalog.with_version(name, version, settings.registry.keep), settings.registry.path)
     return known or version, bool(answer["changed"]) or not known
-
-
-def write_catalog(root: int, catalog: Catalog, registry: str) -> str:
-    """Write the catalog, for a caller who holds the lock. Returns its text. Raises ConfigError when it is too large."""
-    text = documents.dump(catalog.to_data())
-    documents.check_size(text, str(Path(registry, agent.CATALOG)))  # or nobody could ever read it again
-    agent.publish_catalog(root, text, [])
-    return text
 
 
 def rollback(settings: Settings, name: str, wanted: str | None) -> tuple[Version, Version]:

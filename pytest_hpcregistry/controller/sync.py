@@ -10,11 +10,11 @@ from ..core.errors import UsageError
 from ..core.events import Listener, Noticed, SyncFinished, SyncStarted
 from ..core.names import check_directory
 from ..core.settings import Settings
+from .catalog import catalog_of, read_catalog_text
 from .engines import check_method
 from .limits import RSYNC, SESSION, make_room
 from .lock import only_one_sync
 from .nodes import list_nodes
-from .publish import catalog_of, read_catalog_text
 from .rollout import Outcome, Rollout
 
 

@@ -13,6 +13,7 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.cluster.programs import build_agent
 from pytest_hpcregistry.controller import publish as controller_registry
+from pytest_hpcregistry.controller.catalog import read_catalog
 from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.settings import Settings
 from pytest_hpcregistry.testing.sif import Sif, system_partition
@@ -132,7 +133,7 @@ class FakeNodes:
         return digest
 
     def catalog(self) -> Catalog:
-        return controller_registry.read_catalog(str(self.registry))
+        return read_catalog(str(self.registry))
 
 
 def make_registry(top: Path) -> None:

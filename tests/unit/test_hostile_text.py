@@ -18,7 +18,7 @@ from rich.console import Console
 
 from pytest_hpcregistry import cli
 from pytest_hpcregistry.cli import show
-from pytest_hpcregistry.cluster import deploy
+from pytest_hpcregistry.cluster import outcomes
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.config.ansible import find_reason
 from pytest_hpcregistry.controller import __main__ as controller
@@ -292,7 +292,7 @@ def test_words_of_a_node_that_an_engine_passes_on(text: str) -> None:
         assert "\n" not in shown
         assert all(harmless(log.stamp(line)[22:].removesuffix("\n")) for line in messages.describe(event))
     lengths = [len(line) for line in [str(progress.describe(ended)), *messages.describe(ended)]]
-    assert max([*lengths, *(len(str(error)) for error in deploy.sync_failures({"c1": ended}))]) < 1100
+    assert max([*lengths, *(len(str(error)) for error in outcomes.sync_failures({"c1": ended}))]) < 1100
 
 
 def test_lines_that_a_program_prints(text: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent.gc import sweep
 from pytest_hpcregistry.controller import __main__ as program
+from pytest_hpcregistry.controller import catalog as catalog_file
 from pytest_hpcregistry.controller import gc
 from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.lock import is_held
@@ -429,8 +430,8 @@ def test_the_lock_is_held_while_the_catalog_shrinks_and_while_names_are_looked_a
         monkeypatch.setattr(gc, name, call)
 
     watch("sweep", sweep)
-    watch("read_catalog_text", registry.read_catalog_text)
-    watch("write_catalog", registry.write_catalog)
+    watch("read_catalog_text", catalog_file.read_catalog_text)
+    watch("write_catalog", catalog_file.write_catalog)
     for dry_run in (True, False):
         text, catalog = gc.trim(top, 0, dry_run)
         request = gc.request_for(text, catalog, 0, dry_run)

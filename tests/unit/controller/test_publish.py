@@ -13,6 +13,7 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent.facts import RESERVE
+from pytest_hpcregistry.controller import catalog as catalog_file
 from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.settings import NOT_SET_UP
 from pytest_hpcregistry.core.catalog import Version, plain
@@ -81,7 +82,7 @@ def publish(settings: Settings, content: bytes, **more: object) -> tuple[Version
 def test_a_registry_without_a_catalog_is_not_set_up(settings: Settings) -> None:
     Path(settings.registry.path, agent.CATALOG).unlink()
     with pytest.raises(UsageError) as caught:
-        registry.read_catalog_text(settings.registry.path)
+        catalog_file.read_catalog_text(settings.registry.path)
     assert str(caught.value) == f"{settings.registry.path}/{agent.CATALOG}: No such file or directory"
     assert caught.value.hint == NOT_SET_UP
 
@@ -89,7 +90,7 @@ def test_a_registry_without_a_catalog_is_not_set_up(settings: Settings) -> None:
 def test_a_broken_catalog_is_named(settings: Settings) -> None:
     for text in ("version: 9\n", "{"):
         with pytest.raises(ConfigError, match=f"{settings.registry.path}/{agent.CATALOG}"):
-            registry.catalog_of(text, settings.registry.path)
+            catalog_file.catalog_of(text, settings.registry.path)
 
 
 @pytest.mark.parametrize(("data", "there"), [(b"image", True), (b"imagf", False), (b"imag", False), (None, False)])
@@ -194,7 +195,7 @@ def test_what_the_catalog_says_of_a_version(settings: Settings, monkeypatch: pyt
     version, changed = publish(settings, b"1", **words)
     size = Path(settings.registry.path, NAME).stat().st_size
     assert version == Version(version.digest, size, "1970-01-01T00:00:00Z", **words)  # type: ignore[arg-type]
-    assert (plain(registry.read_catalog(settings.registry.path).images[NAME]), changed) == (version, True)
+    assert (plain(catalog_file.read_catalog(settings.registry.path).images[NAME]), changed) == (version, True)
 
 
 def test_the_same_bytes_again_are_the_version_that_they_were(settings: Settings) -> None:
@@ -222,7 +223,7 @@ def test_a_name_that_the_catalog_does_not_know_is_written_there(settings: Settin
     version, _ = publish(settings, b"1")
     catalog.write_text(empty)
     assert publish(settings, b"1")[1]
-    assert registry.read_catalog(settings.registry.path).images[NAME].digest == version.digest
+    assert catalog_file.read_catalog(settings.registry.path).images[NAME].digest == version.digest
 
 
 def test_images_get_the_mode_of_the_settings(settings: Settings) -> None:

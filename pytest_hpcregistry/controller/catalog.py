@@ -1,0 +1,39 @@
+"""The catalog's file on the controller, read and written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .. import agent
+from ..core import documents
+from ..core.catalog import Catalog, from_data
+from ..core.errors import UsageError
+from .settings import NOT_SET_UP
+
+
+def read_catalog_text(registry: str) -> str:
+    """The catalog file as it is. Raises UsageError when phase 1 has not made one."""
+    path = Path(registry, agent.CATALOG)
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise UsageError(error.strerror, where=path, hint=NOT_SET_UP) from None
+
+
+def read_catalog(registry: str) -> Catalog:
+    """The catalog. Raises ConfigError when it is broken."""
+    return catalog_of(read_catalog_text(registry), registry)
+
+
+def catalog_of(text: str, registry: str) -> Catalog:
+    """The catalog that *text*, the file's, means. Raises ConfigError when it is broken."""
+    path = str(Path(registry, agent.CATALOG))
+    return from_data(documents.load(text, path), path)
+
+
+def write_catalog(root: int, catalog: Catalog, registry: str) -> str:
+    """Write the catalog, for a caller who holds the lock. Returns its text. Raises ConfigError when it is too large."""
+    text = documents.dump(catalog.to_data())
+    documents.check_size(text, str(Path(registry, agent.CATALOG)))  # or nobody could ever read it again
+    agent.publish_catalog(root, text, [])
+    return text
