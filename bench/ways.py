@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pytest_hpcregistry.core.model import SYNC_METHODS
 from pytest_hpcregistry.core.nodeset import fold
 
 WINDOW = 64  # nodes at once, for those that ask; this project's default is the same
@@ -74,7 +75,7 @@ def pdcp(copy: Copy) -> list[str]:
     return ["pdcp", "-R", "ssh", "-f", str(WINDOW), "-w", fold(copy.nodes), copy.source, copy.target]
 
 
-OWN = (Way("star", star), Way("relay", flat))
+OWN = tuple(Way(name, star if name == "star" else flat) for name in SYNC_METHODS if name not in ("auto", "shared"))
 FOREIGN = (
     Way("rsync -avz in turn", star, on_each('rsync -avz "$source" "root@$node:$target"')),
     Way("rsync -a at once", star, on_each('rsync -a "$source" "root@$node:$target" &')),
