@@ -98,17 +98,12 @@ def locked(registry: str) -> Iterator[int]:
 
 @contextlib.contextmanager
 def opened(path: str, parent: Optional[int] = None) -> Iterator[int]:
-    """A descriptor of a directory for as long as it is needed."""
-    descriptor = open_directory(path, parent)
+    """A descriptor of a directory for as long as it is needed; a link in the last part is not followed."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def open_directory(path: str, parent: Optional[int]) -> int:
-    """Open a directory without following a link in its last part."""
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
 
 
 @contextlib.contextmanager

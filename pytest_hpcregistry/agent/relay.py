@@ -1,9 +1,8 @@
 """Bytes that a node passes on to the next while they still arrive, each piece only after its digest was right.
 
-Standard library only, Python >= 3.6. Every connection is TLS with the certificate of this one transfer, which came by
-ssh and which both ends show: who lacks it gets no byte in and none out. Over a connection the sender says which link
-it is (8 bytes, which only it, its receiver and the controller know, which the receiver is ordered by ssh to expect),
-the receiver how many bytes it has (8 bytes, big-endian), and the sender sends what follows, to the end.
+Standard library only, Python >= 3.6. Every connection is TLS; both ends show the certificate of this one transfer, which
+came by ssh. The sender names the link (8 bytes that only it, its receiver and the controller know), the receiver answers
+how many bytes it has (8 bytes, big-endian), and the sender sends what follows, to the end.
 """
 
 import contextlib
@@ -210,8 +209,7 @@ class Sender(threading.Thread):
                 self.link = link
                 self.send(link)
         except OSError:
-            if not self.stopped:
-                # Why is nobody's to know: it would tell what listens there.
+            if not self.stopped:  # why is nobody's to know: it would tell what listens there
                 self.tell({"event": "send_failed", "node": self.node})
 
     def send(self, link: ssl.SSLSocket) -> None:

@@ -1,23 +1,19 @@
-"""The controller program's command line. Operators know it as `registry-sync-to-nodes.sh [SUBDIR]`."""
+"""The controller program: run the command of its arguments, report events, turn errors into exit codes."""
 
 from __future__ import annotations
 
 import argparse
 import errno
-import getpass
 import json
 import os
-import platform
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..core import layout
 from ..core.errors import RUN_SETUP, HpcRegistryError, UsageError
 from ..core.events import BytesMissing, Failed, Listener, Looked, Noticed, Published, Received, RolledBack, Tried
 from ..core.listeners import to_all
@@ -26,6 +22,7 @@ from ..core.names import image_name, printable, visible
 from ..core.pace import throttled
 from ..core.records import build
 from . import limits
+from .arguments import parse
 from .log import json_lines, log_lines, plain_lines
 
 # Each command imports what it needs: out of an archive all is compiled anew each time, PyYAML and ClusterShell too.
@@ -73,51 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
         return 130
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse quotes words that it does not know as they are."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(visible(message))
-
-
-def parse() -> argparse.Namespace:
-    parser = Parser(prog="registry-sync-to-nodes.sh", description=__doc__)
-    parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--config", type=Path, default=Path(layout.inside("/opt/containers", layout.CONFIG)))
-    parser.add_argument("--json", action="store_true", help="events as JSON lines, for programs")
-    parser.add_argument("--expect", metavar="VERSION", help="do nothing unless this is that version of the program")
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("sync", help="bring the catalog's images to all nodes")
-    one.add_argument("subdirectory", nargs="?", metavar="SUBDIR", help="only this one, for example ml-frameworks")
-    one.add_argument("--engine", help="how: auto, star, relay or shared, instead of the configured way")
-    one.add_argument("--limit-rate", type=int, metavar="BYTES", help="what one machine may send in a second")
-    one.add_argument(
-        "--settings", type=json.loads, metavar="JSON", help="what is asked for, to tell what is not in force"
-    )
-    one.add_argument("--name", action="append", help="only this image, DIRECTORY/NAME.sif; may be repeated")
-    back = commands.add_parser("rollback", help="let a name mean an older version again, here and on all nodes")
-    back.add_argument("name", metavar="DIRECTORY/NAME.sif")
-    back.add_argument("--to", metavar="VERSION", help="the beginning of its digest, instead of the version before")
-    free = commands.add_parser("gc", help="free what nothing names any more, here and on all nodes")
-    free.add_argument("--keep", type=natural, metavar="N", help="older versions of each image, not the configured")
-    free.add_argument("--grace", type=natural, metavar="SECONDS", help="how long to wait for it")
-    free.add_argument("--dry-run", action="store_true", help="only say what would be freed")
-    for command in (back, free):
-        command.add_argument("--by", default=f"{getpass.getuser()}@{platform.node()}", help="who, for the log")
-    commands.add_parser("facts", help="facts of the controller and all nodes; a JSON request on the command line")
-    commands.choices["facts"].add_argument("request")
-    two = commands.add_parser("receive", help="take an image's bytes from standard input, unless they are here")
-    two.add_argument("digest")
-    two.add_argument("size", type=int)
-    commands.add_parser("has", help="whether an image's bytes are here")
-    commands.choices["has"].add_argument("digest")
-    commands.choices["has"].add_argument("size", type=int)
-    commands.add_parser("try-key", help="whether the sync key works on every node, and does nothing but sync")
-    commands.choices["try-key"].add_argument("nodes", nargs="*", metavar="NODE", help="instead of all")
-    commands.add_parser("publish", help="publish received bytes on the controller; a JSON request on standard input")
-    return parser.parse_args()
-
-
 def check_version(expected: str | None) -> None:
     """Raise UsageError when whoever asks counts on another version of this program."""
     if expected not in (None, __version__):
@@ -128,13 +80,6 @@ def check_version(expected: str | None) -> None:
 
 def numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"[0-9]{1,9}", version)]
-
-
-def natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
 
 
 def report(error: HpcRegistryError, as_json: bool) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_hpcregistry import __version__
 from pytest_hpcregistry.controller import __main__ as program
+from pytest_hpcregistry.controller import arguments
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, UsageError
 
 ALWAYS: dict[str, Any] = {
@@ -38,7 +39,7 @@ def _me(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
     monkeypatch.setattr(sys, "argv", ["program", *words])
-    return vars(program.parse())
+    return vars(arguments.parse())
 
 
 @pytest.mark.parametrize(
