@@ -1,7 +1,7 @@
 """Bytes that a node passes on to the next while they still arrive, each piece only after its digest was right.
 
-Standard library only, Python >= 3.6. Every connection is TLS; both ends show the certificate of this one transfer, which
-came by ssh. The sender names the link (8 bytes that only it, its receiver and the controller know), the receiver answers
+Standard library only, Python >= 3.6. Every connection is TLS; both ends show the certificate of this transfer, which
+came by ssh. The sender names the link (8 bytes that only it, its receiver and the controller know), the receiver says
 how many bytes it has (8 bytes, big-endian), and the sender sends what follows, to the end.
 """
 
