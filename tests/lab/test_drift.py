@@ -149,7 +149,7 @@ def test_sync_that_waited_does_not_bring_back_the_older_image(
             waiting = pool.submit(tool, "deploy", "single", "-s", old)
             log = f"tail -n +{int(started) + 1} {SYNC_LOG}"
             wait_until(lambda: "raced.sif published" in machines.tell(CONTROLLER, log))
-            wait_until(lambda: machines.run(CONTROLLER, "pgrep -f '[s]ync --name'").exit_code == 0)
+            wait_until(lambda: machines.run(CONTROLLER, "pgrep -f '[s]ync .*--name'").exit_code == 0)
             time.sleep(1)  # for it to come to the lock
             tool("deploy", "single", new).check()
         waiting.result().check()

@@ -60,10 +60,11 @@ def on(machine: str, script: str, *words: str) -> CommandResult:
 
 
 def seen(state: lab.LabState) -> set[str]:
-    """What the infrastructure suite finds wrong: the words of its failed tests' names."""
+    """What the infrastructure suite finds wrong: the words of its failed tests' names and findings."""
     argv = ["env", f"HPC_CLUSTER={state.cluster_file}", str(Path(sys.executable).parent / "hpc-container-manager")]
     said = LocalTransport().run([*argv, "test", "--phase", "infrastructure"], timeout=300).stdout
-    return {word for line in said.splitlines() if "FAILED" in line for word in re.split(r"[^A-Za-z_.]+", line)}
+    found = [line for line in said.splitlines() if line.startswith(("FAILED", "E "))]
+    return {word for line in found for word in re.split(r"[^A-Za-z_.]+", line)}
 
 
 def snapshot(state: lab.LabState) -> dict[str, str]:
