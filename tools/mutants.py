@@ -67,6 +67,7 @@ TESTS = {
     "controller/__init__.py": ("floors",),
     "controller/__main__.py": ("controller/main", "controller/rollout", "controller/gc", "floors"),
     "controller/answers.py": ("controller/answers", "controller/liars"),
+    "controller/arguments.py": ("controller/main",),
     "controller/catalog.py": ("controller/publish", "controller/gc"),
     "controller/log.py": ("controller/log", "controller/rollout"),
     "controller/facts.py": ("controller/facts", "controller/lock", "controller/rollout"),
