@@ -34,6 +34,7 @@ OBJECTS = ".registry/objects/sha256"
 CATALOG = ".registry/catalog.yaml"
 PEERS = ".registry/peers"
 LOCK = ".registry/lock"
+MOST_DENIED = 1000  # paths that a user cannot read, of which a list is given
 MOST_STAGED = 1000  # files in staging/ that are reported
 RESERVE = 64 << 20  # bytes that a file must leave free, on every machine
 
@@ -316,7 +317,7 @@ def denied(user: str, registry: str, images: List[Json]) -> Optional[List[str]]:
             os.setuid(account.pw_uid)
             refused = [] if os.access(registry, os.R_OK | os.X_OK) else [registry]
             refused += [path for path in paths if not os.access(path, os.R_OK)]
-            os.write(writer, json.dumps(refused[:20]).encode())
+            os.write(writer, json.dumps(refused[:MOST_DENIED]).encode())
         finally:
             os._exit(0)
     os.close(writer)

@@ -1,5 +1,5 @@
-"""From facts to findings: the questions that suites, status and verify share. Runs on the workstation; Python 3.9, so
-that the controller can run them too."""
+"""From facts to findings: suites assert on every check, `status` and `verify` use those of images. Runs on the
+workstation; Python 3.9, so that the controller can run them too."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .finding import Finding
 MachineCheck = Callable[[Machine, Facts, Cluster], Iterator[Finding]]
 ImageCheck = Callable[[Machine, Facts, Cluster, str], Iterator[Finding]]
 
-# A check that is added here is run by a suite of the same name: tests/unit/checks compares them.
+# A suite asserts on each of these: tests/unit/checks/test_checks.py compares.
 OF_CONTROLLER: tuple[MachineCheck, ...] = (
     access.sync_key,
     access.known_hosts,
@@ -65,7 +65,7 @@ def run(facts: Facts, cluster: Cluster) -> Iterator[Finding]:
             continue
         for check in (*(OF_CONTROLLER if machine.name == CONTROLLER else OF_NODES), *OF_MACHINES):
             yield from check(machine, facts, cluster)
-        for name in facts.names():
+        for name in () if facts.catalog_problem else facts.names():
             yield from of_image(machine, facts, cluster, name)
 
 

@@ -22,7 +22,7 @@ def readers(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Findin
     """Tried as the user slurm and as the ordinary user, not read off the modes."""
     denied = machine.host.denied
     if not denied:
-        yield Finding("access.readers", machine.name, "reading", "was tried as no user")
+        yield Finding("access.readers", machine.name, "reading", "was not tried as any user")
     for user, paths in denied.items():
         if paths is None:
             yield Finding("access.readers", machine.name, f"user {user}", "does not exist, or cannot be tried")

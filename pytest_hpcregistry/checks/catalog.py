@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..core.facts import Facts, Machine
+from ..core.facts import CONTROLLER, Facts, Machine
 from ..core.layout import CATALOG, inside
 from ..core.model import Cluster
 from .finding import Finding
-from .images import SYNC
+from .images import DEPLOY_AGAIN, SYNC
 
 
 def readable(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
@@ -18,7 +18,9 @@ def readable(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Findi
 
 
 def has_images(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
-    if not facts.catalog.images:
+    if facts.catalog_problem:
+        yield from readable(machine, facts, cluster)
+    elif not facts.catalog.images:
         yield Finding("catalog.has_images", machine.name, "catalog", "is empty", hint="deploy an image first")
 
 
@@ -29,7 +31,9 @@ def same(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
 
 
 def objects(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
-    """Every entry has its bytes."""
+    """Every entry has its bytes; of a catalog that cannot be read nobody knows that."""
+    yield from readable(machine, facts, cluster)
     for name, entry in facts.catalog.images.items():
         if entry.digest not in machine.facts.objects:
-            yield Finding("catalog.objects", machine.name, name, f"has no object {entry.digest}", hint=SYNC)
+            hint = DEPLOY_AGAIN if machine.name == CONTROLLER else SYNC
+            yield Finding("catalog.objects", machine.name, name, f"has no object {entry.digest}", hint=hint)

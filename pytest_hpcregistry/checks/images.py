@@ -15,6 +15,7 @@ from .finding import Finding, describe
 SMALLEST = 1 << 20  # bytes; no image of a whole root directory is smaller
 SYNC = "hpc-container-manager sync"
 DEPLOY_AGAIN = "deploy the image again"
+BUILD_AGAIN = "its bytes are the catalog's: build the image again, and deploy it"
 HINTS = {
     MISSING: SYNC,
     OLDER: SYNC,
@@ -35,9 +36,8 @@ def state(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterat
     if entry and found == DAMAGED:
         damaged = machine.damaged_objects(name, entry)
         texts = [f"{found}: {object_path(cluster.registry.path, digest)}" for digest in damaged]
-    mends = machine.name == CONTROLLER and found != UNMANAGED
     for text in texts:
-        yield Finding("images.state", machine.name, name, text, PRESENT, DEPLOY_AGAIN if mends else HINTS[found])
+        yield Finding("images.state", machine.name, name, text, PRESENT, hint_for(machine, facts, name))
 
 
 def intact(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
@@ -45,23 +45,25 @@ def intact(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Itera
     found, entry = machine.image(name), entry_of(facts, name)
     if found is None or found.sha256 != entry.digest:
         read = f"SHA-256 {found.sha256}" if found and found.sha256 else "was not read"
-        yield Finding("images.intact", machine.name, name, read, f"SHA-256 {entry.digest}", SYNC)
+        expected = f"SHA-256 {entry.digest}"
+        yield Finding("images.intact", machine.name, name, read, expected, hint_for(machine, facts, name))
 
 
 def whole(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
     """A regular file, and no smaller than an image can be."""
     found = machine.image(name)
     if found is None:
-        yield Finding("images.whole", machine.name, name, MISSING, hint=SYNC)
+        yield Finding("images.whole", machine.name, name, MISSING, hint=hint_for(machine, facts, name))
     elif found.type != "file" or found.size < SMALLEST:
-        yield Finding("images.whole", machine.name, name, f"{found.type} of {found.size} bytes", hint=SYNC)
+        what = f"{found.type} of {found.size} bytes"
+        yield Finding("images.whole", machine.name, name, what, hint=hint_for(machine, facts, name))
 
 
 def sound(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
     found = machine.image(name)
     problem = check_header(bytes.fromhex(found.header or ""), found.size) if found else MISSING
     if problem:
-        yield Finding("images.sound", machine.name, name, problem, "a sound SIF", SYNC)
+        yield Finding("images.sound", machine.name, name, problem, "a sound SIF", hint_for(machine, facts, name))
 
 
 def inspected(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
@@ -69,9 +71,11 @@ def inspected(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> It
     found = machine.image(name)
     answer = found.inspect if found else None
     if answer is None:
-        yield Finding("images.inspected", machine.name, name, "apptainer did not look at it: is it installed?")
+        found_so = "was not inspected: apptainer is not installed"
+        yield Finding("images.inspected", machine.name, name, found_so, hint="install apptainer there")
     elif answer.exit != 0:
-        yield Finding("images.inspected", machine.name, name, f"apptainer inspect: {answer.says}", hint=SYNC)
+        says = f"apptainer inspect: {answer.says}"
+        yield Finding("images.inspected", machine.name, name, says, hint=hint_for(machine, facts, name))
 
 
 def modes(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
@@ -90,6 +94,14 @@ def readable(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Ite
     denied = machine.host.denied
     for user in [user for user, paths in denied.items() if paths is None or path in paths] or ([] if denied else ["?"]):
         yield Finding("images.readable", machine.name, name, f"cannot be read by {user}")
+
+
+def hint_for(machine: Machine, facts: Facts, name: str) -> str:
+    """What mends an image there: a sync brings nothing to the controller, and nothing in place of damaged bytes."""
+    state = machine.state_of(name, facts.catalog.images.get(name))
+    if machine.name == CONTROLLER and state not in (UNMANAGED, PRESENT):
+        return DEPLOY_AGAIN
+    return HINTS.get(state, BUILD_AGAIN)
 
 
 def entry_of(facts: Facts, name: str) -> Entry:

@@ -24,9 +24,11 @@ def answers(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Findin
 
 def usable(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
     state = asked(facts).nodes.get(machine.name)
-    if state is None:
+    if state is None and asked(facts).error is not None:
+        yield from answers(machine, facts, cluster)  # why nothing is known of the node
+    elif state is None:
         yield Finding("slurm.usable", machine.name, "node", "is not known to Slurm", hint=HINT)
-    elif state.rstrip(FLAGS) not in USABLE:
+    elif state is not None and state.rstrip(FLAGS) not in USABLE:
         hint = f"why: scontrol show node {machine.name}"
         yield Finding("slurm.usable", machine.name, "node", f"Slurm says {state}", hint=hint)
 

@@ -25,7 +25,7 @@ COMMANDS = {
     "lab": "A cluster in containers, to try everything on.",
     "registry": "Phase 1: set up the registry on all machines.",
     "rollback": "Let NAME mean an older version again, everywhere.",
-    "schema": "Print the JSON Schema (draft 2020-12) of the cluster file, for editors.",
+    "schema": "Print the JSON Schema of the cluster file, for editors.",
     "status": "Show every image on every node.",
     "sync": "Bring the catalog's images to every node.",
     "test": "Run the checks of a cluster, phase by phase.",
@@ -65,7 +65,8 @@ def commands() -> None:
     The cluster is named by --cluster FILE or $HPC_CLUSTER, or just by --controller HOST or $TEST_CONTROLLER.
 
     Exit codes: 0 done and proven, 1 a check failed or drift was found, 2 wrong use or configuration,
-    3 could not be determined (unreachable), 4 the work itself failed, 130 interrupted.
+    3 could not be determined (a machine is unreachable, or syncs never ended), 4 the work itself failed,
+    130 interrupted.
     """
 
 

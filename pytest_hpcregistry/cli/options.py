@@ -58,7 +58,9 @@ def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
         "--engine", type=click.Choice(SYNC_METHODS), help="How bytes reach the nodes [default: the cluster file's]."
     )
     @click.option(
-        "--limit-rate", metavar="RATE", help="What one machine may send: bytes/s, or 500K, 100M, 1G (powers of 1024)."
+        "--limit-rate",
+        metavar="RATE",
+        help="The most that one machine sends: bytes/s, or 500K, 100M, 1G (powers of 1024); 0: no limit.",
     )
     @functools.wraps(function)
     def wrapper(*args: Any, engine: str | None, limit_rate: str | None, **kwargs: Any) -> Any:

@@ -10,7 +10,9 @@ from .show import show_json
 
 @click.command("schema")
 def command() -> None:
-    """Print the JSON Schema (draft 2020-12) of the cluster file, for editors.
+    """Print the JSON Schema of the cluster file, for editors.
+
+    The dialect is draft-07, which editors' YAML plugins read.
 
     It has every key with its meaning, its default and what may stand there.
 

@@ -84,4 +84,5 @@ def raise_for_status(found: Facts, matrix: dict[str, dict[str, str]], odd: Seque
     if odd:
         raise CheckFailed("owner or mode of an image is not the configured one", hint=odd[0].hint)
     if found.unreachable:
-        raise Unreachable(f"{fold(found.unreachable)}: unreachable")
+        hints = dict.fromkeys(found.nodes[name].hint for name in found.unreachable)
+        raise Unreachable(f"{fold(found.unreachable)}: unreachable", hint="\n".join(filter(None, hints)))

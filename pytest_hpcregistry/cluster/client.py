@@ -188,8 +188,8 @@ class ControllerClient:
     ) -> dict[str, NodeFinished]:
         """Bring all images, those in *subdirectory* or those of *names* to every node, by the controller's sync.
 
-        Its events are passed on as they come, of which one may be that a setting of the cluster file is not in force
-        yet; returned is what became of each node. Raises Unreachable when the
+        The *listener* gets its events, also for each setting of the cluster file that is not in force yet; returned is
+        what became of each node. Raises Unreachable when the
         controller cannot be reached, CommandFailed when the sync did not come to its end, and whatever it failed of.
         """
         only = [word for name in names for word in ("--name", name)]

@@ -13,7 +13,6 @@ from ..core.events import Listener, Noticed, Verified
 from ..core.facts import CONTROLLER, DAMAGED, MISSING, PRESENT, UNMANAGED, UNREACHABLE, Facts, Machine
 from ..core.model import Cluster
 from ..core.names import excerpt
-from ..core.nodeset import expand
 from .client import ControllerClient, Wait
 
 LOOKS = 4  # the first, and at most three more
@@ -94,9 +93,13 @@ def failures(
     for name, row in found.matrix(list(names)).items():
         looked_at = row if with_nodes else {CONTROLLER: row.get(CONTROLLER, MISSING)}
         listener(Verified(name=name, states=looked_at))
+        if name not in found.catalog.images and set(looked_at.values()) <= {MISSING}:
+            errors.append(CheckFailed(f"{excerpt(name)} is not in the catalog"))
         findings = [one for machine in looked_at for one in look_at(found.machines[machine], found, cluster, name)]
-        in_order = sorted(fold_findings(findings), key=lambda one: (one.found, one.where))
-        errors += [error_of(one, reading) for one in in_order]
+        for certain in (True, False):
+            alike = [one for one in findings if is_certain(one, reading) is certain]
+            in_order = sorted(fold_findings(alike), key=lambda one: (one.found, one.where))
+            errors += [error_of(one, certain) for one in in_order]
     return errors
 
 
@@ -107,20 +110,21 @@ def look_at(machine: Machine, found: Facts, cluster: Cluster, name: str) -> Iter
         yield from images.modes(machine, found, cluster, name)
 
 
-def error_of(finding: Finding, reading: Reading) -> HpcRegistryError:
+def error_of(finding: Finding, certain: bool) -> HpcRegistryError:
     expected = f", should be {finding.expected}" if finding.expected not in ("", PRESENT) else ""
     text = f"{finding.where}: {excerpt(finding.what)} {finding.found}{expected}"
     if finding.found == UNREACHABLE:
         return Unreachable(text, hint=finding.hint)
-    certain = finding.found == UNMANAGED or is_agreed_damage(finding, reading)
-    if reading.unsettled and not certain:
+    if not certain:
         return Unreachable(f"{text}, while syncs went on: that may be over", hint="verify again when no sync runs")
     return CheckFailed(text, hint=finding.hint)
 
 
-def is_agreed_damage(finding: Finding, reading: Reading) -> bool:
-    """Whether two looks have seen the same damage."""
+def is_certain(finding: Finding, reading: Reading) -> bool:
+    """Whether a sync cannot explain it: none ran, nobody syncs such a file, or two looks have seen the same damage."""
+    if not reading.unsettled or finding.found in (UNMANAGED, UNREACHABLE):
+        return True
     return any(
-        name == finding.what and finding.found.endswith(digest) and machine in expand(finding.where)
+        (name, machine) == (finding.what, finding.where) and finding.found.endswith(digest)
         for name, machine, digest in reading.damaged
     )

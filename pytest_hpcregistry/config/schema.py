@@ -11,7 +11,7 @@ from typing import Any
 from ..core.kinds import Setting
 from ..core.model import NODES, SECTIONS, Cluster, Section
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
+DIALECT = "http://json-schema.org/draft-07/schema#"
 NOTHING = ({"type": "null"}, {"const": ""})
 """What stands where a setting without a default is left open."""
 

@@ -208,8 +208,8 @@ def run_sync(arguments: argparse.Namespace) -> int:
     for sentence in differences(arguments.settings or {}, config):
         listener(Noticed(f"{sentence}: {RUN_SETUP}"))
     how = config.sync
-    how = replace(how, method=arguments.engine or how.method, limit_rate=arguments.limit_rate or how.limit_rate)
-    config = replace(config, sync=how)
+    rate = how.limit_rate if arguments.limit_rate is None else arguments.limit_rate
+    config = replace(config, sync=replace(how, method=arguments.engine or how.method, limit_rate=rate))
     return exit_code_of(logged(config, lambda: sync(config, arguments.subdirectory, arguments.name, listener)))
 
 

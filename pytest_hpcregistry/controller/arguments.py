@@ -7,7 +7,7 @@ import getpass
 import json
 import platform
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..core import layout
@@ -22,41 +22,62 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse() -> argparse.Namespace:
-    parser = Parser(prog="registry-sync-to-nodes.sh", description=__doc__)
+    parser = Parser(prog="controller.pyz", description="The controller program of the container registry.")
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--config", type=Path, default=Path(layout.inside("/opt/containers", layout.CONFIG)))
     parser.add_argument("--json", action="store_true", help="events as JSON lines, for programs")
     parser.add_argument("--expect", metavar="VERSION", help="do nothing unless this is that version of the program")
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("sync", help="bring the catalog's images to all nodes")
+    # Operators run this one, as `registry-sync-to-nodes.sh [SUBDIR]`: the launcher adds `sync`.
+    bring = "bring the catalog's images to all nodes"
+    one = commands.add_parser(
+        "sync", prog="registry-sync-to-nodes.sh", help=bring, description=f"{bring.capitalize()}."
+    )
     one.add_argument("subdirectory", nargs="?", metavar="SUBDIR", help="only this one, for example ml-frameworks")
-    one.add_argument("--engine", help="how: auto, star, relay or shared, instead of the configured way")
-    one.add_argument("--limit-rate", type=int, metavar="BYTES", help="what one machine may send in a second")
+    one.add_argument("--engine", help="auto, star, relay or shared, instead of sync.method")
     one.add_argument(
-        "--settings", type=json.loads, metavar="JSON", help="what is asked for, to tell what is not in force"
+        "--limit-rate", type=int, metavar="BYTES", help="the most that one machine sends in a second; 0: no limit"
+    )
+    one.add_argument(
+        "--settings",
+        type=mapping,
+        metavar="JSON",
+        help="settings of a cluster file: those not in force are reported",
     )
     one.add_argument("--name", action="append", help="only this image, DIRECTORY/NAME.sif; may be repeated")
     back = commands.add_parser("rollback", help="let a name mean an older version again, here and on all nodes")
     back.add_argument("name", metavar="DIRECTORY/NAME.sif")
     back.add_argument("--to", metavar="VERSION", help="the beginning of its digest, instead of the version before")
-    free = commands.add_parser("gc", help="free what nothing names any more, here and on all nodes")
-    free.add_argument("--keep", type=natural, metavar="N", help="older versions of each image, not the configured")
-    free.add_argument("--grace", type=natural, metavar="SECONDS", help="how long to wait for it")
-    free.add_argument("--dry-run", action="store_true", help="only say what would be freed")
+    free = commands.add_parser("gc", help="remove objects that nothing references, here and on all nodes")
+    free.add_argument(
+        "--keep", type=natural, metavar="N", help="older versions of each image to keep, instead of registry.keep"
+    )
+    free.add_argument(
+        "--grace", type=natural, metavar="SECONDS", help="how long an object must have been unreferenced [3600]"
+    )
+    free.add_argument("--dry-run", action="store_true", help="only report what would be removed")
     for command in (back, free):
         command.add_argument("--by", default=f"{getpass.getuser()}@{platform.node()}", help="who, for the log")
     commands.add_parser("facts", help="facts of the controller and all nodes; a JSON request on the command line")
     commands.choices["facts"].add_argument("request")
-    two = commands.add_parser("receive", help="take an image's bytes from standard input, unless they are here")
+    two = commands.add_parser("receive", help="receive an object from standard input, unless it is present")
     two.add_argument("digest")
     two.add_argument("size", type=int)
-    commands.add_parser("has", help="whether an image's bytes are here")
+    commands.add_parser("has", help="report whether an object is present")
     commands.choices["has"].add_argument("digest")
     commands.choices["has"].add_argument("size", type=int)
     commands.add_parser("try-key", help="whether the sync key works on every node, and does nothing but sync")
     commands.choices["try-key"].add_argument("nodes", nargs="*", metavar="NODE", help="instead of all")
     commands.add_parser("publish", help="publish received bytes on the controller; a JSON request on standard input")
     return parser.parse_args()
+
+
+def mapping(text: str) -> dict[str, Any]:
+    """A JSON object. Raises ValueError, which argparse reports."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError
+    return found
 
 
 def natural(text: str) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..core.errors import UsageError
 
 # Descriptors. BASE is what there is once: standard streams, locks, the log, the catalog, a relay's own link, and the
-# start of a program, which takes five more for a moment (transports/local.py lets one start at a time).
+# start of a program, which takes five more for a moment (transports/process.py lets one start at a time).
 BASE = 32
 SESSION = 2  # a socket and a pipe, transports/conversation.py
 RSYNC = 2  # the pipes of what it says

@@ -133,9 +133,11 @@ def chosen(cluster: Cluster) -> dict[str, Any]:
 def differences(wanted: Mapping[str, Any], in_force: Settings) -> list[str]:
     """What is not in force of a cluster file's settings, these as `flat`: one sentence for each.
 
-    A key that is not known here is passed over: versions may differ.
+    A key that is not known here is passed over: versions may differ. So is one that an older form does not have.
     """
     theirs = flat(in_force)
+    if in_force.outdated:
+        del theirs["sync.key_from"]
     return [
         f"{key} is {shown(value)} in the cluster file, and {shown(theirs[key])} on the controller"
         for key, value in wanted.items()

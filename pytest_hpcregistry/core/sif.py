@@ -1,8 +1,7 @@
 """The SIF format, read without trusting it: what a file is, and everything that can be wrong with it.
 
-A SIF begins with a header of 128 bytes; it says where the table of descriptors lies and where the objects lie. One of
-the objects is the primary system partition, a squashfs that becomes the container's root. All numbers are little
-endian. Only the header, a bounded table, one superblock and (for labels) one bounded object are ever read.
+The format's parts are in sif_format.py. Only the header, a bounded table, one superblock and (for labels) one bounded
+object are ever read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """What a SIF file consists of: its header, the table of descriptors, and their codes in words.
 
-All numbers are little endian. Here bytes get names; what can be wrong with them is sif.py's to find.
+A SIF begins with a header of 128 bytes; it says where the table of descriptors lies and where the objects lie. One of
+the objects is the primary system partition, a squashfs that becomes the container's root. All numbers are little
+endian. Here bytes get names; what can be wrong with them is sif.py's to find.
 """
 
 from __future__ import annotations

@@ -53,11 +53,12 @@ def make_printable(report: pytest.TestReport) -> None:
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """`assert list(check(…)) == []`: what was found, a line each, and what to do."""
-    if op != "==" or right != [] or not isinstance(left, list) or not all(isinstance(one, Finding) for one in left):
+    """`assert list(check(…)) == []`: what was found, a line each, and what to do, of which pytest cuts the end."""
+    if op != "==" or right != [] or not isinstance(left, list) or not left or not isinstance(left[0], Finding):
         return None
     hints = dict.fromkeys(f"hint: {one.hint}" for one in left if one.hint)
-    return [printable(line) for line in (*map(str, left), *hints)]
+    first, *others = map(str, left)
+    return [printable(line) for line in (first, *hints, *others)]
 
 
 class Evidence:

@@ -16,9 +16,9 @@ from pytest_hpcregistry.cluster import programs
 PACKAGE = programs.PACKAGE
 
 
-def least_python(paths: Iterable[Path]) -> tuple[int, int]:
+def least_python(paths: Iterable[Path], *options: str) -> tuple[int, int]:
     """The oldest Python that has everything these files use, as vermin says; its silence is an error."""
-    argv = [str(Path(sys.executable).with_name("vermin")), "--no-tips", *map(str, paths)]
+    argv = [str(Path(sys.executable).with_name("vermin")), "--no-tips", *options, *map(str, paths)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     found = re.search(r"^Minimum required versions: (?:.*, )?(3)\.(\d+)$", done.stdout, re.MULTILINE)
     assert found, done.stdout + done.stderr
@@ -39,6 +39,12 @@ def test_the_controller_program_runs_on_python_3_9() -> None:
     paths = [path for pattern in programs.CONTROLLER for path in PACKAGE.glob(pattern)]
     assert len(paths) > 15
     assert least_python(paths) <= (3, 9)
+
+
+def test_hints_that_are_read_at_run_time_are_those_of_python_3_9() -> None:
+    """records.build evaluates them: `X | None` would be an error there."""
+    paths = [PACKAGE / "core" / name for name in ("events.py", "machine.py")]
+    assert least_python(paths, "--eval-annotations") == (3, 9)
 
 
 def test_the_checks_can_go_to_the_controller_too() -> None:

@@ -234,8 +234,9 @@ ALSO: list[tuple[set[str], Broken]] = [  # what several checks see, each from it
     ({"images.readable", "access.readers"}, denied("c1", {"slurm": None})),
     ({"images.readable", "access.readers"}, denied("c1", {})),
     ({"catalog.has_images", "images.state"}, more(images={})),
-    ({"catalog.readable", "catalog.has_images", "images.state"}, more(catalog="version: 9\n")),
+    ({"catalog.readable"}, more(catalog="version: 9\n")),
     ({"slurm.answers", "slurm.usable"}, slurm(nodes={})),
+    ({"slurm.answers"}, slurm(error="no slurmctld", nodes={})),
     ({"access.authorized_key"}, text("controller", f"{CLUSTER.sync.key}.pub", None)),
     ({"configuration.in_force", "configuration.same"}, text("controller", CONFIG, config_text().replace("64", "65"))),
     ({"configuration.in_force", "configuration.same"}, text("controller", CONFIG, "x: [")),
@@ -308,6 +309,30 @@ def test_a_key_that_may_come_from_anywhere() -> None:
     for node in ("c1", "c2"):
         keys(node, replace(KEY, options=KEY.options.replace('from="10.0.0.1",', "")))(sound)
     assert "access.authorized_key" not in {one.id for one in checks.run(sound.facts(), anywhere)}
+
+
+@pytest.mark.parametrize("check", [checks.catalog.has_images, checks.catalog.objects, checks.catalog.readable])
+def test_a_catalog_that_cannot_be_read_passes_no_check(check: Callable[..., Any]) -> None:
+    sound = Sound()
+    more(catalog="version: 9\n")(sound)
+    facts = sound.facts()
+    assert [one.id for one in check(facts.controller, facts, CLUSTER)] == ["catalog.readable"]
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "hint"),
+    [
+        ("c1", {"object": DIGEST, "sha256": OTHER, "header": ""}, "remove exactly the object"),
+        ("controller", {"object": DIGEST, "sha256": OTHER, "header": ""}, "deploy the image again"),
+        ("c1", {"header": ""}, "build the image again"),
+    ],
+)
+def test_a_hint_says_what_mends_it(where: str, what: dict[str, Any], hint: str) -> None:
+    sound = Sound()
+    picture(where, **what)(sound)
+    findings = [one for one in found_of(sound) if one.id in ("images.state", "images.intact", "images.sound")]
+    assert findings
+    assert all(hint in one.hint for one in findings), findings
 
 
 def test_the_same_on_many_machines_is_one_line() -> None:

@@ -18,6 +18,7 @@ from pytest_hpcregistry.cli import show
 from pytest_hpcregistry.cli import test as test_command
 from pytest_hpcregistry.cluster import deploy, phases
 from pytest_hpcregistry.cluster.client import ControllerClient, SyncOptions
+from pytest_hpcregistry.core import facts
 from pytest_hpcregistry.core.catalog import Catalog, Version
 from pytest_hpcregistry.core.errors import (
     CheckFailed,
@@ -30,6 +31,7 @@ from pytest_hpcregistry.core.errors import (
 from pytest_hpcregistry.core.events import (
     Event,
     Freed,
+    NodeFacts,
     NodeFinished,
     Noticed,
     Progress,
@@ -41,7 +43,7 @@ from pytest_hpcregistry.core.facts import Facts
 from pytest_hpcregistry.core.machine import MachineFacts, Syncing
 from pytest_hpcregistry.core.wire import to_data
 from pytest_hpcregistry.report.junit import Counts
-from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, entry, gathered, image, machine
+from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, events, gathered, image, machine
 from pytest_hpcregistry.testing.sif import Sif
 from tests.unit.test_docs import all_commands
 
@@ -268,6 +270,14 @@ def test_exit_codes_of_status(monkeypatch: pytest.MonkeyPatch, found: Facts, cod
     assert (raised(result).exit_code if result.exception else 0) == code
     if code != 4:
         assert json.loads(result.stdout)["images"] == found.matrix()
+
+
+def test_status_says_what_to_do_about_a_node_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    *nodes, end = events({"c1": machine(image()), "c2": "login refused"})
+    nodes[1] = NodeFacts("c2", unreachable="login refused", hint="authorize the key")
+    give_facts(monkeypatch, facts.read([*nodes, end], REGISTRY))
+    error = raised(run("status", "--controller", "hpc"))
+    assert (error.exit_code, str(error), error.hint) == (3, "c2: unreachable", "authorize the key")
 
 
 def test_verify_reads_and_compares(monkeypatch: pytest.MonkeyPatch) -> None:

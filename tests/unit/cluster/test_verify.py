@@ -104,6 +104,24 @@ def test_an_owner_or_a_mode_that_somebody_changed_is_found() -> None:
     assert "hpc-container-manager sync" in found[0].hint
 
 
+@pytest.mark.parametrize("with_nodes", [True, False])
+def test_a_name_that_is_nowhere_is_no_success(with_nodes: bool) -> None:
+    """A deploy whose image somebody took out of the catalog before it was read back."""
+    reading = look({"c1": GOOD})
+    (error,) = verify.failures(
+        reading, ["ml-frameworks/gone.sif"], Cluster(Controller("hpc", "hpc")), lambda _: None, with_nodes
+    )
+    assert (type(error), str(error)) == (CheckFailed, "ml-frameworks/gone.sif is not in the catalog")
+
+
+def test_damage_that_one_look_has_seen_on_another_node_is_not_certain() -> None:
+    found = gathered({"c1": ROTTEN, "c2": ROTTEN}, images=VERSIONS)
+    reading = Reading(found, unsettled=True, damaged=frozenset([(NAME, "c1", DIGEST)]))
+    sure, unsure = (error for error in failures(reading) if "controller" not in str(error))
+    assert (type(sure), str(sure)) == (CheckFailed, f"c1: {NAME} damaged: {OBJECTS}/{DIGEST}")
+    assert (type(unsure), str(unsure).split(",")[0]) == (Unreachable, f"c2: {NAME} damaged: {OBJECTS}/{DIGEST}")
+
+
 def test_a_file_of_nobody_is_left_to_its_owner() -> None:
     (error,) = failures(look({"c1": machine(*GOOD.images, image("base-images/mine.sif"))}), ["base-images/mine.sif"])
     assert (str(error), error.hint) == ("c1: base-images/mine.sif unmanaged", images.HINTS["unmanaged"])

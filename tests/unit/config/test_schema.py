@@ -76,7 +76,7 @@ def read_int(loader: Editor, node: yaml.ScalarNode) -> int:
 Editor.add_constructor("tag:yaml.org,2002:int", read_int)
 Editor.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(str(node.value)))
 SCHEMA = cluster_schema()
-VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
 
 
 def is_valid(text: str) -> bool:
@@ -84,7 +84,7 @@ def is_valid(text: str) -> bool:
 
 
 def test_the_schema_is_one_and_the_command_prints_it() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
     shown = CliRunner().invoke(commands, ["schema"])
     assert shown.exit_code == 0
     assert json.loads(shown.stdout) == SCHEMA
@@ -156,7 +156,7 @@ def test_every_setting_is_described_and_no_other() -> None:
         for key, one in found.items():
             assert one["description"].endswith("."), key
             if "default" in one:
-                jsonschema.Draft202012Validator(one).validate(one["default"])
+                jsonschema.Draft7Validator(one).validate(one["default"])
     assert (properties["sync"]["properties"]["window"]["default"], properties["nodes"]["default"]) == (64, "slurm")
 
 

@@ -13,6 +13,8 @@ from pytest_hpcregistry import __version__
 from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import arguments
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, UsageError
+from pytest_hpcregistry.core.settings import Settings
+from tests.fakes.settings import config_text, make_settings
 
 ALWAYS: dict[str, Any] = {
     "config": Path("/opt/containers/.registry/config.yaml"),
@@ -84,7 +86,7 @@ def test_what_is_no_command_is_wrong_use(
     with pytest.raises(SystemExit) as caught:
         parse(monkeypatch, *words.split())
     assert caught.value.code == 2
-    assert "usage: registry-sync-to-nodes.sh" in capsys.readouterr().err
+    assert "usage: " in capsys.readouterr().err
 
 
 def test_words_that_it_does_not_know_reach_no_terminal_as_they_are(
@@ -160,3 +162,18 @@ def test_an_error_is_two_lines_for_people(
 ) -> None:
     program.report(error, as_json=False)
     assert capsys.readouterr() == ("", says)
+
+
+def test_a_limit_of_0_takes_the_place_of_the_configured_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file, seen = tmp_path / "config.yaml", list[int]()
+    file.write_text(config_text(make_settings(tmp_path, limit_rate=5, log=str(tmp_path / "log"))))
+
+    def sync(config: Settings, *_: object) -> dict[str, object]:
+        seen.append(config.sync.limit_rate)
+        return {}
+
+    monkeypatch.setattr("pytest_hpcregistry.controller.sync.sync", sync)
+    for words in ([], ["--limit-rate", "0"], ["--limit-rate", "9"]):
+        monkeypatch.setattr(sys, "argv", ["program", "--config", str(file), "sync", *words])
+        program.run(arguments.parse())
+    assert seen == [5, 0, 9]
