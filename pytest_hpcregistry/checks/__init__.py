@@ -70,7 +70,7 @@ def run(facts: Facts, cluster: Cluster) -> Iterator[Finding]:
 
 
 def of_image(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
-    """All checks of an image; where it is missing or not in the catalog, that alone is said."""
-    checks = OF_IMAGES if machine.image(name) and name in facts.catalog.images else (images.state,)
+    """All checks of an image; where it is missing or not in the catalog, its state alone."""
+    checks = OF_IMAGES if images.is_comparable(machine, facts, name) else (images.state,)
     for check in checks:
         yield from check(machine, facts, cluster, name)

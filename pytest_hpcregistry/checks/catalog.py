@@ -13,7 +13,7 @@ from .images import DEPLOY_AGAIN, SYNC
 
 def readable(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
     if facts.catalog_problem:
-        hint = "nothing is removed by such a catalog; put the one of a node in its place, or deploy again"
+        hint = "put a node's catalog in its place; until then nothing is published, synced or removed"
         yield Finding("catalog.readable", machine.name, "catalog", facts.catalog_problem, hint=hint)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..core.catalog import Entry
 from ..core.errors import RUN_SETUP
 from ..core.facts import CONTROLLER, DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, UNMANAGED, UNREACHABLE, Facts, Machine
 from ..core.layout import object_path
@@ -42,7 +41,7 @@ def state(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterat
 
 def intact(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
     """The digest of every byte, read from that machine's own disk a moment ago, is the catalog's."""
-    found, entry = machine.image(name), entry_of(facts, name)
+    found, entry = machine.image(name), facts.catalog.images[name]
     if found is None or found.sha256 != entry.digest:
         read = f"SHA-256 {found.sha256}" if found and found.sha256 else "was not read"
         expected = f"SHA-256 {entry.digest}"
@@ -69,12 +68,13 @@ def sound(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterat
 def inspected(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
     """Apptainer there can read it."""
     found = machine.image(name)
-    answer = found.inspect if found else None
-    if answer is None:
-        found_so = "was not inspected: apptainer is not installed"
-        yield Finding("images.inspected", machine.name, name, found_so, hint="install apptainer there")
-    elif answer.exit != 0:
-        says = f"apptainer inspect: {answer.says}"
+    if found is None:
+        yield Finding("images.inspected", machine.name, name, MISSING, hint=hint_for(machine, facts, name))
+    elif found.inspect is None:
+        what = "was not inspected: apptainer is not installed, or it is no regular file"
+        yield Finding("images.inspected", machine.name, name, what, hint="install apptainer there")
+    elif found.inspect.exit != 0:
+        says = f"apptainer inspect: {found.inspect.says}"
         yield Finding("images.inspected", machine.name, name, says, hint=hint_for(machine, facts, name))
 
 
@@ -82,9 +82,7 @@ def modes(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterat
     registry, found = cluster.registry, machine.image(name)
     expected = f"file {registry.file_mode:04o} {registry.owner}:{registry.group}"
     if describe(found) != expected:
-        hint = (
-            RUN_SETUP if machine.name == CONTROLLER else f"{SYNC}; if the cluster file has changed, before: {RUN_SETUP}"
-        )
+        hint = RUN_SETUP if machine.name == CONTROLLER else f"{SYNC}; after a change of the cluster file, {RUN_SETUP}"
         yield Finding("images.modes", machine.name, name, describe(found), expected, hint)
 
 
@@ -92,8 +90,17 @@ def readable(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Ite
     """Tried as the user slurm and as the ordinary user, not read off the modes."""
     path = f"{cluster.registry.path}/{name}"
     denied = machine.host.denied
-    for user in [user for user, paths in denied.items() if paths is None or path in paths] or ([] if denied else ["?"]):
-        yield Finding("images.readable", machine.name, name, f"cannot be read by {user}")
+    if not denied:
+        yield Finding("images.readable", machine.name, name, "reading was not tried as any user")
+    for user, paths in denied.items():
+        if paths is None or path in paths:
+            yield Finding("images.readable", machine.name, name, f"cannot be read by {user}")
+
+
+def is_comparable(machine: Machine, facts: Facts, name: str) -> bool:
+    """Whether an image of the catalog lies there. Of any other name, and of a machine that could not be asked, there is
+    only the state."""
+    return machine.unreachable is None and machine.image(name) is not None and name in facts.catalog.images
 
 
 def hint_for(machine: Machine, facts: Facts, name: str) -> str:
@@ -102,8 +109,3 @@ def hint_for(machine: Machine, facts: Facts, name: str) -> str:
     if machine.name == CONTROLLER and state not in (UNMANAGED, PRESENT):
         return DEPLOY_AGAIN
     return HINTS.get(state, BUILD_AGAIN)
-
-
-def entry_of(facts: Facts, name: str) -> Entry:
-    """The catalog's entry. Raises LookupError for a name that it does not know."""
-    return facts.catalog.images[name]

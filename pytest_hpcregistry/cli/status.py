@@ -64,8 +64,8 @@ def command(as_json: bool, client: ControllerClient) -> None:
 def find_odd_files(found: Facts, cluster: Cluster) -> Iterator[Finding]:
     """Images of the catalog with an owner or a mode that is not the configured one."""
     for machine in found.machines.values():
-        for name in found.catalog.images if machine.unreachable is None else ():
-            if machine.image(name):
+        for name in found.catalog.images:
+            if images.is_comparable(machine, found, name):
                 yield from images.modes(machine, found, cluster, name)
 
 

@@ -106,7 +106,7 @@ def failures(
 def look_at(machine: Machine, found: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
     """The image's state; and its owner and mode, where it is an image of the catalog."""
     yield from images.state(machine, found, cluster, name)
-    if machine.unreachable is None and machine.image(name) and name in found.catalog.images:
+    if images.is_comparable(machine, found, name):
         yield from images.modes(machine, found, cluster, name)
 
 

@@ -1,4 +1,4 @@
-"""A file, the environment and the command line -> a checked Cluster, with every mistake told at once.
+"""A file, the environment and the command line -> a checked Cluster, with every mistake reported at once.
 
 The keys of the cluster file, their types and their defaults are the fields of core/model.py; there is no second list.
 """
