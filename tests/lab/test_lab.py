@@ -141,7 +141,10 @@ def test_a_restarted_machine_is_the_same_one_again(first: lab.LabState) -> None:
 
 
 def test_a_limited_link_is_that_slow_in_both_directions_until_the_limit_is_lifted(first: lab.LabState) -> None:
-    """The only test that compares a time: being slow is what a limit is for. This machine's own end has no limit."""
+    """The only test that compares a time: being slow is what a limit is for. This machine's own end has no limit.
+
+    A busy machine makes a transfer slower and never faster: what must be fast enough is tried again.
+    """
 
     def rate(script: str, payload: bytes) -> float:
         """Mbit/s of a plain transfer to or from the controller, with the login in its time."""
@@ -151,17 +154,22 @@ def test_a_limited_link_is_that_slow_in_both_directions_until_the_limit_is_lifte
     def slower_and_faster() -> list[float]:
         return sorted([rate("cat > /dev/null", bytes(4 << 20)), rate("head -c 4M /dev/zero", b"")])
 
+    def assert_limited() -> None:
+        tries: list[list[float]] = []
+        while not tries or (tries[-1][0] < 10 and len(tries) < 5):
+            tries.append(slower_and_faster())
+        assert all(faster < 20 for _, faster in tries), tries
+        assert tries[-1][0] > 10, tries
+
     assert lab.up(FIRST, 1, on_step=lambda *_: None, link_mbit=20).link_mbit == 20
-    slower, faster = slower_and_faster()
-    assert 10 < slower < faster < 20
+    assert_limited()
     podman("restart", "--time", "0", first.container("hpc-controller")).check()
     made, said = up(FIRST)  # a machine that was started again has a new link
     assert made.link_mbit == 20
     assert "limited every link to 20 Mbit/s" in said
-    slower, faster = slower_and_faster()
-    assert 10 < slower < faster < 20
+    assert_limited()
     assert lab.up(FIRST, 1, on_step=lambda *_: None, link_mbit=0).link_mbit == 0
-    assert slower_and_faster()[0] > 40
+    assert any(slower_and_faster()[0] > 20 for _ in range(5))
 
 
 def test_two_labs_side_by_side(first: lab.LabState) -> None:
