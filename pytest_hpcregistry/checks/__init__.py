@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ..core.facts import CONTROLLER, Facts, Machine
+from ..core.facts import Facts, Machine
 from ..core.model import Cluster
+from ..core.names import CONTROLLER
 from . import access, catalog, configuration, images, programs, reachable, slurm, structure
 from .finding import Finding
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..core.facts import CONTROLLER, Facts, Machine
+from ..core.facts import Facts, Machine
 from ..core.layout import CATALOG, inside
 from ..core.model import Cluster
+from ..core.names import CONTROLLER
 from .finding import Finding
 from .images import DEPLOY_AGAIN, SYNC
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..core.errors import RUN_SETUP
-from ..core.facts import CONTROLLER, DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, UNMANAGED, UNREACHABLE, Facts, Machine
+from ..core.facts import DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, UNMANAGED, UNREACHABLE, Facts, Machine
 from ..core.layout import object_path
 from ..core.model import Cluster
+from ..core.names import CONTROLLER
 from ..core.sif import check_header
 from .finding import Finding, describe
 

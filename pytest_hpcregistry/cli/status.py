@@ -44,6 +44,7 @@ def command(as_json: bool, client: ControllerClient) -> None:
             {
                 "images": matrix,
                 "unreachable": found.unreachable,
+                "hints": {name: found.nodes[name].hint for name in found.unreachable},
                 "catalog_problem": found.catalog_problem,
                 "sync_under_way": found.syncing.under_way,
                 "findings": [asdict(one) for one in odd],

@@ -10,9 +10,9 @@ from ..checks import images
 from ..checks.finding import Finding, fold_findings
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable
 from ..core.events import Listener, Noticed, Verified
-from ..core.facts import CONTROLLER, DAMAGED, MISSING, PRESENT, UNMANAGED, UNREACHABLE, Facts, Machine
+from ..core.facts import DAMAGED, MISSING, PRESENT, UNMANAGED, UNREACHABLE, Facts, Machine
 from ..core.model import Cluster
-from ..core.names import excerpt
+from ..core.names import CONTROLLER, excerpt
 from .client import ControllerClient, Wait
 
 LOOKS = 4  # the first, and at most three more

@@ -4,12 +4,16 @@ stranger's hands; whatever comes from it passes here first, and what has another
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..agent.facts import PROGRAMS, registry_paths
 from ..agent.forms import Form, Misshapen, anything, flag, items, mapping, maybe, number, prose, record, seconds, text
 from ..agent.requests import LARGEST_OBJECT, MOST_IMAGES, MOST_OBJECTS, address, digest, image_name, size
 from ..core.errors import RUN_SETUP, CommandFailed
+from ..core.machine import Question
+from ..core.names import excerpt
+from ..core.records import plain
 
 MOST_FILES = 100_000  # in one registry, counting those that are not ours
 HINT = f"is it of another version? {RUN_SETUP}"
@@ -123,6 +127,44 @@ EVENTS: dict[str, Form] = {
 def check_answer(node: str, verb: str, answer: Any) -> Any:
     """Return the *answer* to a *verb* if it has its form. Raises CommandFailed if not."""
     return checked(node, f"answer to {verb}", ANSWERS[verb], answer)
+
+
+def check_facts(node: str, question: Question, answer: Any) -> Any:
+    """Return a node's facts if they have their form and answer the *question*. Raises CommandFailed if not."""
+    check_answer(node, "facts", answer)
+    for lacking in unanswered(question, answer):
+        raise CommandFailed(f"the agent's answer to facts lacks {excerpt(lacking)}", where=node, hint=HINT)
+    return answer
+
+
+def unanswered(question: Question, answer: Any) -> Iterator[str]:
+    """What was asked for and is not in the answer, which has its form."""
+    for image in answer["images"]:
+        if image["type"] != "file":
+            continue
+        wanted = question.content and (question.names is None or image["name"] in question.names)
+        for key in ("header", *(["sha256"] * wanted), *(["inspect"] * (wanted and question.inspect))):
+            if key not in image:
+                yield f"{key} of {image['name']}"
+    if question.content and question.names is None:
+        yield from (
+            f"sha256 of object {digest[:12]}" for digest, one in answer["objects"].items() if "sha256" not in one
+        )
+    if not question.host:
+        return
+    if "host" not in answer:
+        yield "host"
+        return
+    host = answer["host"]
+    for asked, given, what in (
+        (registry_paths(question.registry, plain(question)), host["paths"], "path"),
+        (question.texts, host["texts"], "text"),
+        (question.users, host["accounts"]["users"], "user"),
+        (question.groups, host["accounts"]["groups"], "group"),
+        (question.readers, host["denied"], "what is denied to user"),
+        (PROGRAMS, host["programs"], "program"),
+    ):
+        yield from (f"{what} {one}" for one in asked if one not in given)
 
 
 def check_event(node: str, said: Any) -> Any:

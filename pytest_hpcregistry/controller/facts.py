@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -16,11 +15,10 @@ from ..core.fanout import fan_out
 from ..core.machine import FactsRequest, MachineFacts, Question, SlurmFacts
 from ..core.names import excerpt
 from ..core.records import build, plain
-from ..transports.process import run_process
-from .answers import check_answer
+from .answers import check_facts
 from .limits import FACTS, make_room
 from .lock import Watch
-from .nodes import SLURM_TIMEOUT, ask_facts, list_nodes, slurm_nodes
+from .nodes import ask_facts, list_nodes, slurm_nodes
 
 LONGEST_FACTS = 8 << 20  # bytes of one node's facts; a line of twice as many is not read by whoever asks
 
@@ -55,12 +53,10 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
 
 
 def ask_node(node: str, request: FactsRequest) -> MachineFacts:
-    """One node's facts. Raises CommandFailed when they have not the form of an answer to the question."""
+    """One node's facts. Raises CommandFailed when they are no answer to the question."""
     asked = plain(request.question)
     answer = ask_facts(node, asked, connect_timeout=request.connect_timeout, timeout=request.timeout)
-    check_answer(node, "facts", answer)
-    if request.question.host and "host" not in answer:
-        raise CommandFailed("the agent's answer to facts makes no sense: it lacks host", where=node)
+    check_facts(node, request.question, answer)
     if len(json.dumps(answer)) > LONGEST_FACTS:
         raise CommandFailed(f"has more facts than {LONGEST_FACTS >> 20} MiB", where=node)
     facts: MachineFacts = build(MachineFacts, answer, "facts")
@@ -78,14 +74,8 @@ def unreachable(node: str, error: HpcRegistryError) -> NodeFacts:
 
 
 def slurm_facts() -> SlurmFacts:
-    """States of the nodes, what `scontrol show config` says of containers, or why Slurm says nothing."""
+    """States of the nodes, or why Slurm does not tell them."""
     try:
-        return SlurmFacts(nodes=slurm_nodes(), config=slurm_config(["scontrol", "show", "config"]))
+        return SlurmFacts(nodes=slurm_nodes())
     except HpcRegistryError as error:
         return SlurmFacts(error=excerpt(str(error)))
-
-
-def slurm_config(argv: Sequence[str]) -> dict[str, str]:
-    result = run_process("controller", argv, timeout=SLURM_TIMEOUT)
-    pairs = (line.partition("=") for line in result.stdout.splitlines())
-    return {key.strip(): value.strip() for key, sign, value in pairs if sign}

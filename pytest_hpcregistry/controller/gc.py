@@ -13,7 +13,7 @@ from ..core.catalog import Catalog
 from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
 from ..core.events import Freed, GcFinished, GcStarted, Listener, Noticed
 from ..core.fanout import fan_out
-from ..core.names import excerpt
+from ..core.names import CONTROLLER, excerpt
 from ..core.settings import Settings
 from .answers import HINT
 from .catalog import catalog_of, read_catalog_text, write_catalog
@@ -58,7 +58,7 @@ def collect(
         by_node = {
             node: failure(node, one) if isinstance(one, HpcRegistryError) else one for node, one in answers.items()
         }
-        machines = {"controller": sweep_here(settings.registry.path, request, by_node, sharers), **by_node}
+        machines = {CONTROLLER: sweep_here(settings.registry.path, request, by_node, sharers), **by_node}
     listener(GcFinished(machines=machines, dry_run=dry_run))
     return machines
 

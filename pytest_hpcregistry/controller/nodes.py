@@ -14,7 +14,7 @@ from ..agent.address import peers
 from ..agent.forms import read_json
 from ..core import layout
 from ..core.errors import RUN_SETUP, CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
-from ..core.names import NODE_NAME, excerpt, last_line, visible
+from ..core.names import CONTROLLER, NO_NODE, NODE_NAME, excerpt, last_line, visible
 from ..transports.process import run_process
 from ..transports.ssh import ssh_to_node, unreachable_reason
 
@@ -55,6 +55,8 @@ def list_nodes(configured: Sequence[str] | None) -> list[str]:
     hostile = [name for name in names if not NODE_NAME.match(name)]
     if hostile or not names:
         raise HpcRegistryError(f"{hostile[0]!r} is no name of a node" if hostile else "the list of nodes is empty")
+    if CONTROLLER in names:
+        raise HpcRegistryError(NO_NODE, hint="list the nodes in the cluster file, that one by its full name")
     return sorted(set(names))
 
 

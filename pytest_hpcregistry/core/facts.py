@@ -11,6 +11,7 @@ from .catalog import Catalog, Entry, from_data
 from .errors import ConfigError, HpcRegistryError
 from .events import Event, Gathered, NodeFacts
 from .machine import File, Host, ImageFile, MachineFacts, SlurmFacts, Syncing
+from .names import CONTROLLER
 
 PRESENT = "present"
 MISSING = "missing"
@@ -22,7 +23,6 @@ DAMAGED = "damaged"
 """Bytes that were read, and are not what the name of their object says."""
 UNMANAGED = "unmanaged"
 UNREACHABLE = "unreachable"
-CONTROLLER = "controller"
 
 
 class Machine:

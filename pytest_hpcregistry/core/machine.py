@@ -122,11 +122,10 @@ class MachineFacts:
 
 @dataclass(frozen=True)
 class SlurmFacts:
-    """Slurm's own view: node -> state, `scontrol show config`; or as `error` why it gives none."""
+    """Slurm's own view: node -> state; or as `error` why it gives none."""
 
     error: Optional[str] = None
     nodes: dict[str, str] = field(default_factory=dict)
-    config: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

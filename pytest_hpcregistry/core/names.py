@@ -15,6 +15,9 @@ FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\.sif\Z")
 NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}\Z")
 DIRECTORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+CONTROLLER = "controller"
+"""What facts, reports and messages call the controller, so no node may be called that."""
+NO_NODE = f"{CONTROLLER} is what reports call the controller: a node needs another name that ssh knows it by"
 LONGEST_EXCERPT = 300
 LONGEST_REASON = 1000
 """Why a machine failed: rsync's words, an agent's, or a list of mistakes of the role are in it."""

@@ -13,6 +13,7 @@ from .documents import KeyPath
 from .errors import ConfigError
 from .kinds import LOCAL_FILE, Kind, settings_of
 from .model import SECTIONS
+from .names import CONTROLLER, NO_NODE
 
 
 class Reader:
@@ -77,6 +78,8 @@ class Reader:
                 self.add(path, str(error))
         if repeated := fields.find_repeated(names):
             self.add(("nodes",), f"listed twice: {', '.join(repeated[:10])}")
+        if CONTROLLER in names:
+            self.add(("nodes",), NO_NODE)
         if not names and len(self.mistakes) == before:
             self.add(("nodes",), "no node is listed; write slurm, a node set or a list")
         return tuple(names)

@@ -53,7 +53,7 @@ def make_printable(report: pytest.TestReport) -> None:
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """`assert list(check(…)) == []`: what was found, a line each, and what to do, of which pytest cuts the end."""
+    """`assert list(check(…)) == []`: what was found, a line each, and what to do. A plain pytest cuts the end."""
     if op != "==" or right != [] or not isinstance(left, list) or not left or not isinstance(left[0], Finding):
         return None
     hints = dict.fromkeys(f"hint: {one.hint}" for one in left if one.hint)

@@ -21,9 +21,9 @@ from ..core.events import (
     UnderWay,
     Verified,
 )
-from ..core.facts import CONTROLLER, PRESENT
+from ..core.facts import PRESENT
 from ..core.messages import describe_gc
-from ..core.names import LONGEST_REASON, excerpt, printable, visible
+from ..core.names import CONTROLLER, LONGEST_REASON, excerpt, printable, visible
 from ..core.nodeset import fold, group_by
 
 LONGEST = 60  # characters of a node set of which all is well; of trouble, every node is named

@@ -48,7 +48,9 @@ case $(cat trouble 2>/dev/null) in
     open) case "$*" in id*) echo 0; exit 0 ;; esac ;;
 esac
 case "$*" in
-    "python3 - "*) exec sh -c "$(echo "$*" | sed "s|{registry}|{root}/$node/registry|g")" ;;
+    "python3 - "*) # The agent sees the path that all nodes have, in the question and in its answer.
+        sh -c "$(echo "$*" | sed "s|{registry}|{root}/$node/registry|g")" | sed "s|{root}/$node/registry|{registry}|g"
+        exit ;;
 esac
 export SSH_CONNECTION="127.0.0.1 1 $(cat address) 22"
 SSH_ORIGINAL_COMMAND="$*" exec {python} -I -S "$agent" serve --registry "{root}/$node/registry"

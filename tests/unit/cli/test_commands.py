@@ -278,6 +278,8 @@ def test_status_says_what_to_do_about_a_node_that_cannot_be_asked(monkeypatch: p
     give_facts(monkeypatch, facts.read([*nodes, end], REGISTRY))
     error = raised(run("status", "--controller", "hpc"))
     assert (error.exit_code, str(error), error.hint) == (3, "c2: unreachable", "authorize the key")
+    told = json.loads(run("status", "--json", "--controller", "hpc").stdout)
+    assert (told["unreachable"], told["hints"]) == ({"c2": "login refused"}, {"c2": "authorize the key"})
 
 
 def test_verify_reads_and_compares(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,20 @@ def test_a_real_session_hands_over_its_error(tmp_path: Path) -> None:
     assert not [line for line in printed if "passed" in line]
 
 
+def test_a_long_explanation_is_shown_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By pytest alone: our plugin would ask a cluster first."""
+    suite, lines = tmp_path / "test_suite.py", [f"image {number} is missing" for number in range(40)]
+    (tmp_path / "conftest.py").write_text("def pytest_addoption(parser): parser.addoption('--hpc-error-file')\n")
+    text = "\\n".join(lines)
+    suite.write_text(f"import pytest\n@pytest.mark.infrastructure\ndef test_it():\n    assert '{text}' == ''\n")
+    monkeypatch.setattr(phases, "suites_directory", lambda: suite)
+    printed: list[str] = []
+    problem = phases.run_phase("infrastructure", ["-p", "no:hpcregistry"], tmp_path / "x.xml", 0, printed.append)
+    assert str(problem) == "phase infrastructure: 1 tests failed"
+    report = (tmp_path / "x.xml").read_text()
+    assert [line for line in lines if f"E         + {line}" not in printed or line not in report] == []
+
+
 def test_a_phase_that_hangs_is_reported(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(phases, "DEADLINE", 0.2)
     Path("python").write_text("#!/bin/sh\nexec sleep 60\n")

@@ -30,6 +30,7 @@ GOOD_NODES = [
 BAD_NODES = [
     ("c1,c2,c1", "listed twice: c1"),
     ("c[1-3],c2", "listed twice: c2"),
+    ("[c1, controller]", "a node needs another name"),
     ("[c1, 'c[1-2]']", "listed twice: c1"),
     ("[]", "no node is listed"),
     ("[c1, '']", "an entry without a name"),

@@ -32,6 +32,7 @@ EXAMPLE = (ROOT / "fixtures" / "cluster.yaml").read_text()
 # What no schema can see: what a name or a set of names comes to, what YAML has made a number of, files, sums of digits.
 ONLY_THE_PARSER = {
     "nodes": {
+        "[c1, controller]",
         "c1,c2,c1",
         "c[1-3],c2",
         "[c1, 'c[1-2]']",

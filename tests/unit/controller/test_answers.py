@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from pytest_hpcregistry.agent.facts import PROGRAMS, registry_paths
 from pytest_hpcregistry.controller import answers
 from pytest_hpcregistry.core.errors import CommandFailed
+from pytest_hpcregistry.core.machine import Question
 from tests.fakes import liar
 
 D = "a" * 64
@@ -35,6 +38,22 @@ HOST: dict[str, Any] = {
     "authorized_keys": [KEY],
 }
 FACTS: dict[str, Any] = {"catalog_digest": D, "objects": {D: OBJECT}, "images": [IMAGE], "host": HOST}
+QUESTION = Question(
+    "/nowhere", ["a"], content=True, inspect=True, host=True,
+    users=["root"], groups=["slurm"], readers=["nobody"], paths=["/p"], texts=["/y"],
+)  # fmt: skip
+ANSWER: dict[str, Any] = {
+    **FACTS,
+    "host": {
+        **HOST,
+        "paths": dict.fromkeys(registry_paths("/nowhere", {"directories": ["a"], "paths": ["/p"]}), STATUS),
+        "texts": {"/y": None},
+        "accounts": {"users": {"root": 0}, "groups": {"slurm": None}},
+        "denied": {"nobody": None},
+        "programs": dict.fromkeys(PROGRAMS),
+    },
+}
+"""An answer to QUESTION."""
 GOOD: dict[str, dict[str, Any]] = {
     **liar.ANSWERS,
     "have": {**liar.ANSWERS["have"], "from": "c1"},
@@ -213,6 +232,49 @@ def test_a_registry_that_is_shared_tells_only_what_is_in_use() -> None:
 def test_a_registry_that_is_shared_must_tell_that(said: Any) -> None:
     with pytest.raises(CommandFailed):
         check("gc", said)
+
+
+LACKING: list[tuple[list[Any], str]] = [
+    (["host"], "host"),
+    (["images", 0, "header"], "header of x.sif"),
+    (["images", 0, "sha256"], "sha256 of x.sif"),
+    (["images", 0, "inspect"], "inspect of x.sif"),
+    (["objects", D, "sha256"], f"sha256 of object {D[:12]}"),
+    (["host", "paths", "/nowhere"], "path /nowhere"),
+    (["host", "paths", "/nowhere/a"], "path /nowhere/a"),
+    (["host", "paths", "/p"], "path /p"),
+    (["host", "texts", "/y"], "text /y"),
+    (["host", "accounts", "users", "root"], "user root"),
+    (["host", "accounts", "groups", "slurm"], "group slurm"),
+    (["host", "denied", "nobody"], "what is denied to user nobody"),
+    (["host", "programs", "rsync"], "program rsync"),
+]
+
+
+@pytest.mark.parametrize(("path", "what"), LACKING)
+def test_facts_without_what_was_asked_for_are_no_answer(path: list[Any], what: str) -> None:
+    """A check would otherwise stop at a key that is not there, or pass with nothing looked at."""
+    assert answers.check_facts("c1", QUESTION, ANSWER) is ANSWER
+    with pytest.raises(CommandFailed) as caught:
+        answers.check_facts("c1", QUESTION, liar.changed(ANSWER, path, "missing"))
+    assert str(caught.value) == f"c1: the agent's answer to facts lacks {what}"
+    assert "of another version" in caught.value.hint
+
+
+def test_facts_need_not_hold_what_was_not_asked_for() -> None:
+    link = {**STATUS, "type": "link", "name": "a/l.sif", "object": None}
+    file = {**STATUS, "name": "a/x.sif", "object": D, "header": "ab"}
+    bare = {**ANSWER, "images": [link, file], "objects": {D: {"size": 1, "inode": 1, "device": 1}}}
+    del bare["host"]
+    for question in (Question("/nowhere", ["a"]), Question("/nowhere", ["a"], content=True, names=["a/other.sif"])):
+        assert answers.check_facts("c1", question, bare) is bare
+    named = replace(QUESTION, names=["a/x.sif"], host=False)
+    with pytest.raises(CommandFailed, match=r"lacks sha256 of a/x.sif$"):
+        answers.check_facts("c1", named, bare)
+    hashed = {**bare, "images": [link, {**file, "sha256": D}]}
+    assert answers.check_facts("c1", replace(named, inspect=False), hashed) is hashed
+    with pytest.raises(CommandFailed, match=r"lacks inspect of a/x.sif$"):
+        answers.check_facts("c1", named, hashed)
 
 
 def test_an_event_of_a_later_version_is_passed_on() -> None:

@@ -12,8 +12,7 @@ from pytest_hpcregistry.core.errors import CommandFailed, HpcRegistryError, Unre
 from pytest_hpcregistry.core.events import Event, NodeFacts
 from pytest_hpcregistry.core.machine import FactsRequest, Question, SlurmFacts, Syncing
 from pytest_hpcregistry.core.records import plain
-from pytest_hpcregistry.transports import CommandResult
-from tests.unit.controller.test_answers import FACTS
+from tests.unit.controller.test_answers import ANSWER as FACTS
 
 
 @pytest.fixture
@@ -25,7 +24,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found.append((node, request, how))
         if node == "c2":
             raise Unreachable("no\nroute", where="c2")
-        return {"c3": {}, "c4": {**FACTS, "host": None}}.get(node, FACTS)
+        return {"c3": {}, "c4": {**FACTS, "host": None}, "c5": {**FACTS, "host": {**FACTS["host"], "texts": {}}}}.get(
+            node, FACTS
+        )
 
     def gather_here(request: Any) -> dict[str, Any]:
         found.append(("controller", request))
@@ -54,34 +55,24 @@ def request(*nodes: str, window: int = 1, host: bool = True, **more: Any) -> Fac
 def test_each_node_is_an_event_and_the_catalog_is_read_last(asked: list[Any]) -> None:
     """What is published meanwhile leaves a machine behind the catalog, never ahead of it."""
     events: list[Event] = []
-    found = facts.gather(request("c1", "c2", "c3", "c4"), events.append)
+    found = facts.gather(request("c1", "c2", "c3", "c4", "c5"), events.append)
     told = {event.node: event for event in events if isinstance(event, NodeFacts)}
     question = {**plain(Question("/nowhere", ["a"], content=True, host=True)), "texts": ["/y"]}
     how = {"connect_timeout": 3, "timeout": 7}
     assert asked[-1] == ("/nowhere/.registry/catalog.yaml",)
     assert sorted(asked[:-1], key=str) == [
-        *((node, question, how) for node in ("c1", "c2", "c3", "c4")),
+        *((node, question, how) for node in ("c1", "c2", "c3", "c4", "c5")),
         ("controller", {**question, "texts": ["/y", "/x"]}),
         ("slurm",),
     ]
     assert plain(found.controller) == FACTS
-    assert (found.slurm, found.catalog, found.syncing, found.nodes) == (SlurmFacts(), "catalog", Syncing(), 4)
+    assert (found.slurm, found.catalog, found.syncing, found.nodes) == (SlurmFacts(), "catalog", Syncing(), 5)
     assert plain(told["c1"].facts) == FACTS
     assert told["c2"] == NodeFacts("c2", unreachable="no\\nroute", hint="")
     for node in ("c3", "c4"):
         assert str(told[node].unreachable).startswith("the agent's answer to facts makes no sense: ")
-
-
-def test_an_answer_without_what_was_asked_for_makes_no_sense(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    less = {name: value for name, value in FACTS.items() if name != "host"}
-    monkeypatch.setattr(facts, "ask_facts", lambda node, *_, **how: less)
-    events: list[Event] = []
-    facts.gather(request("c1"), events.append)
-    facts.gather(request("c1", host=False), events.append)
-    first, second = events
-    assert isinstance(first, NodeFacts)
-    assert first.unreachable == "the agent's answer to facts makes no sense: it lacks host"
-    assert plain(second)["facts"] == less
+    assert told["c5"].unreachable == "the agent's answer to facts lacks text /y"
+    assert "of another version" in str(told["c5"].hint)
 
 
 def test_slurm_is_asked_only_for_a_check_of_the_machines(asked: list[Any]) -> None:
@@ -139,18 +130,8 @@ def test_a_reason_is_without_the_nodes_name() -> None:
 
 
 def test_what_slurm_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-    text = "Configuration data as of 2025\nA b = c = d \n\nEmpty=\n"
-
-    def run(where: str, argv: list[str], **how: Any) -> CommandResult:
-        asked.append((where, argv, how))
-        return CommandResult(where, tuple(argv), 0, text, "", 0.0)
-
-    monkeypatch.setattr(facts, "run_process", run)
     monkeypatch.setattr(facts, "slurm_nodes", lambda: {"c1": "idle"})
-    config = {"A b": "c = d", "Empty": ""}
-    assert facts.slurm_facts() == SlurmFacts(None, {"c1": "idle"}, config)
-    assert asked == [("controller", ["scontrol", "show", "config"], {"timeout": 20})]
+    assert facts.slurm_facts() == SlurmFacts(None, {"c1": "idle"})
 
 
 def test_slurm_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,14 @@ def test_what_cannot_be_a_nodes_name_is_refused(name: str) -> None:
     assert str(caught.value) == f"{name!r} is no name of a node"
 
 
+def test_no_node_takes_the_controllers_place_in_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran(monkeypatch, "c1 idle\ncontroller idle\n")
+    with pytest.raises(HpcRegistryError, match=r"^controller is what reports call the controller") as caught:
+        nodes.list_nodes(None)
+    assert "its full name" in caught.value.hint
+    assert nodes.list_nodes(["controller.cluster"]) == ["controller.cluster"]
+
+
 def test_there_is_at_least_one_node() -> None:
     with pytest.raises(HpcRegistryError, match=r"^the list of nodes is empty$"):
         nodes.list_nodes([])

@@ -219,11 +219,6 @@ def test_only_addresses_that_others_can_reach_are_taken() -> None:
     assert ADDRESSES["reachable"](told) == ["10.0.0.9", "10.0.0.10", "2001:db8::1", "fd00::5"]
 
 
-def test_what_sshd_would_not_take_as_a_source_is_named() -> None:
-    given = ["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "10.0.0.1/8", "*", "host.example.org", '1.2.3.4",command="id']
-    assert ADDRESSES["no_sources"](given) == given[3:]
-
-
 def render(template: str, told: dict[str, list[str]], controller: list[str]) -> list[str]:
     """The lines of a template, by what each machine's look.sh told; a node that was not seen told nothing."""
     environment = jinja2.Environment(trim_blocks=True, autoescape=False)  # noqa: S701

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shlex
 import subprocess
 import sys
@@ -257,24 +258,46 @@ def test_a_packer_build_of_neither_true_nor_false_is_refused(tmp_path: Path) -> 
     assert recap.troubles["n1"].message == "packer_build must be true or false, not maybe"
 
 
-def test_settings_that_could_hurt_are_refused_all_at_once(tmp_path: Path) -> None:
+def test_settings_that_could_hurt_or_that_no_sync_would_take_are_refused_all_at_once(tmp_path: Path) -> None:
     code, recap, said = play(
         tmp_path,
         container_registry_path='/opt/x" ssh',
         container_registry_directories=["..", "a"],
+        container_registry_directory_mode="0555",
+        container_registry_nodes=["n1", "n1"],
         container_registry_sync_key_from=["10.0.0.1", '10.0.0.2",command="id'],
         container_registry_sync_key="/root/../etc/key",
         container_registry_sync_log="/var/a b",
+        container_registry_sync_window=0,
+        container_registry_authorized_keys="/root/a b",
         packer_build="false",
     )
     assert code == 2, said
     assert "Running in live VM deployment mode (packer_build=false) ✓" in said
     assert {trouble.task for trouble in recap.troubles.values()} == {"Check the settings"}
     (trouble,) = {trouble.message for trouble in recap.troubles.values()}
-    assert "container_registry_path must be" in trouble
-    assert "container_registry_directories must be" in trouble
-    assert "container_registry_sync_key_from must be auto, any, or a list" in trouble
-    assert "letters, digits and . _ + - only: /root/../etc/key, /var/a b" in trouble
+    mistakes = trouble.split("; ")
+    for beginning in (
+        "container_registry_path must be an absolute path",
+        "container_registry_directories: '..' ",
+        "container_registry_directory_mode: '0555' shuts the owner out",
+        "container_registry_nodes: listed twice: n1",
+        "container_registry_sync_key_from: '10.0.0.2\",command=",
+        "container_registry_sync_key: '/root/../etc/key' must be written as '/etc/key'",
+        "container_registry_sync_log: '/var/a b' must hold only",
+        "container_registry_sync_window: '0' is not a whole number above 0",
+        "these must be absolute paths of letters, digits and . _ + - only: /root/a b",
+    ):
+        assert [mistake for mistake in mistakes if mistake.startswith(beginning)], (beginning, mistakes)
+
+
+def test_an_ansible_playbook_of_another_environment_is_refused_before_anything_is_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pytest_hpcregistry.core", None)
+    filters = runpy.run_path(str(ROLE / "filter_plugins" / "settings.py"))
+    (mistake,) = filters["mistakes"]("version: 2\n")
+    assert mistake.startswith(f"{sys.executable} has no pytest-hpcregistry")
 
 
 def test_no_text_for_people_could_become_a_line_of_authorized_keys() -> None:

@@ -1,4 +1,4 @@
-"""Addresses as machines report them and as people write them, for the tasks and templates of this role.
+"""Addresses as machines report them, for the tasks and templates of this role.
 
 Ansible loads this file by itself, on the workstation; standard library only.
 """
@@ -17,11 +17,6 @@ def reachable(addresses: Iterable[str]) -> list[str]:
     return [str(one) for one in sorted(found - own, key=lambda one: (one.version, int(one)))]
 
 
-def no_sources(patterns: Any) -> list[str]:
-    """Those of *patterns* that sshd would not take in from="…" as an address or a network."""
-    return [str(pattern) for pattern in patterns if not is_network(str(pattern))]
-
-
 def is_network(text: str) -> bool:
     """Whether *text* is an address or a network; with a zone (fe80::1%eth0) it means something on one machine only."""
     try:
@@ -34,4 +29,4 @@ class FilterModule:
     """What Ansible asks for."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"hpcregistry_reachable": reachable, "hpcregistry_no_sources": no_sources}
+        return {"hpcregistry_reachable": reachable}
