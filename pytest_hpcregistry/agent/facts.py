@@ -135,13 +135,13 @@ def open_regular(path: str, parent: Optional[int] = None, follow_links: bool = F
     """Open a regular file for reading. Anything else is Refused and not even opened: a FIFO would wait for its other
     end for ever, and a device may act."""
     if not stat.S_ISREG(os.stat(path, dir_fd=parent, follow_symlinks=follow_links).st_mode):
-        raise Refused(f"{path} is no regular file")
+        raise Refused(f"{path} is not a regular file")
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
     descriptor = os.open(path, flags, dir_fd=parent)
     # Looked at again: it may have become another file in between.
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise Refused(f"{path} is no regular file")
+        raise Refused(f"{path} is not a regular file")
     return descriptor
 
 

@@ -35,7 +35,7 @@ def number(low: int, high: int) -> Form:
 
     def check(value: Any, place: str) -> None:
         if type(value) is not int or not low <= value <= high:
-            raise Misshapen(f"{place} is no whole number from {low} to {high}")
+            raise Misshapen(f"{place} is not a whole number from {low} to {high}")
 
     return check
 
@@ -43,7 +43,7 @@ def number(low: int, high: int) -> Form:
 def seconds(value: Any, place: str) -> None:
     """A point in time, since 1970, or a length of it; whole or not."""
     if type(value) not in (int, float) or not -LATEST <= value <= LATEST:
-        raise Misshapen(f"{place} is no time")
+        raise Misshapen(f"{place} is not a time")
 
 
 LATEST = 1 << 40
@@ -65,7 +65,7 @@ def anything(most: int) -> Form:
 
     def check(value: Any, place: str) -> None:
         if not isinstance(value, str) or len(value) > most:
-            raise Misshapen(f"{place} is no text of at most {most} characters")
+            raise Misshapen(f"{place} is not a text of at most {most} characters")
 
     return check
 
@@ -107,7 +107,7 @@ def items(form: Form, most: int) -> Form:
 
     def check(value: Any, place: str) -> None:
         if not isinstance(value, list) or len(value) > most:
-            raise Misshapen(f"{place} is no list of at most {most}")
+            raise Misshapen(f"{place} is not a list of at most {most}")
         for item in value:
             form(item, f"an item of {place}")
 
@@ -120,7 +120,7 @@ def mapping(keys: str, form: Form, most: int) -> Form:
 
     def check(value: Any, place: str) -> None:
         if not isinstance(value, dict) or len(value) > most:
-            raise Misshapen(f"{place} is no object of at most {most} keys")
+            raise Misshapen(f"{place} is not an object of at most {most} keys")
         for key, item in value.items():
             check_key(key, f"a key of {place}")
             form(item, f"a value of {place}")
@@ -133,7 +133,7 @@ def record(needed: Dict[str, Form], optional: Dict[str, Form] = {}) -> Form:  # 
 
     def check(value: Any, place: str) -> None:
         if not isinstance(value, dict):
-            raise Misshapen(f"{place} is no object")
+            raise Misshapen(f"{place} is not an object")
         for key, form in needed.items():
             if key not in value:
                 raise Misshapen(f"{place} lacks {key}")

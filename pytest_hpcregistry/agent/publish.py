@@ -89,7 +89,7 @@ def locked(registry: str) -> Iterator[int]:
         lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=root)
         try:
             if not stat.S_ISREG(os.fstat(lock).st_mode):
-                raise Refused(f"{LOCK} is no regular file")
+                raise Refused(f"{LOCK} is not a regular file")
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield root
         finally:
@@ -155,7 +155,7 @@ def check_bytes(descriptor: int, image: Json, staging: int) -> None:
     refuse_writers(descriptor, image)
     found = os.fstat(descriptor)
     if found.st_nlink != 1:
-        raise Refused(f"the bytes of {image['name']} have another name on this disk")
+        raise Refused(f"the bytes of {image['name']} have another hard link on this disk")
     actual = hash_descriptor(descriptor)
     if actual != image["digest"] or found.st_size != image["size"]:
         unlink_if_there(image["digest"], staging)

@@ -72,7 +72,7 @@ def inspected(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> It
     if found is None:
         yield Finding("images.inspected", machine.name, name, MISSING, hint=hint_for(machine, facts, name))
     elif found.inspect is None:
-        what = "was not inspected: apptainer is not installed, or it is no regular file"
+        what = "was not inspected: apptainer is not installed, or it is not a regular file"
         yield Finding("images.inspected", machine.name, name, what, hint="install apptainer there")
     elif found.inspect.exit != 0:
         says = f"apptainer inspect: {found.inspect.says}"

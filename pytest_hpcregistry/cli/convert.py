@@ -29,9 +29,11 @@ def convert_options(function: Any) -> Any:
         type=click.IntRange(0, LATEST),
         envvar="SOURCE_DATE_EPOCH",
         metavar="SECONDS",
-        help="Date OUT so, in seconds since 1970 [default: as the image itself].",
+        help="The time stamp in OUT, in seconds since 1970 [default: the image's own].",
     )(function)
-    cluster = click.option("--cluster", type=SIF, envvar="HPC_CLUSTER", help="Build there without Apptainer here.")
+    cluster = click.option(
+        "--cluster", type=SIF, envvar="HPC_CLUSTER", help="Build on its controller where this machine has no Apptainer."
+    )
     return cluster(function)
 
 

@@ -19,7 +19,7 @@ BUILT = Path("build/containers/apptainer")
 
 @click.group("deploy")
 def command() -> None:
-    """Bring SIF files to the cluster, and prove it."""
+    """Copy SIF files to the cluster, and check them there."""
 
 
 def deploy_options(function: Any) -> Any:
@@ -50,7 +50,7 @@ def deploy_to_cluster(
 
 @command.command("single")
 @click.argument("path", metavar="SIF", type=SIF)
-@click.option("-r", "--registry-path", help="Directory for it [default: REGISTRY/ml-frameworks].")
+@click.option("-r", "--registry-path", help="The directory to deploy to [default: REGISTRY/ml-frameworks].")
 @deploy_options
 @client_options
 def deploy_single(
@@ -74,9 +74,9 @@ def deploy_single(
 
 @command.command("all")
 @click.argument("directory", type=SIF, default=BUILT)
-@click.option("-r", "--registry-path", help="Directory for them [default: REGISTRY/ml-frameworks].")
+@click.option("-r", "--registry-path", help="The directory to deploy to [default: REGISTRY/ml-frameworks].")
 @click.option("-n", "--dry-run", is_flag=True, help="Check them and say what would be done; change nothing.")
-@click.option("-p", "--parallel", type=click.IntRange(1, 16), default=1, help="Send so many at once.")
+@click.option("-p", "--parallel", type=click.IntRange(1, 16), default=1, help="How many images are sent at once.")
 @deploy_options
 @client_options
 def deploy_all(

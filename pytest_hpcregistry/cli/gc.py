@@ -23,7 +23,7 @@ from .show import show, show_json_line
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @client_options
 def command(keep: int | None, grace: int | None, dry_run: bool, as_json: bool, client: ControllerClient) -> None:
-    """Free the bytes that nothing refers to any more.
+    """Remove objects that no image and no kept version refers to.
 
     Objects that no version in the catalog and no name of an image refers to are removed, on the controller and on all
     nodes. Objects in use, or unreferenced for less than an hour, are kept. Files that the catalog does not know are

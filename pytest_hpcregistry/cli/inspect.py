@@ -19,7 +19,7 @@ from .show import say, show_json
 def command(path: Path, as_json: bool) -> None:
     """Show what is in a SIF file.
 
-    A file that is no sound SIF is refused, and what is wrong with it said.
+    A file that is not a sound SIF is refused, with the reason.
 
     \b
     Example:

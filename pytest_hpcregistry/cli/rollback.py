@@ -19,7 +19,7 @@ from .show import show, show_json_line
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @client_options
 def command(name: str, to: str | None, as_json: bool, client: ControllerClient) -> None:
-    """Let NAME mean an older version again, everywhere.
+    """Go back to an older version of NAME, on every machine.
 
     No bytes move to nodes that still have it. What was current is kept, so that the same command goes forward again.
 

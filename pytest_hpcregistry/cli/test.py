@@ -17,7 +17,7 @@ from .show import say
 @click.option("--all", "everything", is_flag=True, help="All phases in order; a failed one gates the next [default].")
 @which_cluster
 @click.option("--image", envvar="TEST_IMAGE", metavar="NAME", help="Only this image [default: all in the catalog].")
-@click.option("-n", "--workers", type=int, default=0, help="Run tests in so many processes (pytest-xdist).")
+@click.option("-n", "--workers", type=int, default=0, help="How many processes run the tests (pytest-xdist).")
 @click.option(
     "--allow-changes",
     is_flag=True,

@@ -73,7 +73,7 @@ class RemoteProgram:
                 event = from_line(line)
             except ValueError as error:
                 raise CommandFailed(
-                    f"what the controller program tells makes no sense: {error}",
+                    f"what the controller program tells is malformed: {error}",
                     where=self.cluster.controller.name,
                     hint=RUN_SETUP,
                 ) from None

@@ -171,16 +171,16 @@ def check_event(node: str, said: Any) -> Any:
     """Return an event if it has its form, or is of a kind that is not known here. Raises CommandFailed if not."""
     kind = said["event"]
     known = EVENTS.get(kind) if isinstance(kind, str) else refuse
-    return checked(node, "word", known, said) if known else said
+    return checked(node, "event", known, said) if known else said
 
 
 def refuse(_: Any, place: str) -> None:
-    raise Misshapen(f"{place} is of no kind")
+    raise Misshapen(f"{place} has no kind")
 
 
 def checked(node: str, what: str, form: Callable[[Any, str], None], value: Any) -> Any:
     try:
         form(value, "it")
     except Misshapen as error:
-        raise CommandFailed(f"the agent's {what} makes no sense: {error}", where=node, hint=HINT) from None
+        raise CommandFailed(f"the agent's {what} is malformed: {error}", where=node, hint=HINT) from None
     return value

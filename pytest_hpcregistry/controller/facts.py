@@ -53,7 +53,7 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
 
 
 def ask_node(node: str, request: FactsRequest) -> MachineFacts:
-    """One node's facts. Raises CommandFailed when they are no answer to the question."""
+    """One node's facts. Raises CommandFailed when they do not answer the question."""
     asked = plain(request.question)
     answer = ask_facts(node, asked, connect_timeout=request.connect_timeout, timeout=request.timeout)
     check_facts(node, request.question, answer)

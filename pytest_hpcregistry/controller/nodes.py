@@ -54,7 +54,7 @@ def list_nodes(configured: Sequence[str] | None) -> list[str]:
     names = list(slurm_nodes()) if configured is None else list(configured)
     hostile = [name for name in names if not NODE_NAME.match(name)]
     if hostile or not names:
-        raise HpcRegistryError(f"{hostile[0]!r} is no name of a node" if hostile else "the list of nodes is empty")
+        raise HpcRegistryError(f"{hostile[0]!r} is not a node name" if hostile else "the list of nodes is empty")
     if CONTROLLER in names:
         raise HpcRegistryError(NO_NODE, hint="list the nodes in the cluster file, that one by its full name")
     return sorted(set(names))
@@ -80,7 +80,7 @@ def check_address(node: str, address: str, settings: Settings) -> str:
             hint="has its address changed? hpc-container-manager registry setup",
         )
     if settings.sync.network and ip_address(address) not in ip_network(settings.sync.network):
-        raise CommandFailed(f"{address} is no address in {settings.sync.network}", where=node)
+        raise CommandFailed(f"{address} is not an address in {settings.sync.network}", where=node)
     return address
 
 
@@ -117,9 +117,9 @@ def read_line(node: str, nonce: str, line: str) -> Any:
     except ValueError:
         raise CommandFailed("the agent's answer was cut off", where=node) from None
     except RecursionError:
-        raise CommandFailed("the agent's answer makes no sense: it is too deep", where=node) from None
+        raise CommandFailed("the agent's answer is malformed: it is too deep", where=node) from None
     if not isinstance(said, dict):
-        raise CommandFailed("the agent's answer makes no sense: it is no object", where=node)
+        raise CommandFailed("the agent's answer is malformed: it is not an object", where=node)
     return said
 
 

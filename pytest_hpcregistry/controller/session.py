@@ -78,7 +78,7 @@ class NodeSession:
         """The next thing that the agent says, an event or an answer in its form or an error; None if there is none in
         *timeout* seconds, however much else comes.
 
-        Raises Unreachable or CommandFailed when the session has ended, or what is said makes no sense.
+        Raises Unreachable or CommandFailed when the session has ended, or what is said is malformed.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -100,18 +100,18 @@ class NodeSession:
         if not line.startswith(f"hpcregistry {self.nonce} "):
             self.other += len(line) + 1
             if self.other > PASSED_OVER:
-                raise CommandFailed("its login prints without end", where=self.node)
+                raise CommandFailed("its login prints too much before the agent answers", where=self.node)
             return None
         said = read_line(self.node, self.nonce, line)
         if "id" not in said and "event" in said:
             self.events += len(line)
             if self.events > MOST_EVENTS + EVENT_RATE * (time.monotonic() - self.began):
-                raise CommandFailed("the agent talks without end", where=self.node)
+                raise CommandFailed("the agent sends too many events", where=self.node)
             return check_event(self.node, said)
         number = said.get("id")
         verb = self.asked.pop(number, None) if type(number) is int else None
         if verb is None:
-            raise CommandFailed("the agent answers what it was not asked", where=self.node, hint=HINT)
+            raise CommandFailed("the agent answered a request that was not sent", where=self.node, hint=HINT)
         return said if "error" in said else check_answer(self.node, verb, said)
 
 

@@ -123,7 +123,7 @@ def describe_freed(one: Freed, would: str) -> list[tuple[str, str]]:
     freed = count(one.objects, "object") + (f" and {count(one.debris, 'leftover')}" if one.debris else "")
     lines = [("SUCCESS", f"{freed} {would}freed, {one.bytes / 1e6:.1f} MB")]
     for kept, size, why in (
-        (one.in_use, one.in_use_bytes, "somebody has it open"),
+        (one.in_use, one.in_use_bytes, "in use"),
         (one.young, one.young_bytes, "unreferenced for less than the grace time"),
     ):
         if kept:

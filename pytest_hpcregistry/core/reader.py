@@ -114,7 +114,7 @@ def several(kind: Kind, raw: Any) -> tuple[Any, ...]:
 
 
 def node_names(part: Any, *, alone: bool) -> list[str]:
-    """The names that one entry means; *alone*: there is no list around it. Raises ValueError."""
+    """The names that one entry means; *alone*: there is not a list around it. Raises ValueError."""
     if not isinstance(part, str):
         raise ValueError("must be slurm, a node set such as c[001-064], or a list of names")
     if part == "" and not alone:

@@ -78,7 +78,7 @@ def open_sif(path: Path) -> BinaryIO:
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            raise UsageError(f"{visible(path)}: no SIF image but {kind_of(mode)}")
+            raise UsageError(f"{visible(path)}: not a SIF image but {kind_of(mode)}")
         # O_NONBLOCK: should the name become a FIFO just now, opening it does not wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:

@@ -116,7 +116,7 @@ class SifFile:
 def read_header(data: bytes) -> Header:
     """Read a header from the first 128 bytes of a file. Raises UsageError if they are none."""
     if len(data) < HEADER.size or data[32:42] != MAGIC:
-        raise UsageError(f"no SIF image but {describe(data)}")
+        raise UsageError(f"not a SIF image but {describe(data)}")
     _, _, version, architecture, identity, *numbers = HEADER.unpack(data[: HEADER.size])
     if version != VERSION:
         raise UsageError(f"a SIF image of the unknown version {decode(version)!r} (known: '01')")

@@ -101,7 +101,7 @@ def check_output(out: Path, force: bool) -> None:
     check_file_name(out.name)
     if out.is_symlink() or out.exists():
         if not (out.is_symlink() or out.is_file()):
-            raise UsageError(f"{visible(out)} exists and is no regular file")
+            raise UsageError(f"{visible(out)} exists and is not a regular file")
         if not force:
             raise UsageError(f"{visible(out)} exists already", hint="give --force to overwrite it, or another name")
 
@@ -229,7 +229,7 @@ def prove_sif(made: Path) -> tuple[str, int]:
         found = sif.check(made)
         strip_identity(made)
     except UsageError as error:
-        raise CommandFailed(f"what was built is no usable image: {error}") from error
+        raise CommandFailed(f"what was built is not a usable image: {error}") from error
     except OSError as error:
         raise CommandFailed(f"{visible(made)}: cannot be written: {error.strerror}") from error
     return hash_file(made), found.size

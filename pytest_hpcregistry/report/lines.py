@@ -61,7 +61,7 @@ def rolled_back(event: RolledBack) -> str:
 
 
 def gc_started(event: GcStarted) -> str:
-    return f"  looking for what nothing names any more, on the controller and {fold(event.nodes)}"
+    return f"  collecting unreferenced objects on the controller and {fold(event.nodes)}"
 
 
 def gc_finished(event: GcFinished) -> str:

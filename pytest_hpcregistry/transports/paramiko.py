@@ -85,7 +85,9 @@ class ParamikoTransport(Transport):
             try:
                 through = transport.open_channel("direct-tcpip", (controller.host, controller.port), ("", 0))
             except (paramiko.SSHException, OSError) as error:
-                raise Unreachable(f"{hop.host} does not get there: {excerpt(str(error))}", where=self.name) from error
+                raise Unreachable(
+                    f"jump host {hop.host} cannot reach it: {excerpt(str(error))}", where=self.name
+                ) from error
         self.connect_to(controller.host, controller.port, controller.user, through)
 
     def connect_to(self, host: str, port: int, user: str, through: paramiko.Channel | None) -> paramiko.SSHClient:

@@ -72,7 +72,7 @@ def prepared(machines: Machines, new: str, old: str) -> Iterator[None]:
     first, ask = {"nonce": "n", "seconds": 600}, {"do": "prepare", "id": 1, "bases": {new: old}}
     lines = f"printf '%s\\n' '{json.dumps(first)}' '{json.dumps(ask)}'"
     hold = f"({lines}; touch /run/asked; while [ -e /run/asked ]; do sleep 0.1; done) | {SSH} root@{NODE} session"
-    session = threading.Thread(target=machines.run, args=(CONTROLLER, hold))
+    session = threading.Thread(target=machines.run, args=(CONTROLLER, hold, 600))
     session.start()
     try:
         is_there = f"[ -e {REGISTRY}/.registry/bases/{new} ]"

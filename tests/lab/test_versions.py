@@ -91,7 +91,7 @@ def test_a_job_keeps_the_image_that_it_runs_from(
 
     deploy(tool, machines, sif("newer"))
     shown = tool("gc", "--keep", "0", "--grace", "0").check().stdout
-    assert re.search(rf"^! {NODE}: 1 object kept, [\d.]+ MB: somebody has it open$", shown, re.MULTILINE), shown
+    assert re.search(rf"^! {NODE}: 1 object kept, [\d.]+ MB: in use$", shown, re.MULTILINE), shown
     assert have(machines, old) == [NODE]
 
     machines.tell(NODE, f"touch {go}")

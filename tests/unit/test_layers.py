@@ -91,7 +91,8 @@ def test_each_dependency_has_one_home(dependency: str) -> None:
 
 def test_nothing_else_is_depended_on() -> None:
     names = {name for module in modules() for name in imports(module) if not name.endswith(".py")}
-    assert names - sys.stdlib_module_names - set(HOMES) == set()
+    own = {PACKAGE.name}  # by which a filter plugin of the role names it: Ansible loads that outside of the package
+    assert names - sys.stdlib_module_names - set(HOMES) - own == set()
 
 
 def test_the_suites_use_the_library_and_pytest_only() -> None:

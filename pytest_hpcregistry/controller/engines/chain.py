@@ -99,7 +99,7 @@ class Chain:
             return
         accuser.accused = liar
         if member and member is not self.controller and not member.banned:
-            self.say(f"{liar} sent wrong bytes to {name}: it sends no more")
+            self.say(f"{liar} sent wrong bytes to {name}: it no longer sends")
             member.last = member.banned = True
             self.take_out(member, now)
 
@@ -172,7 +172,7 @@ class Chain:
                 self.put_last(member, now, why)
             elif not member.named:
                 member.named = True
-                self.say(f"{member.name} {why}: nobody waits for it")
+                self.say(f"{member.name} {why}: the others do not wait for it")
 
     def is_anybody_waiting(self) -> bool:
         """Whether a node lacks bytes, and nobody sends it any."""
@@ -210,7 +210,7 @@ class Chain:
         upstream = member.upstream
         member.faults += 1
         member.last = member.faults >= FAULTS_UNTIL_LAST
-        self.say(f"{member.name} {why}: bridged, it gets its bytes last")
+        self.say(f"{member.name} {why}: taken out of the chain, it gets its bytes later")
         self.take_out(member, now)
         if upstream and upstream is not self.controller:
             member.tried.add(upstream.name)
@@ -221,7 +221,7 @@ class Chain:
         tried = [other for other in self.members.values() if upstream.name in other.tried]
         if len(tried) > 1 and not upstream.banned:
             self.say(
-                f"{upstream.name} passes on too little to {fold([other.name for other in tried])}: it sends no more"
+                f"{upstream.name} passes on too little to {fold([other.name for other in tried])}: it no longer sends"
             )
             upstream.last = upstream.banned = True
             self.take_out(upstream, now)

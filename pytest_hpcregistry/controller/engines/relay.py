@@ -53,7 +53,7 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
         outcomes.update(dict.fromkeys(nodes, result) if isinstance(result, HpcRegistryError) else result)
     left = [node for node, outcome in outcomes.items() if isinstance(outcome, Ended)]
     if left:
-        job.say(f"the relay ended, {outcomes[left[0]]}: {fold(left)} get their bytes by star")
+        job.say(f"the relay ended, {outcomes[left[0]]}: {fold(left)} get their bytes from the controller, by star")
         by_star = star.distribute(replace(job, wanted={node: job.wanted[node] for node in left}))
         outcomes.update(by_star)
     return outcomes
@@ -165,7 +165,7 @@ class Transfer:
         most = min(self.pieces.total, proven + max(self.piece, len(self.pieces.digests)))
         if not before.have <= proven <= self.pieces.total or not proven <= arrived <= most:
             raise CommandFailed(
-                f"what the agent says of the transfer makes no sense: {proven} of {self.pieces.total} bytes are"
+                f"what the agent says of the transfer is malformed: {proven} of {self.pieces.total} bytes are"
                 f" there, {arrived} have come, and {before.have} were there before",
                 where=node,
             )

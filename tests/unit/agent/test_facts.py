@@ -56,7 +56,7 @@ def note(monkeypatch: pytest.MonkeyPatch, place: Any, name: str, work: Callable[
 
 @pytest.fixture(params=["fifo", "device", "directory", "link"])
 def odd(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """What is no regular file."""
+    """What is not a regular file."""
     path = tmp_path / "odd"
     if request.param == "fifo":
         os.mkfifo(path)
@@ -74,7 +74,7 @@ def test_what_is_no_regular_file_is_not_even_opened(odd: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "open", lambda *_, **how: 1 // 0)
     with pytest.raises(Refused) as caught:
         facts.open_regular(str(odd))
-    assert str(caught.value) == f"{odd} is no regular file"
+    assert str(caught.value) == f"{odd} is not a regular file"
     assert facts.hash_file(str(odd)) is None
     assert facts.read_header(str(odd)) == ""
 
@@ -87,7 +87,7 @@ def test_what_has_become_none_just_now_is_not_read(odd: Path, tmp_path: Path, mo
     monkeypatch.setattr(os, "stat", lambda *_, **how: found)
     with nothing_left_open():
         for follow_links in (False, True):
-            with pytest.raises(Refused, match=r"is no regular file$"):
+            with pytest.raises(Refused, match=r"is not a regular file$"):
                 facts.open_regular(str(odd), follow_links=follow_links)
 
 

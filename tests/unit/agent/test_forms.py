@@ -37,26 +37,28 @@ TAKEN = [
 ]
 BEYOND = ((1 << 40) + 1, -(1 << 40) - 1, float("nan"), float("inf"))
 REFUSED = [
-    *refused(forms.number(-2, 3), "is no whole number from -2 to 3", -3, 4, True, 1.0, "1", None),
-    *refused(forms.seconds, "is no time", *BEYOND, True, "1", None, []),
+    *refused(forms.number(-2, 3), "is not a whole number from -2 to 3", -3, 4, True, 1.0, "1", None),
+    *refused(forms.seconds, "is not a time", *BEYOND, True, "1", None, []),
     *refused(forms.text("a|bc"), "is not in its form", "", "ab", "ac", "a\n", "xa", "bcc", 1, None),
-    *refused(forms.anything(3), "is no text of at most 3 characters", "abcd", 1, None, ["a"]),
-    *refused(forms.prose(3), "is no text of at most 3 characters", "abcd", 1, None),
+    *refused(forms.anything(3), "is not a text of at most 3 characters", "abcd", 1, None, ["a"]),
+    *refused(forms.prose(3), "is not a text of at most 3 characters", "abcd", 1, None),
     *refused(forms.prose(3), "holds control characters", "\x1b", "\r", "\0", "\u202e", "a\udcff"),
     *refused(forms.flag, "is neither true nor false", 0, 1, None, "true"),
-    *refused(forms.maybe(YES), "is no whole number from 1 to 1", 0, "", False),
-    *refused(forms.items(YES, 2), "is no list of at most 2", [1, 1, 1], (1,), {}, "1", None),
-    *refused(forms.mapping("a|bc", YES, 2), "is no object of at most 2 keys", {"a": 1, "bc": 1, "c": 1}, [], "a", None),
-    *refused(forms.record({"a": YES}), "is no object", [], "a", None, [["a", 1]]),
+    *refused(forms.maybe(YES), "is not a whole number from 1 to 1", 0, "", False),
+    *refused(forms.items(YES, 2), "is not a list of at most 2", [1, 1, 1], (1,), {}, "1", None),
+    *refused(
+        forms.mapping("a|bc", YES, 2), "is not an object of at most 2 keys", {"a": 1, "bc": 1, "c": 1}, [], "a", None
+    ),
+    *refused(forms.record({"a": YES}), "is not an object", [], "a", None, [["a", 1]]),
     *refused(forms.record({"a": YES}), "lacks a", {}, {"b": 1}),
 ]
 INSIDE: list[tuple[Form, Any, str]] = [
-    (forms.items(YES, 2), [1, 0], "an item of it is no whole number from 1 to 1"),
+    (forms.items(YES, 2), [1, 0], "an item of it is not a whole number from 1 to 1"),
     (forms.mapping("a|bc", YES, 2), {"b": 1}, "a key of it is not in its form"),
-    (forms.mapping("a|bc", YES, 2), {"a": 0}, "a value of it is no whole number from 1 to 1"),
-    (forms.record({"a": YES, "b": YES}), {"a": 1, "b": 0}, "b is no whole number from 1 to 1"),
-    (forms.record({"a": YES}, {"b": YES}), {"a": 1, "b": None}, "b is no whole number from 1 to 1"),
-    (forms.record({"a": YES}, {"b": YES, "c": YES}), {"a": 1, "c": 0}, "c is no whole number from 1 to 1"),
+    (forms.mapping("a|bc", YES, 2), {"a": 0}, "a value of it is not a whole number from 1 to 1"),
+    (forms.record({"a": YES, "b": YES}), {"a": 1, "b": 0}, "b is not a whole number from 1 to 1"),
+    (forms.record({"a": YES}, {"b": YES}), {"a": 1, "b": None}, "b is not a whole number from 1 to 1"),
+    (forms.record({"a": YES}, {"b": YES, "c": YES}), {"a": 1, "c": 0}, "c is not a whole number from 1 to 1"),
 ]
 
 

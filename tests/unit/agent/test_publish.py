@@ -104,10 +104,10 @@ def test_what_is_no_regular_file_is_not_even_opened(
     monkeypatch.chdir(registry / agent.STAGING)
     make(Path(digest(NEW)))
     opened = watch(monkeypatch, "open")
-    with pytest.raises(agent.Refused, match="is no regular file"):
+    with pytest.raises(agent.Refused, match="is not a regular file"):
         agent.publish(str(registry), request(NEW))
     assert digest(NEW) not in str(opened)
-    with pytest.raises(agent.Refused, match="is no regular file"):
+    with pytest.raises(agent.Refused, match="is not a regular file"):
         facts.open_regular(digest(NEW), None)
 
 
@@ -221,7 +221,7 @@ def test_bytes_that_somebody_still_writes_are_refused(registry: Path) -> None:
 def test_bytes_with_another_name_are_refused(registry: Path) -> None:
     stage(registry, NEW)
     os.link(registry / agent.STAGING / digest(NEW), registry / agent.STAGING / "other")
-    with pytest.raises(agent.Refused, match="have another name"):
+    with pytest.raises(agent.Refused, match="have another hard link"):
         agent.publish(str(registry), request(NEW))
 
 

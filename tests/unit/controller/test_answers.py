@@ -183,8 +183,8 @@ def check(what: str, said: Any) -> Any:
 def test_every_bound_is_where_it_is(what: str, path: list[Any], last: Any, beyond: Any) -> None:
     good = {**GOOD, **EVENTS}[what]
     check(what, put(good, path, last))
-    kind = "word" if what in EVENTS else f"answer to {what}"
-    with pytest.raises(CommandFailed, match=f"^c1: the agent's {kind} makes no sense: ") as caught:
+    kind = "event" if what in EVENTS else f"answer to {what}"
+    with pytest.raises(CommandFailed, match=f"^c1: the agent's {kind} is malformed: ") as caught:
         check(what, put(good, path, beyond))
     assert "registry setup" in caught.value.hint
 
@@ -284,12 +284,12 @@ def test_an_event_of_a_later_version_is_passed_on() -> None:
 
 @pytest.mark.parametrize("kind", [None, 1, ["has"], {}])
 def test_an_event_of_no_kind(kind: Any) -> None:
-    with pytest.raises(CommandFailed, match=r"^c1: the agent's word makes no sense: it is of no kind$"):
+    with pytest.raises(CommandFailed, match=r"^c1: the agent's event is malformed: it has no kind$"):
         answers.check_event("c1", {"event": kind})
 
 
 @pytest.mark.parametrize("said", [None, [], "x", 1])
 @pytest.mark.parametrize("verb", GOOD)
 def test_an_answer_that_is_no_object(verb: str, said: Any) -> None:
-    with pytest.raises(CommandFailed, match=r"^c1: the agent's answer to .* makes no sense: it is no object$"):
+    with pytest.raises(CommandFailed, match=r"^c1: the agent's answer to .* is malformed: it is not an object$"):
         answers.check_answer("c1", verb, said)

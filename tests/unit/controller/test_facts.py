@@ -70,7 +70,7 @@ def test_each_node_is_an_event_and_the_catalog_is_read_last(asked: list[Any]) ->
     assert plain(told["c1"].facts) == FACTS
     assert told["c2"] == NodeFacts("c2", unreachable="no\\nroute", hint="")
     for node in ("c3", "c4"):
-        assert str(told[node].unreachable).startswith("the agent's answer to facts makes no sense: ")
+        assert str(told[node].unreachable).startswith("the agent's answer to facts is malformed: ")
     assert told["c5"].unreachable == "the agent's answer to facts lacks text /y"
     assert "of another version" in str(told["c5"].hint)
 

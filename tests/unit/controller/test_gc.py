@@ -574,7 +574,7 @@ def test_machines_with_the_same_to_tell_are_one_line() -> None:
     }  # fmt: skip
     assert messages.describe(GcFinished(machines, False)) == [
         "SUCCESS: c[1-2],controller: 2 objects freed, 134.2 MB",
-        "NOTE: c2: 1 object kept, 5.0 MB: somebody has it open",
+        "NOTE: c2: 1 object kept, 5.0 MB: in use",
         "NOTE: c2: not in the catalog, left alone: ml-frameworks/mine.sif",
         "ERROR: c3: disk",
         "SUCCESS: c4: 0 objects and 1 leftover freed, 0.0 MB",

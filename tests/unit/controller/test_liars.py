@@ -55,7 +55,7 @@ def test_every_field_of_every_message_has_a_form(lie: dict[str, Any]) -> None:
     if json.dumps(said) == json.dumps(true) or (lie["to"], tuple(lie["path"]), lie["kind"]) in TRUTHS:
         check()
         return
-    with pytest.raises(CommandFailed, match=r"^c1: the agent.s .* makes no sense: ") as caught:
+    with pytest.raises(CommandFailed, match=r"^c1: the agent.s .* is malformed: ") as caught:
         check()
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
@@ -67,7 +67,7 @@ def test_an_answer_is_checked_though_it_says_that_it_is_an_event(nodes: FakeNode
     with NodeSession("c1", nodes.settings) as session:
         session.asked[7] = verb
         line = json.dumps({"id": 7, "event": "zzz", "objects": 5})
-        with pytest.raises(CommandFailed, match=f"^c1: the agent's answer to {verb} makes no sense: "):
+        with pytest.raises(CommandFailed, match=f"^c1: the agent's answer to {verb} is malformed: "):
             session.understand(f"hpcregistry {session.nonce} {line}")
 
 
@@ -133,7 +133,7 @@ def test_a_node_that_lies_about_its_progress_is_taken_out_of_the_chain(nodes: Fa
     nodes.publish(NAME, os.urandom(1 << 20))
     tell(nodes, to="has", path=["arrived"], kind=arrived)
     states, _ = run(nodes)
-    assert "makes no sense: arrived is no whole number" in states.pop("c3")
+    assert "is malformed: arrived is not a whole number" in states.pop("c3")
     assert states == {"c1": "synced", "c2": "synced"}
 
 
@@ -146,7 +146,7 @@ def test_an_intruder_with_the_certificate_is_refused_and_named(nodes: FakeNodes)
     assert states == dict.fromkeys(NODES, "synced")
     said = [event["message"] for event in told if event["event"] == "noticed"]
     assert [text for text in said if "without being told to: refused" in text], said
-    assert not [text for text in said if "bridged" in text], said
+    assert not [text for text in said if "taken out of the chain" in text], said
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), OverflowError("x"), RecursionError()])
@@ -167,7 +167,7 @@ def test_the_end_of_the_conductor_ends_the_relay_and_the_others_go_on_by_star(
     assert said  # one line, or, on a busy machine, one for each round of nodes
     for line in said:
         assert line.startswith(f"the relay ended, {type(error).__name__}: {error}: c")
-        assert line.endswith(" get their bytes by star")
+        assert line.endswith(" get their bytes from the controller, by star")
 
 
 @pytest.mark.parametrize(("path", "kind"), [(["objects"], "missing"), (["in_use"], "list"), (["young"], "negative")])

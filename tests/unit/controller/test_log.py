@@ -118,7 +118,7 @@ def test_what_the_log_does_not_want(event: Event) -> None:
             replace(MACHINE, in_use=[D, E], in_use_bytes=2 * 10**12, young=[D], young_bytes=10**6),
             [
                 "SUCCESS: c1: 0 objects freed, 0.0 MB",
-                "NOTE: c1: 2 objects kept, 2000000.0 MB: somebody has it open",
+                "NOTE: c1: 2 objects kept, 2000000.0 MB: in use",
                 "NOTE: c1: 1 object kept, 1.0 MB: unreferenced for less than the grace time",
             ],
         ),

@@ -86,7 +86,7 @@ def test_configured_nodes_are_all_there_are(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_cannot_be_a_nodes_name_is_refused(name: str) -> None:
     with pytest.raises(HpcRegistryError) as caught:
         nodes.list_nodes(["c1", name])
-    assert str(caught.value) == f"{name!r} is no name of a node"
+    assert str(caught.value) == f"{name!r} is not a node name"
 
 
 def test_no_node_takes_the_controllers_place_in_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,8 +137,8 @@ def test_the_last_of_several_answers_counts() -> None:
 @pytest.mark.parametrize(
     ("said", "says"),
     [
-        ("[1]", "c1: the agent's answer makes no sense: it is no object"),
-        ("[" * 100_000, "c1: the agent's answer makes no sense: it is too deep"),
+        ("[1]", "c1: the agent's answer is malformed: it is not an object"),
+        ("[" * 100_000, "c1: the agent's answer is malformed: it is too deep"),
         ("{", "c1: the agent's answer was cut off"),
         ('{"error": "a\\nb"}', "c1: a\\nb"),
     ],
@@ -195,7 +195,7 @@ def test_an_address_is_one_that_phase_1_found(settings: Settings) -> None:
     Path(settings.registry.path, agent.PEERS).write_text("c1 10.1.2.3 fd00::7\nc2 10.1.2.4\n")
     assert nodes.check_address("c1", "10.1.2.3", settings) == "10.1.2.3"
     assert nodes.check_address("c1", "fd00::7", change(settings, network="fd00::/64")) == "fd00::7"
-    with pytest.raises(CommandFailed, match=r"^c1: 10\.1\.2\.3 is no address in fd00::/64$"):
+    with pytest.raises(CommandFailed, match=r"^c1: 10\.1\.2\.3 is not an address in fd00::/64$"):
         nodes.check_address("c1", "10.1.2.3", change(settings, network="fd00::/64"))
 
 

@@ -165,8 +165,8 @@ def test_nothing_to_do_is_wrong_use(nodes: FakeNodes, how: dict[str, Any], says:
         ("exit-255", "unreachable", "rsync: what happened"),
         ("lost", "failed", f"the bytes of {NAME} did not arrive"),
         ("rotten", "failed", f"{NAME} arrived as "),
-        ("nonsense", "failed", "the agent's answer to have makes no sense: objects is no object"),
-        ("list", "failed", "the agent's answer makes no sense: it is no object"),
+        ("nonsense", "failed", "the agent's answer to have is malformed: objects is not an object"),
+        ("list", "failed", "the agent's answer is malformed: it is not an object"),
     ],
 )
 def test_a_node_in_trouble_is_named_and_the_other_finishes(

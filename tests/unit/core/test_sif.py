@@ -66,7 +66,7 @@ def test_check_header_agrees(tmp_path: Path) -> None:
     assert sif.check_header(data[:128], len(data)) is None
     assert sif.check_header(data[:128], len(data) + 5) is None
     assert sif.check_header(data[:128], len(data) - 1) == problem(tmp_path, data[:-1])
-    assert sif.check_header(data[:127], len(data)) == "no SIF image but a file of only 127 bytes"
+    assert sif.check_header(data[:127], len(data)) == "not a SIF image but a file of only 127 bytes"
     assert "web page" in (sif.check_header(b"<!DOCTYPE html><title>Log in", 28) or "")
 
 
@@ -320,7 +320,7 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.sif"
     os.mkfifo(pipe)
     for path, words in ((pipe, "a named pipe"), (tmp_path, "a directory"), (Path("/dev/zero"), "a device")):
-        with pytest.raises(UsageError, match=f"no SIF image but {words}"):
+        with pytest.raises(UsageError, match=f"not a SIF image but {words}"):
             sif.check(path)
     for path, words in ((tmp_path / "missing", "No such file or directory"), (tmp_path / "a\0b", "embedded null byte")):
         with pytest.raises(UsageError) as caught:

@@ -348,7 +348,7 @@ def test_an_output_that_cannot_be_deployed(install: Install, tmp_path: Path, nam
 
 def test_an_output_that_is_a_directory(install: Install, out: Path) -> None:
     out.mkdir(parents=True)
-    with pytest.raises(UsageError, match="no regular file"):
+    with pytest.raises(UsageError, match="not a regular file"):
         convert("demo:1.0", out, force=True)
 
 

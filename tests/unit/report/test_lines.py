@@ -47,11 +47,11 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
         (RolledBack(name=NAME, digest=DIGEST, before=DIGEST, published="then", by="x"),
          f"✓ {NAME}: version aaaaaaaaaaaa of then is current on the controller (as before)"),
         (GcStarted(nodes=["c1", "c2"], keep=0, grace=0, by="x", dry_run=False),
-         "  looking for what nothing names any more, on the controller and c[1-2]"),
+         "  collecting unreferenced objects on the controller and c[1-2]"),
         (GcFinished(dry_run=True, machines={
             "c1": Freed("freed", objects=["a"], bytes=5_000_000, in_use=["b"], in_use_bytes=1_000_000),
             "c2": Freed("failed", "told as an error")}),
-         "✓ c1: 1 object would be freed, 5.0 MB\n! c1: 1 object kept, 1.0 MB: somebody has it open"),
+         "✓ c1: 1 object would be freed, 5.0 MB\n! c1: 1 object kept, 1.0 MB: in use"),
         (Failed(message="no"), "✗ no"),
         (UnderWay(what="all images", text="1 of 2 nodes, 40 % of 2.1 GB"),
          "  all images: 1 of 2 nodes, 40 % of 2.1 GB"),

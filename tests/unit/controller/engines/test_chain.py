@@ -177,7 +177,7 @@ def test_whoever_sends_wrong_bytes_sends_no_more() -> None:
     network.run()
     assert set(network.done) == set(names(8))
     assert "c004" not in network.senders.values()
-    assert network.said[0] == "c004 sent wrong bytes to c005: it sends no more"
+    assert network.said[0] == "c004 sent wrong bytes to c005: it no longer sends"
 
 
 def test_a_node_is_believed_once_when_it_accuses_another() -> None:
@@ -213,7 +213,7 @@ def test_a_liar_whose_link_broke_before_it_was_blamed() -> None:
     assert set(network.done) == set(names(8))
     assert innocent != "c004"
     assert [line for line in network.said if "wrong bytes" in line] == [
-        "c004 sent wrong bytes to c005: it sends no more"
+        "c004 sent wrong bytes to c005: it no longer sends"
     ]
     assert network.senders["c005"] == innocent
 
@@ -424,4 +424,4 @@ def test_of_two_that_got_too_little_from_one_it_is_that_ones_fault() -> None:
         chain.put_last(node, 1.0, "is slow")
         assert (c1.banned, node.faults) == (banned, faults)
     assert (c2.faults, c2.last, c3.last, c1.faults) == (0, False, False, 0)
-    assert said[-1] == "c1 passes on too little to c[2-3]: it sends no more"
+    assert said[-1] == "c1 passes on too little to c[2-3]: it no longer sends"

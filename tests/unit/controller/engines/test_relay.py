@@ -236,7 +236,7 @@ def test_what_is_not_proven_yet_is_one_piece_or_all_digests(transfer: Any, piece
     found.pieces.digests = bytes(most if piece < most else 32)
     found.piece, found.pieces.total = piece, 5000
     found.check_progress("c1", 0, most)
-    with pytest.raises(CommandFailed, match="makes no sense"):
+    with pytest.raises(CommandFailed, match="is malformed"):
         found.check_progress("c1", 0, most + 1)
 
 
@@ -364,7 +364,7 @@ def test_the_controller_sends_to_one_node_at_a_time(transfer: Any, monkeypatch: 
         assert len(calls) == 2 * number + 1
     assert calls == [("start", "c1"), ("stop", "c1"), ("start", "c2")]
     found.sender.tell({"event": "send_failed", "node": "c2"})
-    assert said == ["c2 cannot be sent to by the controller: bridged, it gets its bytes last"]
+    assert said == ["c2 cannot be sent to by the controller: taken out of the chain, it gets its bytes later"]
 
 
 # --- one end alone

@@ -224,7 +224,7 @@ def test_another_network_is_another_address_and_the_same_host_key(
     assert cast("Session", work.sessions["c1"]).asked == [("prepare", {"bases": {}, "network": "10.20.0.0/16"})]
     assert ran.asked["c1"] == argv_of(nodes, "c1", "--whole-file", to="10.20.0.7")
     nodes.settings = change(nodes.settings, network="10.30.0.0/16")
-    with pytest.raises(CommandFailed, match=r"is no address in 10\.30\."):
+    with pytest.raises(CommandFailed, match=r"is not an address in 10\.30\."):
         raise cast("Exception", distribute(nodes, monkeypatch, ran, c1=[DIGEST])["c1"])
 
 

@@ -113,7 +113,7 @@ END
             elif [ ! -e "$path" ]; then
                 echo "absent $path"
             elif [ ! -f "$path" ]; then
-                problem "$path is no regular file"
+                problem "$path is not a regular file"
             elif [ "$(stat -c '%04a %U %G' "$path")" != "$mode $user $its_group" ]; then
                 echo "todo $item"
             fi ;;
