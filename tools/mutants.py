@@ -278,6 +278,16 @@ def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - a script for people
 
 
+@contextlib.contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """Removed by rm: a mutant may leave a tree that is too deep for shutil, which recurses."""
+    directory = Path(tempfile.mkdtemp(prefix="mutants-"))
+    try:
+        yield directory
+    finally:
+        subprocess.run(["rm", "-rf", directory], check=False)
+
+
 def interrupt(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -289,8 +299,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, interrupt)
     found: dict[str, list[Verdict]] = {module: [] for module in modules}
     finished = False
-    with tempfile.TemporaryDirectory(prefix="mutants-") as directory, ThreadPoolExecutor(WORKERS) as executor:
-        workshop = Workshop(Path(directory), WORKERS)
+    with scratch_directory() as directory, ThreadPoolExecutor(WORKERS) as executor:
+        workshop = Workshop(directory, WORKERS)
         try:
             for module in modules:
                 for verdict in examine_module(workshop, executor, module):

@@ -436,6 +436,17 @@ def test_when_nobody_knows_nothing_is_freed(
     assert unnamed.exists()
 
 
+def test_what_the_kernel_does_not_know_proc_shows(
+    registry: Path, unnamed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On NFS there are no leases, and where no process hides what it has open that is no reason to keep all."""
+    monkeypatch.setattr(gc, "is_open_elsewhere", lambda descriptor: None)
+    monkeypatch.setattr(gc, "in_use", lambda registry, found: (set(), None))
+    answer = collect(registry, NEW)
+    assert (answer["shared"], answer["objects"]) == (False, [digest(OLD)])
+    assert not unnamed.exists()
+
+
 def test_what_is_hidden_may_be_in_use_on_a_shared_file_system(registry: Path, hiding: str) -> None:
     publish(registry, OLD)
     with pytest.raises(agent.Refused, match="does not show"):
@@ -544,7 +555,10 @@ def test_a_leftover_name_of_what_is_in_use_stays(registry: Path, unnamed: Path) 
     assert collect(registry, NEW)["debris"] == [beside.name]
 
 
-def test_a_tree_of_any_depth_goes(registry: Path) -> None:
+def test_a_tree_of_any_depth_goes(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = registry.parent / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
     top = os.open(registry / agent.STAGING, os.O_RDONLY | os.O_DIRECTORY)
     for _ in range(3000):
         os.mkdir("dir", dir_fd=top)
@@ -556,3 +570,4 @@ def test_a_tree_of_any_depth_goes(registry: Path) -> None:
     publish(registry, NEW)
     assert collect(registry, NEW)["debris"] == ["dir"]
     assert list((registry / agent.STAGING).iterdir()) == []
+    assert list(elsewhere.iterdir()) == []
