@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from pytest_hpcregistry.lab.state import CONTROLLER
-from pytest_hpcregistry.testing.sif import ALIGNMENT, DATA_OFFSET, Part, Sif, superblock, system_partition
+from pytest_hpcregistry.testing.sif import ALIGNMENT, DATA_OFFSET, Part, Sif, squashfs, system_partition
 
 from .measure import Target
 from .testbed import REGISTRY, Testbed
@@ -26,7 +26,7 @@ TREE = "/srv/bench/tree"
 
 def write_incompressible(path: Path, size: int) -> Target:
     """Write a SIF of exactly *size* bytes, new ones each time; returns what a node must have in the end."""
-    overhead = DATA_OFFSET + -DATA_OFFSET % ALIGNMENT + len(superblock())
+    overhead = DATA_OFFSET + -DATA_OFFSET % ALIGNMENT + len(squashfs())
     return write(path, system_partition(content=os.urandom(size - overhead)))
 
 

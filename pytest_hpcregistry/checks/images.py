@@ -12,7 +12,6 @@ from ..core.names import CONTROLLER
 from ..core.sif import check_header
 from .finding import Finding, describe
 
-SMALLEST = 1 << 20  # bytes; no image of a whole root directory is smaller
 SYNC = "hpc-container-manager sync"
 DEPLOY_AGAIN = "deploy the image again"
 BUILD_AGAIN = "its bytes are the catalog's: build the image again, and deploy it"
@@ -50,13 +49,12 @@ def intact(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Itera
 
 
 def whole(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
-    """A regular file, and no smaller than an image can be."""
-    found = machine.image(name)
-    if found is None:
-        yield Finding("images.whole", machine.name, name, MISSING, hint=hint_for(machine, facts, name))
-    elif found.type != "file" or found.size < SMALLEST:
-        what = f"{found.type} of {found.size} bytes"
-        yield Finding("images.whole", machine.name, name, what, hint=hint_for(machine, facts, name))
+    """A regular file, of the size of a version that the catalog knows."""
+    found, entry = machine.image(name), facts.catalog.images[name]
+    if found is None or found.type != "file" or found.size not in {one.size for one in entry.history()}:
+        what = f"{found.type} of {found.size} bytes" if found else MISSING
+        expected = f"file of {entry.size} bytes"
+        yield Finding("images.whole", machine.name, name, what, expected, hint_for(machine, facts, name))
 
 
 def sound(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -26,24 +27,29 @@ def command(path: Path, as_json: bool) -> None:
       hpc-container-manager inspect build/containers/apptainer/pytorch.sif
     """
     found = sif.check(path)
-    labels = sif.labels(path)
     digest = hash_file(path)
     if as_json:
-        objects = [{"id": d.id, "type": d.type, "offset": d.offset, "size": d.size} for d in found.descriptors]
         show_json(
             {
                 "path": str(path),
                 "sha256": digest,
                 "size": found.size,
                 "architecture": found.architecture,
-                "objects": objects,
-                "labels": labels,
+                "objects": [asdict(one) for one in found.descriptors],
+                "labels": dict(found.labels),
+                "signed": found.signed,
+                "warnings": found.warnings,
             }
         )
         return
     say(f"{visible(path)}: a sound SIF, {found.size} bytes, {found.architecture}")
     say(f"sha256 {digest}")
     for part in found.descriptors:
-        say(f"  object {part.id}: {part.type}, {part.size} bytes at {part.offset}")
-    for key, value in sorted(labels.items()):
+        kind = f" ({part.partition}, {part.file_system}, {part.architecture})" if part.partition else ""
+        say(visible(f"  object {part.id}: {part.type}{kind}, {part.size} bytes at {part.offset}"))
+    if found.signed:
+        say("  signed, which is not verified here: apptainer verify")
+    for warning in found.warnings:
+        say(f"! {warning}")
+    for key, value in sorted(found.labels.items()):
         say(visible(f"  {key}: {value}"))

@@ -19,6 +19,7 @@ from ..core.events import (
     ImageProgress,
     ImageSent,
     Listener,
+    Noticed,
     Published,
 )
 from ..core.names import image_name
@@ -39,6 +40,7 @@ class Image:
     size: int
     architecture: str
     labels: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 def check(path: Path, target: str, client: ControllerClient) -> Image:
@@ -47,11 +49,13 @@ def check(path: Path, target: str, client: ControllerClient) -> Image:
     name = image_name(target, registry.path, registry.directories)
     found = sif.check(path)
     digest = hash_file(path)
-    return Image(path, name, digest, found.size, found.architecture, sif.labels(path))
+    return Image(path, name, digest, found.size, found.architecture, found.labels, found.warnings)
 
 
 def publish(image: Image, client: ControllerClient, listener: Listener) -> bool:
     """Bring *image* to the controller if its bytes are not there, and give it its name. True if anything changed."""
+    for warning in image.warnings:
+        listener(Noticed(f"{image.name}: {warning}"))
     listener(ImageChecked(name=image.name, digest=image.digest, size=image.size))
 
     def tell(sent: int) -> None:

@@ -1,36 +1,48 @@
 """The SIF format, read without trusting it: what a file is, and everything that can be wrong with it.
 
-The format's parts are in sif_format.py. Only the header, a bounded table, one superblock and (for labels) one bounded
-object are ever read.
+The format's parts are in sif_format.py, its labels in sif_labels.py. Only the header, a bounded table, a few bytes of
+the system partition and one bounded object of labels are ever read.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import stat
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from . import squashfs
 from .errors import UsageError
 from .names import visible
-from .sif_format import DESCRIPTOR, HEADER, MACHINES, Descriptor, Header, SifFile, read_header, read_table
+from .sif_format import DESCRIPTOR, ENCRYPTED, HEADER, MACHINES, Descriptor, Header, SifFile, read_header, read_table
+from .sif_labels import read_labels
 
-SUPERBLOCK_SIZE = 96
-SQUASHFS_MAGIC = b"hsqs"
 MAX_DESCRIPTORS = 4096
 """Apptainer makes tables of 48. A table of this many is 2.4 MB."""
-MAX_LABELS = 1024 * 1024
-"""Bytes of the labels object that are read."""
+MOST_PROBLEMS = 5
+"""Of a damaged table every object may be wrong."""
+HOLE = 1 << 16
+"""Bytes that a sound file may be shorter than its header says: before an empty last object sif-go leaves out what
+aligns it to a page, but counts it (pkg/sif/create.go)."""
+EXT_MAGIC = b"\x53\xef"
+EXT_MAGIC_OFFSET = 1080
+COMPATIBLE = {"amd64": {"386"}, "arm64": {"arm"}}
+"""What machines run besides images of their own architecture."""
 
 
 def check_header(data: bytes, file_size: int) -> str | None:
-    """What is wrong with a file of *file_size* bytes that begins with the 128 bytes *data*; None if nothing is."""
+    """What is wrong with a file of *file_size* bytes that begins with the 128 bytes *data*; None if nothing is.
+
+    Less than HOLE that is missing at its end only the objects can show.
+    """
     try:
         header = read_header(data)
     except UsageError as error:
         return str(error)
-    return layout_problem(header) or size_problem(header, file_size)
+    missing = header.data_offset + header.data_size - file_size
+    return layout_problem(header) or (size_problem(header, file_size) if missing >= HOLE else None)
 
 
 def inspect(path: Path) -> SifFile:
@@ -42,35 +54,19 @@ def inspect(path: Path) -> SifFile:
         return inspect_stream(path, stream)
 
 
-def check(path: Path, *, architecture: str | None = None) -> SifFile:
-    """Return the SIF at *path* if it is whole and usable (on *architecture*, Go's or uname's name, when given).
-
-    Raises UsageError that says everything that is wrong with it.
-    """
+def check(path: Path) -> SifFile:
+    """Return the SIF at *path* if it is whole and usable. Raises UsageError that says everything that is wrong."""
     found = inspect(path)
-    problems = list(found.problems)
-    wanted = MACHINES.get(architecture or "", architecture)
-    if wanted is not None and found.architecture != wanted:
-        problems.append(f"made for {found.architecture}, but needed for {wanted}")
-    if problems:
+    if found.problems:
         hint = "copy or build it again: only a part of it is here" if found.truncated else "build it again"
-        raise UsageError(f"{visible(path)}: " + "; ".join(problems), hint=hint)
+        raise UsageError(f"{visible(path)}: " + "; ".join(found.problems), hint=hint)
     return found
 
 
-def labels(path: Path) -> dict[str, str]:
-    """The labels in the SIF at *path*; none if it has none. Raises UsageError if they, or the file, can't be read."""
-    with open_sif(path) as stream:
-        found = inspect_stream(path, stream)
-        for one in found.descriptors:
-            if one.type == "labels" or (one.type == "JSON" and one.name == "inspect-metadata.json"):
-                wrong = descriptor_problem(one, found.header, found.size)
-                if wrong:
-                    raise UsageError(f"{visible(path)}: {wrong}")
-                if one.size > MAX_LABELS:
-                    raise UsageError(f"{visible(path)}: labels of {one.size} bytes; at most {MAX_LABELS} are read")
-                return parse_labels(path, read_at(stream, one.offset, one.size))
-    return {}
+def runs_on(architecture: str, machine: str) -> bool:
+    """Whether an image of an *architecture* (Go's name) runs on a *machine* (Go's or uname's name)."""
+    wanted = MACHINES.get(machine, machine)
+    return architecture == wanted or architecture in COMPATIBLE.get(wanted, set())
 
 
 def open_sif(path: Path) -> BinaryIO:
@@ -110,17 +106,17 @@ def inspect_stream(path: Path, stream: BinaryIO) -> SifFile:
         if header.table_offset < size:
             table = read_at(stream, header.table_offset, header.descriptors_total * DESCRIPTOR.size)
         descriptors = read_table(table)
-        truncated = size_problem(header, size)
+        truncated = truncation(header, descriptors, size)
         # Of a truncated file everything else that is wrong with it only follows from that.
-        problems = [truncated]
-        if not truncated:
-            problems = [descriptor_problem(one, header, size) for one in descriptors]
-            problems.append(primary_problem(stream, header, descriptors, size))
+        problems = [truncated] if truncated else first_of(contents_problems(stream, header, descriptors, size))
+        labels, warning = read_labels(partial(read_at, stream), descriptors, size)
     except OSError as error:
         raise UsageError(f"{visible(path)}: cannot be read: {error.strerror or error}") from error
     extra = size - header.data_offset - header.data_size
-    warnings = [f"{extra} bytes more than its header says"] if extra > 0 else []
-    return SifFile(path, size, header, descriptors, tuple(filter(None, problems)), tuple(warnings))
+    warnings = (f"{extra} bytes more than its header says" if extra > 0 else None, warning)
+    return SifFile(
+        path, size, header, descriptors, tuple(problems), tuple(filter(None, warnings)), bool(truncated), labels
+    )
 
 
 def layout_problem(header: Header) -> str | None:
@@ -134,6 +130,8 @@ def layout_problem(header: Header) -> str | None:
         return f"its header puts the data at byte {header.data_offset}, before the descriptors end at {table_end}"
     if header.data_size < 0 or not 0 <= header.descriptors_free <= total:
         return f"its header counts {header.data_size} bytes of data and {header.descriptors_free} free descriptors"
+    if header.table_size < total * DESCRIPTOR.size:
+        return f"its header gives {total} descriptors {header.table_size} bytes, {total * DESCRIPTOR.size} are needed"
     return None
 
 
@@ -144,9 +142,34 @@ def size_problem(header: Header, size: int) -> str | None:
     return None
 
 
+def truncation(header: Header, descriptors: tuple[Descriptor, ...], size: int) -> str | None:
+    """What is missing at the end of the file: bytes of an object, or more than alignment explains."""
+    problem = size_problem(header, size)
+    if problem and header.data_offset + header.data_size - size < HOLE and size >= header.data_offset:
+        ends = [one.offset + one.size for one in descriptors if one.size]
+        return None if ends and max(ends) <= size else problem
+    return problem
+
+
+def first_of(problems: Iterator[str | None]) -> list[str]:
+    """The first problems, and how many more there are."""
+    found = [problem for problem in problems if problem]
+    more = len(found) - MOST_PROBLEMS
+    return found if more <= 0 else [*found[:MOST_PROBLEMS], f"and {more} more"]
+
+
+def contents_problems(
+    stream: BinaryIO, header: Header, descriptors: tuple[Descriptor, ...], size: int
+) -> Iterator[str | None]:
+    yield primary_problem(stream, header, descriptors, size)
+    for one in descriptors:
+        yield descriptor_problem(one, header, size)
+
+
 def descriptor_problem(one: Descriptor, header: Header, size: int) -> str | None:
     table_end = header.table_offset + header.descriptors_total * DESCRIPTOR.size
-    if one.size < 0 or one.offset < table_end or one.offset + one.size > size:
+    hole = 0 if one.size else HOLE  # an empty object may lie where the file would go on
+    if one.size < 0 or one.offset < table_end or one.offset + one.size > size + hole:
         return (
             f"object {one.id} ({one.type}) claims bytes {one.offset} to {one.offset + one.size}"
             f" of a file whose objects lie between {table_end} and {size}"
@@ -155,32 +178,34 @@ def descriptor_problem(one: Descriptor, header: Header, size: int) -> str | None
 
 
 def primary_problem(stream: BinaryIO, header: Header, descriptors: tuple[Descriptor, ...], size: int) -> str | None:
-    """What is wrong with the primary system partition, if there is one and it lies within the file."""
-    primary = next((one for one in descriptors if one.partition == "primary system"), None)
-    if primary is None:
+    """What is wrong with the primary system partition, if it lies within the file."""
+    primaries = [one for one in descriptors if one.partition == "primary system"]
+    if not primaries:
         oci = any(one.type == "OCI root index" for one in descriptors)
         return "no primary system partition" + (" (an OCI-SIF: Apptainer cannot run it)" if oci else "")
+    if len(primaries) > 1:
+        return f"{len(primaries)} primary system partitions, where Apptainer takes one"
+    (primary,) = primaries
     if primary.architecture != header.architecture:
         return f"its header says {header.architecture}, its system partition {primary.architecture}"
-    if primary.file_system != "squashfs" or descriptor_problem(primary, header, size):
+    if primary.file_system in ENCRYPTED:
+        return f"encrypted ({primary.file_system}): it needs a key at each start, which Slurm does not hand over"
+    if descriptor_problem(primary, header, size):
         return None
-    block = read_at(stream, primary.offset, SUPERBLOCK_SIZE)
-    if primary.size < SUPERBLOCK_SIZE or block[:4] != SQUASHFS_MAGIC:
-        return "its system partition holds no squashfs"
-    used = int.from_bytes(block[40:48], "little")
-    if used > primary.size:
-        return f"its squashfs has {used} bytes, more than the partition of {primary.size}"
-    return None
 
+    def read(offset: int, count: int) -> bytes:
+        return (
+            read_at(stream, primary.offset + offset, min(count, primary.size - offset))
+            if offset < primary.size
+            else b""
+        )
 
-def parse_labels(path: Path, data: bytes) -> dict[str, str]:
-    try:
-        parsed = json.loads(data.rstrip(b"\0") or b"{}")
-        if "data" in parsed:
-            parsed = parsed["data"]["attributes"]["labels"]
-        return {str(key): str(value) for key, value in parsed.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{visible(path)}: its labels are not a JSON object of labels") from error
+    if primary.file_system == "squashfs":
+        return squashfs.problem(read, primary.size)
+    if primary.file_system != "ext3":
+        return f"its system partition is a file system that Apptainer does not mount: {primary.file_system}"
+    magic = read(EXT_MAGIC_OFFSET, len(EXT_MAGIC))
+    return None if magic == EXT_MAGIC else "its system partition holds no ext3"
 
 
 def read_at(stream: BinaryIO, offset: int, size: int) -> bytes:

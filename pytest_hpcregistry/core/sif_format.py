@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -43,7 +44,8 @@ TYPES = {
     0x400A: "OCI root index",
     0x400B: "OCI blob",
 }
-FILE_SYSTEMS = {1: "squashfs", 2: "ext3", 3: "archive", 4: "raw", 5: "encrypted squashfs"}
+FILE_SYSTEMS = {1: "squashfs", 2: "ext3", 3: "archive", 4: "raw", 5: "encrypted squashfs", 6: "gocryptfs"}
+ENCRYPTED = ("encrypted squashfs", "gocryptfs")
 PARTITIONS = {1: "system", 2: "primary system", 3: "data", 4: "overlay"}
 
 
@@ -81,7 +83,10 @@ class Descriptor:
 
 @dataclass(frozen=True)
 class SifFile:
-    """What `inspect` found. `problems` make the file unusable, `warnings` do not. `size` in bytes."""
+    """What `inspect` found. `problems` make the file unusable, `warnings` do not. `size` in bytes.
+
+    `truncated`: bytes are missing at its end. `labels` are decoration: what cannot be read of them is a warning.
+    """
 
     path: Path
     size: int
@@ -89,6 +94,8 @@ class SifFile:
     descriptors: tuple[Descriptor, ...]
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
+    truncated: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def architecture(self) -> str:
@@ -104,13 +111,14 @@ class SifFile:
         return when.isoformat() if when.year >= 1970 else ""
 
     @property
-    def truncated(self) -> bool:
-        return self.size < self.header.data_offset + self.header.data_size
-
-    @property
     def primary(self) -> Descriptor | None:
         """The partition that becomes the container's root."""
         return next((one for one in self.descriptors if one.partition == "primary system"), None)
+
+    @property
+    def signed(self) -> bool:
+        """Whether it holds a signature, of whatever worth: nothing here verifies it."""
+        return any(one.type == "signature" for one in self.descriptors)
 
 
 def read_header(data: bytes) -> Header:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.squashfs import ABSENT, MAGIC, SUPERBLOCK, Superblock
 
 TABLE_OFFSET = 4096
 CAPACITY = 48
@@ -24,17 +27,26 @@ class Part:
     size: int | None = None
 
 
-def superblock(used: int = 4096) -> bytes:
-    """The first 96 bytes of a squashfs 4.0 of *used* bytes."""
-    block = bytearray(96)
-    block[:4] = b"hsqs"
-    struct.pack_into("<HH", block, 28, 4, 0)
-    struct.pack_into("<Q", block, 40, used)
-    return bytes(block)
+SOUND = Superblock(
+    magic=MAGIC, inodes=1, modified=0, block_size=1 << 17, fragments=0, compression=1, block_log=17, flags=0, ids=1,
+    major=4, minor=0, root=0, used=118, id_table=110, xattr_table=ABSENT, inode_table=96, directory_table=98,
+    fragment_table=ABSENT, export_table=ABSENT,
+)  # fmt: skip
+"""Of a squashfs of one inode and one owner: behind it 4 bytes of inodes and directories, a block of 10 with the owner,
+and the place of that block."""
+
+
+def squashfs(content: bytes = b"", **wrong: Any) -> bytes:
+    """A squashfs that holds what can be looked at without mounting it; *wrong* are fields of its superblock.
+
+    *content* lies behind its last table, where a real one has none.
+    """
+    block = SOUND._replace(**{"used": SOUND.used + len(content), **wrong})
+    return SUPERBLOCK.pack(*block) + bytes(4) + struct.pack("<HQ", 0x8004, 0) + struct.pack("<Q", 100) + content
 
 
 def system_partition(architecture: str = "02", content: bytes = b"", kind: int = 2, file_system: int = 1) -> Part:
-    data = (superblock() + content).ljust(4096, b"\0")
+    data = squashfs(content).ljust(4096, b"\0")
     return Part(0x4004, data, "squashfs-1.img", struct.pack("<ii3s", file_system, kind, architecture.encode()))
 
 
@@ -55,6 +67,7 @@ class Sif:
     table_offset: int = TABLE_OFFSET
     data_offset: int = DATA_OFFSET
     data_size: int | None = None
+    table_size: int = CAPACITY * 585
 
     def to_bytes(self) -> bytes:
         table = bytearray(CAPACITY * 585)
@@ -76,7 +89,7 @@ class Sif:
             "<32s10s3s3s16sqqqqqqqq",
             *(b"#!/usr/bin/env run-singularity\n", self.magic, self.version, self.architecture.encode()),
             *(bytes(range(16)), self.created, self.created, CAPACITY - len(self.parts), self.total),
-            *(self.table_offset, len(table), self.data_offset, data_size),
+            *(self.table_offset, self.table_size, self.data_offset, data_size),
         )
         start = header.ljust(TABLE_OFFSET, b"\0") + table
         return bytes(start.ljust(DATA_OFFSET, b"\0") + body)

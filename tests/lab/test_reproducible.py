@@ -28,4 +28,4 @@ def test_the_same_image_gives_the_same_file(demo_image: str, cli: Cli, on: Cli, 
     assert hash_file(first) == hash_file(second)
     created = ["podman", "image", "inspect", "--format", '{{.Created.UTC.Format "2006-01-02T15:04:05Z"}}', demo_image]
     date = subprocess.run(created, check=True, capture_output=True, text=True).stdout.strip()
-    assert sif.labels(first)["org.label-schema.build-date"] == date
+    assert sif.check(first).labels["org.label-schema.build-date"] == date

@@ -18,13 +18,14 @@ from pytest_hpcregistry.core import documents, layout, settings
 from pytest_hpcregistry.core.facts import Facts
 from pytest_hpcregistry.core.machine import Accounts, AuthorizedKey, File, Host, Inspection, MachineFacts, SlurmFacts
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm, Sync
+from pytest_hpcregistry.core.sif import HOLE
 from pytest_hpcregistry.testing.facts import CATALOG as CATALOG_PATH
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, file, gathered, host, image, machine
 from pytest_hpcregistry.testing.sif import Sif, system_partition
 
-SIZE = 2 << 20
 CLUSTER = Cluster(Controller("hpc", "hpc"), registry=Registry(), sync=Sync(), slurm=Slurm(run_as="alice"))
-HEADER = Sif(parts=(system_partition(),)).to_bytes()
+HEADER = Sif(parts=(system_partition(content=bytes(2 * HOLE)),)).to_bytes()
+SIZE = len(HEADER)
 PUBLIC = "ssh-ed25519 AAAA sync"
 KEY = AuthorizedKey(
     hashlib.sha256(b"AAAA").hexdigest(),
@@ -77,7 +78,7 @@ def sound_host() -> Host:
 
 def sound_machine() -> MachineFacts:
     whole = image(
-        size=len(HEADER) if len(HEADER) > SIZE else SIZE,
+        size=SIZE,
         header=HEADER[:128].hex(),
         sha256=DIGEST,
         inspect=Inspection(0, "x"),
@@ -228,6 +229,7 @@ BROKEN: list[tuple[str, str, Broken]] = [
 ALSO: list[tuple[set[str], Broken]] = [  # what several checks see, each from its side
     ({"configuration.in_force", "configuration.same"}, text("controller", CONFIG, None)),
     ({"images.whole", "images.modes"}, picture("c2", type="link")),
+    ({"images.whole"}, picture("c2", size=SIZE + 1)),
     ({"images.whole", "images.sound"}, picture("c2", size=1000)),
     ({"images.state", "images.intact"}, picture("c1", sha256=OTHER)),
     ({"images.readable", "access.readers"}, denied("c1", {"slurm": [f"{REGISTRY}/{NAME}"]})),

@@ -120,7 +120,7 @@ def test_two_builds_differ_no_more(tmp_path: Path) -> None:
     assert (after.header.uuid, after.created) == ("00000000-0000-0000-0000-000000000000", "")
     assert after.header.modified == after.header.created == -62135596800
     assert after.descriptors == before.descriptors
-    assert sif.labels(first) == {"a": "b"}
+    assert sif.check(first).labels == {"a": "b"}
     changed = [at for at, (one, other) in enumerate(zip(data, first.read_bytes(), strict=True)) if one != other]
     assert max(changed) < TABLE_OFFSET + len(parts) * DESCRIPTOR.size
     strip_identity(first)
