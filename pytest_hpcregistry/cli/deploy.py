@@ -24,6 +24,8 @@ def command() -> None:
 
 def deploy_options(function: Any) -> Any:
     function = engine_options(function)
+    text = "Deploy images that no node's machine runs, too."
+    function = click.option("--any-architecture", is_flag=True, help=text)(function)
     function = click.option("-v", "--verify", is_flag=True, help="Read the images back from every disk.")(function)
     return click.option("-s", "--sync-nodes", is_flag=True, help="Bring them to all compute nodes too.")(function)
 
@@ -34,7 +36,13 @@ def deploy_options(function: Any) -> Any:
 @deploy_options
 @client_options
 def deploy_to_cluster(
-    path: Path, target: str, sync_nodes: bool, verify: bool, options: SyncOptions, client: ControllerClient
+    path: Path,
+    target: str,
+    sync_nodes: bool,
+    verify: bool,
+    any_architecture: bool,
+    options: SyncOptions,
+    client: ControllerClient,
 ) -> None:
     """Deploy SIF under the name TARGET in the registry.
 
@@ -45,7 +53,15 @@ def deploy_to_cluster(
     """
     image = deploying.check(path, target, client)
     with shown() as listener:
-        deploying.deploy([image], client, listener, sync_nodes=sync_nodes, verify=verify, options=options)
+        deploying.deploy(
+            [image],
+            client,
+            listener,
+            sync_nodes=sync_nodes,
+            verify=verify,
+            any_architecture=any_architecture,
+            options=options,
+        )
 
 
 @command.command("single")
@@ -58,6 +74,7 @@ def deploy_single(
     registry_path: str | None,
     sync_nodes: bool,
     verify: bool,
+    any_architecture: bool,
     options: SyncOptions,
     client: ControllerClient,
 ) -> None:
@@ -69,7 +86,15 @@ def deploy_single(
     """
     image = deploying.check(path, target_of(path, registry_path, client), client)
     with shown() as listener:
-        deploying.deploy([image], client, listener, sync_nodes=sync_nodes, verify=verify, options=options)
+        deploying.deploy(
+            [image],
+            client,
+            listener,
+            sync_nodes=sync_nodes,
+            verify=verify,
+            any_architecture=any_architecture,
+            options=options,
+        )
 
 
 @command.command("all")
@@ -86,6 +111,7 @@ def deploy_all(
     parallel: int,
     sync_nodes: bool,
     verify: bool,
+    any_architecture: bool,
     options: SyncOptions,
     client: ControllerClient,
 ) -> None:
@@ -103,12 +129,19 @@ def deploy_all(
     images = [deploying.check(path, target_of(path, registry_path, client), client) for path in paths]
     if dry_run:
         for image in images:
-            present = client.has(image.digest, image.size)
+            present = deploying.look(image, client, any_architecture=any_architecture)
             say(f"would deploy {visible(image.path)} as {image.name}, sending {0 if present else image.size} bytes")
         return
     with shown() as listener:
         deploying.deploy(
-            images, client, listener, sync_nodes=sync_nodes, verify=verify, parallel=parallel, options=options
+            images,
+            client,
+            listener,
+            sync_nodes=sync_nodes,
+            verify=verify,
+            parallel=parallel,
+            any_architecture=any_architecture,
+            options=options,
         )
 
 

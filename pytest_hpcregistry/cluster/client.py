@@ -160,9 +160,9 @@ class ControllerClient:
             raise self.program.no_answer(result)
         return from_data(documents.load(result.stdout, path), path)
 
-    def has(self, digest: str, size: int) -> bool:
-        """Whether the controller already has these bytes."""
-        return self.program.ask(Looked, ["has", digest, str(size)], timeout=QUICK + size / SLOWEST_HASH).present
+    def look(self, digest: str, size: int) -> Looked:
+        """Whether the controller already has these bytes, and what machines the nodes are."""
+        return self.program.ask(Looked, ["has", digest, str(size)], timeout=QUICK + size / SLOWEST_HASH)
 
     def send(self, path: Path, digest: str, size: int, on_sent: Callable[[int], None]) -> None:
         """Bring an image's bytes to the controller's staging directory, hashed there as they arrive.

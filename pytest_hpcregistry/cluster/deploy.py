@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..core import sif
 from ..core.digest import hash_file
-from ..core.errors import CommandFailed, HpcRegistryError, Unreachable, UsageError
+from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import (
     BytesMissing,
     Failed,
@@ -22,7 +22,7 @@ from ..core.events import (
     Noticed,
     Published,
 )
-from ..core.names import image_name
+from ..core.names import excerpt, image_name
 from . import verify as verifying
 from .client import AS_CONFIGURED, ControllerClient, SyncOptions
 from .outcomes import raise_worst, sync_failures
@@ -52,7 +52,22 @@ def check(path: Path, target: str, client: ControllerClient) -> Image:
     return Image(path, name, digest, found.size, found.architecture, found.labels, found.warnings)
 
 
-def publish(image: Image, client: ControllerClient, listener: Listener) -> bool:
+def look(image: Image, client: ControllerClient, *, any_architecture: bool = False) -> bool:
+    """Whether the controller has the bytes of *image*.
+
+    Raises CheckFailed when no node's machine runs it, but for *any_architecture*.
+    """
+    found = client.look(image.digest, image.size)
+    if not any_architecture and not any(sif.runs_on(image.architecture, machine) for machine in found.machines):
+        raise CheckFailed(
+            f"is made for {image.architecture}, and the nodes are {', '.join(map(excerpt, found.machines))}",
+            where=image.name,
+            hint="build it for their architecture; --any-architecture deploys it all the same",
+        )
+    return found.present
+
+
+def publish(image: Image, client: ControllerClient, listener: Listener, *, any_architecture: bool = False) -> bool:
     """Bring *image* to the controller if its bytes are not there, and give it its name. True if anything changed."""
     for warning in image.warnings:
         listener(Noticed(f"{image.name}: {warning}"))
@@ -64,7 +79,7 @@ def publish(image: Image, client: ControllerClient, listener: Listener) -> bool:
     def send() -> None:
         client.send(image.path, image.digest, image.size, tell)
 
-    present = client.has(image.digest, image.size)
+    present = look(image, client, any_architecture=any_architecture)
     if not present:
         send()
     listener(ImageSent(name=image.name, bytes=0 if present else image.size))
@@ -105,6 +120,7 @@ def deploy(
     sync_nodes: bool = False,
     verify: bool = False,
     parallel: int = 1,
+    any_architecture: bool = False,
     options: SyncOptions = AS_CONFIGURED,
 ) -> None:
     """Publish *images* on the controller, bring them to all nodes, read them back there: as far as asked for.
@@ -117,7 +133,7 @@ def deploy(
 
     def publish_one(image: Image) -> str | None:
         try:
-            publish(image, client, listener)
+            publish(image, client, listener, any_architecture=any_architecture)
         except Unreachable:
             raise  # the controller: there is nobody to go on with
         except HpcRegistryError as error:

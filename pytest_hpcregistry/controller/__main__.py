@@ -118,10 +118,11 @@ def run_facts(arguments: argparse.Namespace) -> int:
 
 def run_has(arguments: argparse.Namespace) -> int:
     from . import publish, settings
+    from .nodes import machines
 
     config = settings.load(arguments.config)
     present = publish.has_object(config.registry.path, arguments.digest, arguments.size)
-    json_lines(sys.stdout)(Looked(present=present))
+    json_lines(sys.stdout)(Looked(present, machines(config.nodes)))
     return 0
 
 

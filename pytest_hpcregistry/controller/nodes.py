@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pkgutil
+import platform
+import re
 import secrets
 import shlex
 from collections.abc import Sequence
@@ -27,6 +29,7 @@ HINTS = {
     "host key changed": f"if the node was reinstalled, {RUN_SETUP}; otherwise somebody may be in between",
     "name is not known": "is it a node of this cluster? See `nodes` in the cluster file, or sinfo",
 }
+ARCHITECTURE = re.compile(r"^NodeName=(\S+) (?:.* )?Arch=(\w+) ", re.MULTILINE)
 ASK_TIMEOUT = 60  # seconds for a question that moves no image
 SLURM_TIMEOUT = 20  # seconds; sinfo itself gives up on a dead slurmctld after MessageTimeout, 10 s by default
 
@@ -58,6 +61,16 @@ def list_nodes(configured: Sequence[str] | None) -> list[str]:
     if CONTROLLER in names:
         raise HpcRegistryError(NO_NODE, hint="list the nodes in the cluster file, that one by its full name")
     return sorted(set(names))
+
+
+def machines(configured: Sequence[str] | None) -> list[str]:
+    """What the nodes' machines are (`uname -m`), as Slurm knows them; the controller's own where it does not."""
+    try:
+        told = run_process("controller", ["scontrol", "show", "nodes", "--oneliner"], timeout=SLURM_TIMEOUT).stdout
+    except HpcRegistryError:
+        told = ""
+    known = dict(ARCHITECTURE.findall(told))
+    return sorted({known[node] for node in configured or known if node in known}) or [platform.machine()]
 
 
 def sync_ssh(settings: Settings) -> list[str]:

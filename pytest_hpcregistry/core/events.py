@@ -46,9 +46,10 @@ class ImageSent(Event):
 
 @dataclass(frozen=True)
 class Looked(Event):
-    """Whether the controller has the bytes that were asked for."""
+    """Whether the controller has the bytes that were asked for, and what the nodes' machines are (`uname -m`)."""
 
     present: bool
+    machines: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -201,8 +201,8 @@ def test_what_lies_in_bases_already_is_left(registry: Path) -> None:
     one, other = open_session(registry), open_session(registry)
     for each in (one, other):
         assert each.do({"do": "prepare", "id": 1, "bases": {digest(NEW): digest(OLD)}}) == {"address": "192.0.2.1"}
-        other = {"do": "prepare", "id": 2, "bases": {}, "network": "127.0.0.0/8"}
-        assert each.do(other)["address"].startswith("127.0.0.")
+        elsewhere = {"do": "prepare", "id": 2, "bases": {}, "network": "127.0.0.0/8"}
+        assert each.do(elsewhere)["address"].startswith("127.0.0.")
     assert (registry / agent.BASES).stat().st_mode & 0o7777 == 0o700
     assert (registry / agent.BASES / digest(NEW)).stat().st_ino == (registry / NAME).stat().st_ino
 

@@ -31,6 +31,7 @@ from pytest_hpcregistry.core.errors import (
 from pytest_hpcregistry.core.events import (
     Event,
     Freed,
+    Looked,
     NodeFacts,
     NodeFinished,
     Noticed,
@@ -315,7 +316,12 @@ def test_deploy_all_checks_everything_before_anything_is_sent(monkeypatch: pytes
     Path("also.sif").write_bytes(Sif().to_bytes())
     assert run("deploy", "all", "-s", "-v", "-p", "3", "--controller", "hpc", ".").exit_code == 0
     names = ["ml-frameworks/also.sif", "ml-frameworks/good.sif"]
-    assert sent == [(names, {"sync_nodes": True, "verify": True, "parallel": 3, "options": SyncOptions()})]
+    assert sent == [
+        (
+            names,
+            {"sync_nodes": True, "verify": True, "parallel": 3, "any_architecture": False, "options": SyncOptions()},
+        )
+    ]
     Path("bad.sif").write_bytes(Sif().to_bytes()[:-1])
     assert raised(run("deploy", "all", "--controller", "hpc", ".")).exit_code == 2
     assert len(sent) == 1
@@ -332,11 +338,14 @@ def test_deploy_single_into_another_directory(monkeypatch: pytest.MonkeyPatch, d
 
 def test_dry_run_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy, "deploy", lambda *words, **how: 1 // 0)
-    monkeypatch.setattr(ControllerClient, "has", lambda client, digest, size: False)
+    monkeypatch.setattr(ControllerClient, "look", lambda client, digest, size: Looked(False, ["x86_64"]))
     Path("x.sif").write_bytes(Sif().to_bytes())
     result = run("deploy", "all", "-n", "--controller", "hpc", ".")
     size = Path("x.sif").stat().st_size
     assert result.output == f"would deploy x.sif as {NAME}, sending {size} bytes\n"
+    monkeypatch.setattr(ControllerClient, "look", lambda client, digest, size: Looked(False, ["aarch64"]))
+    assert raised(run("deploy", "all", "-n", "--controller", "hpc", ".")).exit_code == 1
+    assert run("deploy", "all", "-n", "--any-architecture", "--controller", "hpc", ".").output == result.output
 
 
 def test_sync_shows_events_and_its_end_is_the_result(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def asked(one: ControllerClient) -> FakeTransport:
 
 def test_events_are_found_among_whatever_a_login_prints() -> None:
     one = talk("Welcome to hpc!", "", "{not json", "{}", "[1]", {"event": "looked", "present": True})
-    assert one.has(DIGEST, 10)
+    assert one.look(DIGEST, 10).present
 
 
 @pytest.mark.parametrize("line", ["", "x", "{", "{}", '{"event"', "[]", '"event"', "{1}"])
@@ -76,7 +76,7 @@ def test_what_is_no_event(line: str) -> None:
 def test_a_failure_there_is_the_same_failure_here(code: int, kind: type[HpcRegistryError]) -> None:
     event = {"event": "failed", "message": "disk full", "hint": "make room", "exit_code": code}
     with pytest.raises(HpcRegistryError, match="disk full") as caught:
-        talk({"event": "looked", "present": True}, event, exit_code=code).has(DIGEST, 10)
+        talk({"event": "looked", "present": True}, event, exit_code=code).look(DIGEST, 10)
     assert type(caught.value) is kind
     assert caught.value.hint == "make room"
 
@@ -144,7 +144,7 @@ def test_rollback_and_gc_are_brought_to_their_end_as_a_sync() -> None:
 def test_commands_are_argv_lists_and_others_than_root_use_sudo() -> None:
     for user, before in (("root", []), ("me", ["sudo", "-n"])):
         one = talk({"event": "looked", "present": False}, user=user)
-        assert not one.has(DIGEST, 10)
+        assert not one.look(DIGEST, 10).present
         program = [
             "python3",
             PROGRAM,
@@ -158,7 +158,7 @@ def test_commands_are_argv_lists_and_others_than_root_use_sudo() -> None:
 
 
 ORDERS: list[Callable[[ControllerClient], object]] = [
-    lambda one: one.has(DIGEST, 10),
+    lambda one: one.look(DIGEST, 10).present,
     lambda one: one.publish({"size": 1}),
     lambda one: one.sync(lambda _: None),
     lambda one: one.rollback(NAME, None, "me", lambda _: None),

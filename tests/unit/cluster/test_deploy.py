@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,9 @@ from pytest_hpcregistry.core.events import (
     ImageProgress,
     ImageSent,
     Listener,
+    Looked,
     NodeFinished,
+    Noticed,
     Published,
     Verified,
 )
@@ -49,10 +53,11 @@ class FakeClient(ControllerClient):
         self.finished: dict[str, NodeFinished] = {}
         self.data = gathered({"c1": machine(image())})
         self.asked: list[dict[str, Any]] = []
+        self.machines = ["x86_64"]
         self.freed = 0  # how often the bytes are gone when they shall be published
 
-    def has(self, digest: str, size: int) -> bool:
-        return digest in self.present
+    def look(self, digest: str, size: int) -> Looked:
+        return Looked(digest in self.present, self.machines)
 
     def send(self, path: Path, digest: str, size: int, on_sent: Callable[[int], None]) -> None:
         on_sent(size // 2)
@@ -116,6 +121,26 @@ def test_check_refuses_a_wrong_file(tmp_path: Path, data: bytes) -> None:
 
 
 # --- deploy
+
+
+@pytest.mark.parametrize(("machines", "refused"), [(["aarch64"], True), (["aarch64", "x86_64"], False), ([], True)])
+def test_an_image_that_no_node_runs_is_refused_before_a_byte_moves(machines: list[str], refused: bool) -> None:
+    client, events = FakeClient(), list[Event]()
+    client.machines = machines
+    with pytest.raises(CheckFailed) if refused else nullcontext() as caught:
+        deploy.deploy([one()], client, events.append, sync_nodes=True)
+    assert (client.sent == [], client.synced == []) == (refused, refused)
+    if caught:
+        assert str(caught.value) == f"{NAME}: is made for amd64, and the nodes are {', '.join(machines)}"
+        assert "--any-architecture" in caught.value.hint
+    deploy.deploy([one()], client, events.append, any_architecture=True)
+    assert client.published[-1]["name"] == NAME
+
+
+def test_what_is_odd_about_a_good_image_is_said() -> None:
+    events: list[Event] = []
+    deploy.deploy([replace(one(), warnings=("its labels cannot be read",))], FakeClient(), events.append)
+    assert events[0] == Noticed(f"{NAME}: its labels cannot be read")
 
 
 def test_deploy_only_publishes_unless_asked_for_more() -> None:

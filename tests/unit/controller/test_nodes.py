@@ -82,6 +82,35 @@ def test_configured_nodes_are_all_there_are(monkeypatch: pytest.MonkeyPatch) -> 
     assert asked.argv == []
 
 
+NODES = """\
+NodeName=c1 Arch=x86_64 CoresPerSocket=1 Comment=Arch=fake State=IDLE
+NodeName=c2 CoresPerSocket=1 State=DOWN
+NodeName=c3 Comment=a note Arch=aarch64 CoresPerSocket=1
+"""
+
+
+@pytest.mark.parametrize(
+    ("configured", "machines"),
+    [(None, ["aarch64", "x86_64"]), (["c1", "c2"], ["x86_64"]), (["c3"], ["aarch64"]), (["c2"], ["mine"])],
+)
+def test_slurm_knows_what_machines_the_nodes_are(
+    configured: list[str] | None, machines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "mine")
+    asked = ran(monkeypatch, NODES)
+    assert nodes.machines(configured) == machines
+    assert (asked.argv, asked.how) == (["scontrol", "show", "nodes", "--oneliner"], {"timeout": 20})
+
+
+@pytest.mark.parametrize("answer", [("", -1), ("", 1, "slurm_load_node error"), ("",)])
+def test_where_slurm_does_not_tell_it_is_the_controllers_own(
+    answer: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "mine")
+    ran(monkeypatch, *answer)
+    assert nodes.machines(None) == ["mine"]
+
+
 @pytest.mark.parametrize("name", ["-oProxyCommand=id", "", ".c1", "c1\n", "c1;id", "root@c1", "_c1", "é", "c1 c2"])
 def test_what_cannot_be_a_nodes_name_is_refused(name: str) -> None:
     with pytest.raises(HpcRegistryError) as caught:
