@@ -5,8 +5,12 @@ Runs on the workstation; Python 3.11.
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+from collections.abc import Iterator
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
@@ -14,6 +18,7 @@ from .. import __version__
 from ..core.errors import HpcRegistryError
 from .show import say, say_error, say_usage_error
 
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 # Command -> its help in one line. It is the module of that name, which is imported when it is run: each needs other
 # parts of the library, and nobody who asks for help waits for all of them.
 COMMANDS = {
@@ -66,25 +71,55 @@ def commands() -> None:
 
     Exit codes: 0 done and proven, 1 a check failed or drift was found, 2 wrong use or configuration,
     3 could not be determined (a machine is unreachable, or syncs never ended), 4 the work itself failed,
-    130 interrupted.
+    130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
     """
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came: what has begun is cleared up as after ctrl-c. The first argument is the signal."""
+
+
+def end(number: int, frame: object) -> NoReturn:
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)  # clearing up is not to be ended by the next one
+    raise Ended(number)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Raise Ended for SIGTERM and SIGHUP, but for one that is ignored, as nohup leaves it."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    heard = [number for number in ENDING if before[number] is not signal.SIG_IGN]
+    try:
+        for number in heard:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 def main() -> None:
     """The console script."""
     try:
-        commands.main(standalone_mode=False)
+        with ended_by_signals():
+            commands.main(standalone_mode=False)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
-    except click.Abort:
-        say("interrupted", err=True)
-        sys.exit(130)
+    except click.Abort as abort:  # which click makes of KeyboardInterrupt
+        interrupted(abort.__cause__)
     except click.ClickException as error:
         say_usage_error(error)
         sys.exit(error.exit_code)
     except HpcRegistryError as error:
         say_error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say("interrupted", err=True)
-        sys.exit(130)
+    except KeyboardInterrupt as interrupt:
+        interrupted(interrupt)
+
+
+def interrupted(cause: BaseException | None) -> NoReturn:
+    """Leave with the exit code that a shell would give for the signal."""
+    number = signal.Signals(cause.args[0] if isinstance(cause, Ended) else signal.SIGINT)
+    say("interrupted" if number == signal.SIGINT else f"ended by {number.name}", err=True)
+    sys.exit(128 + number)

@@ -44,8 +44,9 @@ def convert_options(function: Any) -> Any:
 def convert_to_apptainer(image: str, out: Path, force: bool, date: int | None, cluster: Path | None) -> None:
     """Convert IMAGE to the SIF file OUT.
 
-    IMAGE is NAME[:TAG] of the local Docker or Podman, docker-archive:FILE, oci-archive:FILE or docker://REFERENCE.
-    Apptainer of this machine is used, or else the controller's. The same image gives the same file, byte for byte.
+    IMAGE is NAME[:TAG] of the local Docker or Podman, docker-archive:FILE[:REFERENCE], oci-archive:FILE[:REFERENCE] or
+    docker://REFERENCE. Apptainer of this machine is used, or else the controller's. For root the same image by the same
+    name gives the same file, byte for byte; for others with Apptainer 1.5 and newer.
 
     \b
     Example:

@@ -8,7 +8,7 @@
     └── CommandFailed           4  a command ran on a machine and said no
         └── CommandTimeout      4  a command did not end before its deadline
 
-Exit code 0 is "done and proven", 130 is "interrupted".
+Exit code 0 is "done and proven", 130 is "interrupted" (143 and 129: by SIGTERM and SIGHUP).
 """
 
 from __future__ import annotations

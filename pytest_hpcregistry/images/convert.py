@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import fcntl
+import glob
+import gzip
+import lzma
 import os
+import re
+import shutil
 import tempfile
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -25,6 +33,8 @@ OUTPUT_DIRECTORY = Path("build/containers/apptainer")
 DEADLINE = 4 * 3600.0
 """Seconds for each of export, transfer and build: images of tens of gigabytes exist."""
 SHORT = 60.0
+YOUNG = 60.0
+"""Seconds in which a directory that was just made may not be locked yet."""
 
 # Run a build so that its messages (on standard error) come line by line, so that what it unpacks is removed with the
 # directory, and so that it can be ended from another login: a lost connection does not end it. $0 is the directory,
@@ -36,6 +46,22 @@ exec "$@" 2>&1
 """
 END_BUILD = 'pid=$(cat "$0/pid") && { pkill -P "$pid"; kill "$pid"; }'
 
+# Directories that a killed conversion left there: no build takes a day.
+REMOVE_LEFTOVERS = """
+find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -name 'hpc-convert-??????????' -user "$(id -u)" -mtime +0 \\
+    -exec rm -rf -- {} +
+"""
+
+HINTS = {
+    "no space left|quota": "make room in the directory of the output, in APPTAINER_TMPDIR and in Apptainer's cache",
+    "choose an image|more than one image|unexpected reference": "say which image of the archive: FILE:REFERENCE",
+    "no such host|connection refused|timeout|unauthorized|denied": "can this machine reach that registry, and log in?",
+}
+COMPRESSED: dict[bytes, type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
+}
 Listener = Callable[[str], None]
 
 
@@ -130,22 +156,46 @@ def find_program(machine: Transport) -> str | None:
 
 @contextlib.contextmanager
 def working_directory(out: Path) -> Iterator[Path]:
-    """A directory beside *out*, so that the finished file can be renamed into place; gone afterwards in any case."""
+    """A directory beside *out*, so that the finished file can be renamed into place; gone afterwards in any case.
+
+    What a killed conversion to *out* left there is removed.
+    """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out)
         # Apptainer's root file systems may hold directories without write permission, so errors are not fatal here.
         directory = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True)
     except OSError as error:
         raise UsageError(f"{visible(out.parent)}: cannot be written: {error.strerror}") from error
-    with directory as name:
+    with directory as name, locked(Path(name)):
         yield Path(name).absolute()
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """A conversion holds a lock on its directory: one that nobody holds is a leftover. Raises BlockingIOError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove the directories of conversions to *out* that were killed a minute ago or more."""
+    for directory in out.parent.glob(f".{glob.escape(out.name)}.????????"):
+        with contextlib.suppress(OSError):
+            if time.time() - directory.lstat().st_mtime > YOUNG:
+                with locked(directory):
+                    shutil.rmtree(directory, ignore_errors=True)
 
 
 def get_archive(source: Source, directory: Path, here: Transport, tell: Listener) -> Path | None:
     """The image as an archive in *directory*; None when Apptainer fetches it itself."""
     archive = directory / source.file_name
     if source.archive:
-        archive.symlink_to(source.archive)
+        unpack(source.archive, archive, tell)
     elif source.export:
         tell(f"exporting {source.image} from {source.export[0]}")
         with archive.open("wb") as stream:
@@ -153,6 +203,22 @@ def get_archive(source: Source, directory: Path, here: Transport, tell: Listener
     else:
         return None
     return archive
+
+
+def unpack(source: Path, archive: Path, tell: Listener) -> None:
+    """The archive as Apptainer reads it: it takes no compressed ones, such as `docker save | gzip` makes."""
+    with source.open("rb") as stream:
+        start = stream.read(6)
+    packing = next((kind for magic, kind in COMPRESSED.items() if start.startswith(magic)), None)
+    if packing is None:
+        archive.symlink_to(source)
+        return
+    tell(f"uncompressing {source.name}")
+    try:
+        with packing(source) as packed, archive.open("wb") as plain:
+            shutil.copyfileobj(packed, plain, 1 << 20)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise CommandFailed(f"{visible(source)}: cannot be uncompressed: {excerpt(str(error))}") from error
 
 
 def build_sif(machine: Transport, program: str, directory: str, source: Source, tell: Listener) -> str:
@@ -172,9 +238,17 @@ def build_sif(machine: Transport, program: str, directory: str, source: Source, 
             "\n  ".join(
                 [f"{result.where}: {program} could not build {visible(source.image)}", *map(excerpt, last_words)]
             ),
-            hint="the lines above are its own; free space in the directory of the output and in its cache is often it",
+            hint=hint_for(" ".join(last_words)),
         )
     return f"{directory}/image.sif"
+
+
+def hint_for(said: str) -> str:
+    """What to do about what Apptainer said last."""
+    for words, hint in HINTS.items():
+        if re.search(words, said, re.IGNORECASE):
+            return hint
+    return "the lines above are its own"
 
 
 def build_command(machine: Transport, program: str, directory: str, source: Source) -> list[str]:
@@ -196,6 +270,7 @@ def build_there(
     machine: Transport, program: str, directory: Path, source: Source, archive: Path | None, tell: Listener
 ) -> Path:
     """Build on another machine, in a directory there that is gone afterwards, and bring the SIF into *directory*."""
+    machine.run(["sh", "-c", REMOVE_LEFTOVERS], timeout=DEADLINE)
     made = machine.run(["mktemp", "-d", "-t", "hpc-convert-XXXXXXXXXX"], timeout=SHORT).check()
     there = made.stdout.strip()
     finished = False

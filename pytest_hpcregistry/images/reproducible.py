@@ -3,8 +3,8 @@
 Found by comparing two conversions of one archive by Apptainer 1.4.5 with mksquashfs 4.6.1:
 
 - The squashfs holds the time it was made, and that of each file that Apptainer adds. mksquashfs (4.4 and newer) takes
-  the first from SOURCE_DATE_EPOCH and sets no file later than that. Here it is the image's own date: its layers were
-  there before, so only Apptainer's files are touched. `-all-time` would do as well, and make Python compile every
+  the first from SOURCE_DATE_EPOCH and sets no file later than that. Here it is a date that no file of the image is
+  later than, so only Apptainer's files are touched. `-all-time` would do as well, and make Python compile every
   module at every start: a .pyc file holds the time of its source.
 - The label org.label-schema.build-date. Apptainer 1.5 takes it from SOURCE_DATE_EPOCH too; an older one writes what a
   definition file says, if forced to.
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import lzma
 import tarfile
 import zlib
 from datetime import UTC, datetime
@@ -32,23 +33,42 @@ LATEST = 2**32 - 1
 """The last second that a squashfs can tell."""
 NO_TIME = -62135596800
 """Go's zero time, the year 1: what a SIF of Apptainer 1.5 says of its own times when it is to be reproducible."""
+UNREADABLE = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
 MAX_CONFIG = 4 * 1024 * 1024
 """Bytes of a file in an archive that may be an image's configuration."""
 
 
 def read_date(archive: Path) -> int | None:
-    """When the image in an OCI or Docker archive was made, in seconds since 1970; None when it does not say.
+    """The date of the image in an OCI or Docker archive, in seconds since 1970; None when there is nothing to tell it.
 
-    The newest, when there are several. A damaged archive says nothing: Apptainer will tell what is wrong with it.
+    It is when the image says that it was made, or the time of its newest file, whichever is later: many builders write
+    1970 for the first, and a file that was dated back would look changed to whoever compares times, as Python does. A
+    damaged archive, and a layer in a compression that Python does not know, tell nothing.
     """
     dates: list[int] = []
-    with contextlib.suppress(tarfile.TarError, OSError, EOFError, zlib.error), tarfile.open(archive) as members:
+    with contextlib.suppress(*UNREADABLE), tarfile.open(archive) as members:
         for member in members:
-            content = members.extractfile(member) if 0 < member.size <= MAX_CONFIG else None
-            date = parse_date(content.read()) if content else None
+            content = members.extractfile(member) if member.size else None
+            if content is None:
+                continue
+            date = parse_date(content.read()) if member.size <= MAX_CONFIG else None
             if date is not None:
                 dates.append(date)
+                continue
+            content.seek(0)
+            with contextlib.suppress(*UNREADABLE), tarfile.open(fileobj=content) as layer:
+                dates += newest_time(layer)
     return max(dates, default=None)
+
+
+def newest_time(layer: tarfile.TarFile) -> list[int]:
+    """The time of the newest file in a layer, if there is one that a squashfs can tell."""
+    newest = -1
+    for member in layer:
+        if member.mtime <= LATEST:
+            newest = max(newest, int(member.mtime))
+        layer.members = []  # type: ignore[attr-defined]  # it would keep every one, of millions
+    return [newest] if newest >= 0 else []
 
 
 def parse_date(content: bytes) -> int | None:

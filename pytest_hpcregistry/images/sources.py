@@ -20,7 +20,10 @@ TOOLS = {
 """For each tool that may hold an image: what it exports, and the command that writes this to its standard output."""
 REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}\Z")
 ASK_TIMEOUT = 60.0
-ACCEPTED = "docker-archive:FILE, oci-archive:FILE, docker://NAME:TAG, or NAME:TAG of an image that podman or docker has"
+ACCEPTED = (
+    "docker-archive:FILE[:REFERENCE], oci-archive:FILE[:REFERENCE], docker://NAME:TAG, or NAME:TAG of an image that"
+    " podman or docker has"
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class Source:
     """One image to build from.
 
     `kind` is Apptainer's name for it, `digest` `sha256:…` of the archive or image, empty when it is not known before
-    the build. `archive` is a file that exists, `export` the command that writes one; docker:// has neither. `date` is
-    what its SIF is to be dated, in seconds since 1970.
+    the build. `archive` is a file that exists, `export` the command that writes one; docker:// has neither. `reference`
+    says which of several images in an archive. `date` is what its SIF is to be dated, in seconds since 1970.
     """
 
     image: str
@@ -37,12 +40,15 @@ class Source:
     digest: str
     archive: Path | None = None
     export: tuple[str, ...] = ()
+    reference: str = ""
     date: int | None = None
 
     @property
     def uri(self) -> str:
         """What Apptainer is to build from, in the directory with the archive. It shows in the SIF's labels."""
-        return self.image if self.kind == "docker" else f"{self.kind}:{self.file_name}"
+        if self.kind == "docker":
+            return self.image
+        return ":".join(filter(None, (self.kind, self.file_name, self.reference)))
 
     @property
     def file_name(self) -> str:
@@ -58,7 +64,7 @@ def find_source(image: str, here: Transport) -> Source:
         return Source(image, "docker", image.partition("@")[2])
     kind, colon, rest = image.partition(":")
     if colon and kind in ARCHIVES:
-        return find_archive(image, kind, Path(rest.removeprefix("//")))
+        return find_archive(image, kind, *split_reference(rest.removeprefix("//")))
     if "://" in image:
         raise UsageError(f"{image!r} cannot be converted", hint=f"give {ACCEPTED}")
     check_reference(image, image)
@@ -78,7 +84,17 @@ def check_reference(reference: str, image: str) -> None:
         raise UsageError(f"{image!r} is not the name of an image", hint=f"give {ACCEPTED}")
 
 
-def find_archive(image: str, kind: str, path: Path) -> Source:
+def split_reference(text: str) -> tuple[Path, str]:
+    """FILE or FILE:REFERENCE; a file's name may hold colons too, so the longest that is there is the file."""
+    parts = text.split(":")
+    for count in range(len(parts), 0, -1):
+        path, reference = Path(":".join(parts[:count])), ":".join(parts[count:])
+        if path.is_file() and (not reference or REFERENCE.match(reference)):
+            return path, reference
+    return Path(text), ""
+
+
+def find_archive(image: str, kind: str, path: Path, reference: str) -> Source:
     try:
         if not path.is_file():
             raise UsageError(f"{visible(path)}: there is no such file", hint=f"give {ACCEPTED}")
@@ -89,7 +105,7 @@ def find_archive(image: str, kind: str, path: Path) -> Source:
         digest = hash_file(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{visible(path)}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return Source(image, kind, f"sha256:{digest}", archive=path.absolute())
+    return Source(image, kind, f"sha256:{digest}", archive=path.absolute(), reference=reference)
 
 
 def find_local(image: str, here: Transport) -> Source:

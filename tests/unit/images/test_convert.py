@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import fcntl
+import gzip
 import hashlib
 import io
+import lzma
 import os
 import shutil
 import signal
@@ -19,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry.core.errors import CommandFailed, UsageError
-from pytest_hpcregistry.images.convert import convert, default_output
+from pytest_hpcregistry.images.convert import convert, default_output, hint_for
 from pytest_hpcregistry.images.reproducible import definition, strip_identity
 from pytest_hpcregistry.images.sources import find_source
 from pytest_hpcregistry.testing.sif import Sif
@@ -28,7 +32,8 @@ from pytest_hpcregistry.transports.local import LocalTransport
 from tests import ROOT
 
 PLAIN = (
-    *("sh", "cat", "cp", "dd", "env", "kill", "mktemp", "pkill", "rm", "sed", "setsid", "sha256sum", "sleep", "touch"),
+    *("sh", "cat", "cp", "dd", "env", "find", "kill", "mktemp"),
+    *("pkill", "rm", "sed", "setsid", "sha256sum", "sleep", "touch"),
 )
 
 PODMAN = """#!/bin/sh
@@ -229,6 +234,58 @@ def test_an_archive(install: Install, calls: Path, out: Path, tmp_path: Path, fo
     assert archive.exists()
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_archive_is_uncompressed(
+    install: Install, calls: Path, out: Path, tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    """`docker save | gzip`: Apptainer says "invalid header"."""
+    install("apptainer", APPTAINER)
+    packed = tmp_path / "demo.tar.gz"
+    packed.write_bytes(pack(make_archive()))
+    convert(f"docker-archive:{packed}", out)
+    assert (calls / "seen").read_bytes() == make_archive()
+    assert (calls / "dated").read_text() == f"{CREATED} UTC\n"
+    packed.write_bytes(pack(make_archive())[:-9])
+    with pytest.raises((CommandFailed, UsageError)):
+        convert(f"docker-archive:{packed}", out, force=True)
+    assert leftovers(out) == ["demo.sif"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [("two.tar", "demo:1.0"), ("two.tar", "latest"), ("with:colon.tar", ""), ("with:colon.tar", "demo:1.0")],
+)
+def test_one_of_several_images_in_an_archive(
+    install: Install, calls: Path, out: Path, tmp_path: Path, name: str, reference: str
+) -> None:
+    install("apptainer", APPTAINER)
+    (tmp_path / name).write_bytes(make_archive())
+    source = find_source(f"oci-archive:{tmp_path / name}:{reference}".rstrip(":"), LocalTransport())
+    assert (source.archive, source.reference) == (tmp_path / name, reference)
+    file = name.replace(":", "_")
+    assert source.uri == (f"oci-archive:{file}:{reference}" if reference else f"oci-archive:{file}")
+
+
+@pytest.mark.parametrize("text", ["{}/two.tar:-x", "{}/two.tar:a b", "{}/gone.tar:x"])
+def test_a_reference_that_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "two.tar").write_bytes(make_archive())
+    with pytest.raises(UsageError, match="there is no such file"):
+        find_source("oci-archive:" + text.format(tmp_path), LocalTransport())
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("FATAL: write /x: no space left on device", "make room"),
+        ("FATAL: more than one image in oci, choose an image", "FILE:REFERENCE"),
+        ("FATAL: dial tcp: lookup x: no such host", "reach that registry"),
+        ("FATAL: something else", "the lines above"),
+    ],
+)
+def test_the_hint_goes_by_what_was_said(said: str, hint: str) -> None:
+    assert hint in hint_for(said)
+
+
 def test_an_archive_by_a_relative_path(
     install: Install, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -413,6 +470,61 @@ def test_an_interrupted_build_leaves_nothing(install: Install, calls: Path, out:
     with pytest.raises(KeyboardInterrupt):
         convert("demo:1.0", out, on_line=on_line)
     assert leftovers(out) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_build_that_is_told_to_end_leaves_nothing(
+    install: Install, calls: Path, out: Path, number: signal.Signals
+) -> None:
+    """A CI job that is cancelled, `timeout`, a terminal that is closed: by the program as a user runs it."""
+    install("podman", PODMAN)
+    install("apptainer", APPTAINER)
+    (calls / "slow").touch()
+    words = ["convert", "to-apptainer", "demo:1.0", str(out)]
+    code = "from pytest_hpcregistry.cli import main; main()"
+    program = [sys.executable, "-c", code, *words]
+    with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        while "waiting" not in process.stdout.readline():
+            assert process.poll() is None
+        build = int((Path((calls / "directory").read_text().strip()) / "pid").read_text())
+        process.send_signal(number)
+        said = process.communicate(timeout=20)[1]
+    assert (process.returncode, said.strip()) == (128 + number, f"ended by {number.name}")
+    assert leftovers(out) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(build, 0)
+
+
+def test_what_a_killed_conversion_left_goes_with_the_next(install: Install, calls: Path, out: Path) -> None:
+    install("podman", PODMAN)
+    install("apptainer", APPTAINER)
+    names = [".demo.sif.abcdefgh", ".demo.sif.inuse_01", ".demo.sif.justmade", ".other.sif.abcdefgh", ".demo.sif.x"]
+    for name in names:
+        (out.parent / name / "rootfs").mkdir(parents=True)
+        os.utime(out.parent / name, (1, 1))
+    os.utime(out.parent / ".demo.sif.justmade")
+    held = os.open(out.parent / ".demo.sif.inuse_01", os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        convert("demo:1.0", out)
+    finally:
+        os.close(held)
+    assert leftovers(out) == sorted([*names[1:], "demo.sif"])
+
+
+def test_what_a_killed_conversion_left_on_the_controller_goes_with_the_next(
+    install: Install, elsewhere: Elsewhere, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("podman", PODMAN)
+    monkeypatch.setenv("TEST_UID", str(os.getuid()))
+    names = ["hpc-convert-abcdefghij", "hpc-convert-justmade01", "hpc-convert-x", "somebody-elses"]
+    for name in names:
+        (elsewhere.temporary / name / "rootfs").mkdir(parents=True)
+        os.utime(elsewhere.temporary / name, (1, 1))
+    os.utime(elsewhere.temporary / names[1])
+    convert("demo:1.0", out, builder=elsewhere)
+    assert sorted(path.name for path in elsewhere.temporary.iterdir()) == names[1:]
 
 
 def test_no_apptainer_anywhere(install: Install, elsewhere: Elsewhere, out: Path) -> None:

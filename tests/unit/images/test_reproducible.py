@@ -76,6 +76,28 @@ def test_dates(tmp_path: Path, created: object, seconds: int | None) -> None:
     assert read_date(archive(tmp_path / "x.tar", config(created))) == seconds
 
 
+def layer(*times: float, mode: str = "w") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as members:  # type: ignore[call-overload]
+        for number, time in enumerate(times):
+            member = tarfile.TarInfo(f"file{number}")
+            member.mtime = time
+            members.addfile(member)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+def test_an_image_is_not_older_than_its_files(tmp_path: Path, mode: str) -> None:
+    """Python compiles every module again whose source has another time than its .pyc tells."""
+    old = config("1970-01-01T00:00:00Z")
+    path = archive(tmp_path / "x.tar", layer(5, SECONDS, 7, mode=mode), old, layer(6, mode=mode))
+    assert read_date(path) == SECONDS
+    assert read_date(archive(tmp_path / "x.tar", layer(5), config(), {"rootfs": {}})) == SECONDS
+    assert read_date(archive(tmp_path / "x.tar", layer(LATEST + 1, 9), old)) == 9
+    assert read_date(archive(tmp_path / "x.tar", layer(3.5))) == 3
+    assert read_date(archive(tmp_path / "x.tar", layer(), config("2106-02-07T06:28:16Z"))) is None
+
+
 def test_archives_that_tell_no_date(tmp_path: Path) -> None:
     assert read_date(archive(tmp_path / "x.tar", {"rootfs": {}})) is None
     assert read_date(archive(tmp_path / "x.tar", b"[" * 100_000)) is None
