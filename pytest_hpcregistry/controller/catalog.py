@@ -31,9 +31,18 @@ def catalog_of(text: str, registry: str) -> Catalog:
     return from_data(documents.load(text, path), path)
 
 
-def write_catalog(root: int, catalog: Catalog, registry: str) -> str:
-    """Write the catalog, for a caller who holds the lock. Returns its text. Raises ConfigError when it is too large."""
+def text_of(catalog: Catalog, registry: str) -> str:
+    """The text of a catalog that can be written, and read again.
+
+    Raises ConfigError when it is too large, UsageError when something in it is not Unicode.
+    """
     text = documents.dump(catalog.to_data())
-    documents.check_size(text, str(Path(registry, agent.CATALOG)))  # or nobody could ever read it again
+    documents.check_size(text, str(Path(registry, agent.CATALOG)))
+    return text
+
+
+def write_catalog(root: int, catalog: Catalog, registry: str) -> str:
+    """Write the catalog, for a caller who holds the lock. Returns its text. Raises as `text_of`."""
+    text = text_of(catalog, registry)
     agent.publish_catalog(root, text, [])
     return text

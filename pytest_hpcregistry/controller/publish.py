@@ -19,7 +19,7 @@ from ..core.kinds import write_mode
 from ..core.layout import object_path
 from ..core.names import DIGEST, image_name
 from ..core.settings import Settings
-from .catalog import read_catalog, write_catalog
+from .catalog import read_catalog, text_of, write_catalog
 
 
 class BytesMissing(CheckFailed):
@@ -106,9 +106,11 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
         )
         before = catalog.images.get(name)
         known = before if before and before.digest == digest else None
+        after = catalog if known else catalog.with_version(name, version, settings.registry.keep)
+        text_of(after, settings.registry.path)  # what cannot be written down gets no name
         answer = agent.apply(root, wanted)
         if not known:
-            write_catalog(root, catalog.with_version(name, version, settings.registry.keep), settings.registry.path)
+            write_catalog(root, after, settings.registry.path)
     return known or version, bool(answer["changed"]) or not known
 
 

@@ -51,6 +51,17 @@ def test_bytes_that_are_refused_are_not_kept(settings: Settings) -> None:
     assert not staged.exists()
 
 
+@pytest.mark.parametrize("label", ["\ud800", "x" * (1 << 21)])
+def test_what_cannot_be_written_into_the_catalog_gets_no_name(settings: Settings, label: str) -> None:
+    """As a workstation of another version may send it."""
+    data = Sif().to_bytes()
+    receive(settings, data)
+    with pytest.raises(UsageError):
+        registry.publish(settings, {**request(data), "labels": {"a": label}})
+    assert not Path(settings.registry.path, "ml-frameworks/x.sif").exists()
+    assert catalog_file.read_catalog(settings.registry.path).images == {}
+
+
 def test_bytes_are_not_kept_when_the_catalog_is_broken(settings: Settings) -> None:
     data = Sif().to_bytes()
     staged = receive(settings, data)
