@@ -64,6 +64,28 @@ def test_the_standard_input_reaches_the_image(on: On, image: str) -> None:
     assert on(ALICE, f"echo hello | {srun(image, 'cat')}").check().stdout == "hello\n"
 
 
+def test_what_mpi_talks_to_slurm_by_is_in_the_image(on: On, image: str) -> None:
+    code = "import os; print(os.access(os.environ['PMIX_SERVER_TMPDIR'], os.W_OK), os.environ['PMIX_RANK'])"
+    shown = on(ALICE, srun(image, "python3", "-c", code, options="--mpi=pmix -N2 --ntasks-per-node=2")).check().stdout
+    assert sorted(shown.splitlines()) == [f"True {rank}" for rank in range(4)]
+
+
+def test_the_jobs_own_scratch_directory_is_in_the_image(on: On, image: str) -> None:
+    code = "import os, tempfile; print(tempfile.mkdtemp().startswith('/srv/job/'))"
+    on("c001", "mkdir -m 1777 /srv/job").check()
+    try:
+        script = "TMPDIR=/srv/job " + srun(image, "python3", "-c", code, options="-w c001")
+        assert on(ALICE, script).check().stdout == "True\n"
+    finally:
+        on("c001", "rm -r /srv/job").check()
+
+
+def test_an_image_that_is_not_there_is_named_with_the_node(on: On, image: str) -> None:
+    result = on(ALICE, srun("/opt/containers/gone.sif", "true", options="-w c002"))
+    assert result.exit_code == 1
+    assert "container-run: /opt/containers/gone.sif: there is no such image on c002" in result.stderr
+
+
 @pytest.mark.parametrize("name", ["a b.sif", "a;touch pwned.sif"])
 def test_an_image_path_that_the_shell_would_cut_runs_nothing(on: On, image: str, name: str) -> None:
     """Slurm puts the path into the shell's text as it is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -110,6 +111,75 @@ def test_a_program_found_on_the_node_is_looked_for_in_the_image(program: ModuleT
     assert program.undo_path_search("/nowhere/else", path) == "/nowhere/else"
 
 
+@pytest.mark.parametrize(
+    ("environment", "devices", "options"),
+    [
+        ({}, ["nvidiactl", "kfd"], []),
+        ({"CUDA_VISIBLE_DEVICES": "0"}, ["nvidiactl"], []),
+        ({"SLURM_GPUS_ON_NODE": "0", "SLURM_STEP_GPUS": ""}, ["nvidiactl"], []),
+        ({"SLURM_STEP_GPUS": "1,3"}, ["nvidiactl"], ["--nv"]),
+        ({"SLURM_JOB_GPUS": "2"}, ["kfd"], ["--rocm"]),
+        ({"SLURM_GPUS_ON_NODE": "4"}, ["nvidiactl"], ["--nv"]),
+        ({"SLURM_GPUS_ON_NODE": "4"}, [], []),
+    ],
+)
+def test_a_step_gets_the_driver_of_the_gpus_that_it_was_given(
+    program: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    devices: list[str],
+    options: list[str],
+) -> None:
+    for name in devices:
+        (tmp_path / name).touch()
+    drivers = {"--nv": str(tmp_path / "nvidiactl"), "--rocm": str(tmp_path / "kfd")}
+    monkeypatch.setattr(program, "GPU_DRIVERS", drivers)
+    assert program.gpu_options(environment) == options
+
+
+def test_what_the_jobs_variables_name_is_bound(
+    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.path.isdir", lambda path: path != "/gone")
+    home = {"HOME": "/home/alice"}
+    pmix = {**home, "PMIX_SERVER_TMPDIR": "/var/spool/slurmd/pmix.7.0/"}
+    assert program.bind_options(pmix) == ["--bind", "/var/spool/slurmd/pmix.7.0"]
+    assert program.bind_options({**home, "TMPDIR": "/scratch/job7"}) == ["--bind", "/scratch/job7"]
+    for path in "/ /tmp /tmp/x /var/tmp /dev/shm /home/alice/t /gone /a:/b /a,b rel".split():  # noqa: SIM905
+        assert program.bind_options({**home, "TMPDIR": path}) == [], path
+    assert program.bind_options({"TMPDIR": "/home/alice/t"}) == ["--bind", "/home/alice/t"]
+
+
+@pytest.mark.parametrize(
+    ("told", "options"), [(["0", "1"], []), (["63000", "0"], []), (["63000", "1"], ["--userns"]), ([], ["--userns"])]
+)
+def test_where_user_namespaces_are_forbidden_it_is_left_to_a_setuid_apptainer(
+    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str], options: list[str]
+) -> None:
+    paths = [tmp_path / "max", tmp_path / "clone"]
+    for path, text in zip(paths, told, strict=False):
+        path.write_text(f"{text}\n")
+    monkeypatch.setattr(program, "USER_NAMESPACES", tuple(map(str, paths)))
+    assert program.namespace_options() == options
+
+
+def test_an_image_that_is_not_there_is_named_with_the_node(tmp_path: Path) -> None:
+    (tmp_path / "env").write_bytes(b"A=1\0")
+    text = START.replace("/spool/env", f"{tmp_path}/env").replace("/opt/x.sif", "/gone/x.sif") + "'true'"
+    (tmp_path / "apptainer").touch(mode=0o755)
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), str(tmp_path / "env"), "/gone/x.sif"],
+        env={"PATH": str(tmp_path), "HPCREGISTRY_COMMAND": text},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"container-run: /gone/x.sif: there is no such image on {os.uname().nodename}\n"
+
+
 def run_as_slurm_would(tmp_path: Path, command: Sequence[str], environment: dict[str, str]) -> Any:
     """Through a real shell, with an apptainer that tells how it was called."""
     runtime = tmp_path / "apptainer"
@@ -120,11 +190,11 @@ def run_as_slurm_would(tmp_path: Path, command: Sequence[str], environment: dict
     runtime.chmod(0o755)
     spool = tmp_path / "spool"
     spool.mkdir()
+    image = tmp_path / "x.sif"
+    image.touch()
     file = spool / "env"
     file.write_bytes(b"".join(f"{name}={value}\0".encode() for name, value in environment.items()))
-    start = (
-        f"HPCREGISTRY_COMMAND=$(tr '\\0' '\\n' </proc/$$/cmdline) exec {sys.executable} {PROGRAM} {file} /opt/x.sif # "
-    )
+    start = f"HPCREGISTRY_COMMAND=$(tr '\\0' '\\n' </proc/$$/cmdline) exec {sys.executable} {PROGRAM} {file} {image} # "
     done = subprocess.run(
         ["/bin/sh", "-c", start + as_slurm_quotes(command)],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin", "OF": "slurmstepd"},
@@ -144,7 +214,7 @@ def test_the_whole_way_through_a_shell(tmp_path: Path, command: list[str]) -> No
     submitted.mkdir()
     given = {"SLURM_PROCID": "1", "SLURM_SUBMIT_DIR": str(submitted), "PATH": "/bin"}
     words, environment, directory = run_as_slurm_would(tmp_path, command, given)
-    assert words == ["--quiet", "exec", "--userns", "/opt/x.sif", *command]
+    assert words == ["--quiet", "exec", "--userns", f"{tmp_path}/x.sif", *command]
     assert {name: value for name, value in environment.items() if name not in ("PWD", "LC_CTYPE")} == given
     assert directory == str(submitted)
 
@@ -152,7 +222,8 @@ def test_the_whole_way_through_a_shell(tmp_path: Path, command: list[str]) -> No
 def test_a_batch_script_is_made_visible(tmp_path: Path) -> None:
     words, _, directory = run_as_slurm_would(tmp_path, ["/var/spool/job7/slurm_script", "a"], {"A": "1"})
     assert words == [
-        "--quiet", "exec", "--userns", "--bind", "/var/spool/job7:/var/spool/job7:ro", "/opt/x.sif",
+        "--quiet", "exec", "--userns", "--bind", "/var/spool/job7:/var/spool/job7:ro",
+        f"{tmp_path}/x.sif",
         "/var/spool/job7/slurm_script", "a",
     ]  # fmt: skip
     assert directory == "/"
