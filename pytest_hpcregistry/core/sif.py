@@ -145,10 +145,10 @@ def size_problem(header: Header, size: int) -> str | None:
 def truncation(header: Header, descriptors: tuple[Descriptor, ...], size: int) -> str | None:
     """What is missing at the end of the file: bytes of an object, or more than alignment explains."""
     problem = size_problem(header, size)
-    if problem and header.data_offset + header.data_size - size < HOLE and size >= header.data_offset:
-        ends = [one.offset + one.size for one in descriptors if one.size]
-        return None if ends and max(ends) <= size else problem
-    return problem
+    table_end = header.table_offset + header.descriptors_total * DESCRIPTOR.size
+    missing = header.data_offset + header.data_size - size
+    is_hole = missing < HOLE and size >= max([table_end, *(one.offset + one.size for one in descriptors if one.size)])
+    return None if is_hole else problem
 
 
 def first_of(problems: Iterator[str | None]) -> list[str]:

@@ -397,6 +397,13 @@ def test_an_empty_object_at_the_end_leaves_a_hole_that_is_counted(tmp_path: Path
     assert problem(tmp_path, data[:-1]) == f"truncated: {len(data) - 1} bytes of {len(counted)}, 4092 are missing"
 
 
+def test_a_file_without_any_object_is_not_truncated(tmp_path: Path) -> None:
+    """As `siftool new` makes it: the data would begin where the file ends."""
+    data = Sif(parts=(), data_offset=32768).to_bytes()[:DATA_OFFSET]
+    assert problem(tmp_path, data) == "no primary system partition"
+    assert problem(tmp_path, data[:-1]).startswith("truncated: ")
+
+
 def test_a_table_of_wrong_objects_is_told_in_short(tmp_path: Path) -> None:
     stray = Part(0x4007, b"", "stray", offset=1, size=1)
     said = problem(tmp_path, Sif(parts=(*[stray] * 40, system_partition())).to_bytes())
