@@ -55,7 +55,7 @@ find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -name 'hpc-convert-??????????' -user 
 HINTS = {
     "no space left|quota": "make room in the directory of the output, in APPTAINER_TMPDIR and in Apptainer's cache",
     "choose an image|more than one image|unexpected reference": "say which image of the archive: FILE:REFERENCE",
-    "no such host|connection refused|timeout|unauthorized|denied": "can this machine reach that registry, and log in?",
+    "no such host|connection refused|i/o timeout|unauthorized|requested access": "can this machine reach that registry, and log in?",
 }
 COMPRESSED: dict[bytes, type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
     b"\x1f\x8b": gzip.GzipFile,
