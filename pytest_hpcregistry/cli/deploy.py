@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..cluster import deploy as deploying
-from ..cluster.client import ControllerClient, SyncOptions
+from ..cluster.client import ControllerClient
 from ..core.errors import UsageError
 from ..core.names import visible
 from .options import SIF, client_options, engine_options
@@ -23,6 +23,7 @@ def command() -> None:
 
 
 def deploy_options(function: Any) -> Any:
+    """What every deploy can be told, by the names of deploying.deploy's arguments."""
     function = engine_options(function)
     text = "Deploy images that no node's machine runs, too."
     function = click.option("--any-architecture", is_flag=True, help=text)(function)
@@ -35,15 +36,7 @@ def deploy_options(function: Any) -> Any:
 @click.argument("target")
 @deploy_options
 @client_options
-def deploy_to_cluster(
-    path: Path,
-    target: str,
-    sync_nodes: bool,
-    verify: bool,
-    any_architecture: bool,
-    options: SyncOptions,
-    client: ControllerClient,
-) -> None:
+def deploy_to_cluster(path: Path, target: str, client: ControllerClient, **how: Any) -> None:
     """Deploy SIF under the name TARGET in the registry.
 
     \b
@@ -53,15 +46,7 @@ def deploy_to_cluster(
     """
     image = deploying.check(path, target, client)
     with shown() as listener:
-        deploying.deploy(
-            [image],
-            client,
-            listener,
-            sync_nodes=sync_nodes,
-            verify=verify,
-            any_architecture=any_architecture,
-            options=options,
-        )
+        deploying.deploy([image], client, listener, **how)
 
 
 @command.command("single")
@@ -69,15 +54,7 @@ def deploy_to_cluster(
 @click.option("-r", "--registry-path", help="The directory to deploy to [default: REGISTRY/ml-frameworks].")
 @deploy_options
 @client_options
-def deploy_single(
-    path: Path,
-    registry_path: str | None,
-    sync_nodes: bool,
-    verify: bool,
-    any_architecture: bool,
-    options: SyncOptions,
-    client: ControllerClient,
-) -> None:
+def deploy_single(path: Path, registry_path: str | None, client: ControllerClient, **how: Any) -> None:
     """Deploy SIF under its own name.
 
     \b
@@ -86,15 +63,7 @@ def deploy_single(
     """
     image = deploying.check(path, target_of(path, registry_path, client), client)
     with shown() as listener:
-        deploying.deploy(
-            [image],
-            client,
-            listener,
-            sync_nodes=sync_nodes,
-            verify=verify,
-            any_architecture=any_architecture,
-            options=options,
-        )
+        deploying.deploy([image], client, listener, **how)
 
 
 @command.command("all")
@@ -105,15 +74,7 @@ def deploy_single(
 @deploy_options
 @client_options
 def deploy_all(
-    directory: Path,
-    registry_path: str | None,
-    dry_run: bool,
-    parallel: int,
-    sync_nodes: bool,
-    verify: bool,
-    any_architecture: bool,
-    options: SyncOptions,
-    client: ControllerClient,
+    directory: Path, registry_path: str | None, dry_run: bool, parallel: int, client: ControllerClient, **how: Any
 ) -> None:
     """Deploy every SIF file in DIRECTORY [default: build/containers/apptainer].
 
@@ -129,20 +90,11 @@ def deploy_all(
     images = [deploying.check(path, target_of(path, registry_path, client), client) for path in paths]
     if dry_run:
         for image in images:
-            present = deploying.look(image, client, any_architecture=any_architecture)
+            present = deploying.look(image, client, any_architecture=how["any_architecture"])
             say(f"would deploy {visible(image.path)} as {image.name}, sending {0 if present else image.size} bytes")
         return
     with shown() as listener:
-        deploying.deploy(
-            images,
-            client,
-            listener,
-            sync_nodes=sync_nodes,
-            verify=verify,
-            parallel=parallel,
-            any_architecture=any_architecture,
-            options=options,
-        )
+        deploying.deploy(images, client, listener, parallel=parallel, **how)
 
 
 def target_of(path: Path, registry_path: str | None, client: ControllerClient) -> str:

@@ -55,7 +55,8 @@ find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -name 'hpc-convert-??????????' -user 
 HINTS = {
     "no space left|quota": "make room in the directory of the output, in APPTAINER_TMPDIR and in Apptainer's cache",
     "choose an image|more than one image|unexpected reference": "say which image of the archive: FILE:REFERENCE",
-    "no such host|connection refused|i/o timeout|unauthorized|requested access": "can this machine reach that registry, and log in?",
+    "no such host|connection refused|i/o timeout": "can this machine reach that registry?",
+    "unauthorized|requested access": "log in to that registry: apptainer registry login",
 }
 COMPRESSED: dict[bytes, type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
     b"\x1f\x8b": gzip.GzipFile,
