@@ -51,6 +51,8 @@ def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
         ("sync ml", {**SYNC, "subdirectory": "ml"}),
         ("sync --engine star --limit-rate 9", {**SYNC, "engine": "star", "limit_rate": 9}),
         ("sync --name a/x.sif --name b/y.sif", {**SYNC, "name": ["a/x.sif", "b/y.sif"]}),
+        ('sync --settings {"sync.window":9}', {**SYNC, "settings": {"sync.window": 9}}),
+        ("sync --settings {}", {**SYNC, "settings": {}}),
         ("rollback a/x.sif", BACK),
         ("rollback a/x.sif --to 12ab --by you@x", {**BACK, "to": "12ab", "by": "you@x"}),
         ("gc", FREE),
@@ -78,7 +80,8 @@ def test_each_command_has_its_options(monkeypatch: pytest.MonkeyPatch, words: st
 @pytest.mark.parametrize(
     "words",
     ["", "gossip", "sync a b", "sync --limit-rate much", "rollback", "gc --keep -1", "gc --grace -1", "gc --keep few",
-     "gc --keep 1.5", "facts", "receive ab", "receive ab many", "has ab", "has ab many", "publish x"],
+     "gc --keep 1.5", "facts", "receive ab", "receive ab many", "has ab", "has ab many", "publish x",
+     "sync --settings []", "sync --settings {", "sync --settings 1"],
 )  # fmt: skip
 def test_what_is_no_command_is_wrong_use(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
@@ -87,6 +90,28 @@ def test_what_is_no_command_is_wrong_use(
         parse(monkeypatch, *words.split())
     assert caught.value.code == 2
     assert "usage: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("-h", ["--expect VERSION do nothing unless", "sync bring ", "rollback let a name mean an older version again",
+                "gc remove objects", "facts facts of the controller", "receive receive an object", "has report whether",
+                "try-key whether the sync key works", "publish publish received bytes", "--json events as JSON lines"]),
+        ("sync -h", ["usage: registry-sync-to-nodes.sh", "SUBDIR only this one", "--engine ENGINE auto, star",
+                     "--limit-rate BYTES the most", "--settings JSON settings of", "--name NAME only this image"]),
+        ("rollback -h", ["DIRECTORY/NAME.sif", "--to VERSION the beginning of its digest", "--by BY who, for the log"]),
+        ("gc -h", ["--keep N older versions", "--grace SECONDS how long", "--dry-run only report"]),
+        ("try-key -h", ["usage: controller.pyz try-key", "NODE instead of all"]),
+    ],
+)  # fmt: skip
+def test_help_names_every_option(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, shown: list[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(monkeypatch, *words.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert [text for text in shown if text not in said] == [], said
 
 
 def test_words_that_it_does_not_know_reach_no_terminal_as_they_are(
