@@ -474,6 +474,7 @@ def test_labels(tmp_path: Path) -> None:
     wanted = {"maintainer": "A", "org.opencontainers.image.version": "1.0"}
     assert labels(tmp_path, label_object(wanted)) == (wanted, ())
     assert labels(tmp_path, Part(0x4003, b"\0\0")) == ({}, ())
+    assert labels(tmp_path, Part(0x4003, b"")) == ({}, ())
     assert sif.check(write(tmp_path, Sif().to_bytes())).labels == {}
 
 
@@ -498,6 +499,14 @@ METADATA = "inspect-metadata.json"
 )
 def test_labels_in_each_form(tmp_path: Path, kind: int, text: str, found: dict[str, str]) -> None:
     assert labels(tmp_path, Part(kind, text.encode(), METADATA)) == (found, ())
+
+
+def test_apptainers_metadata_is_known_by_its_name(tmp_path: Path) -> None:
+    """An image from an OCI archive also has its configuration, which is JSON too."""
+    config = Part(0x4006, b'{"data": {"attributes": {"labels": {"not": "this"}}}}', "oci-config.json")
+    metadata = Part(0x4006, b'{"data": {"attributes": {"labels": {"a": "1"}}}}', METADATA)
+    path = write(tmp_path, Sif(parts=(config, metadata, system_partition())).to_bytes())
+    assert sif.check(path).labels == {"a": "1"}
 
 
 @pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1"])
