@@ -138,7 +138,7 @@ def deploy(
             raise  # the controller: there is nobody to go on with
         except HpcRegistryError as error:
             failures.append(error)
-            listener(Failed(str(error), name=image.name, where=image.name))
+            listener(Failed(error.reason(image.name), name=image.name, where=image.name))
             return None
         return image.name
 

@@ -24,6 +24,7 @@ from pytest_hpcregistry.core.errors import (
 from pytest_hpcregistry.core.events import (
     BytesMissing,
     Event,
+    Failed,
     ImageChecked,
     ImageProgress,
     ImageSent,
@@ -133,6 +134,9 @@ def test_an_image_that_no_node_runs_is_refused_before_a_byte_moves(machines: lis
     if caught:
         assert str(caught.value) == f"{NAME}: is made for amd64, and the nodes are {', '.join(machines)}"
         assert "--any-architecture" in caught.value.hint
+        told = events[-1]
+        assert isinstance(told, Failed)
+        assert told.text == str(caught.value), "the name is said once"
     deploy.deploy([one()], client, events.append, any_architecture=True)
     assert client.published[-1]["name"] == NAME
 
