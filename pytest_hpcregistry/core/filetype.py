@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+from . import squashfs
 from .names import excerpt
 
 SHORTEST = 128  # bytes of a SIF's header
 LAUNCH_LINE = b"#!/usr/bin/env run-singularity\n"
 """What a SIF begins with, and what images of Singularity 2 do."""
-SQUASHFS_MAGIC, EXT_MAGIC, EXT_MAGIC_OFFSET = b"hsqs", b"\x53\xef", 1080
+EXT_MAGIC, EXT_MAGIC_OFFSET = b"\x53\xef", 1080
 REBUILD = "apptainer build NEW.sif OLD makes a SIF of it"
 FOREIGN = (
     (b"\x7fELF", "a program (ELF)"),
@@ -51,7 +52,7 @@ def describe(data: bytes) -> str:
 def describe_image(data: bytes) -> str | None:
     """An image of another kind: of Singularity 2, a bare file system, or an archive."""
     begins = len(LAUNCH_LINE) if data.startswith(LAUNCH_LINE) else 0
-    for name, magic, offset in (("squashfs", SQUASHFS_MAGIC, 0), ("ext3", EXT_MAGIC, EXT_MAGIC_OFFSET)):
+    for name, magic, offset in (("squashfs", squashfs.MAGIC, 0), ("ext3", EXT_MAGIC, EXT_MAGIC_OFFSET)):
         if data.startswith(magic, begins + offset):
             return f"{'an image of Singularity 2' if begins else 'a bare image'} ({name}): {REBUILD}"
     if data[257:262] == b"ustar":

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from . import squashfs
 from .errors import UsageError
+from .filetype import EXT_MAGIC, EXT_MAGIC_OFFSET
 from .names import visible
 from .sif_format import DESCRIPTOR, ENCRYPTED, HEADER, MACHINES, Descriptor, Header, SifFile, read_header, read_table
 from .sif_labels import read_labels
@@ -26,8 +27,6 @@ MOST_PROBLEMS = 5
 HOLE = 1 << 16
 """Bytes that a sound file may be shorter than its header says: before an empty last object sif-go leaves out what
 aligns it to a page, but counts it (pkg/sif/create.go)."""
-EXT_MAGIC = b"\x53\xef"
-EXT_MAGIC_OFFSET = 1080
 COMPATIBLE = {"amd64": {"386"}, "arm64": {"arm"}}
 """What machines run besides images of their own architecture."""
 
