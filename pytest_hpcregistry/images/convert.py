@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import bz2
 import contextlib
-import fcntl
-import glob
 import gzip
 import lzma
 import os
 import re
 import shutil
-import tempfile
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,14 +24,13 @@ from ..transports import Transport
 from ..transports.local import LocalTransport
 from .reproducible import definition, environment, read_date, strip_identity
 from .sources import Source, find_source, short_name
+from .workspace import working_directory
 
 PROGRAMS = ("apptainer", "singularity")
 OUTPUT_DIRECTORY = Path("build/containers/apptainer")
 DEADLINE = 4 * 3600.0
 """Seconds for each of export, transfer and build: images of tens of gigabytes exist."""
 SHORT = 60.0
-YOUNG = 60.0
-"""Seconds in which a directory that was just made may not be locked yet."""
 
 # Run a build so that its messages (on standard error) come line by line, so that what it unpacks is removed with the
 # directory, and so that it can be ended from another login: a lost connection does not end it. $0 is the directory,
@@ -153,43 +149,6 @@ def find_program(machine: Transport) -> str | None:
             if machine.run([program, "--version"], timeout=SHORT).exit_code == 0:
                 return program
     return None
-
-
-@contextlib.contextmanager
-def working_directory(out: Path) -> Iterator[Path]:
-    """A directory beside *out*, so that the finished file can be renamed into place; gone afterwards in any case.
-
-    What a killed conversion to *out* left there is removed.
-    """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(out)
-        # Apptainer's root file systems may hold directories without write permission, so errors are not fatal here.
-        directory = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise UsageError(f"{visible(out.parent)}: cannot be written: {error.strerror}") from error
-    with directory as name, locked(Path(name)):
-        yield Path(name).absolute()
-
-
-@contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """A conversion holds a lock on its directory: one that nobody holds is a leftover. Raises BlockingIOError."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def remove_leftovers(out: Path) -> None:
-    """Remove the directories of conversions to *out* that were killed a minute ago or more."""
-    for directory in out.parent.glob(f".{glob.escape(out.name)}.????????"):
-        with contextlib.suppress(OSError):
-            if time.time() - directory.lstat().st_mtime > YOUNG:
-                with locked(directory):
-                    shutil.rmtree(directory, ignore_errors=True)
 
 
 def get_archive(source: Source, directory: Path, here: Transport, tell: Listener) -> Path | None:

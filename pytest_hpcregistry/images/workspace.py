@@ -1,0 +1,56 @@
+"""The directory that a conversion works in: beside its output, locked while it is used, gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..core.errors import UsageError
+from ..core.names import visible
+
+YOUNG = 60.0
+"""Seconds in which a directory that was just made may not be locked yet."""
+
+
+@contextlib.contextmanager
+def working_directory(out: Path) -> Iterator[Path]:
+    """A directory beside *out*, so that the finished file can be renamed into place; gone afterwards in any case.
+
+    What a killed conversion to *out* left there is removed.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out)
+        # Apptainer's root file systems may hold directories without write permission, so errors are not fatal here.
+        directory = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise UsageError(f"{visible(out.parent)}: cannot be written: {error.strerror}") from error
+    with directory as name, locked(Path(name)):
+        yield Path(name).absolute()
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """A conversion holds a lock on its directory: one that nobody holds is a leftover. Raises BlockingIOError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove the directories of conversions to *out* that were killed a minute ago or more."""
+    for directory in out.parent.glob(f".{glob.escape(out.name)}.????????"):
+        with contextlib.suppress(OSError):
+            if time.time() - directory.lstat().st_mtime > YOUNG:
+                with locked(directory):
+                    shutil.rmtree(directory, ignore_errors=True)
