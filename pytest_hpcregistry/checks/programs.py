@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..core.facts import Facts, Machine
-from ..core.layout import AGENT, LAUNCHER, PROGRAM
+from ..core.layout import AGENT, LAUNCHER, PROGRAM_FILE
 from ..core.model import Cluster
 from .finding import Finding, compare
 
@@ -14,7 +14,7 @@ NEEDED = ("python3", "rsync", "apptainer")
 
 def controller_program(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
     yield from compare("programs.controller_program", machine, LAUNCHER, "file 0755 root")
-    yield from compare("programs.controller_program", machine, PROGRAM, "file 0644 root")
+    yield from compare("programs.controller_program", machine, PROGRAM_FILE, "file 0644 root")
 
 
 def agent(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:

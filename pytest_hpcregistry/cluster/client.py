@@ -33,7 +33,7 @@ from ..core.settings import chosen
 from ..transports import Transport, open_transport
 from .remote import RemoteProgram, ignore
 
-INSTALLED = (layout.AGENT, layout.PROGRAM, layout.LAUNCHER, layout.KNOWN_HOSTS)
+INSTALLED = (layout.AGENT, layout.PROGRAM_FILE, layout.LAUNCHER, layout.KNOWN_HOSTS)
 QUICK = 60  # seconds for a question that moves no image
 SLOWEST_LINK = 1_000_000  # bytes/s below which an upload is given up
 SLOWEST_HASH = 100_000_000  # bytes/s below which reading images back is given up
@@ -99,7 +99,7 @@ class ControllerClient:
             wait_for_end=wait.for_end,
         )
         timeout = sync.timeout + QUICK + wait.for_sync + wait.for_end
-        self.program.send_along(["facts", json.dumps(plain(request))], timeout=timeout, listener=listener)
+        self.program.pass_on(["facts", json.dumps(plain(request))], timeout=timeout, listener=listener)
 
     def facts(
         self, question: Question | None = None, listener: Listener = ignore, wait: Wait | None = None
@@ -135,7 +135,7 @@ class ControllerClient:
             groups=[registry.group],
             readers=sorted({"slurm", slurm.run_as or "slurm"}),
             paths=[*INSTALLED, sync.key, sync.log, containers],
-            texts=[self.path(layout.CONFIG), self.path(layout.PEERS), containers],
+            texts=[self.path(layout.CONFIG), self.path(layout.PEERS), containers, layout.RUNTIME],
         )
 
     def list_nodes(self) -> list[str]:

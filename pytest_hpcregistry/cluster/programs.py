@@ -29,7 +29,13 @@ CONTROLLER = (
 AGENT = ("__init__.py", "agent/*.py")
 CARRIED = {"ClusterShell": "ClusterShell", "PyYAML": "yaml"}  # distribution -> the package that is packed
 RELEASES = Path(__file__).with_name("releases.json")  # by distribution and version; made by tools/releases.py
-START = "import sys\nfrom pytest_hpcregistry.{}.__main__ import main\nsys.exit(main())\n"
+# A link to the program may be changed while it runs: what is imported later comes from where it was started.
+START = """\
+import os.path, sys
+sys.path[0] = os.path.realpath(sys.path[0])
+from pytest_hpcregistry.{}.__main__ import main
+sys.exit(main())
+"""
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold
 
 

@@ -49,11 +49,19 @@ class RemoteProgram:
         config = layout.inside(self.cluster.registry.path, layout.CONFIG)
         return ["python3", layout.PROGRAM, "--expect", __version__, "--config", config, "--json", *words]
 
-    def send_along(self, words: Sequence[str], *, timeout: float, listener: Listener) -> None:
-        """Run this version's own program, which is sent along: before phase 1 there is none on the controller. Its
-        events go to the *listener* and are not kept: there may be many and large ones."""
-        argv = ["python3", "-c", RUN_FROM_STDIN, "--json", *words]
-        self.run(argv, stdin=build_controller(), timeout=timeout, listener=listener, keep=False)
+    def pass_on(self, words: Sequence[str], *, timeout: float, listener: Listener) -> None:
+        """Run the installed program, or one that is sent along where there is none of this version, as before phase 1.
+        Its events go to the *listener* and are not kept: there may be many and large ones."""
+
+        def listen(event: Event) -> None:
+            if not isinstance(event, Failed):
+                listener(event)
+
+        try:
+            self.run(self.installed(*words), timeout=timeout, listener=listen, keep=False)
+        except UsageError:  # the installed one has done nothing; what else was wrong with the question is said again
+            argv = ["python3", "-c", RUN_FROM_STDIN, "--json", *words]
+            self.run(argv, stdin=build_controller(), timeout=timeout, listener=listener, keep=False)
 
     def run(
         self,
@@ -98,9 +106,11 @@ class RemoteProgram:
         name = self.cluster.controller.name
         said = result.last_words()
         if "No such file" in result.stderr or "can't open file" in result.stderr:
-            return UsageError("phase 1 has not been run", where=name, hint="hpc-container-manager registry setup")
-        if "unrecognized arguments: --" in result.stderr:
-            return UsageError(f"has an older version of the program than {__version__}", where=name, hint=RUN_SETUP)
+            return UsageError(
+                f"phase 1 of version {__version__} has not been run",
+                where=name,
+                hint="hpc-container-manager registry setup",
+            )
         if "sudo:" in result.stderr:
             hint = f"let {self.cluster.controller.user} run `sudo -n` there without a password"
             return UsageError(said, where=name, hint=hint)

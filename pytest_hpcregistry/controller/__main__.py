@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
@@ -156,6 +157,14 @@ def run_try_key(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_unpack(arguments: argparse.Namespace) -> int:
+    from .unpack import unpack
+
+    os.umask(0o022)  # readable for everybody, like the archive
+    sys.stdout.write("unpacked\n" if unpack(Path(sys.argv[0])) else "already unpacked\n")
+    return 0
+
+
 def run_publish(arguments: argparse.Namespace) -> int:
     from . import publish, settings
 
@@ -244,6 +253,7 @@ COMMANDS = {
     "receive": run_receive,
     "publish": run_publish,
     "try-key": run_try_key,
+    "unpack": run_unpack,
 }
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ def parse() -> argparse.Namespace:
     commands.add_parser("try-key", help="whether the sync key works on every node, and does nothing but sync")
     commands.choices["try-key"].add_argument("nodes", nargs="*", metavar="NODE", help="instead of all")
     commands.add_parser("publish", help="publish received bytes on the controller; a JSON request on standard input")
+    commands.add_parser("unpack", help="unpack this archive beside itself, compiled; phase 1 does it")
     return parser.parse_args()
 
 

@@ -12,8 +12,10 @@ from .names import DIGEST
 
 # What phase 1 installs; the role's vars/main.yml has the same paths.
 LIBRARY = "/usr/local/lib/hpcregistry"
-PROGRAM = f"{LIBRARY}/controller.pyz"
+PROGRAM = f"{LIBRARY}/controller"  # unpacked from controller.pyz, and compiled
+PROGRAM_FILE = f"{PROGRAM}/__main__.py"
 AGENT = f"{LIBRARY}/agent.pyz"
+RUNTIME = f"{LIBRARY}/container-run.json"
 LAUNCHER = "/usr/local/bin/registry-sync-to-nodes.sh"
 KNOWN_HOSTS = "/root/.ssh/known_hosts_registry_sync"
 

@@ -17,7 +17,6 @@ from pytest_hpcregistry import __version__, agent
 from pytest_hpcregistry.cluster import client
 from pytest_hpcregistry.cluster.client import ControllerClient, SyncOptions, Wait
 from pytest_hpcregistry.cluster.programs import build_controller
-from pytest_hpcregistry.core import layout
 from pytest_hpcregistry.core.errors import (
     CheckFailed,
     CommandFailed,
@@ -28,6 +27,7 @@ from pytest_hpcregistry.core.errors import (
 )
 from pytest_hpcregistry.core.events import (
     Event,
+    Failed,
     Freed,
     GcFinished,
     GcStarted,
@@ -43,6 +43,7 @@ from pytest_hpcregistry.core.records import plain
 from pytest_hpcregistry.core.wire import from_line
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, events, machine
 from pytest_hpcregistry.testing.transport import FakeTransport
+from pytest_hpcregistry.transports import Command, CommandResult
 
 EMPTY = "version: 1\nimages: {}\n"
 
@@ -84,7 +85,12 @@ def test_a_failure_there_is_the_same_failure_here(code: int, kind: type[HpcRegis
 @pytest.mark.parametrize(
     ("stderr", "user", "kind", "says"),
     [
-        ("python3: can't open file '/usr/local/lib/…': No such file", "root", UsageError, "phase 1 has not been run"),
+        (
+            "python3: can't open file '/usr/…': No such file",
+            "root",
+            UsageError,
+            f"phase 1 of version {__version__}",
+        ),
         ("sudo: a password is required", "me", UsageError, "a password is required"),
         ("bash: oops", "root", CommandFailed, "bash: oops"),
         ("", "root", CommandFailed, "said (exit 1): nothing"),
@@ -169,11 +175,6 @@ ORDERS: list[Callable[[ControllerClient], object]] = [
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_every_order_says_which_version_it_counts_on(order: Callable[[ControllerClient], object]) -> None:
-    """A program from before there was --expect answers with its usage."""
-    said = "usage: registry-sync-to-nodes.sh …\nerror: unrecognized arguments: --expect"
-    with pytest.raises(UsageError, match=f"hpc: has an older version of the program than {__version__}") as caught:
-        order(talk(exit_code=2, stderr=said))
-    assert "registry setup" in caught.value.hint
     one = talk({"event": "failed", "message": "another version", "hint": "h", "exit_code": 2})
     with pytest.raises(UsageError, match="another version"):
         order(one)
@@ -239,9 +240,42 @@ def test_the_catalog() -> None:
 # --- facts
 
 
-def test_facts_send_the_program_along(monkeypatch: pytest.MonkeyPatch) -> None:
+class Uninstalled(FakeTransport):
+    """A controller whose installed program answers as given, if at all; the one sent along gives the facts."""
+
+    def __init__(self, *lines: Any, **instead: Any) -> None:
+        super().__init__(*lines)
+        self.installed = FakeTransport(*([instead.pop("event")] if "event" in instead else []), **instead)
+
+    def execute(self, command: Command) -> CommandResult:
+        sent_along = "-c" in command.argv
+        return super().execute(command) if sent_along else self.installed.execute(command)
+
+
+NOT_THERE = {"exit_code": 2, "stderr": "python3: can't open file '/usr/…/controller': [Errno 2] No such file"}
+OTHER = {"exit_code": 2, "event": Failed("the controller has version 0.0.1", exit_code=2)}
+
+
+def test_facts_are_the_installed_programs() -> None:
+    one = talk(*events({"c1": machine()}))
+    assert list(one.facts().nodes) == ["c1"]
+    assert [list(argv[:4]) for argv in asked(one).asked] == [["python3", PROGRAM, "--expect", __version__]]
+    assert asked(one).sent == [b""]
+
+
+def test_a_failure_of_the_installed_program_is_a_failure() -> None:
+    """It is not asked again what it could not find out."""
+    one = talk(Failed("no node", exit_code=3), exit_code=3)
+    with pytest.raises(Unreachable, match="no node"):
+        one.facts()
+    assert len(asked(one).asked) == 1
+
+
+@pytest.mark.parametrize("installed", [NOT_THERE, OTHER])
+def test_facts_send_the_program_along_where_there_is_none_of_this_version(installed: dict[str, Any]) -> None:
     waits = Noticed("a sync is under way")
-    one = talk(waits, *events({"c1": machine()}), nodes=("c1",))
+    one = talk(nodes=("c1",))
+    one.transport = one.program.transport = Uninstalled(waits, *events({"c1": machine()}), **installed)
     said: list[Event] = []
     found = one.facts(one.question(content=True, names=[NAME], host=True), said.append, Wait(2, 3))
     assert list(found.nodes) == ["c1"]
@@ -270,7 +304,7 @@ def test_every_path_that_is_looked_up_is_asked_for(tmp_path: Path) -> None:
     cluster = Cluster(controller=Controller(name="hpc", host="h"), registry=Registry(path=str(tmp_path)))
     question = ControllerClient(cluster, FakeTransport()).question(host=True)
     answer = agent.gather(json.loads(json.dumps(plain(question))))
-    for path in (layout.AGENT, layout.PROGRAM, layout.LAUNCHER, layout.KNOWN_HOSTS, cluster.sync.key, cluster.sync.log):
+    for path in (*client.INSTALLED, cluster.sync.key, cluster.sync.log):
         assert path in answer["host"]["paths"]
 
 
