@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ..core.facts import Facts, Machine
+from ..core.layout import RUNTIME
 from ..core.machine import SlurmFacts
 from ..core.model import Cluster
 from .finding import Finding
@@ -47,14 +48,14 @@ def containers(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Fin
     """Without oci.conf a step with --container runs on the host, and exits with 0."""
     if not cluster.slurm.container:
         return
-    path = f"{cluster.slurm.conf_dir}/oci.conf"
-    text = machine.text(path)
-    if text is None:
-        yield Finding("slurm.containers", machine.name, path, "does not exist")
-    elif "IgnoreFileConfigJson=true" not in text:
-        yield Finding("slurm.containers", machine.name, path, "lacks IgnoreFileConfigJson=true")
-    elif text != facts.controller.text(path):
-        yield Finding("slurm.containers", machine.name, path, "is not the controller's")
+    for path, needed in ((f"{cluster.slurm.conf_dir}/oci.conf", "IgnoreFileConfigJson=true"), (RUNTIME, "")):
+        text = machine.text(path)
+        if text is None:
+            yield Finding("slurm.containers", machine.name, path, "does not exist")
+        elif needed not in text:
+            yield Finding("slurm.containers", machine.name, path, f"lacks {needed}")
+        elif text != facts.controller.text(path):
+            yield Finding("slurm.containers", machine.name, path, "is not the controller's")
 
 
 def asked(facts: Facts) -> SlurmFacts:

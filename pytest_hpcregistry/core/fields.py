@@ -173,6 +173,27 @@ def read_directory(text: str) -> str:
     return text
 
 
+def read_bind(text: str) -> str:
+    """`SOURCE[:TARGET[:ro|rw]]`, as `apptainer exec --bind` takes it; the paths are absolute."""
+    if not re.fullmatch(r"/[^:,\s]*(:/[^:,\s]*(:(ro|rw))?)?", text) or not text.isprintable():
+        raise ValueError(f"{text!r} is not SOURCE[:TARGET[:ro]], such as /scratch or /data/sets:/data:ro")
+    return text
+
+
+def read_variable(text: str) -> str:
+    """`NAME=VALUE`, a variable of a job's environment."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}=.{0,1000}", text) or not text.isprintable():
+        raise ValueError(f"{text!r} is not NAME=VALUE, such as OMP_PROC_BIND=true")
+    return text
+
+
+def read_runtime_option(text: str) -> str:
+    """`--NAME[=VALUE]`, an option of `apptainer exec` as one word."""
+    if not re.fullmatch(r"--[a-z][a-z-]{1,40}(=.{1,1000})?", text) or not text.isprintable():
+        raise ValueError(f"{text!r} is not an option as one word, such as --no-home or --pwd=/work")
+    return text
+
+
 def read_node_names(text: str) -> list[str]:
     """The names that a node set means, each as often as it is written there."""
     if NODE_NAME.match(text):

@@ -25,8 +25,8 @@ SWITCHES = ("true", "yes", "on", "false", "no", "off")
 class Kind:
     """`parse` raises ValueError that says what is wrong with the text; `write` is the way back, to what YAML can hold.
 
-    `several`: the value is a tuple, written as a list of at least one such text, none twice. `alone` are words that
-    stand in the list's place.
+    `several`: the value is a tuple, written as a list of such texts, none twice, and at least one unless it
+    `may_be_empty`. `alone` are words that stand in the list's place.
     """
 
     parse: Callable[[str], Any]
@@ -34,6 +34,7 @@ class Kind:
     write: Callable[[Any], Any] = lambda value: value
     several: bool = False
     alone: tuple[str, ...] = ()
+    may_be_empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,12 @@ def list_of(parse: Callable[[str], str], items: Schema, *alone: str) -> Kind:
     return Kind(parse, schema, write, several=True, alone=alone)
 
 
+def any_of(parse: Callable[[str], str], items: Schema) -> Kind:
+    """A list of texts that may hold none."""
+    schema: Schema = {"type": "array", "uniqueItems": True, "items": items}
+    return Kind(parse, schema, list, several=True, may_be_empty=True)
+
+
 def write_mode(mode: int) -> str:
     """0o755 -> "0755"."""
     return f"{mode:04o}"
@@ -109,6 +116,9 @@ REMOTE_PATH = Kind(fields.read_remote_path, text(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9.
 LOCAL_FILE = Kind(fields.read_local_file, text(r"[^-].*"), str)
 DIRECTORIES = list_of(fields.read_directory, text("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", number=True))
 NETWORK = Kind(fields.read_network, text(rf"{ADDRESS}(/[0-9.]+)?"), lambda network: network or "")
+BINDS = any_of(fields.read_bind, text(r"/[^:,\s]*(:/[^:,\s]*(:(ro|rw))?)?"))
+VARIABLES = any_of(fields.read_variable, text("[A-Za-z_][A-Za-z0-9_]{0,63}=.{0,1000}"))
+RUNTIME_OPTIONS = any_of(fields.read_runtime_option, text("--[a-z][a-z-]{1,40}(=.{1,1000})?"))
 SOURCES = list_of(fields.read_source, text(rf"{ADDRESS}(/[0-9.]+)?"), "auto", "any")
 NODE_SET: Schema = text(r"[A-Za-z0-9[]([][A-Za-z0-9._,!&^ -]*[]A-Za-z0-9._ -])?", number=True)
 NODES = Kind(

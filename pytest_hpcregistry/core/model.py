@@ -16,6 +16,7 @@ from .fields import is_ipv6, read_account, read_host, read_port
 from .kinds import Kind, setting
 
 SYNC_METHODS = ("auto", "star", "relay", "shared")
+GPU_DRIVERS = ("auto", "nv", "rocm", "none")
 TRANSPORTS = ("openssh", "paramiko")
 JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?:\[(?P<six>[^]]+)\]|(?P<host>[^:]+))(?::(?P<port>[^:]+))?\Z")
 
@@ -163,6 +164,34 @@ class Slurm:
 
 
 @dataclass(frozen=True)
+class Runtime:
+    """How Slurm's steps with --container run an image by Apptainer; `environment` and `options` one word for each."""
+
+    gpus: str = field(
+        default="auto",
+        metadata=setting(
+            kinds.one_of(*GPU_DRIVERS),
+            "The GPU driver that a step gets into its image when Slurm gave it GPUs: nv (NVIDIA), rocm (AMD), none; "
+            "auto: by the devices of the node.",
+        ),
+    )
+    binds: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            kinds.BINDS,
+            "Directories of the node that every image sees, SOURCE[:TARGET[:ro]]; home, /tmp and /dev are always seen.",
+        ),
+    )
+    environment: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(kinds.VARIABLES, "NAME=VALUE, for the variables that a job does not set itself."),
+    )
+    options: tuple[str, ...] = field(
+        default=(), metadata=setting(kinds.RUNTIME_OPTIONS, "More options of `apptainer exec`, such as --no-home.")
+    )
+
+
+@dataclass(frozen=True)
 class Ssh:
     """Workstation to controller. Seconds."""
 
@@ -218,6 +247,9 @@ class Cluster:
     )
     sync: Sync = field(default_factory=Sync, metadata=section(Sync, "How the controller brings images to the nodes."))
     slurm: Slurm = field(default_factory=Slurm, metadata=section(Slurm, "Slurm on this cluster."))
+    runtime: Runtime = field(
+        default_factory=Runtime, metadata=section(Runtime, "How a step with --container runs an image.")
+    )
     ssh: Ssh = field(
         default_factory=Ssh, metadata=section(Ssh, "The connection from the workstation to the controller.", ours=True)
     )

@@ -106,7 +106,9 @@ class Reader:
 
 def several(kind: Kind, raw: Any) -> tuple[Any, ...]:
     """The values of a list. Raises ValueError."""
-    if not isinstance(raw, list) or not raw or not all(isinstance(item, str) for item in raw):
+    if not isinstance(raw, list) or not all(isinstance(item, str) for item in raw):
+        raise ValueError("must be a list")
+    if not raw and not kind.may_be_empty:
         raise ValueError("must be a list of names, at least one")
     if repeated := fields.find_repeated(raw):
         raise ValueError(f"listed twice: {', '.join(repeated)}")

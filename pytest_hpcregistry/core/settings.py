@@ -14,7 +14,7 @@ from .documents import Document, KeyPath
 from .errors import RUN_SETUP
 from .fields import read_source, suggest
 from .kinds import settings_of
-from .model import NODES, SECTIONS, Cluster, Registry, Slurm, Sync
+from .model import NODES, SECTIONS, Cluster, Registry, Runtime, Slurm, Sync
 from .names import excerpt
 from .reader import Reader
 
@@ -46,6 +46,7 @@ class Settings:
     registry: Registry
     sync: Sync
     slurm: Slurm
+    runtime: Runtime
     nodes: tuple[str, ...] | None = None
     admitted: tuple[str, ...] = ()
     outdated: bool = False

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_hpcregistry.core import documents
-from pytest_hpcregistry.core.model import Registry, Slurm, Sync
+from pytest_hpcregistry.core.model import Registry, Runtime, Slurm, Sync
 from pytest_hpcregistry.core.settings import VERSION, Settings, written
 
 
 def make_settings(registry: Path | str, **given: Any) -> Settings:
     """Settings of a registry, with *given* in place of the defaults."""
-    return change(Settings(Registry(path=str(registry)), Sync(), Slurm()), **given)
+    return change(Settings(Registry(path=str(registry)), Sync(), Slurm(), Runtime()), **given)
 
 
 def change(settings: Settings, **given: Any) -> Settings:

@@ -10,6 +10,7 @@ nodes: ["c[1-2]", gpu01]
 registry: {path: /srv/c, keep: 3, owner: alice, group: hpc, directory_mode: 2775, file_mode: "0644", directories: [a,b]}
 sync: {method: star, window: 8, timeout: 60, connect_timeout: 3, key: /root/k, log: /var/log/x.log}
 slurm: {container: no, conf_dir: /opt/slurm/etc, run_as: bob, partition: gpu}
+runtime: {gpus: nv, binds: [/scratch, "/data/sets:/data:ro"], environment: [A=b c], options: [--no-home]}
 ssh: {transport: paramiko, known_hosts: known, connect_timeout: 4}
 """
 
@@ -95,6 +96,14 @@ BAD_VALUES = [
     ("slurm", "conf_dir", ["etc"]),
     ("slurm", "run_as", ["'x y'"]),
     ("slurm", "partition", ["-p", "'a;b'"]),
+    ("runtime", "gpus", ["nvidia", "[nv]", "''"]),
+    (
+        "runtime",
+        "binds",
+        ["/scratch", "[scratch]", "['/a b']", "[/a:b]", "['/a:/b:x']", "[/a, /a]", "['/a,/b']", "[[/a]]"],
+    ),
+    ("runtime", "environment", ["A=b", "[A]", "['=b']", "['1A=b']", "['A B=c']", '["A=b\\nc"]', "{A: b}"]),
+    ("runtime", "options", ["--nv", "[-B]", "['--bind /a']", "[--]", '["--no-home=\\nc"]', "[exec]"]),
     ("ssh", "transport", ["telnet"]),
     ("ssh", "known_hosts", ["missing"]),
     ("ssh", "config", ["missing"]),
@@ -106,6 +115,9 @@ GOOD_VALUES = [
     ("registry", "directory_mode", ["755", "0755", '"0755"', "0o755", "02775", "1777"]),
     ("slurm", "container", ["true", "True", "no", "off"]),
     ("sync", "key", ["/root/.ssh/id_rsa_registry_sync"]),
+    ("runtime", "binds", ["[]", "[/scratch]", "['/data/sets:/data:ro']", "[/]"]),
+    ("runtime", "environment", ["[]", "[A=]", "['LANG=C.UTF-8', 'B=a b=c']"]),
+    ("runtime", "options", ["[]", "[--no-home, '--pwd=/work dir']"]),
 ]
 
 

@@ -15,7 +15,7 @@ from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
 from pytest_hpcregistry.core.fields import suggest
 from pytest_hpcregistry.core.kinds import settings_of
-from pytest_hpcregistry.core.model import SECTIONS, Cluster, Controller, Jump, Registry, Sync
+from pytest_hpcregistry.core.model import SECTIONS, Cluster, Controller, Jump, Registry, Runtime, Sync
 from pytest_hpcregistry.core.reader import Reader
 from tests import ROOT
 from tests.unit.config.examples import (
@@ -79,6 +79,7 @@ def test_every_value_of_a_file_is_taken(tmp_path: Path) -> None:
     )
     assert (cluster.slurm.container, cluster.slurm.conf_dir) == (False, "/opt/slurm/etc")
     assert (cluster.slurm.run_as, cluster.slurm.partition) == ("bob", "gpu")
+    assert cluster.runtime == Runtime("nv", ("/scratch", "/data/sets:/data:ro"), ("A=b c",), ("--no-home",))
     assert (cluster.ssh.transport, cluster.ssh.known_hosts) == ("paramiko", tmp_path / "known")
 
 

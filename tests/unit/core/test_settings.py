@@ -10,7 +10,7 @@ from pytest_hpcregistry.checks import configuration
 from pytest_hpcregistry.core import documents, layout, settings
 from pytest_hpcregistry.core.errors import RUN_SETUP, ConfigError
 from pytest_hpcregistry.core.facts import Machine
-from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm, Sync
+from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Runtime, Slurm, Sync
 from pytest_hpcregistry.core.settings import Settings, chosen, differences, flat, written
 from pytest_hpcregistry.testing.facts import gathered, host, machine
 from tests.fakes.settings import config_text, earlier_text, make_settings
@@ -30,8 +30,9 @@ SYNC = Sync(
     method="relay", limit_rate=1000, network="10.0.0.0/8", window=3, timeout=60, connect_timeout=4, key="/k",
     key_from=("10.0.0.1", "fd00::/8"), log="/l",
 )  # fmt: skip
+RUNTIME = Runtime(gpus="nv", binds=("/scratch", "/a:/b:ro"), environment=("A=b c",), options=("--no-home",))
 EVERYTHING = Settings(
-    REGISTRY, SYNC, Slurm(container=False, conf_dir="/opt/etc"), ("c1", "c2"), ("10.0.0.1", "fd00::/8")
+    REGISTRY, SYNC, Slurm(container=False, conf_dir="/opt/etc"), RUNTIME, ("c1", "c2"), ("10.0.0.1", "fd00::/8")
 )
 
 
@@ -55,7 +56,7 @@ def test_what_is_written_is_read(one: Settings) -> None:
 def test_what_an_older_version_wrote_is_read(one: Settings) -> None:
     """The controller program is replaced before config.yaml, and a run that ends in between must leave a sync."""
     # It wrote the addresses that the key is admitted from, and not what the cluster file says of them.
-    expected = replace(one, sync=replace(one.sync, key_from=("auto",)), outdated=True)
+    expected = replace(one, sync=replace(one.sync, key_from=("auto",)), runtime=Runtime(), outdated=True)
     assert read(earlier_text(one)) == expected
 
 
@@ -108,7 +109,7 @@ def test_mistakes_in_an_older_form_have_their_lines() -> None:
 
 
 def cluster_of(one: Settings) -> Cluster:
-    return Cluster(CONTROLLER, one.nodes, one.registry, one.sync, one.slurm)
+    return Cluster(CONTROLLER, one.nodes, one.registry, one.sync, one.slurm, one.runtime)
 
 
 def not_in_force(text: str, cluster: Cluster) -> list[str]:
@@ -132,7 +133,7 @@ def test_every_setting_that_differs_is_named() -> None:
     data = written(default)
     keys = ["nodes", *(f"{name}.{key}" for name in settings.IN_FORCE for key in data[name])]
     assert [sentence.split()[0] for sentence in found] == keys
-    assert len(keys) == 19
+    assert len(keys) == 23
     for sentence in (
         "nodes is slurm in the cluster file, and c[1-2] on the controller",
         "registry.keep is 2 in the cluster file, and 5 on the controller",

@@ -284,6 +284,36 @@ def test_an_object_outside_its_place(tmp_path: Path, offset: int, size: int) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("wrong", "is_good"),
+    [
+        ({"offset": DATA_OFFSET}, True),  # where the table ends
+        ({"offset": DATA_OFFSET - 1}, False),
+        ({"size": 5}, True),
+        ({"size": 6}, False),  # beyond the file's end, although the header counts no byte too many
+        ({"size": 0}, True),
+        ({"size": -1}, False),
+    ],
+)
+def test_the_bounds_of_an_object(tmp_path: Path, wrong: dict[str, int], is_good: bool) -> None:
+    path = write(tmp_path, Sif(parts=(system_partition(), Part(0x4007, b"12345", **wrong))).to_bytes())
+    assert (sif.inspect(path).problems == ()) is is_good
+
+
+@pytest.mark.parametrize(("hole", "is_good"), [(65535, True), (65536, False)])
+def test_how_large_a_hole_may_be(tmp_path: Path, hole: int, is_good: bool) -> None:
+    data = GOOD.to_bytes()
+    path = write(tmp_path, replace(GOOD, data_size=len(data) - DATA_OFFSET + hole).to_bytes())
+    assert (sif.inspect(path).problems == ()) is is_good
+
+
+@pytest.mark.parametrize(("wrong", "last"), [(4, "claims"), (5, "claims"), (6, "and 1 more")])
+def test_how_many_problems_are_told(tmp_path: Path, wrong: int, last: str) -> None:
+    outside = tuple(Part(0x4007, b"", offset=number) for number in range(wrong))
+    path = write(tmp_path, Sif(parts=(system_partition(), *outside)).to_bytes())
+    assert last in sif.inspect(path).problems[-1]
+
+
 def test_no_system_partition(tmp_path: Path) -> None:
     data = Sif(parts=(system_partition(kind=3), label_object({}))).to_bytes()
     assert problem(tmp_path, data) == "no primary system partition"

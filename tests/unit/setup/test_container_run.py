@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -135,7 +136,13 @@ def test_a_step_gets_the_driver_of_the_gpus_that_it_was_given(
         (tmp_path / name).touch()
     drivers = {"--nv": str(tmp_path / "nvidiactl"), "--rocm": str(tmp_path / "kfd")}
     monkeypatch.setattr(program, "GPU_DRIVERS", drivers)
-    assert program.gpu_options(environment) == options
+    assert program.gpu_options(environment, "auto") == options
+
+
+@pytest.mark.parametrize(("driver", "options"), [("nv", ["--nv"]), ("rocm", ["--rocm"]), ("none", [])])
+def test_the_site_may_say_which_driver(program: ModuleType, driver: str, options: list[str]) -> None:
+    assert program.gpu_options({"SLURM_STEP_GPUS": "1"}, driver) == options
+    assert program.gpu_options({}, driver) == []
 
 
 def test_what_the_jobs_variables_name_is_bound(
@@ -169,7 +176,7 @@ def test_an_image_that_is_not_there_is_named_with_the_node(tmp_path: Path) -> No
     text = START.replace("/spool/env", f"{tmp_path}/env").replace("/opt/x.sif", "/gone/x.sif") + "'true'"
     (tmp_path / "apptainer").touch(mode=0o755)
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(tmp_path / "env"), "/gone/x.sif"],
+        [sys.executable, str(install(tmp_path)), str(tmp_path / "env"), "/gone/x.sif"],
         env={"PATH": str(tmp_path), "HPCREGISTRY_COMMAND": text},
         capture_output=True,
         text=True,
@@ -180,8 +187,18 @@ def test_an_image_that_is_not_there_is_named_with_the_node(tmp_path: Path) -> No
     assert done.stderr == f"container-run: /gone/x.sif: there is no such image on {os.uname().nodename}\n"
 
 
-def run_as_slurm_would(tmp_path: Path, command: Sequence[str], environment: dict[str, str]) -> Any:
+NO_SETTINGS = {"gpus": "auto", "binds": [], "environment": [], "options": []}
+
+
+def install(directory: Path, settings: Any = NO_SETTINGS) -> Path:
+    """The program with its settings beside it, as phase 1 has it."""
+    (directory / "container-run.json").write_text(settings if isinstance(settings, str) else json.dumps(settings))
+    return Path(shutil.copy(PROGRAM, directory))
+
+
+def run_as_slurm_would(tmp_path: Path, command: Sequence[str], variables: dict[str, str], **settings: Any) -> Any:
     """Through a real shell, with an apptainer that tells how it was called."""
+    program = install(tmp_path, {**NO_SETTINGS, **settings})
     runtime = tmp_path / "apptainer"
     runtime.write_text(
         f"#!{sys.executable}\nimport json, os, sys\n"
@@ -193,8 +210,8 @@ def run_as_slurm_would(tmp_path: Path, command: Sequence[str], environment: dict
     image = tmp_path / "x.sif"
     image.touch()
     file = spool / "env"
-    file.write_bytes(b"".join(f"{name}={value}\0".encode() for name, value in environment.items()))
-    start = f"HPCREGISTRY_COMMAND=$(tr '\\0' '\\n' </proc/$$/cmdline) exec {sys.executable} {PROGRAM} {file} {image} # "
+    file.write_bytes(b"".join(f"{name}={value}\0".encode() for name, value in variables.items()))
+    start = f"HPCREGISTRY_COMMAND=$(tr '\\0' '\\n' </proc/$$/cmdline) exec {sys.executable} {program} {file} {image} # "
     done = subprocess.run(
         ["/bin/sh", "-c", start + as_slurm_quotes(command)],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin", "OF": "slurmstepd"},
@@ -227,6 +244,37 @@ def test_a_batch_script_is_made_visible(tmp_path: Path) -> None:
         "/var/spool/job7/slurm_script", "a",
     ]  # fmt: skip
     assert directory == "/"
+
+
+def test_what_the_site_says_of_every_image(tmp_path: Path) -> None:
+    """A job's own variables win, and the command comes last."""
+    words, environment, _ = run_as_slurm_would(
+        tmp_path, ["true", "--x"], {"A": "mine"}, binds=["/scratch", "/a:/b:ro"], environment=["A=site", "B=1=2"],
+        options=["--no-home"],
+    )  # fmt: skip
+    image = f"{tmp_path}/x.sif"
+    expected = ["--quiet", "exec", "--userns", "--bind", "/scratch", "--bind", "/a:/b:ro", "--no-home", image]
+    assert words == [*expected, "true", "--x"]
+    assert (environment["A"], environment["B"]) == ("mine", "1=2")
+
+
+@pytest.mark.parametrize("settings", ["", "{", None])
+def test_without_its_settings_nothing_is_run(tmp_path: Path, settings: str | None) -> None:
+    """A job without the site's directories could compute something else."""
+    program = install(tmp_path, settings or "")
+    if settings is None:
+        (tmp_path / "container-run.json").unlink()
+    (tmp_path / "env").write_bytes(b"A=1\0")
+    (tmp_path / "apptainer").touch(mode=0o755)
+    text = START.replace("/spool/env", f"{tmp_path}/env") + "'true'"
+    done = subprocess.run(
+        [sys.executable, str(program), str(tmp_path / "env"), "/opt/x.sif"],
+        env={"PATH": str(tmp_path), "HPCREGISTRY_COMMAND": text},
+        capture_output=True, text=True, check=False, timeout=20,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"container-run: {tmp_path}/container-run.json on {os.uname().nodename}: ")
+    assert done.stderr.endswith("; run phase 1 again\n")
 
 
 def test_slurm_is_told_what_this_reads() -> None:
