@@ -48,9 +48,9 @@ $(VENV)/installed: pyproject.toml requirements/development.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# ONLY=agent/publish.py: that module, or that directory; all takes hours. The report is reports/mutants.md.
+# ONLY=agent/publish.py: that module, or that directory; all takes hours. EVERY=4: one mutant of four. See reports/mutants.md.
 mutants: $(VENV)/mutants
-	$(BIN)/python -m tools.mutants $(ONLY)
+	$(BIN)/python -m tools.mutants $(ONLY) $(if $(EVERY),--every $(EVERY))
 
 $(VENV)/mutants: $(VENV)/installed requirements/mutants.txt
 	$(INSTALL) --requirement requirements/mutants.txt

@@ -18,21 +18,16 @@ from pytest_hpcregistry.cluster.phases import PHASES
 from pytest_hpcregistry.report.junit import read_counts
 
 ROOT = Path(__file__).resolve().parent
-IMAGE = ROOT / "fixtures" / "images" / "demo"
-BUILD = ROOT / "build" / "demo"
+IMAGES = "fixtures/images"
 REPORTS = ROOT / "reports"
-SIF = Path("build/containers/apptainer/hpc-demo.sif")
+SIF = Path("build/containers/apptainer/python-base.sif")
 TOOL = "hpc-container-manager"
 
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("start a cluster in containers", (TOOL, "lab", "up")),
     ("phase 1: set up the registry", (TOOL, "registry", "setup")),
-    ("make the image's root directory", ("make-rootfs.sh", "build/demo/rootfs.tar")),
-    (
-        "build the image",
-        ("podman", "build", "--tag", "hpc-demo:1.0", "--file", "fixtures/images/demo/Containerfile", "build/demo"),
-    ),
-    ("convert it to SIF", (TOOL, "convert", "to-apptainer", "hpc-demo:1.0", str(SIF), "--force")),
+    ("build the image", (TOOL, "image", "build", "python-base", "--definitions", IMAGES)),
+    ("convert it to SIF", (TOOL, "convert", "to-apptainer", "python-base:1.0", str(SIF), "--force")),
     ("phase 2: deploy it", (TOOL, "deploy", "single", "--sync-nodes", "--verify", str(SIF))),
     ("sync: nothing is left to do", (TOOL, "sync")),
     ("verify: read it back everywhere", (TOOL, "verify")),
@@ -43,7 +38,6 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 def main() -> int:
     REPORTS.mkdir(exist_ok=True)
-    BUILD.mkdir(parents=True, exist_ok=True)
     for phase in PHASES:
         (REPORTS / f"{phase}.xml").unlink(missing_ok=True)
     done: list[dict[str, Any]] = []
@@ -67,13 +61,7 @@ def main() -> int:
 
 
 def run(argv: tuple[str, ...]) -> int:
-    """Run one command with this environment's programs first; the root directory is made only when it is older."""
-    if argv[0] == "make-rootfs.sh":
-        rootfs = BUILD / "rootfs.tar"
-        if rootfs.exists() and rootfs.stat().st_mtime > (IMAGE / "make-rootfs.sh").stat().st_mtime:
-            say("it is there from the last time")
-            return 0
-        argv = (str(IMAGE / "make-rootfs.sh"), str(rootfs))
+    """Run one command with this environment's programs first."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     cluster = str(lab.state_directory("default") / "cluster.yaml")
     return subprocess.run(

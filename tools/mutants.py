@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import itertools
 import os
 import shutil
 import signal
@@ -247,15 +248,15 @@ def tests_of(module: str) -> list[str]:
     return [test_file(name) for name in TESTS.get(module, (module.removesuffix(".py"),))]
 
 
-def examine_module(workshop: Workshop, executor: ThreadPoolExecutor, module: str) -> Iterator[Verdict]:
-    """All mutants of *module*, in their order in the file."""
+def examine_module(workshop: Workshop, executor: ThreadPoolExecutor, module: str, every: int) -> Iterator[Verdict]:
+    """Mutants of *module*, one of *every* N, in their order in the file."""
     from .operators import find_mutants
 
     tests = tests_of(module)
     limit = workshop.check(module, tests) * PATIENCE + 10
     tried: list[Future[Verdict]] = [
         executor.submit(workshop.examine, module, code, tests, limit)
-        for code in find_mutants((ROOT / PACKAGE / module).read_text())
+        for code in itertools.islice(find_mutants((ROOT / PACKAGE / module).read_text()), 0, None, every)
     ]
     for number, future in enumerate(tried, 1):
         verdict = future.result()
@@ -297,7 +298,9 @@ def interrupt(number: int, frame: object) -> NoReturn:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make mutants")
     parser.add_argument("only", nargs="?", default="")
-    modules = choose(parser.parse_args().only)
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="try only one of N mutants")
+    asked = parser.parse_args()
+    modules = choose(asked.only)
     signal.signal(signal.SIGTERM, interrupt)
     found: dict[str, list[Verdict]] = {module: [] for module in modules}
     finished = False
@@ -305,7 +308,7 @@ def main() -> int:
         workshop = Workshop(directory, WORKERS)
         try:
             for module in modules:
-                for verdict in examine_module(workshop, executor, module):
+                for verdict in examine_module(workshop, executor, module, asked.every):
                     found[module].append(verdict)
             finished = True
         except KeyboardInterrupt:
@@ -314,7 +317,8 @@ def main() -> int:
             workshop.stop()
             executor.shutdown(cancel_futures=True)
     REPORT.parent.mkdir(exist_ok=True)
-    heading = "# Mutants\n" if finished else "# Mutants\n\nInterrupted: not all were tried.\n"
+    heading = "# Mutants\n" + f"\nOne of {asked.every} was tried.\n" * (asked.every > 1)
+    heading += "" if finished else "\nInterrupted: not all were tried.\n"
     parts = [describe(module, verdicts) for module, verdicts in found.items() if verdicts or finished]
     REPORT.write_text("\n".join([heading, *parts]))
     for part in parts:

@@ -26,6 +26,7 @@ COMMANDS = {
     "convert": "Make a SIF file of a Docker or Podman image.",
     "deploy": "Copy SIF files to the cluster, and check them there.",
     "gc": "Remove objects that no image and no kept version refers to.",
+    "image": "Build images from their definitions.",
     "inspect": "Show what is in a SIF file.",
     "lab": "A cluster in containers, to try everything on.",
     "registry": "Phase 1: set up the registry on all machines.",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +13,8 @@ from pytest_hpcregistry import lab
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core.model import Cluster
-from pytest_hpcregistry.lab.podman import cache_directory, only_one
+from pytest_hpcregistry.images.definition import find_definitions
+from pytest_hpcregistry.lab.podman import cache_directory, only_one, podman
 from pytest_hpcregistry.testing.sif import Sif, system_partition
 from pytest_hpcregistry.transports import CommandResult, open_transport
 from pytest_hpcregistry.transports.process import run_process
@@ -27,7 +26,7 @@ from .machines import CONFIG, REGISTRY, Machines, edit_cluster
 NAME = "-".join([os.environ.get("HPCREG_TEST_LAB", "tests"), os.environ.get("PYTEST_XDIST_WORKER", "main")])
 KEEP = "HPCREG_KEEP_LAB" in os.environ  # while tests are written: use the lab that runs, and let it run
 NODES = 3
-DEMO = ROOT / "fixtures" / "images" / "demo"
+IMAGES = ROOT / "fixtures" / "images"
 Cli = Callable[..., CommandResult]
 
 
@@ -92,25 +91,25 @@ def client(cluster: Cluster, set_up_lab: lab.LabState) -> Iterator[ControllerCli
 
 
 @pytest.fixture(scope="session")
-def demo_directory() -> Path:
-    """Where what is made of the demo image's recipe is kept from one session to the next: rootfs.tar, demo.sif."""
-    recipe = b"".join(path.read_bytes() for path in sorted(DEMO.iterdir()))
-    kept = cache_directory() / f"demo-{hashlib.sha256(recipe).hexdigest()[:12]}"
+def demo_image(running_lab: lab.LabState, cli: Cli) -> str:
+    """The demo's image in the local Podman, by its name. After the lab, as in `make demo`."""
     with only_one("demo"):
-        if not (kept / "rootfs.tar").exists():
-            subprocess.run([DEMO / "make-rootfs.sh", kept / "rootfs.tar"], check=True, timeout=600)
-    return kept
+        cli("image", "build", "python-base", "--definitions", IMAGES, timeout=600).check()
+    return "python-base:1.0"
 
 
 @pytest.fixture(scope="session")
-def demo_image(demo_directory: Path, running_lab: lab.LabState) -> str:
-    """The demo image in the local Podman, by its name. After the lab, as in `make demo`."""
-    name = "hpc-demo:1.0"
-    argv = ["podman", "build", "--quiet", "--tag", name, "--file", str(DEMO / "Containerfile"), str(demo_directory)]
+def demo_directory(demo_image: str) -> Path:
+    """Where what is made of the demo's image is kept from one session to the next: rootfs.tar, demo.sif."""
+    kept = cache_directory() / f"python-base-{find_definitions(IMAGES, 'python-base')[0].revision()[:12]}"
     with only_one("demo"):
-        if subprocess.run(["podman", "image", "exists", name], check=False, timeout=60).returncode != 0:
-            subprocess.run(argv, check=True, timeout=600)
-    return name
+        if not (kept / "rootfs.tar").exists():
+            kept.mkdir(parents=True, exist_ok=True)
+            container = podman("create", demo_image).check().stdout.strip()
+            podman("export", "--output", str(kept / "new.tar"), container).check()
+            podman("rm", container).check()
+            (kept / "new.tar").rename(kept / "rootfs.tar")
+    return kept
 
 
 @pytest.fixture(scope="session")

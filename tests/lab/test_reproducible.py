@@ -18,13 +18,13 @@ pytestmark = pytest.mark.lab
 def test_the_same_image_gives_the_same_file(demo_image: str, cli: Cli, on: Cli, tmp_path: Path) -> None:
     """Apptainer tells times to the second, and one conversion takes several."""
     places = [tmp_path / "here", tmp_path / "somewhere else"]
-    archive = tmp_path / "hpc-demo.tar"
+    archive = tmp_path / "python-base.tar"
     subprocess.run(["podman", "save", "--quiet", "--format", "oci-archive", "-o", archive, demo_image], check=True)
     for place in places:
         place.mkdir()
         cli("convert", "single", f"oci-archive:{archive}", cwd=place, timeout=600).check()
         archive = archive.rename(place / archive.name)
-    first, second = (place / "build" / "containers" / "apptainer" / "hpc-demo.sif" for place in places)
+    first, second = (place / "build" / "containers" / "apptainer" / "python-base.sif" for place in places)
     assert hash_file(first) == hash_file(second)
     created = ["podman", "image", "inspect", "--format", '{{.Created.UTC.Format "2006-01-02T15:04:05Z"}}', demo_image]
     date = subprocess.run(created, check=True, capture_output=True, text=True).stdout.strip()

@@ -266,8 +266,11 @@ def test_facts_need_not_hold_what_was_not_asked_for() -> None:
     file = {**STATUS, "name": "a/x.sif", "object": D, "header": "ab"}
     bare = {**ANSWER, "images": [link, file], "objects": {D: {"size": 1, "inode": 1, "device": 1}}}
     del bare["host"]
-    for question in (Question("/nowhere", ["a"]), Question("/nowhere", ["a"], content=True, names=["a/other.sif"])):
+    other = Question("/nowhere", ["a"], content=True, names=["a/other.sif"])
+    for question in (Question("/nowhere", ["a"]), other, replace(other, inspect=True)):
         assert answers.check_facts("c1", question, bare) is bare
+    with pytest.raises(CommandFailed, match="malformed"):
+        answers.check_facts("c1", other, {**bare, "images": 5})
     named = replace(QUESTION, names=["a/x.sif"], host=False)
     with pytest.raises(CommandFailed, match=r"lacks sha256 of a/x.sif$"):
         answers.check_facts("c1", named, bare)

@@ -251,3 +251,19 @@ def test_one_setting_bounds_every_wait(connect_timeout: int, interval: int) -> N
     assert "ServerAliveCountMax=3" in argv
     assert f"ConnectTimeout={connect_timeout}" in argv
     assert "StrictHostKeyChecking=yes" in argv
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"), [('{"error": "no", "hint": "do\\nthis"}', "do\\nthis"), ('{"error": "no"}', "")]
+)
+def test_what_the_agent_says_is_to_be_done_is_kept(said: str, hint: str) -> None:
+    with pytest.raises(CommandFailed) as caught:
+        read(f"hpcregistry n1 {said}\n")
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(("stderr", "hint"), [("Host key verification failed.\n", SETUP), ("Connection refused\n", "")])
+def test_what_to_do_about_a_login_that_failed(stderr: str, hint: str) -> None:
+    found = nodes.no_answer("c1", 255, stderr)
+    assert hint in found.hint
+    assert bool(found.hint) == bool(hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pytest_hpcregistry.controller import session as sessions
 from pytest_hpcregistry.controller.nodes import ASK_TIMEOUT
 from pytest_hpcregistry.controller.session import MOST_EVENTS, PASSED_OVER, NodeSession
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, Unreachable
+from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.conversation import Ended
 from tests.fakes.nodes import FakeNodes
 from tests.fakes.settings import change
@@ -220,4 +222,61 @@ def test_the_end_of_the_block_hangs_up(script: Script, session: NodeSession) -> 
     with session as entered:
         assert entered is session
         assert not script.is_ended
+    assert script.is_ended
+
+
+def test_an_answer_is_checked_and_an_error_is_handed_on(session: NodeSession) -> None:
+    session.tell("have")
+    with pytest.raises(CommandFailed, match="malformed"):
+        session.understand(said(session, id=1, **{**EMPTY, "free": "much"}))
+    session.tell("have")
+    assert session.understand(said(session, id=2, error="no room"))["error"] == "no room"
+
+
+def test_what_has_a_number_is_no_event(session: NodeSession) -> None:
+    session.tell("have")
+    assert session.understand(said(session, id=1, event="has", **EMPTY))["free"] == 1
+    assert session.events == 0
+    with pytest.raises(CommandFailed, match="a request that was not sent") as caught:
+        session.understand(said(session, bytes=1))
+    assert "registry setup" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("seen", "admitted", "code", "shown", "how"),
+    [
+        ("10.0.0.1", ["10.0.0.1"], 1, "", "works, refuses a shell"),
+        ("10.0.0.1", [], 1, "", "works, refuses a shell"),
+        ("10.0.0.1", ["192.0.2.7", "10.0.0.0/8"], 1, "", "works, refuses a shell"),
+        ("10.0.0.1", ["10.0.0.1"], 0, "", "works, but also runs a shell command"),
+        ("10.0.0.1", ["10.0.0.1"], 1, "0\n", "works, but also runs a shell command"),
+        ("10.0.0.1", ["10.0.0.2"], 1, "", "works, but not by the line .* sees the controller at '10.0.0.1'"),
+        ("fd00::1", ["10.0.0.0/8"], 1, "", "works, but not by the line .* sees the controller at 'fd00::1'"),
+        (None, ["10.0.0.1"], 1, "", "works, but not by the line .* sees the controller at 'None'"),
+        ("no address", ["10.0.0.1"], 1, "", "works, but not by the line .* sees the controller at 'no address'"),
+    ],
+)
+def test_the_sync_key_is_tried_as_it_is_meant_and_as_a_thief_would(
+    script: Script,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seen: str | None,
+    admitted: list[str],
+    code: int,
+    shown: str,
+    how: str,
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(NodeSession, "ask", lambda self, verb: {"have": {"from": seen}}[verb])
+
+    def run(where: str, argv: list[str], *, timeout: float) -> CommandResult:
+        asked.append((where, argv, timeout))
+        return CommandResult(where, tuple(argv), code, shown, "", 0.0)
+
+    monkeypatch.setattr(sessions, "run_process", run)
+    settings = change(FakeNodes(tmp_path, "c1").settings, admitted=tuple(admitted))
+    assert re.fullmatch(how, sessions.try_sync_key("c1", settings))
+    ((where, argv, timeout),) = asked
+    assert (where, argv[0], argv[-2:], timeout) == ("c1", "ssh", ["root@c1", "id -u"], ASK_TIMEOUT)
+    assert script.argv[-2:] == ["root@c1", "session"]
     assert script.is_ended

@@ -295,8 +295,9 @@ def test_an_object_outside_its_place(tmp_path: Path, offset: int, size: int) -> 
         ({"size": -1}, False),
     ],
 )
-def test_the_bounds_of_an_object(tmp_path: Path, wrong: dict[str, int], is_good: bool) -> None:
-    path = write(tmp_path, Sif(parts=(system_partition(), Part(0x4007, b"12345", **wrong))).to_bytes())
+def test_the_bounds_of_an_object(tmp_path: Path, wrong: dict[str, Any], is_good: bool) -> None:
+    part = replace(Part(0x4007, b"12345"), **wrong)
+    path = write(tmp_path, Sif(parts=(system_partition(), part)).to_bytes())
     assert (sif.inspect(path).problems == ()) is is_good
 
 

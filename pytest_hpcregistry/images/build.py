@@ -1,0 +1,151 @@
+"""Build an image from its definition by Podman or Docker, where its inputs have changed."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import __version__
+from ..core.errors import CommandFailed, UsageError
+from ..core.names import excerpt, visible
+from ..transports import Transport
+from ..transports.local import LocalTransport
+from .definition import DOCKERFILE, Definition
+
+TOOLS = ("podman", "docker")
+LOCAL_BASE = "localhost/hpcregistry-base"
+REVISION = "io.hpcregistry.definition"
+VERSION = "io.hpcregistry.version"
+"""Labels: the digest of the definition that an image was built from, and the version of this program."""
+DEADLINE = 4 * 3600.0
+SHORT = 60.0
+PULL = 900.0
+"""Seconds for a base from a registry; one that does not answer at all is given up by Podman itself before."""
+LAST_LINES = 10
+# Not kept when the build fails: Podman's intermediate images (it has no --force-rm for these), Docker's containers.
+NOTHING_LEFT = {"podman": ["--layers=false", "--force-rm"], "docker": ["--force-rm"]}
+Listener = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image that is there: `digest` is Podman's or Docker's ID for it, `fresh` whether it was built just now."""
+
+    image: str
+    digest: str
+    fresh: bool
+    seconds: float
+
+
+class Builder:
+    """Builds images on this machine; *tell* gets each line that there is to tell. Raises UsageError without a tool."""
+
+    def __init__(self, tell: Listener, here: Transport | None = None) -> None:
+        self.tell = tell
+        self.here = here or LocalTransport()
+        self.tool = find_tool(self.here)
+
+    def build(self, definition: Definition, *, force: bool = False) -> Built:
+        """Build the image unless the one that is there was made of the same inputs, or in any case with *force*.
+
+        Raises CommandFailed with the last lines of what failed; nothing is left of it then.
+        """
+        began = time.monotonic()
+        revision = definition.revision()
+        present = self.inspect(definition.image, f"{{{{index .Config.Labels {REVISION!r}}}}}".replace("'", '"'))
+        fresh = force or present != revision
+        if fresh:
+            with context_of(definition) as context:
+                self.download(definition, context)
+                self.run_build(definition, context, revision)
+        return Built(definition.image, self.inspect(definition.image, "{{.Id}}"), fresh, time.monotonic() - began)
+
+    def inspect(self, image: str, template: str) -> str:
+        """What the tool says of *image*, nothing where there is no such image."""
+        result = self.here.run([self.tool, "image", "inspect", "--format", template, image], timeout=SHORT)
+        return result.stdout.strip() if result.exit_code == 0 else ""
+
+    def run_build(self, definition: Definition, context: Path, revision: str) -> None:
+        labels = {**definition.labels, REVISION: revision, VERSION: __version__}
+        argv = [self.tool, "build", *NOTHING_LEFT[self.tool], "--tag", definition.image]
+        argv += [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
+        if definition.base or definition.root:
+            argv += ["--build-arg", f"BASE={self.find_base(definition)}"]
+        argv += ["--file", str(context / DOCKERFILE), str(context)]
+        self.run(argv, f"{self.tool} could not build {definition.image}")
+
+    def find_base(self, definition: Definition) -> str:
+        """The image to begin with: the base of the definition, or one made of its `root` where no registry has it."""
+        local = f"{LOCAL_BASE}:{definition.root_revision()[:12]}" if definition.root else ""
+        for present in filter(None, (definition.base, local)):
+            if self.inspect(present, "{{.Id}}"):
+                return present
+        if definition.base:
+            self.tell(f"fetching {definition.base}")
+            fetched = self.here.run([self.tool, "pull", "--quiet", definition.base], timeout=PULL)
+            if fetched.exit_code == 0:
+                return definition.base
+            why = f"its base {definition.base} cannot be fetched: {fetched.last_words('no reason given')}"
+            if not local:
+                hint = "can this machine reach that registry? Or say in image.yaml how to make the base here: root"
+                raise CommandFailed(f"{definition.name}: {why}", hint=hint)
+            self.tell(why)
+        self.make_base(definition, local)
+        return local
+
+    def make_base(self, definition: Definition, image: str) -> None:
+        self.tell(f"making {image} by {definition.root[0]}")
+        with tempfile.TemporaryDirectory(prefix="hpc-base-") as directory:
+            tar = Path(directory, "root.tar")
+            self.run([*definition.root_command(), str(tar)], f"{definition.root[0]} could not make a root directory")
+            self.run([self.tool, "import", str(tar), image], f"{self.tool} could not import a root directory")
+
+    def download(self, definition: Definition, context: Path) -> None:
+        """Have pip put the wheels beside the Dockerfile, from wherever this machine's pip takes them."""
+        if not definition.wheels:
+            return
+        self.tell(f"downloading {' '.join(definition.wheels)} for Python {definition.python}")
+        argv = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:"]
+        argv += ["--python-version", definition.python, "--dest", str(context / "wheels"), *definition.wheels]
+        self.run(argv, f"pip cannot download what {definition.name} needs")
+
+    def run(self, argv: Sequence[str], problem: str) -> None:
+        """Raise CommandFailed with *problem* and the last lines."""
+        last: deque[str] = deque(maxlen=LAST_LINES)
+
+        def on_line(line: str) -> None:
+            last.append(line)
+            self.tell(line)
+
+        result = self.here.run(argv, timeout=DEADLINE, on_line=on_line)
+        if result.exit_code != 0:
+            said = [*last, *result.stderr.strip().splitlines()][-LAST_LINES:]
+            raise CommandFailed("\n  ".join([problem, *map(excerpt, said)]), hint="the lines above are its own")
+
+
+def find_tool(here: Transport) -> str:
+    """Podman, else Docker. Raises UsageError without either."""
+    for tool in TOOLS:
+        with contextlib.suppress(CommandFailed):
+            if here.run([tool, "--version"], timeout=SHORT).exit_code == 0:
+                return tool
+    raise UsageError("Podman or Docker is needed to build an image", hint="install the package podman")
+
+
+@contextlib.contextmanager
+def context_of(definition: Definition) -> Iterator[Path]:
+    """A copy of the definition for the build to see, where wheels can be put beside it."""
+    with tempfile.TemporaryDirectory(prefix="hpc-build-", ignore_cleanup_errors=True) as directory:
+        context = Path(directory, "context")
+        try:
+            shutil.copytree(definition.directory, context, symlinks=True)
+        except (OSError, shutil.Error) as error:
+            raise UsageError(f"{visible(definition.directory)}: cannot be copied: {excerpt(str(error))}") from error
+        yield context

@@ -1,0 +1,188 @@
+"""Building images: what Podman is asked to do and when, and how it fails. A stand-in keeps the words."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry import __version__
+from pytest_hpcregistry.core.errors import CommandFailed, UsageError
+from pytest_hpcregistry.images.build import Builder
+from pytest_hpcregistry.images.definition import Definition, read
+from tests.unit.images.test_definition import define
+
+STANDS_IN = """\
+import json, os, pathlib, sys
+home = pathlib.Path(os.environ["STANDS_IN"])
+words = sys.argv[1:]
+images = json.loads((home / "images").read_text())
+with (home / "asked").open("a") as log:
+    log.write(json.dumps(words) + "\\n")
+if words[0] == "image":
+    if words[-1] not in images:
+        sys.exit("no such image")
+    print(images[words[-1]] if "Labels" in words[3] else "sha256:" + "a" * 64)
+elif words[0] == "pull":
+    if words[-1] not in json.loads((home / "registry").read_text()):
+        sys.exit("Error: no such host")
+elif words[0] == "import":
+    images[words[-1]] = pathlib.Path(words[1]).read_text()
+elif words[0] == "build":
+    context = pathlib.Path(words[-1])
+    (home / "context").write_text(json.dumps(sorted(str(path.relative_to(context)) for path in context.rglob("*"))))
+    print("STEP 1")
+    if (context / "fails").exists():
+        print("STEP 2: RUN false")
+        sys.exit("error: building at STEP 2: exit status 1")
+    labels = dict(words[at + 1].split("=", 1) for at, word in enumerate(words) if word == "--label")
+    images[words[words.index("--tag") + 1]] = labels["io.hpcregistry.definition"]
+(home / "images").write_text(json.dumps(images))
+"""
+
+
+class Stand:
+    """A machine whose Podman, and pip, only keep what they are asked."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.said: list[str] = []
+        self.keep("images", {})
+        self.keep("registry", [])
+
+    def keep(self, name: str, what: Any) -> None:
+        (self.directory / name).write_text(json.dumps(what))
+
+    def asked(self, command: str) -> list[list[str]]:
+        lines = (self.directory / "asked").read_text().splitlines()
+        return [words for words in map(json.loads, lines) if words[0] == command]
+
+    def builder(self) -> Builder:
+        return Builder(self.said.append)
+
+
+@pytest.fixture
+def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
+    home = tmp_path / "stands-in"
+    (home / "bin").mkdir(parents=True)
+    (home / "tmp").mkdir()
+    program = home / "bin" / "podman"
+    program.write_text(f"#!{sys.executable}\n{STANDS_IN}")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{home / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("STANDS_IN", str(home))
+    monkeypatch.setattr("tempfile.tempdir", str(home / "tmp"))
+    yield Stand(home)
+    assert list((home / "tmp").iterdir()) == [], "nothing is left"
+
+
+def test_an_image_is_built_once_for_what_it_is_made_of(stand: Stand, tmp_path: Path) -> None:
+    place = define(tmp_path, "name: x\nlabels: {a: b c}\n")
+    first = stand.builder().build(read(place))
+    again = stand.builder().build(read(place))
+    assert [first.fresh, again.fresh] == [True, False]
+    assert first.digest == again.digest == "sha256:" + "a" * 64
+    (argv,) = stand.asked("build")
+    revision = read(place).revision()
+    for label in ("a=b c", f"io.hpcregistry.definition={revision}", f"io.hpcregistry.version={__version__}"):
+        assert argv[argv.index(label) - 1] == "--label"
+    assert argv[:5] == ["build", "--layers=false", "--force-rm", "--tag", "x:latest"]
+    assert "--build-arg" not in argv
+    (place / "Dockerfile").write_text("FROM scratch\nLABEL c=d\n")
+    assert stand.builder().build(read(place)).fresh
+    assert stand.builder().build(read(place), force=True).fresh
+    assert len(stand.asked("build")) == 3
+
+
+BASE = "name: x\nbase: docker.io/library/debian:trixie\n"
+
+
+def base_of(stand: Stand) -> str:
+    argv = stand.asked("build")[-1]
+    return argv[argv.index("--build-arg") + 1].removeprefix("BASE=")
+
+
+def test_a_base_that_is_there_is_not_fetched(stand: Stand, tmp_path: Path) -> None:
+    stand.keep("images", {"docker.io/library/debian:trixie": ""})
+    stand.builder().build(read(define(tmp_path, BASE)))
+    assert base_of(stand) == "docker.io/library/debian:trixie"
+    assert stand.asked("pull") == []
+
+
+def test_a_base_is_fetched(stand: Stand, tmp_path: Path) -> None:
+    stand.keep("registry", ["docker.io/library/debian:trixie"])
+    stand.builder().build(read(define(tmp_path, BASE)))
+    assert base_of(stand) == "docker.io/library/debian:trixie"
+    assert len(stand.asked("pull")) == 1
+
+
+def root_script(tmp_path: Path, text: str) -> None:
+    script = tmp_path / "make.sh"
+    script.write_text(f"#!/bin/sh\n{text}\n")
+    script.chmod(0o755)
+
+
+@pytest.mark.parametrize("base", ["", "base: docker.io/library/debian:trixie\n"])
+def test_a_base_that_cannot_be_fetched_is_made_here_once(stand: Stand, tmp_path: Path, base: str) -> None:
+    root_script(tmp_path, 'printf "%s" "$1 $2" > "$3"')
+    place = define(tmp_path, f"name: x\n{base}root: [../make.sh, one, two]\n")
+    for _ in range(2):
+        stand.builder().build(read(place), force=True)
+    assert base_of(stand) == f"localhost/hpcregistry-base:{read(place).root_revision()[:12]}"
+    assert json.loads((stand.directory / "images").read_text())[base_of(stand)] == "one two"
+    assert (len(stand.asked("pull")), len(stand.asked("import"))) == (bool(base), 1)
+    if base:
+        assert any("cannot be fetched: Error: no such host" in line for line in stand.said)
+
+
+def test_no_base_at_all(stand: Stand, tmp_path: Path) -> None:
+    with pytest.raises(
+        CommandFailed, match=r"x: its base docker\.io/.* cannot be fetched: Error: no such host"
+    ) as caught:
+        stand.builder().build(read(define(tmp_path, BASE)))
+    assert "root" in caught.value.hint
+
+
+def test_a_root_directory_that_cannot_be_made(stand: Stand, tmp_path: Path) -> None:
+    root_script(tmp_path, "echo no mirror >&2; exit 1")
+    with pytest.raises(CommandFailed, match=r"make\.sh could not make a root directory\n  no mirror"):
+        stand.builder().build(read(define(tmp_path, "name: x\nroot: [../make.sh]\n")))
+
+
+def test_a_dockerfile_that_fails(stand: Stand, tmp_path: Path) -> None:
+    place = define(tmp_path, "name: x\n")
+    (place / "fails").touch()
+    with pytest.raises(CommandFailed) as caught:
+        stand.builder().build(read(place))
+    expected = ["podman could not build x:latest", "  STEP 1", "  STEP 2: RUN false"]
+    assert str(caught.value).splitlines() == [*expected, "  error: building at STEP 2: exit status 1"]
+    assert "x:latest" not in json.loads((stand.directory / "images").read_text())
+
+
+def test_pip_is_asked_for_wheels_of_the_images_python(stand: Stand, tmp_path: Path, monkeypatch: Any) -> None:
+    pip = stand.directory / "pip"
+    pip.write_text('#!/bin/sh\necho "$@" > "$STANDS_IN/pip-asked"; mkdir -p "${10}"; touch "${10}/a.whl"\n')
+    pip.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(pip))
+    stand.builder().build(read(define(tmp_path, 'name: x\npython: "3.11"\nwheels: [torch==2.13.0, numpy]\n')))
+    words = (stand.directory / "pip-asked").read_text().split()
+    assert words[:8] == ["-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--python-version", "3.11"]
+    assert words[-2:] == ["torch==2.13.0", "numpy"]
+
+
+def test_without_any_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="Podman or Docker is needed"):
+        Builder(print)
+
+
+def test_docker_where_there_is_no_podman(stand: Stand, tmp_path: Path) -> None:
+    (stand.directory / "bin" / "podman").rename(stand.directory / "bin" / "docker")
+    os.environ["PATH"] = str(stand.directory / "bin")
+    stand.builder().build(Definition(define(tmp_path, "name: x\n"), "x"))
+    assert stand.asked("build")[0][:3] == ["build", "--force-rm", "--tag"]
