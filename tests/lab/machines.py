@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,7 +74,7 @@ class Machines:
         return {self.digest(machine, name) for machine in self.state.machines}
 
 
-def edit_cluster(source: Path, target: Path, **sections: dict[str, str]) -> Path:
+def edit_cluster(source: Path, target: Path, **sections: Mapping[str, str | list[str]]) -> Path:
     """Write a copy of a cluster file with these fields changed."""
     data = documents.load(source.read_text(), str(source))
     assert isinstance(data, dict)

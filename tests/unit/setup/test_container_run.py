@@ -119,7 +119,8 @@ def test_a_program_found_on_the_node_is_looked_for_in_the_image(program: ModuleT
         ({"CUDA_VISIBLE_DEVICES": "0"}, ["nvidiactl"], []),
         ({"SLURM_GPUS_ON_NODE": "0", "SLURM_STEP_GPUS": ""}, ["nvidiactl"], []),
         ({"SLURM_STEP_GPUS": "1,3"}, ["nvidiactl"], ["--nv"]),
-        ({"SLURM_JOB_GPUS": "2"}, ["kfd"], ["--rocm"]),
+        ({"SLURM_STEP_GPUS": "2"}, ["kfd"], ["--rocm"]),
+        ({"SLURM_JOB_GPUS": "2"}, ["nvidiactl"], []),  # inherited by a step that was given none
         ({"SLURM_GPUS_ON_NODE": "4"}, ["nvidiactl"], ["--nv"]),
         ({"SLURM_GPUS_ON_NODE": "4"}, [], []),
     ],
