@@ -46,7 +46,9 @@ def cli(running_lab: lab.LabState) -> Cli:
 
     def run(*words: str | Path, cluster: Path | None = None, timeout: float = 300, cwd: Path = ROOT) -> CommandResult:
         program = str(Path(sys.executable).parent / "hpc-container-manager")
+        # Podman's own runtime does not start everywhere, and a RUN in a Dockerfile needs none then.
         environment = [f"HPC_CLUSTER={cluster or running_lab.cluster_file}", "PYTHONWARNINGS=error"]
+        environment.append("BUILDAH_ISOLATION=chroot")
         argv = ["env", "-C", str(cwd), *environment, program, *map(str, words)]
         return run_process("workstation", argv, timeout=timeout)
 

@@ -159,6 +159,18 @@ def test_what_the_jobs_variables_name_is_bound(
     assert program.bind_options({"TMPDIR": "/home/alice/t"}) == ["--bind", "/home/alice/t"]
 
 
+def test_what_open_mpi_keeps_beside_pmixs_directory_is_bound(
+    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MPI_Init ends the job where it cannot make its session directory there."""
+    spool = tmp_path / "oci-job7-0"
+    for name in ("pmix.7.0", "spmix_appdir_2001_7.0", "other"):
+        (spool / name).mkdir(parents=True)
+    monkeypatch.setattr(program, "SEEN", ("/dev",))
+    found = program.bind_options({"HOME": "/home/alice", "PMIX_SERVER_TMPDIR": f"{spool}//pmix.7.0/"})
+    assert found == ["--bind", f"{spool}/pmix.7.0", "--bind", f"{spool}/spmix_appdir_2001_7.0"]
+
+
 @pytest.mark.parametrize(
     ("told", "options"), [(["0", "1"], []), (["63000", "0"], []), (["63000", "1"], ["--userns"]), ([], ["--userns"])]
 )
@@ -233,7 +245,8 @@ def test_the_whole_way_through_a_shell(tmp_path: Path, command: list[str]) -> No
     given = {"SLURM_PROCID": "1", "SLURM_SUBMIT_DIR": str(submitted), "PATH": "/bin"}
     words, environment, directory = run_as_slurm_would(tmp_path, command, given)
     assert words == ["--quiet", "exec", "--userns", f"{tmp_path}/x.sif", *command]
-    assert {name: value for name, value in environment.items() if name not in ("PWD", "LC_CTYPE")} == given
+    ours = {"OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
+    assert {name: value for name, value in environment.items() if name not in ("PWD", "LC_CTYPE")} == {**ours, **given}
     assert directory == str(submitted)
 
 

@@ -1,0 +1,43 @@
+"""An MPI program from inside an image: Debian's Open MPI, started by Slurm through PMIx, on two nodes."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_hpcregistry import lab
+from pytest_hpcregistry.lab.podman import cache_directory, only_one
+
+from .conftest import IMAGES, Cli
+from .test_container_run import ALICE, srun
+
+pytestmark = pytest.mark.lab
+SUM = (
+    "from mpi4py import MPI; all = MPI.COMM_WORLD; "
+    "print(all.rank, all.size, all.allreduce(all.rank), MPI.Get_processor_name())"
+)
+
+
+@pytest.fixture(scope="module")
+def image(set_up_lab: lab.LabState, cli: Cli) -> str:
+    """The image on all machines, of its definition."""
+    path = cache_directory() / "mpi-base.sif"
+    with only_one("mpi"):
+        built = cli("image", "build", "mpi-base", "--definitions", IMAGES, timeout=900).check().stdout
+        if "up to date" not in built or not path.exists():
+            cli("convert", "to-apptainer", "mpi-base:1.0", path, "--force", timeout=900).check()
+    cli("deploy", "single", "-s", path).check()
+    return "/opt/containers/ml-frameworks/mpi-base.sif"
+
+
+def test_the_tasks_of_two_nodes_are_one_program(on: Cli, image: str) -> None:
+    result = on(ALICE, srun(image, "python3", "-c", SUM, options="--mpi=pmix -N2 --ntasks-per-node=2")).check()
+    lines = sorted(result.stdout.splitlines())
+    assert [line.split()[:3] for line in lines] == [[str(rank), "4", "6"] for rank in range(4)]
+    assert len({line.split()[3] for line in lines}) == 2
+    assert result.stderr == "", "no word about memory that cannot be shared"
+
+
+def test_without_mpi_each_task_is_alone(on: Cli, image: str) -> None:
+    """What the test above would see if the image did not reach Slurm's PMIx."""
+    result = on(ALICE, srun(image, "python3", "-c", SUM, options="--mpi=none -N2 --ntasks-per-node=2"))
+    assert "0 4 6" not in result.stdout
