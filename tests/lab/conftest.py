@@ -124,6 +124,17 @@ def demo_sif(demo_image: str, demo_directory: Path, running_lab: lab.LabState, c
     return path
 
 
+@pytest.fixture(scope="session")
+def mpi_sif(running_lab: lab.LabState, cli: Cli) -> Path:
+    """Debian with Open MPI, built of its definition and converted, once."""
+    path = cache_directory() / f"mpi-{find_definitions(IMAGES, 'mpi-base')[0].revision()[:12]}" / "mpi-base.sif"
+    with only_one("mpi"):
+        if not path.exists():
+            cli("image", "build", "mpi-base", "--definitions", IMAGES, timeout=900).check()
+            cli("convert", "to-apptainer", "mpi-base:1.0", path, timeout=900).check()
+    return path
+
+
 @pytest.fixture(scope="module")
 def deployed(set_up_lab: lab.LabState, demo_sif: Path, cli: Cli) -> str:
     """The name of an image that is deployed on all machines."""

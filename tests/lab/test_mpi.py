@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pytest_hpcregistry import lab
-from pytest_hpcregistry.lab.podman import cache_directory, only_one
 
-from .conftest import IMAGES, Cli
+from .conftest import Cli
 from .test_container_run import ALICE, srun
 
 pytestmark = pytest.mark.lab
@@ -18,15 +19,10 @@ SUM = (
 
 
 @pytest.fixture(scope="module")
-def image(set_up_lab: lab.LabState, cli: Cli) -> str:
-    """The image on all machines, of its definition."""
-    path = cache_directory() / "mpi-base.sif"
-    with only_one("mpi"):
-        built = cli("image", "build", "mpi-base", "--definitions", IMAGES, timeout=900).check().stdout
-        if "up to date" not in built or not path.exists():
-            cli("convert", "to-apptainer", "mpi-base:1.0", path, "--force", timeout=900).check()
-    cli("deploy", "single", "-s", path).check()
-    return "/opt/containers/ml-frameworks/mpi-base.sif"
+def image(set_up_lab: lab.LabState, mpi_sif: Path, cli: Cli) -> str:
+    """The image on all machines."""
+    cli("deploy", "single", "-s", mpi_sif).check()
+    return f"/opt/containers/ml-frameworks/{mpi_sif.name}"
 
 
 def test_the_tasks_of_two_nodes_are_one_program(on: Cli, image: str) -> None:
