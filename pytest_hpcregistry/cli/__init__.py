@@ -24,6 +24,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 COMMANDS = {
     "catalog": "Show what the catalog says.",
     "convert": "Make a SIF file of a Docker or Podman image.",
+    "docker": "As image, by its name in the bash framework.",
     "deploy": "Copy SIF files to the cluster, and check them there.",
     "gc": "Remove objects that no image and no kept version refers to.",
     "image": "Build images from their definitions.",

@@ -9,10 +9,12 @@ import click
 
 from ..config.load import load_cluster
 from ..core.names import visible
-from ..images.convert import Converted, convert, default_output
+from ..images.convert import Converted, convert, default_output, is_converted
+from ..images.definition import Definition, find_definitions
 from ..images.reproducible import LATEST
 from ..transports import open_transport
-from .options import SIF
+from .image import do_each
+from .options import SIF, definitions_option
 from .show import say
 
 
@@ -69,6 +71,30 @@ def convert_single(image: str, out: Path | None, force: bool, date: int | None, 
       hpc-container-manager convert single pytorch:latest
     """
     run_convert(image, out or default_output(image), force, date, cluster)
+
+
+@command.command("all")
+@definitions_option
+@convert_options
+def convert_all(definitions: Path, force: bool, date: int | None, cluster: Path | None) -> None:
+    """Convert every image that has a definition and has changed.
+
+    To build/containers/apptainer/NAME.sif; `image build all` comes before. A SIF that was made of the same revision of
+    its definition is left as it is, unless --force is given.
+
+    \b
+    Example:
+      hpc-container-manager convert all --definitions fixtures/images
+    """
+
+    def convert_one(definition: Definition) -> None:
+        out = default_output(definition.image)
+        if not force and is_converted(out, definition):
+            say(f"✓ {out}: up to date")
+        else:
+            run_convert(definition.image, out, True, date, cluster)
+
+    do_each(find_definitions(definitions, "all"), convert_one, "converted")
 
 
 def run_convert(image: str, out: Path, force: bool, date: int | None, cluster_file: Path | None) -> None:

@@ -1,15 +1,17 @@
-"""image: build images from their definitions."""
+"""image: build images from their definitions, and look into them."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
 from ..core.errors import CommandFailed, HpcRegistryError
 from ..images.build import Builder
-from ..images.definition import find_definitions
-from .options import SIF
+from ..images.definition import Definition, find_definitions
+from .options import definitions_option
 from .show import say, say_error
 
 
@@ -20,14 +22,7 @@ def command() -> None:
 
 @command.command("build")
 @click.argument("name", metavar="NAME|all")
-@click.option(
-    "--definitions",
-    type=SIF,
-    envvar="HPC_IMAGES",
-    default=Path("images"),
-    show_default=True,
-    help="The directory with a directory for each image.",
-)
+@definitions_option
 @click.option("--force", "-f", is_flag=True, help="Build also what has not changed.")
 def image_build(name: str, definitions: Path, force: bool) -> None:
     """Build the image NAME, or all, by Podman or Docker, where its definition has changed.
@@ -39,19 +34,41 @@ def image_build(name: str, definitions: Path, force: bool) -> None:
     Example:
       hpc-container-manager image build python-base --definitions fixtures/images
     """
-    chosen = find_definitions(definitions, name)
     builder = Builder(say)
+
+    def build(definition: Definition) -> None:
+        built = builder.build(definition, force=force)
+        state = f"built in {built.seconds:.1f} s" if built.fresh else "up to date"
+        say(f"✓ {built.image}: {state} ({built.digest.removeprefix('sha256:')[:12]})")
+
+    do_each(find_definitions(definitions, name), build, "built")
+
+
+def do_each(definitions: Sequence[Definition], work: Callable[[Definition], None], done: str) -> None:
+    """Do the *work* for each; one that fails keeps no other from being *done*. Raises CommandFailed in the end."""
     failed = []
-    for definition in chosen:
+    for definition in definitions:
         try:
-            built = builder.build(definition, force=force)
+            work(definition)
         except HpcRegistryError as error:
-            if len(chosen) == 1:
+            if len(definitions) == 1:
                 raise
             say_error(error)
             failed.append(definition.name)
-        else:
-            state = f"built in {built.seconds:.1f} s" if built.fresh else "up to date"
-            say(f"✓ {built.image}: {state} ({built.digest.removeprefix('sha256:')[:12]})")
     if failed:
-        raise CommandFailed(f"{len(failed)} of {len(chosen)} images were not built: {', '.join(failed)}")
+        raise CommandFailed(f"{len(failed)} of {len(definitions)} images were not {done}: {', '.join(failed)}")
+
+
+@command.command("prompt")
+@click.argument("name")
+@definitions_option
+def image_prompt(name: str, definitions: Path) -> None:
+    """Open a shell in the image NAME, in a container that is removed at its end.
+
+    \b
+    Example:
+      hpc-container-manager image prompt python-base --definitions fixtures/images
+    """
+    (definition,) = find_definitions(definitions, name)
+    argv = Builder(say).shell(definition)
+    os.execvp(argv[0], argv)  # noqa: S606 - it gets this terminal

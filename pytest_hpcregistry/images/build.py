@@ -17,13 +17,12 @@ from ..core.errors import CommandFailed, UsageError
 from ..core.names import excerpt, visible
 from ..transports import Transport
 from ..transports.local import LocalTransport
-from .definition import DOCKERFILE, Definition
+from .definition import DOCKERFILE, REVISION, Definition
 
 TOOLS = ("podman", "docker")
 LOCAL_BASE = "localhost/hpcregistry-base"
-REVISION = "io.hpcregistry.definition"
 VERSION = "io.hpcregistry.version"
-"""Labels: the digest of the definition that an image was built from, and the version of this program."""
+"""The label with the version of this program that an image was built by."""
 DEADLINE = 4 * 3600.0
 SHORT = 60.0
 PULL = 900.0
@@ -71,6 +70,13 @@ class Builder:
         """What the tool says of *image*, nothing where there is no such image."""
         result = self.here.run([self.tool, "image", "inspect", "--format", template, image], timeout=SHORT)
         return result.stdout.strip() if result.exit_code == 0 else ""
+
+    def shell(self, definition: Definition) -> list[str]:
+        """The command that opens a shell in the image. Raises UsageError when it is not built."""
+        if not self.inspect(definition.image, "{{.Id}}"):
+            hint = f"hpc-container-manager image build {definition.name}"
+            raise UsageError(f"there is no image {definition.image} on this machine", hint=hint)
+        return [self.tool, "run", "--interactive", "--tty", "--rm", definition.image, "/bin/sh"]
 
     def run_build(self, definition: Definition, context: Path, revision: str) -> None:
         labels = {**definition.labels, REVISION: revision, VERSION: __version__}

@@ -22,6 +22,7 @@ from ..core.errors import CommandFailed, HpcRegistryError, UsageError
 from ..core.names import check_file_name, excerpt, visible
 from ..transports import Transport
 from ..transports.local import LocalTransport
+from .definition import REVISION, Definition
 from .reproducible import definition, environment, read_date, strip_identity
 from .sources import Source, find_source, short_name
 from .workspace import working_directory
@@ -80,6 +81,14 @@ class Converted:
 def default_output(image: str) -> Path:
     """Where the SIF of *image* goes when the user does not say: named for the image, without its tag."""
     return OUTPUT_DIRECTORY / check_file_name(f"{short_name(image)}.sif")
+
+
+def is_converted(out: Path, definition: Definition) -> bool:
+    """Whether *out* is a sound SIF of an image that was built of this revision of its definition."""
+    try:
+        return sif.check(out).labels.get(REVISION) == definition.revision()
+    except UsageError:
+        return False
 
 
 def convert(

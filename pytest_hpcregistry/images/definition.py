@@ -23,6 +23,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,122}\Z")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?([=<>!~]=?[A-Za-z0-9.*+!]+)?\Z")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}\Z")
+REVISION = "io.hpcregistry.definition"
+"""The label with the revision of the definition that an image was built of; its SIF has it too."""
 HINT = "nothing was built; correct this and try again"
 
 

@@ -8,7 +8,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pytest_hpcregistry import cli
-from pytest_hpcregistry.core.errors import CommandFailed
+from pytest_hpcregistry.cli import convert as convert_command
+from pytest_hpcregistry.core.errors import CommandFailed, UsageError
+from pytest_hpcregistry.images.convert import Converted
+from pytest_hpcregistry.images.definition import read
+from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
 from tests.unit.images.test_build import Stand, stand  # noqa: F401 - a fixture
 from tests.unit.images.test_definition import define
 
@@ -49,3 +53,52 @@ def test_the_directory_of_definitions_may_be_set_once(
     define(tmp_path / "images", "name: mine\n")
     monkeypatch.setenv("HPC_IMAGES", str(tmp_path / "images"))
     assert CliRunner().invoke(cli.commands, ["image", "build", "mine"]).exit_code == 0
+
+
+def test_a_shell_in_an_image(stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    images = tmp_path / "images"
+    define(images, "name: mine\n")
+    words = ["image", "prompt", "mine", "--definitions", str(images)]
+    with pytest.raises(UsageError, match="there is no image mine:latest on this machine") as caught:
+        cli.commands.main(words, standalone_mode=False)
+    assert caught.value.hint == "hpc-container-manager image build mine"
+    run(images, "mine")
+    started: list[list[str]] = []
+    monkeypatch.setattr("os.execvp", lambda program, argv: started.append(argv))
+    cli.commands.main(words, standalone_mode=False)
+    assert started == [["podman", "run", "--interactive", "--tty", "--rm", "mine:latest", "/bin/sh"]]
+
+
+def test_the_bash_frameworks_spelling(stand: Stand, tmp_path: Path) -> None:  # noqa: F811
+    define(tmp_path / "images", "name: mine\n")
+    words = ["docker", "build", "mine", "--definitions", str(tmp_path / "images")]
+    assert "✓ mine:latest: built in " in CliRunner().invoke(cli.commands, words).output
+
+
+def test_convert_all_leaves_what_is_of_the_same_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("same", "older", "missing", "broken"):
+        define(tmp_path / "images", f"name: {name}\n", name)
+    place = tmp_path / "build" / "containers" / "apptainer"
+    place.mkdir(parents=True)
+    for name in ("same", "older"):
+        revision = read(tmp_path / "images" / name).revision() if name == "same" else "0" * 64
+        labels = label_object({"io.hpcregistry.definition": revision})
+        (place / f"{name}.sif").write_bytes(Sif(parts=(labels, system_partition())).to_bytes())
+    (place / "broken.sif").write_text("no SIF")
+    converted: list[str] = []
+
+    def convert(image: str, out: Path, **_: object) -> Converted:
+        converted.append(image)
+        if image == "missing:latest":
+            raise UsageError("no image missing:latest on this machine")
+        return Converted(out, "0" * 64, 1, image, "", 0.1)
+
+    monkeypatch.setattr(convert_command, "convert", convert)
+    words = ["convert", "all", "--definitions", "images"]
+    result = CliRunner().invoke(cli.commands, words)
+    assert converted == ["broken:latest", "missing:latest", "older:latest"]
+    assert "✓ build/containers/apptainer/same.sif: up to date" in result.output
+    assert str(result.exception) == "1 of 4 images were not converted: missing"
+    CliRunner().invoke(cli.commands, [*words, "--force"])
+    assert converted[3:] == ["broken:latest", "missing:latest", "older:latest", "same:latest"]
