@@ -22,7 +22,8 @@ from .definition import DOCKERFILE, REVISION, Definition
 TOOLS = ("podman", "docker")
 LOCAL_BASE = "localhost/hpcregistry-base"
 VERSION = "io.hpcregistry.version"
-"""The label with the version of this program that an image was built by."""
+BASE = "io.hpcregistry.base"
+"""Labels: the version of this program that an image was built by, and the ID of the base that it was built on."""
 DEADLINE = 4 * 3600.0
 SHORT = 60.0
 PULL = 900.0
@@ -58,13 +59,18 @@ class Builder:
         """
         began = time.monotonic()
         revision = definition.revision()
-        present = self.inspect(definition.image, f"{{{{index .Config.Labels {REVISION!r}}}}}".replace("'", '"'))
-        fresh = force or present != revision
+        fresh = force or not self.is_current(definition, revision)
         if fresh:
             with context_of(definition) as context:
                 self.download(definition, context)
                 self.run_build(definition, context, revision)
         return Built(definition.image, self.inspect(definition.image, "{{.Id}}"), fresh, time.monotonic() - began)
+
+    def is_current(self, definition: Definition, revision: str) -> bool:
+        """Whether the image that is there was made of this revision, and of the base that is there, if one is."""
+        made_of, base = (self.inspect(definition.image, label(name)) for name in (REVISION, BASE))
+        now = self.inspect(definition.base, "{{.Id}}") if definition.base else ""
+        return made_of == revision and (not now or now == base)
 
     def inspect(self, image: str, template: str) -> str:
         """What the tool says of *image*, nothing where there is no such image."""
@@ -79,11 +85,13 @@ class Builder:
         return [self.tool, "run", "--interactive", "--tty", "--rm", definition.image, "/bin/sh"]
 
     def run_build(self, definition: Definition, context: Path, revision: str) -> None:
-        labels = {**definition.labels, REVISION: revision, VERSION: __version__}
         argv = [self.tool, "build", *NOTHING_LEFT[self.tool], "--tag", definition.image]
-        argv += [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
+        labels = {**definition.labels, REVISION: revision, VERSION: __version__}
         if definition.base or definition.root:
-            argv += ["--build-arg", f"BASE={self.find_base(definition)}"]
+            base = self.find_base(definition)
+            argv += ["--build-arg", f"BASE={base}"]
+            labels[BASE] = self.inspect(base, "{{.Id}}")
+        argv += [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
         argv += ["--file", str(context / DOCKERFILE), str(context)]
         self.run(argv, f"{self.tool} could not build {definition.image}")
 
@@ -134,6 +142,11 @@ class Builder:
         if result.exit_code != 0:
             said = [*last, *result.stderr.strip().splitlines()][-LAST_LINES:]
             raise CommandFailed("\n  ".join([problem, *map(excerpt, said)]), hint="the lines above are its own")
+
+
+def label(name: str) -> str:
+    """The template that shows a label."""
+    return f'{{{{index .Config.Labels "{name}"}}}}'
 
 
 def find_tool(here: Transport) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core import documents
 from ..core.errors import ConfigError, UsageError
-from ..core.fields import suggest
+from ..core.fields import find_repeated, suggest
 from ..core.names import visible
 
 FILE = "image.yaml"
@@ -65,19 +65,26 @@ class Definition:
         return hashlib.sha256("\0".join(self.root).encode() + b"\0" + script).hexdigest()
 
     def revision(self) -> str:
-        """SHA-256 in hex over every file here, with its name and whether it can be executed, and over `root`."""
+        """SHA-256 in hex over all that lies here, with its name and whether it can be executed, and over `root`."""
         total = hashlib.sha256(self.root_revision().encode())
-        for path in files_of(self.directory):
-            data = path.read_bytes()
-            kind = "x" if os.access(path, os.X_OK) else "-"
+        for path in sorted(self.directory.rglob("*")):
+            if path.is_symlink() and not path.resolve().is_relative_to(self.directory.resolve()):
+                raise UsageError(f"{visible(path)} leads out of the definition's directory, where no build sees it")
+            kind, data = describe(path)
             total.update(f"{path.relative_to(self.directory)}\0{kind}\0{len(data)}\0".encode(errors="surrogateescape"))
             total.update(data)
         return total.hexdigest()
 
 
-def files_of(directory: Path) -> list[Path]:
-    """The regular files of a definition, in the order of their names."""
-    return sorted(path for path in directory.rglob("*") if path.is_file())
+def describe(path: Path) -> tuple[str, bytes]:
+    """What a build sees of a file: its kind, and its bytes or where it leads. Raises UsageError for a pipe."""
+    if path.is_symlink():
+        return "link", os.fsencode(path.readlink())
+    if path.is_dir():
+        return "directory", b""
+    if not path.is_file():
+        raise UsageError(f"{visible(path)}: neither a file nor a directory, so it cannot be built into an image")
+    return ("program" if os.access(path, os.X_OK) else "file"), path.read_bytes()
 
 
 def find_definitions(directory: Path, name: str) -> list[Definition]:
@@ -91,7 +98,11 @@ def find_definitions(directory: Path, name: str) -> list[Definition]:
         raise UsageError(f"{visible(directory)}: no definition of an image", hint=hint)
     if name != "all" and name not in known:
         raise UsageError(f"{visible(directory)}: no image {visible(name)}.{suggest(name, known)}")
-    return [read(known[one]) for one in known if name in ("all", one)]
+    found = [read(known[one]) for one in known if name in ("all", one)]
+    for image in find_repeated([one.image for one in found]):
+        places = ", ".join(visible(one.directory) for one in found if one.image == image)
+        raise UsageError(f"{places}: all are called {image}", hint="give each a name, or a tag, of its own")
+    return found
 
 
 def read(directory: Path) -> Definition:

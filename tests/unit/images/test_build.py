@@ -27,7 +27,8 @@ with (home / "asked").open("a") as log:
 if words[0] == "image":
     if words[-1] not in images:
         sys.exit("no such image")
-    print(images[words[-1]] if "Labels" in words[3] else "sha256:" + "a" * 64)
+    made_of, _, base = images[words[-1]].partition(" ")
+    print({"definition": made_of, "base": base}.get(words[3].rpartition(".")[2].rstrip('"}'), "sha256:" + "a" * 64))
 elif words[0] == "pull":
     if words[-1] not in json.loads((home / "registry").read_text()):
         sys.exit("Error: no such host")
@@ -41,7 +42,8 @@ elif words[0] == "build":
         print("STEP 2: RUN false")
         sys.exit("error: building at STEP 2: exit status 1")
     labels = dict(words[at + 1].split("=", 1) for at, word in enumerate(words) if word == "--label")
-    images[words[words.index("--tag") + 1]] = labels["io.hpcregistry.definition"]
+    base = labels.get("io.hpcregistry.base", "")
+    images[words[words.index("--tag") + 1]] = labels["io.hpcregistry.definition"] + " " + base
 (home / "images").write_text(json.dumps(images))
 """
 
@@ -97,6 +99,16 @@ def test_an_image_is_built_once_for_what_it_is_made_of(stand: Stand, tmp_path: P
     assert stand.builder().build(read(place)).fresh
     assert stand.builder().build(read(place), force=True).fresh
     assert len(stand.asked("build")) == 3
+
+
+def test_another_base_by_the_same_name_makes_another_image(stand: Stand, tmp_path: Path) -> None:
+    stand.keep("images", {"docker.io/library/debian:trixie": ""})
+    place = define(tmp_path, BASE)
+    assert stand.builder().build(read(place)).fresh
+    assert not stand.builder().build(read(place)).fresh
+    images = json.loads((stand.directory / "images").read_text())
+    stand.keep("images", {**images, "x:latest": images["x:latest"].replace("a" * 64, "b" * 64)})
+    assert stand.builder().build(read(place)).fresh
 
 
 BASE = "name: x\nbase: docker.io/library/debian:trixie\n"

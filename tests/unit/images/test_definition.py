@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,10 +113,36 @@ def test_another_input_is_another_revision(tmp_path: Path) -> None:
         lambda: script.write_text("#!/bin/sh\ntrue\n"),
         lambda: (place / "image.yaml").write_text("name: x\nroot: [../make.sh, b]\n"),
     ]
+    changes += [
+        (place / "empty").mkdir,
+        lambda: (place / "link").symlink_to("other"),
+        (place / "link").unlink,
+        lambda: (place / "link").symlink_to("Dockerfile"),
+    ]
     for change in changes:
         change()
         seen.append(read(place).revision())
-    assert len(set(seen)) == len(seen)
+    assert len(set(seen)) == len(seen) - 1, "all but without the link again"
+
+
+def test_what_no_build_would_see(tmp_path: Path) -> None:
+    place = define(tmp_path, "name: x\n")
+    (tmp_path / "outside").write_text("text")
+    (place / "link").symlink_to("../outside")
+    with pytest.raises(UsageError, match="leads out of the definition's directory"):
+        read(place).revision()
+    (place / "link").unlink()
+    os.mkfifo(place / "pipe")
+    with pytest.raises(UsageError, match="pipe: neither a file nor a directory"):
+        read(place).revision()
+
+
+def test_two_of_one_name(tmp_path: Path) -> None:
+    for name, tag in (("a", "1"), ("b", "1"), ("c", "2")):
+        define(tmp_path, f'name: x\ntag: "{tag}"\n', name)
+    with pytest.raises(UsageError, match=f"{tmp_path}/a, {tmp_path}/b: all are called x:1"):
+        find_definitions(tmp_path, "all")
+    assert find_definitions(tmp_path, "a")[0].image == "x:1"
 
 
 def test_the_examples_are_sound() -> None:
