@@ -23,6 +23,9 @@ with tempfile.NamedTemporaryFile(suffix=".pyz") as program:
     sys.exit(subprocess.call([sys.executable, program.name] + sys.argv[1:], stdin=subprocess.DEVNULL))
 """
 
+DAMAGED = ("can't find '__main__' module", "ModuleNotFoundError:", "ImportError:", "SyntaxError:")
+"""What Python says of a program that lacks a part, and nothing else of it."""
+
 Kind = TypeVar("Kind", bound=Event)
 
 
@@ -81,7 +84,7 @@ class RemoteProgram:
                 event = from_line(line)
             except ValueError as error:
                 raise CommandFailed(
-                    f"what the controller program tells is malformed: {error}",
+                    f"the answer of the controller program is malformed: {error}",
                     where=self.cluster.controller.name,
                     hint=RUN_SETUP,
                 ) from None
@@ -111,6 +114,8 @@ class RemoteProgram:
                 where=name,
                 hint="hpc-container-manager registry setup",
             )
+        if any(word in result.stderr for word in DAMAGED):
+            return UsageError(f"the controller program there is damaged: {said}", where=name, hint=RUN_SETUP)
         if "sudo:" in result.stderr:
             hint = f"let {self.cluster.controller.user} run `sudo -n` there without a password"
             return UsageError(said, where=name, hint=hint)

@@ -91,6 +91,13 @@ def test_a_failure_there_is_the_same_failure_here(code: int, kind: type[HpcRegis
             UsageError,
             f"phase 1 of version {__version__}",
         ),
+        (
+            "Traceback:\nModuleNotFoundError: No module named 'x'",
+            "root",
+            UsageError,
+            "is damaged: ModuleNotFoundError: No",
+        ),
+        ("python3: can't find '__main__' module in '/usr/…'", "root", UsageError, "is damaged: python3: can't find"),
         ("sudo: a password is required", "me", UsageError, "a password is required"),
         ("bash: oops", "root", CommandFailed, "bash: oops"),
         ("", "root", CommandFailed, "said (exit 1): nothing"),
@@ -134,11 +141,11 @@ def test_a_sync_that_was_ended_is_no_success(events: tuple[Any, ...], code: int)
 def test_rollback_and_gc_are_brought_to_their_end_as_a_sync() -> None:
     one = talk(STARTED, ONE, TWO, FINISHED)
     assert one.rollback(NAME, "abcdef", "me@x", lambda _: None) == {"c1": ONE, "c2": TWO}
-    assert list(asked(one).asked[0])[-6:] == ["rollback", NAME, "--to", "abcdef", "--by", "me@x"]
+    assert list(asked(one).asked[0])[-8:] == ["rollback", "--settings", "{}", NAME, "--to", "abcdef", "--by", "me@x"]
     machines = {"controller": Freed("freed"), "c1": Freed("failed", "disk", "make room")}
     one = talk(GcStarted([], 2, 1, "me", False), GcFinished(machines, False), exit_code=4)
     assert one.gc(lambda _: None, by="me@x", keep=0, grace=0, dry_run=True) == machines
-    words = ["gc", "--by", "me@x", "--dry-run", "--keep", "0", "--grace", "0"]
+    words = ["gc", "--settings", "{}", "--by", "me@x", "--dry-run", "--keep", "0", "--grace", "0"]
     assert list(asked(one).asked[0])[-len(words) :] == words
     with pytest.raises(CommandFailed, match="the gc ended before it was done"):
         talk(GcStarted([], 2, 1, "me", False), exit_code=0).gc(lambda _: None, by="me")
@@ -253,6 +260,7 @@ class Uninstalled(FakeTransport):
 
 
 NOT_THERE = {"exit_code": 2, "stderr": "python3: can't open file '/usr/…/controller': [Errno 2] No such file"}
+BROKEN = {"exit_code": 1, "stderr": "ImportError: cannot import name 'gather'"}
 OTHER = {"exit_code": 2, "event": Failed("the controller has version 0.0.1", exit_code=2)}
 
 
@@ -271,7 +279,7 @@ def test_a_failure_of_the_installed_program_is_a_failure() -> None:
     assert len(asked(one).asked) == 1
 
 
-@pytest.mark.parametrize("installed", [NOT_THERE, OTHER])
+@pytest.mark.parametrize("installed", [NOT_THERE, OTHER, BROKEN])
 def test_facts_send_the_program_along_where_there_is_none_of_this_version(installed: dict[str, Any]) -> None:
     waits = Noticed("a sync is under way")
     one = talk(nodes=("c1",))

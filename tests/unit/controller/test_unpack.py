@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,11 +55,45 @@ def test_the_link_leads_to_the_archives_own_files(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("controller-*"))) == 2  # the one in use, and the one before it
 
 
-def test_what_was_removed_is_made_again(tmp_path: Path) -> None:
+DAMAGES: list[Callable[[Path], object]] = [
+    lambda program: (program / "__main__.py").unlink(),
+    lambda program: (program / "late.py").write_text(""),
+    lambda program: (program / "late.py").unlink(),
+    lambda program: (program / "json.py").write_text("import os"),
+    lambda program: program.unlink(),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_was_damaged_is_made_again(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    program = tmp_path / "controller"
     assert unpack(archive(tmp_path, "print(1)"))
-    (tmp_path / "controller" / "__main__.py").unlink()
+    damage(program)
     assert unpack(archive(tmp_path, "print(1)"))
-    assert say(tmp_path / "controller") == "1"
+    assert say(program) == "1"
+    assert sorted(path.name for path in program.glob("*.py")) == ["__main__.py", "late.py"]
+    assert not unpack(archive(tmp_path, "print(1)"))
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_what_is_no_link_of_ours_is_left_and_named(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "controller")
+    with pytest.raises(CommandFailed, match=f"{tmp_path}/controller is in the way") as caught:
+        unpack(archive(tmp_path, "print(1)"))
+    assert caught.value.hint == f"move {tmp_path}/controller away"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["controller", "controller.pyz"]
+
+
+def test_what_a_killed_run_left_goes_with_the_next(tmp_path: Path) -> None:
+    unpack(archive(tmp_path, "print(1)"))
+    (tmp_path / ".controller.4711").symlink_to("nowhere")
+    (tmp_path / ".controller-0123.abcd").mkdir()
+    (tmp_path / "controller-backup").symlink_to("controller")
+    path = archive(tmp_path, "print(2)")
+    (tmp_path / f"controller-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}").touch()
+    assert unpack(path)
+    assert say(tmp_path / "controller") == "2"
+    assert len(list(tmp_path.iterdir())) == 4  # the archive, the link, and two directories
 
 
 def test_a_running_program_keeps_its_own_files(tmp_path: Path) -> None:
