@@ -1,7 +1,7 @@
 """What nothing names any more is removed, unless somebody still has it open. Standard library only, Python >= 3.6.
 
 An object stays when the catalog or a name of this machine means it, when it has been without a name for less than the
-grace time, or when it is in use (in_use.py).
+grace period, or when it is in use (in_use.py).
 """
 
 import contextlib

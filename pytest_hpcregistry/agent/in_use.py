@@ -80,7 +80,7 @@ def open_in_process(process: str, wanted: Dict[int, Inode]) -> Set[Inode]:
 def inode_number(info: str, wanted: Dict[int, Inode]) -> int:
     """Of an open file, without a stat of it, which hangs for ever where some other network file system hangs.
 
-    Before Linux 5.14 it is not told: then that of any of *wanted*, so that the file is looked at.
+    Linux before 5.14 does not report the inode; any of *wanted* is returned then, so that the caller looks at the file.
     """
     with open(info) as lines:
         for line in lines:

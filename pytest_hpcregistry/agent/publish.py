@@ -61,7 +61,7 @@ def apply(root: int, request: Json) -> Json:
 
 
 def mode_of(root: int, request: Json) -> int:
-    """The mode of images: what phase 1 wrote down here, whatever is asked for; where it has not, what is asked for."""
+    """The mode of images: the one in config.yaml, or the requested one where config.yaml has none."""
     mode = configured_mode(f"/proc/self/fd/{root}")
     if mode is None:
         mode = int(request.get("mode", "0755"), 8)

@@ -29,6 +29,7 @@ OF_NODES: tuple[MachineCheck, ...] = (
     access.authorized_key,
     configuration.same,
     slurm.usable,
+    slurm.binds,
     catalog.same,
 )
 OF_MACHINES: tuple[MachineCheck, ...] = (
@@ -41,6 +42,7 @@ OF_MACHINES: tuple[MachineCheck, ...] = (
     access.readers,
     configuration.peers,
     programs.agent,
+    programs.guarded,
     programs.installed,
     slurm.version,
     slurm.containers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..core.catalog import MEND_CATALOG
 from ..core.facts import Facts, Machine
 from ..core.layout import CATALOG, inside
 from ..core.model import Cluster
@@ -11,11 +12,12 @@ from ..core.names import CONTROLLER
 from .finding import Finding
 from .images import DEPLOY_AGAIN, SYNC
 
+NO_CATALOG = f"has phase 1 been run? hpc-container-manager registry setup; where it has, {MEND_CATALOG}"
+
 
 def readable(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
     if facts.catalog_problem:
-        hint = "put a node's catalog in its place; until then nothing is published, synced or removed"
-        yield Finding("catalog.readable", machine.name, "catalog", facts.catalog_problem, hint=hint)
+        yield Finding("catalog.readable", machine.name, "catalog", facts.catalog_problem, hint=NO_CATALOG)
 
 
 def has_images(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..core.facts import Facts, Machine
-from ..core.layout import AGENT, LAUNCHER, PROGRAM_FILE
+from ..core.layout import AGENT, CONTAINER_RUN, LAUNCHER, LIBRARY, PROGRAM_FILE, RUNTIME
 from ..core.model import Cluster
 from .finding import Finding, compare
 
@@ -27,6 +27,24 @@ def agent(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]
         yield Finding("programs.agent", machine.name, AGENT, f"{found.mode} {found.owner}", "only root's to change")
     if own is None or found.size != own.size:
         yield Finding("programs.agent", machine.name, AGENT, "is not the controller's: another version?")
+
+
+def guarded(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    """What starts an image, for root too, is there, and nobody but root can change it."""
+    paths = [LIBRARY]
+    if cluster.slurm.container:
+        paths += [CONTAINER_RUN, RUNTIME, f"{cluster.slurm.conf_dir}/oci.conf"]
+    for path in paths:
+        found = machine.path(path)
+        if found is None:
+            yield Finding("programs.guarded", machine.name, path, "does not exist")
+            continue
+        mode = int(found.mode, 8)
+        if found.owner != "root" or mode & 0o022:
+            shown = f"{found.mode} {found.owner}"
+            yield Finding("programs.guarded", machine.name, path, shown, "only root's to change", f"chmod go-w {path}")
+        if path == CONTAINER_RUN and mode & 0o555 != 0o555:
+            yield Finding("programs.guarded", machine.name, path, found.mode, "executable by everybody")
 
 
 def installed(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:

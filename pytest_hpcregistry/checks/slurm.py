@@ -58,6 +58,14 @@ def containers(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Fin
             yield Finding("slurm.containers", machine.name, path, "is not the controller's")
 
 
+def binds(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    """Apptainer starts no image where a directory to bind is missing."""
+    for path in cluster.runtime.sources() if cluster.slurm.container else ():
+        if machine.path(path) is None:
+            hint = "make or mount it there, or take it out of runtime.binds"
+            yield Finding("slurm.binds", machine.name, path, "does not exist", hint=hint)
+
+
 def asked(facts: Facts) -> SlurmFacts:
     """Slurm's view. Raises LookupError when nobody asked for it."""
     if facts.slurm is None:

@@ -12,7 +12,9 @@ from .show import show, show_json_line
 
 
 @click.command("gc")
-@click.option("--keep", type=click.IntRange(0), metavar="N", help="Older versions of each image [default: configured].")
+@click.option(
+    "--keep", type=click.IntRange(0), metavar="N", help="Versions kept beside the current one [default: registry.keep]."
+)
 @click.option(
     "--grace",
     type=click.IntRange(0),
@@ -37,5 +39,5 @@ def command(keep: int | None, grace: int | None, dry_run: bool, as_json: bool, c
     finished = client.gc(
         show_json_line if as_json else show, by=deploying.operator(), keep=keep, grace=grace, dry_run=dry_run
     )
-    hint = "mend these, then: hpc-container-manager gc"
+    hint = "repair what is named above, then: hpc-container-manager gc"
     raise_worst(sync_failures(finished, hint))

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from ..checks import images
+from ..checks.catalog import NO_CATALOG
 from ..checks.finding import Finding, fold_findings
 from ..cluster.client import ControllerClient
 from ..core import facts as facts_of
@@ -73,7 +74,7 @@ def find_odd_files(found: Facts, cluster: Cluster) -> Iterator[Finding]:
 def raise_for_status(found: Facts, matrix: dict[str, dict[str, str]], odd: Sequence[Finding]) -> None:
     """The exit code of status: drift is 1, and so is nothing at all; nodes that could not be asked are 3."""
     if found.catalog_problem:
-        raise CheckFailed(found.catalog_problem)
+        raise CheckFailed(found.catalog_problem, where="controller", hint=NO_CATALOG)
     if not matrix:
         raise CheckFailed("there is no image in the catalog and none on any machine", hint="deploy one first")
     states = {state for row in matrix.values() for state in row.values()}

@@ -33,7 +33,10 @@ from ..core.settings import chosen
 from ..transports import Transport, open_transport
 from .remote import RemoteProgram, ignore
 
-INSTALLED = (layout.AGENT, layout.PROGRAM_FILE, layout.LAUNCHER, layout.KNOWN_HOSTS)
+INSTALLED = (
+    *(layout.LIBRARY, layout.AGENT, layout.CONTAINER_RUN, layout.RUNTIME),
+    *(layout.PROGRAM_FILE, layout.LAUNCHER, layout.KNOWN_HOSTS),
+)
 QUICK = 60  # seconds for a question that moves no image
 SLOWEST_LINK = 1_000_000  # bytes/s below which an upload is given up
 SLOWEST_HASH = 100_000_000  # bytes/s below which reading images back is given up
@@ -134,7 +137,7 @@ class ControllerClient:
             users=[registry.owner, "slurm"],
             groups=[registry.group],
             readers=sorted({"slurm", slurm.run_as or "slurm"}),
-            paths=[*INSTALLED, sync.key, sync.log, containers],
+            paths=[*INSTALLED, sync.key, sync.log, containers, *self.cluster.runtime.sources()],
             texts=[self.path(layout.CONFIG), self.path(layout.PEERS), containers, layout.RUNTIME],
         )
 
@@ -194,19 +197,29 @@ class ControllerClient:
         """
         only = [word for name in names for word in ("--name", name)]
         where = [] if subdirectory is None else [subdirectory]
-        said = ["--settings", json.dumps(chosen(self.cluster))]
-        return self.nodes_of("sync", [*said, *options.words(), *only, *where], listener)
+        return self.nodes_of("sync", [*self.settings(), *options.words(), *only, *where], listener)
+
+    def settings(self) -> list[str]:
+        """What the cluster file says, for the controller to report what of it is not in force."""
+        return ["--settings", json.dumps(chosen(self.cluster))]
 
     def rollback(self, name: str, version: str | None, by: str, listener: Listener) -> dict[str, NodeFinished]:
         """Let *name* mean *version* (a digest's beginning; None: the one before) again, on all machines; as sync."""
-        return self.nodes_of("rollback", [name, *option("--to", version), "--by", by], listener)
+        return self.nodes_of("rollback", [*self.settings(), name, *option("--to", version), "--by", by], listener)
 
     def gc(
         self, listener: Listener, *, by: str, keep: int | None = None, grace: int | None = None, dry_run: bool = False
     ) -> dict[str, Freed]:
         """Free what nothing refers to, but *keep* older versions and what came within *grace* seconds (None: as
         configured); returns what became of each machine. Raises as sync."""
-        words = ["--by", by, *(["--dry-run"] if dry_run else []), *option("--keep", keep), *option("--grace", grace)]
+        words = [
+            *self.settings(),
+            "--by",
+            by,
+            *(["--dry-run"] if dry_run else []),
+            *option("--keep", keep),
+            *option("--grace", grace),
+        ]
         return self.program.to_its_end(GcFinished, "gc", words, listener)[1].machines
 
     def nodes_of(self, command: str, arguments: Sequence[str], listener: Listener) -> dict[str, NodeFinished]:

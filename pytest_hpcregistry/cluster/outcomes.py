@@ -12,7 +12,7 @@ from ..core.nodeset import fold_by
 
 def sync_failures(
     finished: Mapping[str, NodeFinished | Freed],
-    hint: str = "mend these, then: hpc-container-manager sync",
+    hint: str = "repair what is named above, then: hpc-container-manager sync",
 ) -> list[HpcRegistryError]:
     """One error for each kind of trouble, its nodes folded: with what to do about it, and then about all."""
     troubles = {

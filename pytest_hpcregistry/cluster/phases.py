@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import Failed
+from ..core.messages import count
 from ..core.wire import from_line
 from ..report.junit import Counts, gated_suite, merge, read_counts
 from ..transports.process import run_process
@@ -85,8 +86,10 @@ def run_phase(
         if counts.failed == 0:  # plugin.Evidence: nothing failed, and nothing was proven
             return CheckFailed(f"phase {phase}: all {counts.skipped} tests were skipped", hint=f"see {report}")
         if counts.failed == counts.unreachable:
-            return Unreachable(f"phase {phase}: {counts.unreachable} nodes could not be asked", hint=f"see {report}")
-        return CheckFailed(f"phase {phase}: {counts.failed} tests failed", hint=f"see {report}")
+            return Unreachable(
+                f"phase {phase}: {count(counts.unreachable, 'node')} could not be asked", hint=f"see {report}"
+            )
+        return CheckFailed(f"phase {phase}: {count(counts.failed, 'test')} failed", hint=f"see {report}")
     if result.exit_code == NOTHING:
         return CheckFailed(f"phase {phase}: no test ran")
     said = result.last_words("see above")

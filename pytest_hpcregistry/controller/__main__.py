@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def let_go_of_output() -> None:
-    """Where nobody reads any more, what is still held back must not make Python end with 120 (docs, `signal`)."""
+    """If standard output is closed, drop what is buffered, so that Python does not exit with 120 (docs, `signal`)."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
@@ -185,6 +185,7 @@ def run_rollback(arguments: argparse.Namespace) -> int:
 
     config = settings.load(arguments.config)
     listener = listener_of(arguments, config)
+    report_differences(arguments, config, listener)
     name = image_name(arguments.name, config.registry.path, config.registry.directories)
     before, now = publish.rollback(config, name, arguments.to)
     who = {"by": arguments.by, "published": now.published}
@@ -196,10 +197,13 @@ def run_gc(arguments: argparse.Namespace) -> int:
     from . import gc, settings
 
     config = settings.load(arguments.config)
-    shown = json_lines(sys.stdout) if arguments.json else plain_lines(sys.stdout)
+    listener = listener_of(arguments, config)
+    if arguments.dry_run:
+        listener = json_lines(sys.stdout) if arguments.json else plain_lines(sys.stdout)
+    report_differences(arguments, config, listener)
     machines = gc.collect(
         config,
-        shown if arguments.dry_run else listener_of(arguments, config),
+        listener,
         keep=config.registry.keep if arguments.keep is None else arguments.keep,
         grace=gc.GRACE if arguments.grace is None else arguments.grace,
         by=arguments.by,
@@ -209,18 +213,24 @@ def run_gc(arguments: argparse.Namespace) -> int:
 
 
 def run_sync(arguments: argparse.Namespace) -> int:
-    from ..core.settings import differences
     from . import settings
     from .sync import sync
 
     config = settings.load(arguments.config)
     listener = listener_of(arguments, config)
-    for sentence in differences(arguments.settings or {}, config):
-        listener(Noticed(f"{sentence}: {RUN_SETUP}"))
+    report_differences(arguments, config, listener)
     how = config.sync
     rate = how.limit_rate if arguments.limit_rate is None else arguments.limit_rate
     config = replace(config, sync=replace(how, method=arguments.engine or how.method, limit_rate=rate))
     return exit_code_of(logged(config, lambda: sync(config, arguments.subdirectory, arguments.name, listener)))
+
+
+def report_differences(arguments: argparse.Namespace, config: Settings, listener: Listener) -> None:
+    """Report what the cluster file says and is not in force."""
+    from ..core.settings import differences
+
+    for sentence in differences(arguments.settings or {}, config):
+        listener(Noticed(f"{sentence}: {RUN_SETUP}"))
 
 
 def logged(config: Settings, work: Callable[[], Mapping[str, Outcome]]) -> Mapping[str, Outcome]:

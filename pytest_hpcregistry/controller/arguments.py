@@ -38,12 +38,6 @@ def parse() -> argparse.Namespace:
     one.add_argument(
         "--limit-rate", type=int, metavar="BYTES", help="the most that one machine sends in a second; 0: no limit"
     )
-    one.add_argument(
-        "--settings",
-        type=mapping,
-        metavar="JSON",
-        help="settings of a cluster file: those not in force are reported",
-    )
     one.add_argument("--name", action="append", help="only this image, DIRECTORY/NAME.sif; may be repeated")
     back = commands.add_parser("rollback", help="let a name mean an older version again, here and on all nodes")
     back.add_argument("name", metavar="DIRECTORY/NAME.sif")
@@ -56,6 +50,13 @@ def parse() -> argparse.Namespace:
         "--grace", type=natural, metavar="SECONDS", help="how long an object must have been unreferenced [3600]"
     )
     free.add_argument("--dry-run", action="store_true", help="only report what would be removed")
+    for command in (one, back, free):
+        command.add_argument(
+            "--settings",
+            type=mapping,
+            metavar="JSON",
+            help="settings of a cluster file: those not in force are reported",
+        )
     for command in (back, free):
         command.add_argument("--by", default=f"{getpass.getuser()}@{platform.node()}", help="who, for the log")
     commands.add_parser("facts", help="facts of the controller and all nodes; a JSON request on the command line")

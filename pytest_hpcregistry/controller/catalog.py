@@ -6,8 +6,9 @@ from pathlib import Path
 
 from .. import agent
 from ..core import documents
-from ..core.catalog import Catalog, from_data
-from ..core.errors import UsageError
+from ..core.catalog import MEND_CATALOG, Catalog, from_data
+from ..core.errors import ConfigError, UsageError
+from ..core.names import CONTROLLER
 from .settings import NOT_SET_UP
 
 
@@ -28,7 +29,10 @@ def read_catalog(registry: str) -> Catalog:
 def catalog_of(text: str, registry: str) -> Catalog:
     """The catalog that *text*, the file's, means. Raises ConfigError when it is broken."""
     path = str(Path(registry, agent.CATALOG))
-    return from_data(documents.load(text, path), path)
+    try:
+        return from_data(documents.load(text, path), path)
+    except ConfigError as error:
+        raise error.on(CONTROLLER, MEND_CATALOG) from None
 
 
 def text_of(catalog: Catalog, registry: str) -> str:

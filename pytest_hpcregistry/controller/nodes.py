@@ -27,6 +27,7 @@ HINTS = {
     "login refused": f"is the sync key authorized there? If not, {RUN_SETUP}",
     "host key is not known": RUN_SETUP,
     "host key changed": f"if the node was reinstalled, {RUN_SETUP}; otherwise somebody may be in between",
+    "no answer in time": "is it up, and not too busy? See sinfo -R; sync.connect_timeout is how long a login may take",
     "name is not known": "is it a node of this cluster? See `nodes` in the cluster file, or sinfo",
 }
 ARCHITECTURE = re.compile(r"^NodeName=(\S+) (?:.* )?Arch=(\w+) ", re.MULTILINE)
@@ -111,7 +112,7 @@ def converse(node: str, argv: Sequence[str], nonce: str, stdin: bytes | None, ti
     try:
         result = run_process(node, argv, stdin=stdin, timeout=timeout)
     except CommandTimeout:
-        raise Unreachable("no answer in time", where=node) from None
+        raise no_answer_in_time(node) from None
     return read_answer(node, nonce, result.exit_code, result.stdout, result.stderr)
 
 
@@ -141,6 +142,10 @@ def refuse_error(node: str, answer: Any) -> Any:
     if "error" in answer:
         raise CommandFailed(excerpt(str(answer["error"])), where=node, hint=excerpt(str(answer.get("hint", ""))))
     return answer
+
+
+def no_answer_in_time(node: str) -> Unreachable:
+    return Unreachable("no answer in time", where=node, hint=HINTS["no answer in time"])
 
 
 def no_answer(node: str, exit_code: int, stderr: str) -> HpcRegistryError:

@@ -16,7 +16,7 @@ from ..core.errors import CommandFailed, CommandTimeout, Unreachable
 from ..transports.conversation import Conversation, Ended
 from ..transports.process import run_process
 from .answers import HINT, check_answer, check_event
-from .nodes import ASK_TIMEOUT, no_answer, read_line, refuse_error, sync_ssh
+from .nodes import ASK_TIMEOUT, no_answer, no_answer_in_time, read_line, refuse_error, sync_ssh
 
 if TYPE_CHECKING:
     from ..core.settings import Settings
@@ -59,7 +59,7 @@ class NodeSession:
             said = self.listen(deadline - time.monotonic())
             if said is not None and said.get("id") == number:
                 return refuse_error(self.node, said)
-        raise Unreachable("no answer in time", where=self.node)
+        raise no_answer_in_time(self.node)
 
     def tell(self, verb: str, request: dict[str, Any] | None = None) -> int:
         """Have the agent do *verb*, without waiting for its answer, which will have the number that is returned."""

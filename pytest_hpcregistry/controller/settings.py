@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..core import documents, settings
-from ..core.errors import UsageError
-from ..core.names import visible
+from ..core.errors import RUN_SETUP, ConfigError, UsageError
+from ..core.names import CONTROLLER, visible
 from ..core.settings import Settings
 
 NOT_SET_UP = "has phase 1 been run? hpc-container-manager registry setup"
@@ -18,4 +18,7 @@ def load(path: Path) -> Settings:
         text = path.read_text()
     except OSError as error:
         raise UsageError(f"{visible(path)}: {error.strerror}", hint=NOT_SET_UP) from None
-    return settings.read(documents.parse(text, str(path)))
+    try:
+        return settings.read(documents.parse(text, str(path)))
+    except ConfigError as error:
+        raise error.on(CONTROLLER, RUN_SETUP) from None

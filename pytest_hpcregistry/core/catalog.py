@@ -10,6 +10,8 @@ from .errors import ConfigError, UsageError
 from .names import DIGEST, DIRECTORY_NAME, FILE_NAME, excerpt
 
 SCHEMA = "1"
+MEND_CATALOG = "put a node's catalog in its place; until then nothing is published, synced or removed"
+"""What to do where the controller's catalog cannot be read."""
 SHORTEST = 6  # hex digits by which a version can be called
 
 

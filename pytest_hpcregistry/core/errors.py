@@ -42,13 +42,17 @@ class UsageError(HpcRegistryError):
 class ConfigError(UsageError):
     """A configuration is wrong. `mistakes` holds every mistake with its place."""
 
-    def __init__(self, source: str, mistakes: Sequence[str], *, hint: str = "") -> None:
+    def __init__(self, source: str, mistakes: Sequence[str], *, where: str = "", hint: str = "") -> None:
         count = len(mistakes)
         heading = f"{source}: {count} mistake{'s' if count != 1 else ''}"
         # A mistake quotes what is in the file, or its name: its line breaks make no lines of ours.
         lines = [line.replace("\n", "\\n") for line in (heading, *(f"  {mistake}" for mistake in mistakes))]
-        super().__init__("\n".join(lines), hint=hint)
-        self.mistakes = tuple(mistakes)
+        super().__init__("\n".join(lines), where=where, hint=hint)
+        self.source, self.mistakes = source, tuple(mistakes)
+
+    def on(self, machine: str, hint: str) -> ConfigError:
+        """The same of a file of *machine*; *hint* where there is none yet."""
+        return ConfigError(self.source, self.mistakes, where=machine, hint=self.hint or hint)
 
 
 class CheckFailed(HpcRegistryError):

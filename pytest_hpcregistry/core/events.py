@@ -174,7 +174,7 @@ class Freed:
     """What a garbage collection did on one machine: `state` is freed, shared, failed or unreachable.
 
     `message` and `hint` are the reason of the latter two. `objects` were removed; `in_use` and `young` were kept,
-    because somebody has them open, and because they have been unreferenced for less than the grace time; `debris` is
+    because somebody has them open, and because they have been unreferenced for less than the grace period; `debris` is
     what killed transfers had left; `unmanaged` files are not in the catalog.
     """
 

@@ -15,7 +15,8 @@ LIBRARY = "/usr/local/lib/hpcregistry"
 PROGRAM = f"{LIBRARY}/controller"  # unpacked from controller.pyz, and compiled
 PROGRAM_FILE = f"{PROGRAM}/__main__.py"
 AGENT = f"{LIBRARY}/agent.pyz"
-RUNTIME = f"{LIBRARY}/container-run.json"
+CONTAINER_RUN = f"{LIBRARY}/container-run"
+RUNTIME = f"{CONTAINER_RUN}.json"
 LAUNCHER = "/usr/local/bin/registry-sync-to-nodes.sh"
 KNOWN_HOSTS = "/root/.ssh/known_hosts_registry_sync"
 

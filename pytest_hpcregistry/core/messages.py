@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from .events import (
@@ -22,7 +22,7 @@ from .events import (
     UnderWay,
 )
 from .names import LONGEST_REASON, excerpt
-from .nodeset import fold, group_by
+from .nodeset import fold, fold_machines, group_by
 
 
 def describe(event: Event) -> list[str]:
@@ -107,12 +107,12 @@ LINES: dict[type[Event], Callable[[Any], list[str]]] = {
 
 
 def describe_gc(event: GcFinished) -> list[tuple[str, str]]:
-    """SUCCESS, NOTE or ERROR, and what to say: one line for all machines that have the same to tell."""
+    """SUCCESS, NOTE or ERROR, and what to say: one line for all machines of which the same is true."""
     folded: dict[tuple[str, str], list[str]] = {}
     for machine, one in event.machines.items():
         for line in describe_freed(one, "would be " if event.dry_run else ""):
             folded.setdefault(line, []).append(machine)
-    return [(mark, f"{fold(machines)}: {text}") for (mark, text), machines in folded.items()]
+    return [(mark, f"{fold_machines(machines)}: {text}") for (mark, text), machines in folded.items()]
 
 
 def describe_freed(one: Freed, would: str) -> list[tuple[str, str]]:
@@ -120,18 +120,19 @@ def describe_freed(one: Freed, would: str) -> list[tuple[str, str]]:
         return [("ERROR", one.message)]
     if one.state == "shared":
         return [("SUCCESS", "shares the controller's registry")]
-    freed = count(one.objects, "object") + (f" and {count(one.debris, 'leftover')}" if one.debris else "")
+    freed = count(len(one.objects), "object") + (f" and {count(len(one.debris), 'leftover')}" if one.debris else "")
     lines = [("SUCCESS", f"{freed} {would}freed, {one.bytes / 1e6:.1f} MB")]
     for kept, size, why in (
         (one.in_use, one.in_use_bytes, "in use"),
-        (one.young, one.young_bytes, "unreferenced for less than the grace time"),
+        (one.young, one.young_bytes, "unreferenced for less than the grace period"),
     ):
         if kept:
-            lines.append(("NOTE", f"{count(kept, 'object')} kept, {size / 1e6:.1f} MB: {why}"))
+            lines.append(("NOTE", f"{count(len(kept), 'object')} kept, {size / 1e6:.1f} MB: {why}"))
     if one.unmanaged:
         lines.append(("NOTE", f"not in the catalog, left alone: {', '.join(map(excerpt, one.unmanaged))}"))
     return lines
 
 
-def count(things: Sequence[str], noun: str) -> str:
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+def count(number: int, noun: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

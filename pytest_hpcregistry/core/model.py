@@ -190,6 +190,10 @@ class Runtime:
         default=(), metadata=setting(kinds.RUNTIME_OPTIONS, "More options of `apptainer exec`, such as --no-home.")
     )
 
+    def sources(self) -> list[str]:
+        """The node's own part of each bind."""
+        return [bind.partition(":")[0] for bind in self.binds]
+
 
 @dataclass(frozen=True)
 class Ssh:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
 from .errors import UsageError
+from .names import CONTROLLER
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -41,3 +42,10 @@ def group_by(names: Iterable[str], key: Callable[[str], Key]) -> dict[Key, list[
 def fold_by(names: Iterable[str], key: Callable[[str], Key]) -> dict[Key, str]:
     """For each key, the node set of the names that have it: `{"no route": "c[002-003]"}`."""
     return {one: fold(group) for one, group in group_by(names, key).items()}
+
+
+def fold_machines(machines: list[str]) -> str:
+    """The controller first, then the nodes as a node set."""
+    nodes = [machine for machine in machines if machine != CONTROLLER]
+    parts = [CONTROLLER] if CONTROLLER in machines else []
+    return ",".join(parts + ([fold(nodes)] if nodes else []))

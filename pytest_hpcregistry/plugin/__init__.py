@@ -89,7 +89,7 @@ def chosen_images(config: pytest.Config, known: Facts) -> list[str]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("hpc_allow_changes"):
-        refuse = pytest.mark.skip(reason="deploys an image: give --hpc-allow-changes")
+        refuse = pytest.mark.skip(reason="deploys an image: give --allow-changes (pytest: --hpc-allow-changes)")
         for item in items:
             if item.get_closest_marker("changes") and belongs_to_a_phase(item):
                 item.add_marker(refuse)

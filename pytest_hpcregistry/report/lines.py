@@ -23,8 +23,8 @@ from ..core.events import (
 )
 from ..core.facts import PRESENT
 from ..core.messages import describe_gc
-from ..core.names import CONTROLLER, LONGEST_REASON, excerpt, printable, visible
-from ..core.nodeset import fold, group_by
+from ..core.names import LONGEST_REASON, excerpt, printable, visible
+from ..core.nodeset import fold, fold_machines, group_by
 
 LONGEST = 60  # characters of a node set of which all is well; of trouble, every node is named
 
@@ -145,13 +145,6 @@ def states(by_machine: Mapping[str, str], present: str = PRESENT) -> str:
     """`present c[001-002], missing c003`: machines of one state folded."""
     groups = group_by(by_machine, lambda machine: present if by_machine[machine] == PRESENT else by_machine[machine])
     return ", ".join(f"{state} {fold_machines(machines)}" for state, machines in groups.items())
-
-
-def fold_machines(machines: list[str]) -> str:
-    """The controller first, then the nodes as a node set."""
-    nodes = [machine for machine in machines if machine != CONTROLLER]
-    parts = [CONTROLLER] if CONTROLLER in machines else []
-    return ",".join(parts + ([fold(nodes)] if nodes else []))
 
 
 def table(rows: list[list[str]]) -> list[str]:

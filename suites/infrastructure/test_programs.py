@@ -19,6 +19,10 @@ def test_agent_is_installed(machine: Machine, cluster_facts: Facts, cluster: Clu
     assert list(programs.agent(machine, cluster_facts, cluster)) == []
 
 
+def test_only_root_can_change_what_starts_an_image(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
+    assert list(programs.guarded(machine, cluster_facts, cluster)) == []
+
+
 def test_programs_are_installed(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
     assert list(programs.installed(machine, cluster_facts, cluster)) == []
 

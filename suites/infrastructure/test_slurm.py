@@ -27,3 +27,7 @@ def test_container_support_is_configured(machine: Machine, cluster_facts: Facts,
     if not cluster.slurm.container:
         pytest.skip("slurm.container is false in the cluster file")
     assert list(slurm.containers(machine, cluster_facts, cluster)) == []
+
+
+def test_what_an_image_shall_see_is_there(node: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
+    assert list(slurm.binds(node, cluster_facts, cluster)) == []

@@ -78,7 +78,7 @@ READ_IT_ALL = "find /usr -type f -exec cat {} + | md5sum"
 def test_a_job_keeps_the_image_that_it_runs_from(
     run: str, tool: Cli, machines: Machines, sif: Sifs, demo_sif: Path
 ) -> None:
-    """Nothing names it any more and there is no grace time, but on one node a job runs from it."""
+    """Nothing names it any more and there is no grace period, but on one node a job runs from it."""
     old = deploy(tool, machines, demo_sif)
     where = CONTROLLER if run.startswith("srun") else NODE
     ready, go, said = (f"/root/versions-{word}" for word in ("ready", "go", "said"))
@@ -116,7 +116,7 @@ def test_dry_run_changes_nothing_and_files_by_hand_are_left(tool: Cli, machines:
     assert f"! {NODE}: not in the catalog, left alone: ml-frameworks/mine.sif" in shown
     assert machines.trees() == before
     tool("gc", "--keep", "0").check()
-    assert have(machines, old) == list(machines.state.machines), "within the grace time"
+    assert have(machines, old) == list(machines.state.machines), "within the grace period"
     tool("gc", "--keep", "0", "--grace", "0").check()
     assert have(machines, old) == []
     assert machines.tell(NODE, f"cat {REGISTRY}/ml-frameworks/mine.sif; ls -A {STAGING}") == "mine\n"

@@ -61,11 +61,35 @@ def ours(start: Path, name: str) -> Iterator[str]:
 
 
 def test_every_folder_is_on_the_map() -> None:
-    """Where it runs, and with which Python; what it may import is import-linter's to check."""
-    rows = [line for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines() if line.startswith("| `")]
-    named = {name for row in rows for name in re.findall(r"`([a-z]+)/`", row.split("|")[1])}
+    """Where it runs, and with which Python."""
+    named = {name for row in map_rows() for name in re.findall(r"`([a-z]+)/`", row[0])}
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert folders - {"suites"} == named
+
+
+def map_rows() -> list[list[str]]:
+    """The cells of CONTRIBUTING's map, a row for each folder."""
+    lines = (ROOT / "CONTRIBUTING.md").read_text().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+
+
+def test_a_folder_imports_what_the_map_allows() -> None:
+    """Its last column; where that is a sentence, import-linter's contracts have it."""
+    checked = 0
+    for first, *_, allowed in map_rows():
+        if not re.fullmatch(r"nothing.*|`\w+`(, `\w+`)*", allowed):
+            continue
+        folder = re.findall(r"`([a-z]+)/`", first)[0]
+        found = {
+            name.partition("/")[0]
+            for module in modules()
+            if module.startswith(f"{folder}/")
+            for name in imports(module)
+            if "/" in name
+        }
+        assert found - {folder} <= set(re.findall(r"`(\w+)`", allowed)), folder
+        checked += 1
+    assert checked > 8
 
 
 def test_every_folder_says_where_it_runs() -> None:

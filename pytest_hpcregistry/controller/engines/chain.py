@@ -110,8 +110,8 @@ class Chain:
             self.put_last(member, now, f"cannot be sent to by {upstream or 'the controller'}")
 
     def refused(self, upstream: str, name: str, now: float) -> None:
-        """One will not send to the other, which is no fault of that: the one who refuses sends to nobody any more, and
-        whoever sent to it sends to the other."""
+        """*upstream* refuses to send to *name*, which is not at fault. It sends to nobody any more, and its own sender
+        serves *name* instead."""
         member = self.members.get(name)
         sender = member.upstream if member else None
         if member and sender and sender.name == upstream:
@@ -217,7 +217,8 @@ class Chain:
             self.ban_if_two_tried(upstream, now)
 
     def ban_if_two_tried(self, upstream: Member, now: float) -> None:
-        """What one could not get from *upstream* may be its own fault; of two it is not, and they are cleared of it."""
+        """If one node fails to receive from *upstream*, that may be its own fault; if two do, it is upstream's, and
+        both are cleared."""
         tried = [other for other in self.members.values() if upstream.name in other.tried]
         if len(tried) > 1 and not upstream.banned:
             self.say(

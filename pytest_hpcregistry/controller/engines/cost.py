@@ -36,7 +36,7 @@ def choose(method: str, load: Load, *, link: float, cores: int, limit_rate: int 
     star = sent / rate + sum(load.with_base.values()) / DELTA_RATE / cores
     relay = RELAY_START + RELAY_SHARE * max(receivers.values()) / rate
     name = "relay" if relay < star and len(receivers) > 1 else "star"
-    delta = ", differences only" if any(load.with_base.values()) else ""
+    delta = " (differences only)" if any(load.with_base.values()) else ""
     return name, (
         f"{max(receivers.values()) / 1e6:.1f} MB to {fold(receivers)} over {rate * 8 / 1e6:.0f} Mbit/s "
         f"would take about {star:.1f} s by star{delta}, {relay:.1f} s by relay"

@@ -184,7 +184,7 @@ class Transfer:
             if node in self.chain.stuck():
                 have = self.chain.members[node].have
                 raise CommandFailed(
-                    f"got {have} of {self.pieces.total} bytes and then nothing, whoever sent",
+                    f"received {have} of {self.pieces.total} bytes; no other node could send it the rest",
                     where=node,
                     hint="do the nodes reach each other on all ports? sync --engine star needs ssh only",
                 )

@@ -154,7 +154,7 @@ def test_other_files_among_the_objects_are_left(registry: Path) -> None:
     assert (registry / agent.OBJECTS / "notes.txt").exists()
 
 
-# --- grace time
+# --- grace period
 
 
 def test_the_grace_time_begins_when_the_last_name_goes(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:

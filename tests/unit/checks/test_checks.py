@@ -17,13 +17,16 @@ from pytest_hpcregistry.checks.finding import Finding, fold_findings
 from pytest_hpcregistry.core import documents, layout, settings
 from pytest_hpcregistry.core.facts import Facts
 from pytest_hpcregistry.core.machine import Accounts, AuthorizedKey, File, Host, Inspection, MachineFacts, SlurmFacts
-from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm, Sync
+from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Runtime, Slurm, Sync
 from pytest_hpcregistry.core.sif import HOLE
 from pytest_hpcregistry.testing.facts import CATALOG as CATALOG_PATH
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, file, gathered, host, image, machine
 from pytest_hpcregistry.testing.sif import Sif, system_partition
 
-CLUSTER = Cluster(Controller("hpc", "hpc"), registry=Registry(), sync=Sync(), slurm=Slurm(run_as="alice"))
+CLUSTER = Cluster(
+    Controller("hpc", "hpc"), registry=Registry(), sync=Sync(), slurm=Slurm(run_as="alice"),
+    runtime=Runtime(binds=("/scratch:/data:ro",)),
+)  # fmt: skip
 HEADER = Sif(parts=(system_partition(content=bytes(2 * HOLE)),)).to_bytes()
 SIZE = len(HEADER)
 PUBLIC = "ssh-ed25519 AAAA sync"
@@ -50,7 +53,12 @@ def sound_paths() -> dict[str, File | None]:
         **{f"{REGISTRY}/{name}": plain for name in ("README.md", layout.CONFIG, layout.CATALOG)},
         PEERS: roots,
         f"{REGISTRY}/.registry/lock": {**roots, "mode": "0600"},
+        layout.LIBRARY: {**roots, "type": "directory", "mode": "0755"},
         layout.AGENT: roots,
+        layout.CONTAINER_RUN: {**roots, "mode": "0755"},
+        layout.RUNTIME: roots,
+        OCI: roots,
+        "/scratch": {**roots, "type": "directory", "mode": "1777"},
         layout.PROGRAM_FILE: roots,
         layout.LAUNCHER: {**roots, "mode": "0755"},
         layout.KNOWN_HOSTS: {**roots, "mode": "0600"},
@@ -208,6 +216,13 @@ BROKEN: list[tuple[str, str, Broken]] = [
     ("programs.agent", "c2", path("c2", layout.AGENT, mode="0664")),
     ("programs.agent", "c2", path("c2", layout.AGENT, owner="alice")),
     ("programs.agent", "c2", path("c2", layout.AGENT, size=11)),
+    ("programs.guarded", "c2", path("c2", layout.LIBRARY, mode="0777")),
+    ("programs.guarded", "c2", path("c2", layout.CONTAINER_RUN)),
+    ("programs.guarded", "c2", path("c2", layout.CONTAINER_RUN, owner="alice")),
+    ("programs.guarded", "c2", path("c2", layout.CONTAINER_RUN, mode="0644")),
+    ("programs.guarded", "controller", path("controller", layout.RUNTIME, mode="0666")),
+    ("programs.guarded", "c1", path("c1", OCI, mode="0664")),
+    ("slurm.binds", "c1", path("c1", "/scratch")),
     ("programs.installed", "c2", program("c2", "apptainer", None)),
     ("programs.log", "controller", path("controller", CLUSTER.sync.log, mode="0644")),
     ("slurm.answers", "controller", slurm(error="no slurmctld")),

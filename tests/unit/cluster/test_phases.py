@@ -98,7 +98,7 @@ def test_workers_are_xdists(prepare: Prepare) -> None:
 @pytest.mark.parametrize(
     ("how", "kind", "says"),
     [
-        ({"cases": GOOD + RED, "code": 1}, CheckFailed, "1 tests failed"),
+        ({"cases": GOOD + RED, "code": 1}, CheckFailed, "1 test failed"),
         ({"cases": GOOD + GONE + GONE, "code": 1}, Unreachable, "2 nodes could not be asked"),
         ({"cases": GONE + RED, "code": 1}, CheckFailed, "2 tests failed"),
         ({"cases": SKIPPED, "code": 1}, CheckFailed, "skipped"),
@@ -165,7 +165,7 @@ def test_a_long_explanation_is_shown_in_full(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(phases, "suites_directory", lambda: suite)
     printed: list[str] = []
     problem = phases.run_phase("infrastructure", ["-p", "no:hpcregistry"], tmp_path / "x.xml", 0, printed.append)
-    assert str(problem) == "phase infrastructure: 1 tests failed"
+    assert str(problem) == "phase infrastructure: 1 test failed"
     report = (tmp_path / "x.xml").read_text()
     assert [line for line in lines if f"E         + {line}" not in printed or line not in report] == []
 

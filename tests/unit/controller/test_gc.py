@@ -511,7 +511,7 @@ def published(nodes: FakeNodes, content: bytes) -> bool:
 
 
 def test_deploys_and_syncs_lose_nothing_to_gcs(nodes: FakeNodes) -> None:
-    """Without any grace time, some seconds and some times each; a deploy whose bytes were freed sends them again."""
+    """Without any grace period, some seconds and some times each; a deploy whose bytes were freed sends them again."""
     contents = [bytes([number]) for number in range(1, 4)]
     deploy(nodes, *contents)
     stop, failures = time.monotonic() + 6, list[str]()
@@ -573,12 +573,12 @@ def test_machines_with_the_same_to_tell_are_one_line() -> None:
         "controller": one, "c1": one, "c2": busy, "c3": Freed("failed", "disk"), "c4": young, "c5": Freed("shared"),
     }  # fmt: skip
     assert messages.describe(GcFinished(machines, False)) == [
-        "SUCCESS: c[1-2],controller: 2 objects freed, 134.2 MB",
+        "SUCCESS: controller,c[1-2]: 2 objects freed, 134.2 MB",
         "NOTE: c2: 1 object kept, 5.0 MB: in use",
         "NOTE: c2: not in the catalog, left alone: ml-frameworks/mine.sif",
         "ERROR: c3: disk",
         "SUCCESS: c4: 0 objects and 1 leftover freed, 0.0 MB",
-        "NOTE: c4: 2 objects kept, 1.0 MB: unreferenced for less than the grace time",
+        "NOTE: c4: 2 objects kept, 1.0 MB: unreferenced for less than the grace period",
         "SUCCESS: c5: shares the controller's registry",
     ]
     told = messages.describe(GcFinished({"c1": one}, True))

@@ -119,7 +119,7 @@ def test_what_the_log_does_not_want(event: Event) -> None:
             [
                 "SUCCESS: c1: 0 objects freed, 0.0 MB",
                 "NOTE: c1: 2 objects kept, 2000000.0 MB: in use",
-                "NOTE: c1: 1 object kept, 1.0 MB: unreferenced for less than the grace time",
+                "NOTE: c1: 1 object kept, 1.0 MB: unreferenced for less than the grace period",
             ],
         ),
         (

@@ -29,8 +29,15 @@ SYNC: dict[str, Any] = {
     "settings": None,
     "name": None,
 }
-BACK: dict[str, Any] = {"command": "rollback", "name": "a/x.sif", "to": None, "by": "me@here"}
-FREE: dict[str, Any] = {"command": "gc", "keep": None, "grace": None, "dry_run": False, "by": "me@here"}
+BACK: dict[str, Any] = {"command": "rollback", "settings": None, "name": "a/x.sif", "to": None, "by": "me@here"}
+FREE: dict[str, Any] = {
+    "command": "gc",
+    "settings": None,
+    "keep": None,
+    "grace": None,
+    "dry_run": False,
+    "by": "me@here",
+}
 
 
 @pytest.fixture(autouse=True)

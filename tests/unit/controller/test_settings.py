@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pytest_hpcregistry.controller.catalog import catalog_of
 from pytest_hpcregistry.controller.settings import NOT_SET_UP, load
-from pytest_hpcregistry.core.errors import ConfigError, UsageError
+from pytest_hpcregistry.core.catalog import MEND_CATALOG
+from pytest_hpcregistry.core.errors import RUN_SETUP, ConfigError, UsageError
 from tests.fakes.settings import config_text, earlier_text, make_settings
 
 
@@ -37,3 +39,15 @@ def test_a_file_that_phase_1_did_not_write(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ConfigError, match=str(path)):
         load(path)
+
+
+@pytest.mark.parametrize("text", ["x: [", "", "registry: 5\n"])
+def test_a_broken_file_is_the_controllers_and_says_what_to_do(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"^controller: {path}: ") as caught:
+        load(path)
+    assert caught.value.hint == RUN_SETUP
+    with pytest.raises(ConfigError, match="^controller: ") as caught:
+        catalog_of(text, str(tmp_path))
+    assert caught.value.hint == MEND_CATALOG

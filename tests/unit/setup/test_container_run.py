@@ -272,7 +272,7 @@ def test_what_the_site_says_of_every_image(tmp_path: Path) -> None:
     assert (environment["A"], environment["B"]) == ("mine", "1=2")
 
 
-@pytest.mark.parametrize("settings", ["", "{", None])
+@pytest.mark.parametrize("settings", ["", "{", "{}", "[]", None])
 def test_without_its_settings_nothing_is_run(tmp_path: Path, settings: str | None) -> None:
     """A job without the site's directories could compute something else."""
     program = install(tmp_path, settings or "")

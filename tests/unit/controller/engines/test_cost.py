@@ -45,14 +45,17 @@ def test_auto_takes_the_quicker_one(wanted: Load, engine: str) -> None:
         (
             load(4, 10**8, with_base=6 * 10**7),
             {"link": 1e6, "cores": 2},
-            "100.0 MB to c[001-004] over 8 Mbit/s would take about 185.0 s by star, differences only, 121.5 s by relay",
+            (
+                "100.0 MB to c[001-004] over 8 Mbit/s "
+                "would take about 185.0 s by star (differences only), 121.5 s by relay"
+            ),
         ),
         (
             load(4, 10**9, with_base=9 * 10**8),
             {"link": 1e9, "cores": 3},
             (
                 "1000.0 MB to c[001-004] over 8000 Mbit/s "
-                "would take about 10.8 s by star, differences only, 2.7 s by relay"
+                "would take about 10.8 s by star (differences only), 2.7 s by relay"
             ),
         ),
         (

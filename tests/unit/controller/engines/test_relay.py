@@ -330,7 +330,7 @@ def test_a_transfer_has_a_deadline_and_stuck_nodes_have_failed(transfer: Any, mo
     found.chain.members["c1"].faults = MOST_FAULTS - 1
     found.check("c1")
     found.chain.members["c1"].faults = MOST_FAULTS
-    with pytest.raises(CommandFailed, match=r"^c1: got 0 of 1032 bytes and then nothing, whoever sent"):
+    with pytest.raises(CommandFailed, match=r"^c1: received 0 of 1032 bytes; no other node could send it the rest"):
         found.check("c1")
     found.check("c2")
     monkeypatch.setattr(time, "monotonic", lambda: found.deadline + 0.1)
