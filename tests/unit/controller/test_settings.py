@@ -48,6 +48,6 @@ def test_a_broken_file_is_the_controllers_and_says_what_to_do(tmp_path: Path, te
     with pytest.raises(ConfigError, match=f"^controller: {path}: ") as caught:
         load(path)
     assert caught.value.hint == RUN_SETUP
-    with pytest.raises(ConfigError, match="^controller: ") as caught:
+    with pytest.raises(ConfigError, match=r"^controller: ") as caught:
         catalog_of(text, str(tmp_path))
     assert caught.value.hint == MEND_CATALOG
