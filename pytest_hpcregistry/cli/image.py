@@ -69,6 +69,8 @@ def image_prompt(name: str, definitions: Path) -> None:
     Example:
       hpc-container-manager image prompt python-base --definitions fixtures/images
     """
+    if name == "all":
+        raise click.UsageError("a shell is opened in one image: name it")
     (definition,) = find_definitions(definitions, name)
     argv = Builder(say).shell(definition)
     os.execvp(argv[0], argv)  # noqa: S606 - it gets this terminal

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import __version__
-from ..core.errors import CommandFailed, UsageError
+from ..core.errors import CommandFailed, CommandTimeout, UsageError
 from ..core.names import excerpt, visible
 from ..transports import Transport
 from ..transports.local import LocalTransport
@@ -27,7 +27,7 @@ BASE = "io.hpcregistry.base"
 DEADLINE = 4 * 3600.0
 SHORT = 60.0
 PULL = 900.0
-"""Seconds for a base from a registry; one that does not answer at all is given up by Podman itself before."""
+"""Seconds for a base from a registry, which may be large."""
 LAST_LINES = 10
 # Not kept when the build fails: Podman's intermediate images (it has no --force-rm for these), Docker's containers.
 NOTHING_LEFT = {"podman": ["--layers=false", "--force-rm"], "docker": ["--force-rm"]}
@@ -45,17 +45,18 @@ class Built:
 
 
 class Builder:
-    """Builds images on this machine; *tell* gets each line that there is to tell. Raises UsageError without a tool."""
+    """Builds images on this machine; *report* gets each line of output. Raises UsageError without a tool."""
 
-    def __init__(self, tell: Listener, here: Transport | None = None) -> None:
-        self.tell = tell
+    def __init__(self, report: Listener, here: Transport | None = None) -> None:
+        self.report = report
         self.here = here or LocalTransport()
         self.tool = find_tool(self.here)
 
     def build(self, definition: Definition, *, force: bool = False) -> Built:
         """Build the image unless the one that is there was made of the same inputs, or in any case with *force*.
 
-        Raises CommandFailed with the last lines of what failed; nothing is left of it then.
+        Raises CommandFailed with the last lines of what failed; nothing is left of it then. Of a build that is
+        interrupted, Podman leaves a working container (`podman ps --all --external`).
         """
         began = time.monotonic()
         revision = definition.revision()
@@ -102,20 +103,28 @@ class Builder:
             if self.inspect(present, "{{.Id}}"):
                 return present
         if definition.base:
-            self.tell(f"fetching {definition.base}")
-            fetched = self.here.run([self.tool, "pull", "--quiet", definition.base], timeout=PULL)
-            if fetched.exit_code == 0:
+            failure = self.fetch(definition.base)
+            if failure is None:
                 return definition.base
-            why = f"its base {definition.base} cannot be fetched: {fetched.last_words('no reason given')}"
+            why = f"its base {definition.base} cannot be fetched: {failure}"
             if not local:
                 hint = "can this machine reach that registry? Or say in image.yaml how to make the base here: root"
                 raise CommandFailed(f"{definition.name}: {why}", hint=hint)
-            self.tell(why)
+            self.report(why)
         self.make_base(definition, local)
         return local
 
+    def fetch(self, image: str) -> str | None:
+        """Fetch *image* from its registry; why that failed, if it did."""
+        self.report(f"fetching {image}")
+        try:
+            fetched = self.here.run([self.tool, "pull", "--quiet", image], timeout=PULL)
+        except CommandTimeout:
+            return f"no end within {PULL:.0f} s"
+        return None if fetched.exit_code == 0 else fetched.last_words("no reason given")
+
     def make_base(self, definition: Definition, image: str) -> None:
-        self.tell(f"making {image} by {definition.root[0]}")
+        self.report(f"making {image} by {definition.root[0]}")
         with tempfile.TemporaryDirectory(prefix="hpc-base-") as directory:
             tar = Path(directory, "root.tar")
             self.run([*definition.root_command(), str(tar)], f"{definition.root[0]} could not make a root directory")
@@ -125,7 +134,7 @@ class Builder:
         """Have pip put the wheels beside the Dockerfile, from wherever this machine's pip takes them."""
         if not definition.wheels:
             return
-        self.tell(f"downloading {' '.join(definition.wheels)} for Python {definition.python}")
+        self.report(f"downloading {' '.join(definition.wheels)} for Python {definition.python}")
         argv = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:"]
         argv += ["--python-version", definition.python, "--dest", str(context / "wheels"), *definition.wheels]
         self.run(argv, f"pip cannot download what {definition.name} needs")
@@ -136,7 +145,7 @@ class Builder:
 
         def on_line(line: str) -> None:
             last.append(line)
-            self.tell(line)
+            self.report(line)
 
         result = self.here.run(argv, timeout=DEADLINE, on_line=on_line)
         if result.exit_code != 0:

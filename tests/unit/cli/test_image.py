@@ -66,6 +66,7 @@ def test_a_shell_in_an_image(stand: Stand, tmp_path: Path, monkeypatch: pytest.M
     started: list[list[str]] = []
     monkeypatch.setattr("os.execvp", lambda program, argv: started.append(argv))
     cli.commands.main(words, standalone_mode=False)
+    assert CliRunner().invoke(cli.commands, ["image", "prompt", "all", *words[3:]]).exit_code == 2
     assert started == [["podman", "run", "--interactive", "--tty", "--rm", "mine:latest", "/bin/sh"]]
 
 

@@ -22,12 +22,13 @@ from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import catalog as catalog_file
 from pytest_hpcregistry.controller import gc
 from pytest_hpcregistry.controller import publish as registry
+from pytest_hpcregistry.controller.limits import Room
 from pytest_hpcregistry.controller.lock import is_held
 from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core import messages
-from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, Unreachable, UsageError
-from pytest_hpcregistry.core.events import Freed, GcFinished
+from pytest_hpcregistry.core.errors import CheckFailed, CommandFailed, ConfigError, Unreachable, UsageError
+from pytest_hpcregistry.core.events import Freed, GcFinished, Noticed
 from pytest_hpcregistry.core.fanout import fan_out
 from pytest_hpcregistry.core.wire import from_line
 from tests.fakes.nodes import FakeNodes
@@ -296,6 +297,37 @@ def test_a_node_in_trouble_is_named_and_the_others_are_freed(nodes: FakeNodes) -
     assert program.worst(worst(machines).values()) == 3
     nodes.trouble("c2", "silent")
     assert program.worst(worst(collect(nodes)).values()) == 4
+
+
+def test_a_controller_in_trouble_is_named_and_the_nodes_are_freed(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(nodes, b"1", b"2")
+
+    def fail(*_: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(gc, "sweep", fail)
+    machines = collect(nodes, keep=0)
+    assert machines["controller"] == Freed("failed", "[Errno 30] Read-only file system")
+    assert {machines[node].state for node in ("c1", "c2")} == {"freed"}
+
+
+def test_why_a_machine_failed_is_kept_with_what_to_do() -> None:
+    assert gc.failure("c1", CommandFailed("full", where="c1", hint="make room")) == Freed("failed", "full", "make room")
+    assert gc.failure("c1", Unreachable("gone", where="c1")) == Freed("unreachable", "gone")
+    with pytest.raises(CommandFailed, match="did not look at the registry that it was asked to look at") as caught:
+        gc.freed({"shared": True}, shared=False)
+    assert "registry setup" in caught.value.hint
+
+
+def test_a_smaller_window_is_told(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy(nodes, b"1")
+    for note, told in (("fewer at once", [Noticed("fewer at once")]), ("", [])):
+        monkeypatch.setattr(gc, "make_room", lambda *_, note=note, **__: Room(64, 64, note))
+        heard: list[Any] = []
+        gc.collect(nodes.settings, heard.append, keep=2, grace=0, by="me")
+        assert [event for event in heard if isinstance(event, Noticed)] == told
 
 
 def test_a_node_that_was_away_keeps_what_it_runs_and_is_freed_later(nodes: FakeNodes) -> None:

@@ -18,7 +18,7 @@ from pytest_hpcregistry.images.definition import Definition, read
 from tests.unit.images.test_definition import define
 
 STANDS_IN = """\
-import json, os, pathlib, sys
+import json, os, pathlib, sys, time
 home = pathlib.Path(os.environ["STANDS_IN"])
 words = sys.argv[1:]
 images = json.loads((home / "images").read_text())
@@ -30,6 +30,8 @@ if words[0] == "image":
     made_of, _, base = images[words[-1]].partition(" ")
     print({"definition": made_of, "base": base}.get(words[3].rpartition(".")[2].rstrip('"}'), "sha256:" + "a" * 64))
 elif words[0] == "pull":
+    if (home / "slow").exists():
+        time.sleep(60)
     if words[-1] not in json.loads((home / "registry").read_text()):
         sys.exit("Error: no such host")
 elif words[0] == "import":
@@ -131,6 +133,15 @@ def test_a_base_is_fetched(stand: Stand, tmp_path: Path) -> None:
     stand.builder().build(read(define(tmp_path, BASE)))
     assert base_of(stand) == "docker.io/library/debian:trixie"
     assert len(stand.asked("pull")) == 1
+
+
+def test_a_registry_that_never_ends_is_as_one_that_has_no_such_image(
+    stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_hpcregistry.images.build.PULL", 0.5)
+    (stand.directory / "slow").touch()
+    with pytest.raises(CommandFailed, match=r"cannot be fetched: no end within 0 s"):
+        stand.builder().build(read(define(tmp_path, BASE)))
 
 
 def root_script(tmp_path: Path, text: str) -> None:
