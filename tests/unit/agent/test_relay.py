@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
@@ -20,6 +21,7 @@ from pytest_hpcregistry.agent import relay
 from pytest_hpcregistry.agent.facts import RESERVE
 from pytest_hpcregistry.agent.pieces import Pieces
 from pytest_hpcregistry.agent.relay import MOST_AT_DOOR, MOST_TOLD_OF, Receiver, Relay
+from pytest_hpcregistry.controller.engines.relay import make_certificate
 from tests.fakes.registry import NEW, make_registry, names_in
 
 SIZE = 1 << 20  # bytes
@@ -113,6 +115,56 @@ def test_a_crowd_at_the_door_costs_the_crowd_its_oldest(door: tuple[Receiver, To
     assert [caller for caller in callers if not caller.is_open] == callers[1:3]
     assert list(receiver.at_door) == [callers[0], *callers[3:]]
     assert receiver.at_door[callers[MOST_AT_DOOR]] == "192.0.2.2"
+
+
+@pytest.fixture(scope="module")
+def certificate() -> str:
+    return make_certificate()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_receiver_listens_at_its_own_address_only(certificate: str, address: str) -> None:
+    try:
+        receiver = Receiver(Pieces([(-1, 1000)], 100, ""), certificate, address, lambda said: None)
+    except OSError:
+        pytest.skip(f"this machine has no {address}")
+    try:
+        assert receiver.listener.getsockname()[:2] == (address, receiver.port)
+    finally:
+        receiver.close()
+
+
+def is_hung_up(caller: socket.socket, within: float) -> bool:
+    caller.settimeout(within)
+    try:
+        return caller.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+def test_who_proves_nothing_is_hung_up_on(certificate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 < relay.HANDSHAKE <= 10
+    monkeypatch.setattr(relay, "HANDSHAKE", 0.3)
+    receiver = Receiver(Pieces([(-1, 1000)], 100, ""), certificate, "127.0.0.1", lambda said: None)
+    with socket.create_connection(("127.0.0.1", receiver.port)) as silent:
+        assert is_hung_up(silent, within=20)
+    receiver.close()
+
+
+def test_more_than_fit_at_the_door_cost_the_oldest(certificate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "MOST_AT_DOOR", 2)
+    monkeypatch.setattr(relay, "HANDSHAKE", 60)
+    receiver = Receiver(Pieces([(-1, 1000)], 100, ""), certificate, "127.0.0.1", lambda said: None)
+    with contextlib.ExitStack() as closing:
+        one, two, three = (
+            closing.enter_context(socket.create_connection(("127.0.0.1", receiver.port))) for _ in range(3)
+        )
+        assert is_hung_up(one, within=20)
+        assert not is_hung_up(two, within=0.2)
+        assert not is_hung_up(three, within=0.2)
+    receiver.close()
 
 
 def test_strangers_are_told_of_once_each_and_not_without_end(door: tuple[Receiver, Told]) -> None:
