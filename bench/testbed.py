@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "bench"
 REGISTRY = "/opt/containers"
 CONFIG = f"{REGISTRY}/.registry/config.yaml"
-PROGRAM = b"controller.pyz"
+PROGRAM = b"hpcregistry/controller"
 
 
 def say(text: str) -> None:

@@ -196,7 +196,7 @@ def test_verify_waits_for_a_sync(tool: Cli, machines: Machines, sif: Sifs) -> No
             syncing = pool.submit(tool, "sync")
             verifying = pool.submit(tool, "verify")
             for command in ("sync", "facts"):
-                pattern = f"pgrep -f '[p]yz .* {command}'"
+                pattern = f"pgrep -f '[h]pcregistry/controller .* {command}'"
                 wait_until(lambda pattern=pattern: machines.run(CONTROLLER, pattern).exit_code == 0)  # type: ignore[misc]
             time.sleep(2)  # for them to come to the lock
         syncing.result().check()
@@ -243,7 +243,7 @@ def test_sync_that_dies_on_the_controller_is_no_success(tool: Cli, machines: Mac
     with slow_node(machines, 4), ThreadPoolExecutor(1) as pool:
         running = pool.submit(tool, "sync")
         wait_until(lambda: machines.digest("c001", name) != "missing")
-        machines.tell(CONTROLLER, "pkill -KILL -f '[c]ontroller.pyz .* sync'")
+        machines.tell(CONTROLLER, "pkill -KILL -f '[h]pcregistry/controller .* sync'")
         refused(running.result(), 4, "hpc-controller: the controller program said (exit 255)")
     tool("sync").check()
     assert len(machines.digests(name)) == 1

@@ -229,7 +229,7 @@ def test_node_without_apptainer_is_named_by_the_suite(tool: Cli, machines: Machi
     assert len(failed) == 1, result.stdout
     assert "test_programs_are_installed[c002]" in failed[0]
     assert "c002: apptainer: is not installed" in result.stdout
-    refused(result, 1, "phase infrastructure: 1 tests failed")
+    refused(result, 1, "phase infrastructure: 1 test failed")
 
 
 @pytest.mark.skipif(bool(shutil.which("apptainer")), reason="this machine has Apptainer")

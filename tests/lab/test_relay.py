@@ -195,7 +195,7 @@ def test_two_nodes_that_cannot_reach_each_other(machines: Machines, cluster: Pat
 def test_a_controller_that_dies_leaves_nothing_behind(machines: Machines, cluster: Path, image: Path) -> None:
     sync = Run(cluster)
     sync.wait_for_progress("c003", image.stat().st_size)
-    machines.tell(CONTROLLER, "pkill -KILL -f '[c]ontroller.pyz .* sync'")
+    machines.tell(CONTROLLER, "pkill -KILL -f '[h]pcregistry/controller .* sync'")
     sync.finish()
     assert sync.process.returncode == 4
     deadline = time.monotonic() + 30
