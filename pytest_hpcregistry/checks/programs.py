@@ -42,7 +42,14 @@ def guarded(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Findin
         mode = int(found.mode, 8)
         if found.owner != "root" or mode & 0o022:
             shown = f"{found.mode} {found.owner}"
-            yield Finding("programs.guarded", machine.name, path, shown, "only root's to change", f"chmod go-w {path}")
+            yield Finding(
+                "programs.guarded",
+                machine.name,
+                path,
+                shown,
+                "only root's to change",
+                f"chown root {path} && chmod go-w {path}",
+            )
         if path == CONTAINER_RUN and mode & 0o555 != 0o555:
             yield Finding("programs.guarded", machine.name, path, found.mode, "executable by everybody")
 

@@ -44,7 +44,11 @@ def submit(on: Cli, name: str) -> None:
     on(ALICE, f"rm -rf ~/{name}.d && mkdir ~/{name}.d && printf %s {text} > ~/{name}.d/{name}").check()
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.sh")))
+def test_no_example_is_left_out() -> None:
+    assert {path.name for path in EXAMPLES.iterdir()} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_an_example_runs(on: Cli, name: str) -> None:
     submit(on, name)
     wait = f"sbatch --wait {name}"

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fakes.podman import stand  # noqa: F401 - a fixture
+
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:

@@ -13,7 +13,7 @@ from pytest_hpcregistry.core.errors import CommandFailed, UsageError
 from pytest_hpcregistry.images.convert import Converted
 from pytest_hpcregistry.images.definition import read
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
-from tests.unit.images.test_build import Stand, stand  # noqa: F401 - a fixture
+from tests.fakes.podman import Stand
 from tests.unit.images.test_definition import define
 
 
@@ -21,7 +21,7 @@ def run(definitions: Path, *words: str) -> Result:
     return CliRunner().invoke(cli.commands, ["image", "build", *words, "--definitions", str(definitions)])
 
 
-def test_what_is_up_to_date_is_not_built_again(stand: Stand, tmp_path: Path) -> None:  # noqa: F811
+def test_what_is_up_to_date_is_not_built_again(stand: Stand, tmp_path: Path) -> None:
     images = tmp_path / "images"
     define(images, "name: mine\n")
     first, again, forced = run(images, "mine"), run(images, "mine"), run(images, "mine", "--force")
@@ -31,7 +31,7 @@ def test_what_is_up_to_date_is_not_built_again(stand: Stand, tmp_path: Path) -> 
     assert {first.exit_code, again.exit_code, forced.exit_code} == {0}
 
 
-def test_one_that_fails_keeps_no_other_from_being_built(stand: Stand, tmp_path: Path) -> None:  # noqa: F811
+def test_one_that_fails_keeps_no_other_from_being_built(stand: Stand, tmp_path: Path) -> None:
     images = tmp_path / "images"
     for name in ("a", "b", "c"):
         define(images, f"name: {name}\n", name)
@@ -46,7 +46,7 @@ def test_one_that_fails_keeps_no_other_from_being_built(stand: Stand, tmp_path: 
 
 
 def test_the_directory_of_definitions_may_be_set_once(
-    stand: Stand,  # noqa: F811
+    stand: Stand,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -55,7 +55,7 @@ def test_the_directory_of_definitions_may_be_set_once(
     assert CliRunner().invoke(cli.commands, ["image", "build", "mine"]).exit_code == 0
 
 
-def test_a_shell_in_an_image(stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_shell_in_an_image(stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = tmp_path / "images"
     define(images, "name: mine\n")
     words = ["image", "prompt", "mine", "--definitions", str(images)]
@@ -70,7 +70,7 @@ def test_a_shell_in_an_image(stand: Stand, tmp_path: Path, monkeypatch: pytest.M
     assert started == [["podman", "run", "--interactive", "--tty", "--rm", "mine:latest", "/bin/sh"]]
 
 
-def test_the_bash_frameworks_spelling(stand: Stand, tmp_path: Path) -> None:  # noqa: F811
+def test_the_bash_frameworks_spelling(stand: Stand, tmp_path: Path) -> None:
     define(tmp_path / "images", "name: mine\n")
     words = ["docker", "build", "mine", "--definitions", str(tmp_path / "images")]
     assert "✓ mine:latest: built in " in CliRunner().invoke(cli.commands, words).output
