@@ -14,6 +14,7 @@ from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import answers, gc
 from pytest_hpcregistry.controller import session as sessions
 from pytest_hpcregistry.controller.engines.chain import Chain
+from pytest_hpcregistry.controller.engines.relay import Transfer
 from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CommandFailed
@@ -161,12 +162,13 @@ def test_the_end_of_the_conductor_ends_the_relay_and_the_others_go_on_by_star(
         raise error
 
     monkeypatch.setattr(Chain, "tick", tick)
+    monkeypatch.setattr(Transfer, "connect", lambda *link: None)  # or all may be there before the first tick
     nodes.settings = change(nodes.settings, method="relay")
     nodes.publish(NAME)
     began = time.monotonic()
     states, told = run(nodes)
     assert states == dict.fromkeys(NODES, "synced")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     said = [event["message"] for event in told if event["event"] == "noticed"]
     assert said  # one line, or, on a busy machine, one for each round of nodes
     for line in said:
