@@ -425,3 +425,93 @@ def test_of_two_that_got_too_little_from_one_it_is_that_ones_fault() -> None:
         assert (c1.banned, node.faults) == (banned, faults)
     assert (c2.faults, c2.last, c3.last, c1.faults) == (0, False, False, 0)
     assert said[-1] == "c1 passes on too little to c[2-3]: it no longer sends"
+
+
+def test_who_refused_to_send_is_asked_by_nobody_again() -> None:
+    """Not even when it has everything and the others are all busy."""
+    chain, _ = make_chain("c1", "c2")
+    chain.tick(0.0)
+    chain.refused("c1", "c2", 0.1)
+    chain.has("c1", 100, 100, 0.2)
+    chain.put_last(chain.members["c2"], 0.3, "is slow")
+    chain.members["c2"].tried.add(C)  # so c1 is the only one left
+    assert chain.find_upstream(chain.members["c2"]) is None
+    chain.members["c1"].banned = False
+    assert chain.find_upstream(chain.members["c2"]) is chain.members["c1"]
+
+
+def test_what_is_said_of_nodes_that_are_not_linked_or_not_known_does_nothing() -> None:
+    chain, said = make_chain("c1", "c2")
+    for name in ("c1", "c9"):
+        chain.link_failed(C, name, 0.1)
+        chain.refused(C, name, 0.1)
+    chain.blame("c9", "c1", 0.1)
+    chain.blame("", "c2", 0.1)  # the controller is nobody's liar
+    assert [(member.faults, member.banned) for member in chain.members.values()] == [(0, False)] * 3
+    assert said == []
+
+
+@pytest.mark.parametrize(("upstream", "called"), [("c1", "c1"), (C, "the controller")])
+def test_what_is_said_names_the_sender(upstream: str, called: str) -> None:
+    for happens, words in (
+        (lambda chain: chain.link_failed(upstream, "c2", 0.1), f"cannot be sent to by {called}"),
+        (lambda chain: look(chain, 102.5), f"got nothing from {called} for 2 s"),
+    ):
+        chain, said = make_chain("c1", "c2")
+        chain.began, chain.probe_again = 0.0, 1e9
+        chain.has("c1", 100, 100, 90.0)
+        chain.link(chain.members[upstream], chain.members["c2"], 100.0)
+        happens(chain)
+        assert said == [f"c2 {words}: taken out of the chain, it gets its bytes later"]
+
+
+def look(chain: Chain, until: float) -> None:
+    """As often as a conductor does that is not late."""
+    for part in range(1, 6):
+        chain.tick(100.0 + (until - 100.0) * part / 5)
+
+
+def test_a_node_is_not_to_blame_for_what_its_upstream_could_not_send_yet() -> None:
+    """Bytes that have come there and are not proven are not sent on."""
+    chain, said = make_chain("c1", "c2")
+    chain.began, chain.probe_again = 0.0, 1e9
+    chain.link(chain.controller, chain.members["c1"], 100.0)
+    chain.link(chain.members["c1"], chain.members["c2"], 100.0)
+    for tenth in range(1, 30):
+        chain.has("c1", 0, tenth, 100.0 + tenth / 10)
+        chain.tick(100.0 + tenth / 10)
+    assert said == []
+
+
+def test_a_slow_node_that_nobody_waits_for_is_named_once_with_its_rate() -> None:
+    """It is last, and nobody else could send to it: what helps is that somebody knows."""
+    network = Network("c001", "c002")
+    network.chain.probe_again = 1e9
+    network.limits["c002"] = RATE / 20
+    network.run(9)
+    assert network.said == ["c002 is slow, 0.5 MB/s where others get 10.0: the others do not wait for it"]
+
+
+@pytest.mark.parametrize("late", [1.0, 1.1])
+def test_a_conductor_that_is_late_judges_nobody_for_as_long_as_a_stall(late: float) -> None:
+    chain, said = make_chain("c1", "c2")
+    chain.began, chain.looked, chain.probe_again = 0.0, 100.0, 1e9
+    chain.link(chain.controller, chain.members["c1"], 90.0)
+    chain.tick(100.0 + late)
+    assert bool(said) == (late <= 1.0)
+
+
+def test_the_first_node_keeps_its_place_or_loses_it_by_what_it_got_before() -> None:
+    network = Network(*names(4))
+    network.limits["c001"] = RATE / 10
+    network.run(60)
+    assert network.said[0] == (
+        "c001 is slow, 1.0 MB/s where c002 gets more: taken out of the chain, it gets its bytes later"
+    )
+
+
+def test_history_has_an_end() -> None:
+    chain, _ = make_chain("c1")
+    for number in range(1000):
+        chain.has("c1", 0, 0, float(number))
+    assert len(chain.members["c1"].history) == 200
