@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -82,10 +83,12 @@ def test_a_refusal_of_the_agent_keeps_its_hint(tmp_path: Path, monkeypatch: pyte
     """Who shall send to a node that phase 1 has not seen says what to do: a note, as the others are served."""
     nodes = FakeNodes(tmp_path, "c1", "c2")
     nodes.use(monkeypatch)
-    nodes.publish(NAME)
+    nodes.publish(NAME, os.urandom(150_000))
     nodes.settings = change(nodes.settings, method="relay")
     for node in ("c1", "c2"):  # whichever comes first in the chain is to send to the other
         (nodes.root / node / "registry" / agent.PEERS).write_text("")
-    done = start(nodes, "--json", "sync", "--engine", "relay")
+    done = start(
+        nodes, "--json", "sync", "--engine", "relay", "--limit-rate", "50000"
+    )  # one must not have all before the other comes
     notes = [json.loads(line).get("message", "") for line in done.stdout.splitlines()]
     assert any("run phase 1 on all nodes: hpc-container-manager registry setup" in note for note in notes)
