@@ -4,8 +4,22 @@
 key, which writes. This page names what the controller program uses of it.
 """
 
-from .facts import BASES, CATALOG, LOCK, OBJECTS, PEERS, STAGING, NotThere, Refused, filesystem, gather, hash_file
-from .publish import apply, locked, opened_private, prove, publish, publish_catalog, unlink_if_there
+from .facts import (
+    BASES,
+    CATALOG,
+    LOCK,
+    OBJECTS,
+    PEERS,
+    SIGNERS,
+    STAGING,
+    NotThere,
+    Refused,
+    filesystem,
+    gather,
+    hash_file,
+)
+from .publish import apply, locked, opened, opened_private, prove, publish, publish_catalog, unlink_if_there
+from .signatures import SIGNED, accept
 
 __all__ = [
     "BASES",
@@ -13,14 +27,18 @@ __all__ = [
     "LOCK",
     "OBJECTS",
     "PEERS",
+    "SIGNED",
+    "SIGNERS",
     "STAGING",
     "NotThere",
     "Refused",
+    "accept",
     "apply",
     "filesystem",
     "gather",
     "hash_file",
     "locked",
+    "opened",
     "opened_private",
     "prove",
     "publish",

@@ -33,12 +33,11 @@ BASES = ".registry/bases"
 OBJECTS = ".registry/objects/sha256"
 CATALOG = ".registry/catalog.yaml"
 PEERS = ".registry/peers"
+SIGNERS = ".registry/allowed_signers"
 LOCK = ".registry/lock"
 MOST_DENIED = 1000  # paths that a user cannot read, of which a list is given
 MOST_STAGED = 1000  # files in staging/ that are reported
 RESERVE = 64 << 20  # bytes that a file must leave free, on every machine
-
-
 RUN_SETUP = "run phase 1 again: hpc-container-manager registry setup"
 
 
@@ -95,8 +94,8 @@ PROGRAMS = {
 
 
 def registry_paths(registry: str, request: Json) -> List[str]:
-    inside = ["", ".registry", ".registry/config.yaml", CATALOG, LOCK, PEERS, OBJECTS, STAGING, BASES, "README.md"]
-    inside += list(request.get("directories", []))
+    inside = ["", ".registry", ".registry/config.yaml", "README.md", CATALOG, LOCK, PEERS, SIGNERS]
+    inside += [OBJECTS, STAGING, BASES, *request.get("directories", [])]
     return [os.path.join(registry, path).rstrip("/") for path in inside] + list(request.get("paths", []))
 
 
@@ -327,7 +326,7 @@ def denied(user: str, registry: str, images: List[Json]) -> Optional[List[str]]:
     return json.loads(answer) if answer else None
 
 
-def run(argv: List[str], seconds: int = 20) -> Optional[Json]:
+def run(argv: List[str], seconds: int = 20, stdin: str = "") -> Optional[Json]:
     """Exit code and last line of output of a program that only reads; None if it is not installed."""
     import shutil  # here, as a session loads this file at each login and runs nothing
     import subprocess
@@ -337,7 +336,7 @@ def run(argv: List[str], seconds: int = 20) -> Optional[Json]:
     try:
         done = subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             universal_newlines=True,

@@ -7,12 +7,14 @@ Standard library only, Python >= 3.6.
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import re
 import signal
 import stat
 from typing import Iterator, List, Optional
 
+from . import signatures
 from .facts import (
     DIGEST,
     DIRECTORY_NAME,
@@ -53,8 +55,15 @@ def prove(registry: str, request: Json) -> None:
 
 
 def apply(root: int, request: Json) -> Json:
-    """The second half, for a caller who holds the lock: names of objects that are here, and the catalog."""
+    """The second half, for a caller who holds the lock: names of objects that are here, and the catalog.
+
+    Where phase 1 asks for signatures, each image has `signed` and `signature` as well; see signatures.py.
+    """
     mode = mode_of(root, request)
+    taken = signatures.accept(root, request["images"])
+    if taken:
+        with opened(".registry", root) as metadata:
+            write_file(metadata, "signed.json", json.dumps(taken, sort_keys=True).encode())
     changed = [image["name"] for image in request["images"] if give_name(root, image, mode)]
     catalog = publish_catalog(root, request["catalog"], request["objects"]) if request.get("catalog") else "kept"
     return {"changed": changed, "catalog": catalog}

@@ -13,6 +13,7 @@ MOST_IMAGES = 100  # in one request: their names are changed under the registry'
 MOST_OBJECTS = 20000  # more than a catalog of the size below can name
 LARGEST_OBJECT = 1 << 50
 SMALLEST_PIECE, LARGEST_PIECE = 128 << 10, 1 << 20  # of a transfer; one is held in memory, and a digest for each
+LARGEST_SIGNATURE = 8192  # characters; that of an RSA key of 16384 bits, the longest that OpenSSH takes, has 5,700
 LARGEST_CATALOG = 1 << 20  # characters; documents.py reads no larger one
 LONGEST_GRACE = 10 * 366 * 86400
 
@@ -23,13 +24,17 @@ image_name = text(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}/[A-Za-z0-9][A-Za-z0-9._+-]{0,
 network = maybe(text("[0-9a-fA-F.:]{2,45}(/[0-9]{1,3})?"))
 link = text("[0-9a-f]{16}")
 catalog = prose(LARGEST_CATALOG)
+SIGNATURE = {
+    "signed": text(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z"),
+    "signature": prose(LARGEST_SIGNATURE),
+}
 
 FIRST = record({"nonce": text("[0-9A-Za-z]{1,64}"), "seconds": number(1, LONGEST_SILENCE)})
 VERBS = {
     "have": record({}, {"probe": maybe(text(r"\.probe-[0-9a-f]{1,32}"))}),
     "prepare": record({"bases": mapping("[0-9a-f]{64}", digest, MOST_IMAGES)}, {"network": network}),
     "publish": record(
-        {"images": items(record({"name": image_name, "digest": digest, "size": size}), MOST_IMAGES)},
+        {"images": items(record({"name": image_name, "digest": digest, "size": size}, SIGNATURE), MOST_IMAGES)},
         {"mode": text("0[0-7][0-7][0-7]"), "catalog": catalog, "objects": items(digest, MOST_OBJECTS)},
     ),
     "relay": record(

@@ -41,6 +41,7 @@ OF_MACHINES: tuple[MachineCheck, ...] = (
     access.group,
     access.readers,
     configuration.peers,
+    configuration.signers,
     programs.agent,
     programs.guarded,
     programs.installed,

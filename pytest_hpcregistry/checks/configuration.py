@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..core import documents, layout, settings
+from ..core import documents, layout, settings, signatures
 from ..core.errors import ConfigError
 from ..core.facts import Facts, Machine
 from ..core.model import Cluster
@@ -41,6 +41,15 @@ def peers(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]
     named = {words[0] for words in map(str.split, text.splitlines()) if len(words) > 1}
     for node in sorted(set(facts.nodes) - named):
         yield Finding("configuration.peers", machine.name, path, f"does not name {node}")
+
+
+def signers(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    """Whose signatures count on a machine is what the cluster file says."""
+    path = layout.inside(cluster.registry.path, layout.SIGNERS)
+    text = machine.text(path)
+    if text != signatures.allowed_signers(cluster.registry.signers):
+        found = "does not exist" if text is None else "is not what registry.signers says"
+        yield Finding("configuration.signers", machine.name, path, found)
 
 
 def same(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:

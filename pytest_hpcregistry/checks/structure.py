@@ -12,7 +12,7 @@ from .finding import Finding, compare
 PUBLIC = ("", layout.METADATA, layout.OBJECTS)
 PRIVATE = (layout.STAGING, layout.BASES)
 FILES = ("README.md", layout.CONFIG, layout.CATALOG)
-ROOTS = {layout.PEERS: "0644", layout.LOCK: "0600"}
+ROOTS = {layout.PEERS: "0644", layout.SIGNERS: "0644", layout.LOCK: "0600"}
 
 
 def directories(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:

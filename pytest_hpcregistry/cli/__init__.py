@@ -33,6 +33,7 @@ COMMANDS = {
     "registry": "Phase 1: set up the registry on all machines.",
     "rollback": "Go back to an older version of NAME, on every machine.",
     "schema": "Print the JSON Schema of the cluster file, for editors.",
+    "sign": "Sign images of the catalog with your key.",
     "status": "Show every image on every node.",
     "sync": "Bring the catalog's images to every node.",
     "test": "Run the checks of a cluster, phase by phase.",

@@ -70,6 +70,10 @@ def show_version(version: Version, which: str) -> None:
     say(f"{which} version {version.digest[:12]}")
     fields = asdict(version)
     labels = fields.pop("labels")
-    told = [*fields.items(), *((f"label {key}", value) for key, value in sorted(labels.items()))]
+    del fields["signature"]
+    told = [
+        *((key, value) for key, value in fields.items() if value or key != "signed"),
+        *((f"label {key}", value) for key, value in sorted(labels.items())),
+    ]
     for key, value in told:
         say(visible(f"  {key}: {value}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..cluster import deploy as deploying
+from ..cluster import signing
 from ..cluster.client import ControllerClient
 from ..cluster.outcomes import raise_worst, sync_failures
 from ..core.errors import HpcRegistryError
@@ -31,7 +32,8 @@ def command(name: str, to: str | None, as_json: bool, client: ControllerClient) 
     registry = client.cluster.registry
     wanted = full_name(name, registry.path, registry.directories)
     told = show_json_line if as_json else show
-    finished = client.rollback(wanted, to, deploying.operator(), told)
+    version, signature = signing.for_rollback(client, wanted, to)
+    finished = client.rollback(wanted, version, deploying.operator(), told, signature)
     raise_worst(sync_failures(finished))
     if not finished:
         raise HpcRegistryError("the rollback reported no node, so nothing is proven")

@@ -138,7 +138,13 @@ class ControllerClient:
             groups=[registry.group],
             readers=sorted({"slurm", slurm.run_as or "slurm"}),
             paths=[*INSTALLED, sync.key, sync.log, containers, *self.cluster.runtime.sources()],
-            texts=[self.path(layout.CONFIG), self.path(layout.PEERS), containers, layout.RUNTIME],
+            texts=[
+                self.path(layout.CONFIG),
+                self.path(layout.PEERS),
+                self.path(layout.SIGNERS),
+                containers,
+                layout.RUNTIME,
+            ],
         )
 
     def list_nodes(self) -> list[str]:
@@ -203,9 +209,16 @@ class ControllerClient:
         """What the cluster file says, for the controller to report what of it is not in force."""
         return ["--settings", json.dumps(chosen(self.cluster))]
 
-    def rollback(self, name: str, version: str | None, by: str, listener: Listener) -> dict[str, NodeFinished]:
-        """Let *name* mean *version* (a digest's beginning; None: the one before) again, on all machines; as sync."""
-        return self.nodes_of("rollback", [*self.settings(), name, *option("--to", version), "--by", by], listener)
+    def rollback(
+        self, name: str, version: str | None, by: str, listener: Listener, signature: Mapping[str, str] | None = None
+    ) -> dict[str, NodeFinished]:
+        """Let *name* mean *version* (a digest's beginning; None: the one before) again, on all machines; as sync.
+
+        *signature* is one for that.
+        """
+        words = [name, *option("--to", version), "--by", by]
+        words += ["--signature", json.dumps(signature)] if signature else []
+        return self.nodes_of("rollback", [*self.settings(), *words], listener)
 
     def gc(
         self, listener: Listener, *, by: str, keep: int | None = None, grace: int | None = None, dry_run: bool = False

@@ -23,6 +23,7 @@ from ..core.events import (
     Published,
 )
 from ..core.names import excerpt, image_name
+from . import signing
 from . import verify as verifying
 from .client import AS_CONFIGURED, ControllerClient, SyncOptions
 from .outcomes import raise_worst, sync_failures
@@ -76,6 +77,11 @@ def publish(image: Image, client: ControllerClient, listener: Listener, *, any_a
     def tell(sent: int) -> None:
         listener(ImageProgress(image.name, image.size, sent))
 
+    registry = client.cluster.registry
+    signature = signing.sign(registry, image.name, image.digest, image.size)
+    if registry.signatures != "off" and not signature:
+        listener(Noticed(f"{image.name} is not signed: registry.signing_key is not set"))
+
     def send() -> None:
         client.send(image.path, image.digest, image.size, tell)
 
@@ -91,6 +97,7 @@ def publish(image: Image, client: ControllerClient, listener: Listener, *, any_a
         "by": operator(),
         "source": image.labels.get(FROM_LABEL, ""),
         "labels": dict(image.labels),
+        **signature,
     }
     event = client.publish(request)
     if isinstance(event, BytesMissing):

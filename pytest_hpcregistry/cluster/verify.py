@@ -13,6 +13,7 @@ from ..core.events import Listener, Noticed, Verified
 from ..core.facts import DAMAGED, MISSING, PRESENT, UNMANAGED, UNREACHABLE, Facts, Machine
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, excerpt
+from . import signing
 from .client import ControllerClient, Wait
 
 LOOKS = 4  # the first, and at most three more
@@ -89,7 +90,8 @@ def failures(
     found = reading.facts
     if found.catalog_problem:
         return [CheckFailed(found.catalog_problem)]  # it says of no image what it is, so nobody else can
-    errors: list[HpcRegistryError] = []
+    signed = {name: found.catalog.images[name] for name in names if name in found.catalog.images}
+    errors = signing.failures(cluster.registry, signed, listener)
     for name, row in found.matrix(list(names)).items():
         looked_at = row if with_nodes else {CONTROLLER: row.get(CONTROLLER, MISSING)}
         listener(Verified(name=name, states=looked_at))

@@ -90,5 +90,8 @@ def check(draft: Draft) -> Cluster:
     # People write one of the two when both are the same.
     same = controller.get("host") or controller.get("name")
     controller |= {"name": same, "host": same, **controller}
+    registry = sections.get("registry", {})
+    if registry.get("signatures", "off") != "off" and not registry.get("signers"):
+        reader.add(("registry", "signatures"), "whose signatures? Name them in registry.signers")
     reader.finish(draft.source, "nothing was changed; correct this and try again")
     return Cluster(nodes=nodes, **{name: SECTIONS[name].kind(**values) for name, values in sections.items()})

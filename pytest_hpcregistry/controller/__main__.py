@@ -187,7 +187,7 @@ def run_rollback(arguments: argparse.Namespace) -> int:
     listener = listener_of(arguments, config)
     report_differences(arguments, config, listener)
     name = image_name(arguments.name, config.registry.path, config.registry.directories)
-    before, now = publish.rollback(config, name, arguments.to)
+    before, now = publish.rollback(config, name, arguments.to, arguments.signature)
     who = {"by": arguments.by, "published": now.published}
     listener(RolledBack(name=name, digest=now.digest, before=before.digest, **who))
     return exit_code_of(logged(config, lambda: sync(config, None, [name], listener)))

@@ -42,6 +42,13 @@ def parse() -> argparse.Namespace:
     back = commands.add_parser("rollback", help="let a name mean an older version again, here and on all nodes")
     back.add_argument("name", metavar="DIRECTORY/NAME.sif")
     back.add_argument("--to", metavar="VERSION", help="the beginning of its digest, instead of the version before")
+    back.add_argument(
+        "--signature",
+        type=mapping,
+        default={},
+        metavar="JSON",
+        help="`signed` and `signature`, made on the workstation",
+    )
     free = commands.add_parser("gc", help="remove objects that nothing references, here and on all nodes")
     free.add_argument(
         "--keep", type=natural, metavar="N", help="older versions of each image to keep, instead of registry.keep"

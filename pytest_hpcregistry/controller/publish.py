@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import agent
 from ..agent.facts import RESERVE
 from ..core import sif
-from ..core.catalog import Version
+from ..core.catalog import Version, plain
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, UsageError
 from ..core.kinds import write_mode
 from ..core.layout import object_path
 from ..core.names import DIGEST, image_name
 from ..core.settings import Settings
 from .catalog import read_catalog, text_of, write_catalog
+
+CLOCKS_MAY_DIFFER = 300  # seconds
 
 
 class BytesMissing(CheckFailed):
@@ -85,11 +88,13 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
     """
     name = image_name(request["name"], settings.registry.path, settings.registry.directories)
     digest, size = request["digest"], int(request["size"])
+    signature = signature_of(request)
     wanted = {
-        "images": [{"name": name, "digest": digest, "size": size}],
+        "images": [{"name": name, "digest": digest, "size": size, **signature}],
         "mode": write_mode(settings.registry.file_mode),
     }
     with refusals(), no_debris(settings.registry.path, digest):
+        refuse_unsigned(settings, [{"name": name, "digest": digest, "size": size, **signature}])
         read_catalog(settings.registry.path)  # where that cannot be, no object is made that nothing will name
         check_structure(settings.registry.path, digest)
         agent.prove(settings.registry.path, wanted)
@@ -103,9 +108,12 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
             architecture=request["architecture"],
             source=request["source"],
             labels=request["labels"],
+            **signature,
         )
         before = catalog.images.get(name)
         known = before if before and before.digest == digest else None
+        if known and signature:  # the same bytes, signed again
+            version, known = replace(plain(known), **signature), None
         after = catalog if known else catalog.with_version(name, version, settings.registry.keep)
         text_of(after, settings.registry.path)  # what cannot be written down gets no name
         answer = agent.apply(root, wanted)
@@ -114,9 +122,29 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
     return known or version, bool(answer["changed"]) or not known
 
 
-def rollback(settings: Settings, name: str, wanted: str | None) -> tuple[Version, Version]:
+def refuse_unsigned(settings: Settings, images: Sequence[Any]) -> None:
+    """Look at signatures before anything is kept; what counts is the second look, under the lock."""
+    with agent.opened(settings.registry.path) as root:
+        agent.accept(root, list(images))
+
+
+def signature_of(request: Mapping[str, Any]) -> dict[str, Any]:
+    """`signed` and `signature`, where the workstation has signed. Raises UsageError for a time that is to come."""
+    if not request.get("signature"):
+        return {}
+    if request["signed"] > time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + CLOCKS_MAY_DIFFER)):
+        # Whatever is signed later would be older than that, and be refused.
+        raise UsageError(
+            f"signed at {request['signed']}, which is to come", hint="is the clock of the workstation right?"
+        )
+    return {"signed": request["signed"], "signature": request["signature"]}
+
+
+def rollback(
+    settings: Settings, name: str, wanted: str | None, signature: Mapping[str, Any] | None = None
+) -> tuple[Version, Version]:
     """Let *name* mean an older version again, under one lock: *wanted* is the beginning of its digest, None the one
-    before. Returns what it meant until now and what it means now.
+    before. *signature* is one for that. Returns what it meant until now and what it means now.
 
     Raises UsageError when there is no such version, CheckFailed when its bytes are gone or damaged.
     """
@@ -126,7 +154,7 @@ def rollback(settings: Settings, name: str, wanted: str | None) -> tuple[Version
             raise UsageError(f"{name!r} is not in the catalog", hint="see: hpc-container-manager catalog list")
         before = catalog.images[name]
         try:
-            chosen = before.find(wanted)
+            chosen = replace(before.find(wanted), **signature_of(signature or {}))
         except UsageError as error:
             raise UsageError(error, where=name, hint=error.hint) from None
         if not has_object(settings.registry.path, chosen.digest, chosen.size):
@@ -135,9 +163,9 @@ def rollback(settings: Settings, name: str, wanted: str | None) -> tuple[Version
                 where="controller",
                 hint="deploy that image again",
             )
-        agent.apply(
-            root, {"images": [{"name": name, "digest": chosen.digest}], "mode": write_mode(settings.registry.file_mode)}
-        )
+        image = {"name": name, "digest": chosen.digest, "size": chosen.size}
+        image |= {"signed": chosen.signed, "signature": chosen.signature}
+        agent.apply(root, {"images": [image], "mode": write_mode(settings.registry.file_mode)})
         if chosen.digest != before.digest:
             # None is dropped, whatever `keep` is: the way back must stay open.
             write_catalog(root, catalog.with_version(name, chosen, len(before.versions)), settings.registry.path)

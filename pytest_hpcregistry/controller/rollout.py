@@ -241,7 +241,7 @@ class Rollout:
         lacks = self.lacks[node]
         size = sum(self.sizes[digest] for digest in lacks)
         images = [
-            {"name": name, "digest": entry.digest, "size": entry.size}
+            {"name": name, "digest": entry.digest, "size": entry.size, **signature_of(entry)}
             for name, entry in self.wanted.items()
             if self.has[node]["names"].get(name) != entry.digest
             or entry.digest in lacks
@@ -284,6 +284,11 @@ class Rollout:
         done = self.outcomes[node] = replace(outcome, seconds=seconds)
         self.listener(NodeFinished(node=node, what=self.what, **asdict(done)))
         return done
+
+
+def signature_of(entry: Entry) -> dict[str, str]:
+    """What a node that asks for signatures looks at."""
+    return {"signed": entry.signed, "signature": entry.signature} if entry.signature else {}
 
 
 def failure_of(node: str, error: HpcRegistryError) -> Outcome:

@@ -18,7 +18,7 @@ SHORTEST = 6  # hex digits by which a version can be called
 @dataclass(frozen=True)
 class Version:
     """Bytes that a name means or meant: `digest` SHA-256 in hex, `size` in bytes, `published` in ISO 8601 (UTC), `by`
-    user@host.
+    user@host. `signature` is somebody's for core/signatures.statement, made at the time `signed`; both may be empty.
     """
 
     digest: str
@@ -28,6 +28,8 @@ class Version:
     architecture: str
     source: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    signed: str = ""
+    signature: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,4 +134,6 @@ def read_version(fields: Mapping[str, Any]) -> dict[str, Any]:
         "architecture": fields["architecture"],
         "source": fields.get("source", ""),
         "labels": dict(fields.get("labels") or {}),
+        "signed": fields.get("signed", ""),
+        "signature": fields.get("signature", ""),
     }

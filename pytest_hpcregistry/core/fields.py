@@ -17,12 +17,16 @@ from pathlib import Path
 
 from . import nodeset
 from .errors import UsageError
-from .names import DIRECTORY_NAME, NODE_NAME
+from .names import DIRECTORY_NAME, NODE_NAME, excerpt
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}\Z")
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
 REMOTE_PATH = re.compile(r"(?:/[A-Za-z0-9._+-]+)+\Z")
 MODE = re.compile(r"(?:0o|0)?([0-7]{3,4})\Z")
+SIGNER = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,127} "
+    r"(sk-)?(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521))(@openssh\.com)? [A-Za-z0-9+/]{40,4000}={0,2}\Z"
+)
 OUTSIDE_BRACKETS = r"(?![^\[]*\])"
 NODE_RANGE = re.compile(r"([0-9]+)-([0-9]+)")
 NODE_LIMIT = 100_000
@@ -170,6 +174,13 @@ def one_of(*known: str) -> Callable[[str], str]:
 def read_directory(text: str) -> str:
     if not DIRECTORY_NAME.match(text):
         raise ValueError(f"{text!r} is not a name for a directory: letters, digits, _ and - only")
+    return text
+
+
+def read_signer(text: str) -> str:
+    """`PRINCIPAL TYPE KEY`: who signs, and with which SSH key, as ssh-keygen prints its public half."""
+    if not SIGNER.match(text):
+        raise ValueError(f"{excerpt(text)} is not PRINCIPAL TYPE KEY, such as alice@site ssh-ed25519 AAAAC3NzaC1lZDI1…")
     return text
 
 

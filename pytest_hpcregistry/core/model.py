@@ -94,6 +94,26 @@ class Registry:
             "How many older versions of an image are kept beside the current one; a rollback moves nothing then.",
         ),
     )
+    signatures: str = field(
+        default="off",
+        metadata=setting(
+            kinds.SIGNATURES,
+            "Whether a name may mean only what one of the signers has signed for it: off, warn (verify reports it), "
+            "require (the controller and each node refuse anything else).",
+        ),
+    )
+    signers: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(kinds.SIGNERS, "Whose signatures count: PRINCIPAL TYPE KEY, such as alice ssh-ed25519 AAAA…."),
+    )
+    signing_key: Path | None = field(
+        default=None,
+        metadata=setting(
+            kinds.LOCAL_FILE,
+            "The SSH key that this workstation signs images with; its public half, where ssh-agent has the other.",
+            ours=True,
+        ),
+    )
 
 
 @dataclass(frozen=True)

@@ -19,5 +19,9 @@ def test_peers_name_every_node(machine: Machine, cluster_facts: Facts, cluster: 
     assert list(configuration.peers(machine, cluster_facts, cluster)) == []
 
 
+def test_signers_are_the_cluster_files(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
+    assert list(configuration.signers(machine, cluster_facts, cluster)) == []
+
+
 def test_config_is_the_controllers(node: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
     assert list(configuration.same(node, cluster_facts, cluster)) == []

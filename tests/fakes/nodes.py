@@ -18,6 +18,7 @@ from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.settings import Settings
 from pytest_hpcregistry.testing.sif import Sif, system_partition
 from tests.fakes.settings import make_settings
+from tests.fakes.signer import Signer
 
 # How a node misbehaves is the text of NODE/trouble: for ssh, or for rsync alone.
 SSH = """\
@@ -126,12 +127,14 @@ class FakeNodes:
         top = self.root / node / "registry"
         return {str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()}
 
-    def publish(self, name: str, content: bytes = b"1") -> str:
-        """Receive and publish an image on the controller, as a deploy does; returns its digest."""
+    def publish(self, name: str, content: bytes = b"1", signer: Signer | None = None) -> str:
+        """Receive and publish an image on the controller, as a deploy does, perhaps signed; returns its digest."""
         data = Sif(parts=(system_partition(content=content),)).to_bytes()
         digest = send(self.registry, data)
         words = {"by": "me@x", "architecture": "amd64", "source": "", "labels": {}}
-        controller_registry.publish(self.settings, {"name": name, "digest": digest, "size": len(data), **words})
+        signature = signer.for_image(name, digest, len(data)) if signer else {}
+        image = {"name": name, "digest": digest, "size": len(data), **words, **signature}
+        controller_registry.publish(self.settings, image)
         return digest
 
     def catalog(self) -> Catalog:

@@ -234,8 +234,9 @@ def test_everything_of_a_machine(registry: Path, monkeypatch: pytest.MonkeyPatch
     assert (told["hostname"], told["uid"]) == (os.uname().nodename, os.getuid())
     assert abs(told["time"] - time.time()) < 20
     inside = [
-        *(".registry", ".registry/config.yaml", ".registry/catalog.yaml", ".registry/lock", ".registry/peers"),
-        *(".registry/objects/sha256", ".registry/staging", ".registry/bases", "README.md", "ml-frameworks"),
+        *(".registry", ".registry/config.yaml", "README.md", ".registry/catalog.yaml", ".registry/lock"),
+        *(".registry/peers", ".registry/allowed_signers", ".registry/objects/sha256", ".registry/staging"),
+        *(".registry/bases", "ml-frameworks"),
     ]
     assert list(told["paths"]) == [str(registry), *(f"{registry}/{path}" for path in inside), "/", "/none/"]
     assert told["paths"]["/none/"] is None

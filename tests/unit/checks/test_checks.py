@@ -35,6 +35,7 @@ KEY = AuthorizedKey(
     f'restrict,from="10.0.0.1",command="/usr/bin/python3 -I {layout.AGENT} serve --registry {REGISTRY}"',
 )
 CONFIG, PEERS, OCI = f"{REGISTRY}/.registry/config.yaml", f"{REGISTRY}/.registry/peers", "/etc/slurm/oci.conf"
+SIGNERS = f"{REGISTRY}/.registry/allowed_signers"
 Broken = Callable[["Sound"], None]
 
 
@@ -52,6 +53,7 @@ def sound_paths() -> dict[str, File | None]:
         **{f"{REGISTRY}/{name}": private for name in (layout.STAGING, layout.BASES)},
         **{f"{REGISTRY}/{name}": plain for name in ("README.md", layout.CONFIG, layout.CATALOG)},
         PEERS: roots,
+        SIGNERS: roots,
         f"{REGISTRY}/.registry/lock": {**roots, "mode": "0600"},
         layout.LIBRARY: {**roots, "type": "directory", "mode": "0755"},
         layout.AGENT: roots,
@@ -74,6 +76,7 @@ def sound_host() -> Host:
         texts={
             CONFIG: config_text(),
             PEERS: "c1 10.0.0.2\nc2 10.0.0.3\n",
+            SIGNERS: "",
             OCI: "IgnoreFileConfigJson=true\n",
             layout.RUNTIME: "{}\n",
             f"{CLUSTER.sync.key}.pub": PUBLIC,
@@ -209,6 +212,9 @@ BROKEN: list[tuple[str, str, Broken]] = [
     ("access.authorized_key", "c1", keys("c1", replace(KEY, options=KEY.options.replace("-I ", "")))),
     ("configuration.peers", "c2", text("c2", PEERS, "c1 10.0.0.2\nc2 10.0.0.4\n")),
     ("configuration.peers", "c2", text("c2", PEERS, None)),
+    ("configuration.signers", "c2", text("c2", SIGNERS, "eve ssh-ed25519 AAAA\n")),
+    ("configuration.signers", "controller", text("controller", SIGNERS, None)),
+    ("structure.root_files", "c1", path("c1", SIGNERS, owner="alice")),
     ("configuration.same", "c1", text("c1", CONFIG, "x: y\n")),
     ("programs.controller_program", "controller", path("controller", layout.LAUNCHER, mode="0777")),
     ("programs.controller_program", "controller", path("controller", layout.PROGRAM_FILE)),

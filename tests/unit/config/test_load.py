@@ -368,6 +368,16 @@ hpc_compute_nodes: {hosts: {"c[01:02]": }}
         assert not (tmp_path / "ran=1").exists()
 
 
+@pytest.mark.parametrize("policy", ["warn", "require"])
+def test_signatures_of_nobody_are_a_mistake(tmp_path: Path, policy: str) -> None:
+    text = f"{MINIMAL}registry: {{signatures: {policy}}}\n"
+    expected = "cluster.yaml:2: registry.signatures: whose signatures? Name them in registry.signers"
+    assert mistakes(tmp_path, text) == [expected]
+    signers = f"['alice ssh-ed25519 {'A' * 68}']"
+    assert load(tmp_path, text.replace(policy, f"{policy}, signers: {signers}")).registry.signatures == policy
+    assert load(tmp_path, f"{MINIMAL}registry: {{signatures: off}}\n").registry.signatures == "off"
+
+
 def test_the_documented_example_names_every_key_and_every_default() -> None:
     example = FIXTURES / "cluster.yaml"
     assert load_cluster(example, environ={}).registry == Registry()

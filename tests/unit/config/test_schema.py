@@ -44,6 +44,7 @@ ONLY_THE_PARSER = {
     },
     "controller.port": {"0x16", "2.0"},
     "controller.jump": {"h:0"},
+    "registry.signing_key": {"/no/such"},
     "controller.key": {"/no/such", "~nobody-has-this-name/k", "/"},
     "registry.directory_mode": {"0855", "0577"},
     "registry.file_mode": {"0355"},

@@ -29,7 +29,14 @@ SYNC: dict[str, Any] = {
     "settings": None,
     "name": None,
 }
-BACK: dict[str, Any] = {"command": "rollback", "settings": None, "name": "a/x.sif", "to": None, "by": "me@here"}
+BACK: dict[str, Any] = {
+    "command": "rollback",
+    "settings": None,
+    "name": "a/x.sif",
+    "to": None,
+    "by": "me@here",
+    "signature": {},
+}
 FREE: dict[str, Any] = {
     "command": "gc",
     "settings": None,
@@ -62,6 +69,7 @@ def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
         ("sync --settings {}", {**SYNC, "settings": {}}),
         ("rollback a/x.sif", BACK),
         ("rollback a/x.sif --to 12ab --by you@x", {**BACK, "to": "12ab", "by": "you@x"}),
+        ('rollback a/x.sif --signature {"signed":"x"}', {**BACK, "signature": {"signed": "x"}}),
         ("gc", FREE),
         ("gc --keep 0 --grace 0 --dry-run --by you@x", {**FREE, "keep": 0, "grace": 0, "dry_run": True, "by": "you@x"}),
         ("facts {}", {"command": "facts", "request": "{}"}),
