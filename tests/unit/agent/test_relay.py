@@ -286,10 +286,14 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield make_registry(tmp_path / "registry")
 
 
+def no_one(said: dict[str, Any]) -> None:
+    """Who is told what nobody needs to know."""
+
+
 def make(registry: Path, *sizes: int) -> Relay:
     objects = [{"digest": f"{number:064x}", "size": size} for number, size in enumerate(sizes)]
     request = {"objects": objects, "piece": 128 << 10, "index": "a" * 64, "certificate": CERTIFICATE}
-    return Relay(str(registry), request, lambda said: None)
+    return Relay(str(registry), request, no_one)
 
 
 def test_what_comes_must_leave_the_reserve(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,6 +377,7 @@ def test_a_node_sends_to_one_other_at_a_time(registry: Path, monkeypatch: pytest
         found.send_to({"node": node, "address": address})
     with pytest.raises(agent.Refused, match="not another node"):
         found.send_to({"node": "c1", "address": "192.0.2.1"})
+    assert found.tell is no_one
     found.close()
     assert calls == [("start", "c2"), ("stop", "c2"), ("start", "c3"), ("stop", "c3")]
 
@@ -393,3 +398,122 @@ def test_why_nobody_can_be_sent_to_is_not_told(monkeypatch: pytest.MonkeyPatch) 
     sender.stop()
     sender.run()
     assert len(told) == 1, "who was told to stop has not failed"
+
+
+# --- both ends, over TLS
+
+LINK = "ab" * relay.WORD
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Pieces]:
+    """An object that is there as a whole: more than the buffers of a connection hold."""
+    file = tmp_path / "source"
+    file.write_bytes(os.urandom(SIZE))
+    os.truncate(file, 64 << 20)
+    with file.open("rb") as opened:
+        pieces = Pieces([(opened.fileno(), 64 << 20)], 1 << 20, "")
+        pieces.load_index()
+        yield pieces
+
+
+@pytest.fixture
+def receiver(tmp_path: Path, certificate: str, source: Pieces) -> Iterator[tuple[Receiver, Told]]:
+    """One that nothing has come to yet."""
+    told = Told()
+    with (tmp_path / "copy").open("w+b") as opened:
+        pieces = Pieces([(opened.fileno(), 64 << 20)], 1 << 20, source.index)
+        made = Receiver(pieces, certificate, "127.0.0.1", told.append)
+        yield made, told
+        made.close()
+
+
+@contextlib.contextmanager
+def calling(certificate: str, port: int, name: bytes) -> Iterator[ssl.SSLSocket]:
+    """A caller that has the certificate and says a name."""
+    with relay.make_context(certificate, server=False).wrap_socket(
+        socket.create_connection(("127.0.0.1", port), 20)
+    ) as link:
+        link.sendall(name)
+        yield link
+
+
+def wait_for(what: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_who_leaves_before_its_name_is_whole_is_refused(certificate: str, receiver: tuple[Receiver, Told]) -> None:
+    made, told = receiver
+    with calling(certificate, made.port, b"abc"):
+        pass
+    wait_for(lambda: told)
+    assert told == [{"event": "stranger", "address": "127.0.0.1", "link": ""}]
+
+
+def test_what_has_come_of_a_piece_is_told_before_it_is_whole(
+    certificate: str, receiver: tuple[Receiver, Told], source: Pieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "TELL_EVERY", 0.0)
+    made, told = receiver
+    made.expect(LINK)
+    with calling(certificate, made.port, bytes.fromhex(LINK)) as link:
+        assert relay.receive_exactly(link, relay.WORD) == bytes(relay.WORD), "nothing is there"
+        link.sendall(source.digests + bytes(1000))
+        wait_for(lambda: told and told[-1]["arrived"] == len(source.digests) + 1000)
+    assert told[-1] == {"event": "has", "bytes": len(source.digests), "arrived": len(source.digests) + 1000}
+
+
+def test_the_end_of_a_receiver_is_the_end_of_its_connection(certificate: str, receiver: tuple[Receiver, Told]) -> None:
+    made, _ = receiver
+    made.expect(LINK)
+    with calling(certificate, made.port, bytes.fromhex(LINK)) as link:
+        relay.receive_exactly(link, relay.WORD)
+        assert not is_hung_up(link, within=0.2)
+        made.close()
+        assert is_hung_up(link, within=20)
+
+
+@pytest.fixture
+def slow_reader(certificate: str, source: Pieces) -> Iterator[tuple[relay.Sender, socket.socket, Told]]:
+    """A sender at work, the connection on which nobody reads what it sends, and what it tells."""
+    told = Told()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = {"node": "c2", "address": "127.0.0.1", "port": server.getsockname()[1]}
+        sender = relay.Sender(source, certificate, {**place, "link": LINK, "rate": 0}, told.append)
+        sender.start()
+        caller, _ = server.accept()
+        with relay.make_context(certificate, server=True).wrap_socket(caller, server_side=True) as link:
+            link.settimeout(20)
+            assert relay.receive_exactly(link, relay.WORD).hex() == LINK
+            link.sendall(bytes(relay.WORD))
+            yield sender, link, told
+
+
+def test_a_sender_waits_for_whoever_reads_slowly(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, source: Pieces
+) -> None:
+    """The seconds of a handshake are not those of a transfer: the controller decides who is too slow."""
+    monkeypatch.setattr(relay, "HANDSHAKE", 1.0)
+    sender, link, told = request.getfixturevalue("slow_reader")
+    time.sleep(2.0)
+    assert sender.is_alive()
+    left = len(source.digests) + (64 << 20)
+    while left:
+        left -= len(link.recv(min(left, 1 << 20)))
+    sender.join(20)
+    assert (sender.is_alive(), told) == (False, [])
+
+
+def test_a_sender_that_is_stopped_ends_in_the_middle_of_a_block(
+    slow_reader: tuple[relay.Sender, socket.socket, Told],
+) -> None:
+    sender, _, told = slow_reader
+    wait_for(lambda: sender.link)
+    sender.join(0.5)
+    assert sender.is_alive(), "nobody reads"
+    sender.stop()
+    sender.join(20)
+    assert (sender.is_alive(), told) == (False, [])
