@@ -6,9 +6,11 @@ from dataclasses import asdict
 
 import click
 
+from ..cluster import signing
 from ..cluster.client import ControllerClient
 from ..core.catalog import Version
-from ..core.errors import UsageError
+from ..core.errors import CheckFailed, UsageError
+from ..core.model import Registry
 from ..core.names import full_name, visible
 from ..report import lines
 from .options import client_options
@@ -61,13 +63,22 @@ def catalog_show(name: str, as_json: bool, client: ControllerClient) -> None:
         return
     current, *older = images[wanted].history()
     say(wanted)
-    show_version(current, "current")
-    for version in older:
-        show_version(version, "older")
+    for which, version in [("current", current), *(("older", one) for one in older)]:
+        say(f"{which} version {version.digest[:12]}")
+        show_version(version)
+        if version.signature and registry.signers:
+            say(f"  signed by: {signer(registry, wanted, version)}")
 
 
-def show_version(version: Version, which: str) -> None:
-    say(f"{which} version {version.digest[:12]}")
+def signer(registry: Registry, name: str, version: Version) -> str:
+    """Who of the cluster file's signers has signed, in words."""
+    try:
+        return signing.check(registry, name, version)
+    except CheckFailed:
+        return "none of registry.signers"
+
+
+def show_version(version: Version) -> None:
     fields = asdict(version)
     labels = fields.pop("labels")
     del fields["signature"]

@@ -7,6 +7,7 @@ import click
 from ..cluster import signing
 from ..cluster.client import ControllerClient
 from ..core.errors import UsageError
+from ..core.messages import count
 from ..core.names import full_name
 from .options import client_options
 from .show import say, show
@@ -36,4 +37,4 @@ def command(names: tuple[str, ...], all_images: bool, unsigned: bool, client: Co
     if not wanted:
         raise UsageError("there is no image to sign")
     signing.sign_again(client, wanted, unsigned=unsigned, listener=show)
-    say(f"signed {len(wanted)} images; bring the signatures to the nodes: hpc-container-manager sync")
+    say(f"signed {count(len(wanted), 'image')}; bring the signatures to the nodes: hpc-container-manager sync")

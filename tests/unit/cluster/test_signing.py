@@ -134,7 +134,7 @@ def test_signing_again_takes_the_place_of_a_key_that_is_withdrawn(alice: Signer,
     assert (request["digest"], request["size"], request["by"]) == (DIGEST, 10, "me@laptop")
     now = replace(entry(), signed=request["signed"], signature=request["signature"])
     assert signing.check(registry(alice), NAME, now) == "alice@site"
-    assert len(heard) == 1
+    assert heard == [Noticed(f"{NAME}: signed, sha256 {DIGEST[:12]}…")]
 
 
 def test_what_has_no_valid_signature_is_signed_only_on_demand(alice: Signer) -> None:
