@@ -192,8 +192,9 @@ def test_keys_change_without_a_stop(registry: Path, alice: Signer, mallory: Sign
 def test_a_damaged_memory_lets_nothing_in(registry: Path, alice: Signer, text: str) -> None:
     (registry / signatures.SIGNED).write_text(text)
     stage(registry, NEW)
-    with pytest.raises(agent.Refused, match=r"signed.json is damaged"):
+    with pytest.raises(agent.Refused, match=r"signed.json is damaged") as caught:
         agent.publish(str(registry), signed_request(NEW, alice))
+    assert caught.value.hint.startswith("remove it")
     assert means(registry) is None
 
 
@@ -221,4 +222,42 @@ def test_the_holder_of_the_sync_key_gives_no_name_to_bytes_of_its_own(
     assert ["error" in answer for answer in answers] == [True, True, True, False]
     assert "a request to publish that this agent does not take: signed" in answers[2]["error"]
     assert answers[0]["hint"].startswith("sign it: hpc-container-manager sign")
+    assert means(registry) == NEW
+
+
+def test_one_that_has_its_name_already_lets_no_other_in(registry: Path, alice: Signer) -> None:
+    publish_signed(registry, NEW, alice)
+    stage(registry, OLD)
+    asked = request(NEW)
+    asked["images"] += request(OLD, "ml-frameworks/y.sif")["images"]
+    assert "ml-frameworks/y.sif is not signed" in refused(registry, asked)
+    assert not (registry / "ml-frameworks/y.sif").exists()
+
+
+def test_a_name_that_was_lost_is_given_again_by_the_same_signature(registry: Path, alice: Signer) -> None:
+    stage(registry, NEW)
+    asked = signed_request(NEW, alice)
+    agent.publish(str(registry), asked)
+    (registry / NAME).unlink()
+    assert agent.publish(str(registry), asked)["changed"] == [NAME]
+
+
+def test_a_link_to_the_bytes_is_not_their_name(registry: Path, alice: Signer) -> None:
+    publish_signed(registry, NEW, alice)
+    (registry / NAME).unlink()
+    (registry / NAME).symlink_to(registry / agent.OBJECTS / digest(NEW))
+    assert "is not signed" in refused(registry, request(NEW))
+
+
+def test_a_signature_without_its_time_is_none(registry: Path, alice: Signer) -> None:
+    stage(registry, NEW)
+    asked = signed_request(NEW, alice)
+    del asked["images"][0]["signed"]
+    assert "is not signed" in refused(registry, asked)
+
+
+def test_without_a_configuration_nothing_is_required(registry: Path) -> None:
+    """Before phase 1 has ended nobody syncs to a node."""
+    (registry / signatures.CONFIG).unlink()
+    publish(registry, NEW)
     assert means(registry) == NEW
