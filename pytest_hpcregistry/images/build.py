@@ -81,7 +81,7 @@ class Builder:
     def shell(self, definition: Definition) -> list[str]:
         """The command that opens a shell in the image. Raises UsageError when it is not built."""
         if not self.inspect(definition.image, "{{.Id}}"):
-            hint = f"hpc-container-manager image build {definition.name}"
+            hint = f"hpc-container-manager image build {definition.directory.name}"
             raise UsageError(f"there is no image {definition.image} on this machine", hint=hint)
         return [self.tool, "run", "--interactive", "--tty", "--rm", definition.image, "/bin/sh"]
 
