@@ -13,8 +13,8 @@ from ..images.convert import Converted, convert, default_output, is_converted
 from ..images.definition import Definition, find_definitions
 from ..images.reproducible import LATEST
 from ..transports import open_transport
-from .image import do_each
-from .options import SIF, definitions_option
+from .definitions import definitions_option, do_each
+from .options import SIF
 from .show import say
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
-from ..core.errors import CommandFailed, HpcRegistryError
 from ..images.build import Builder
 from ..images.definition import Definition, find_definitions
-from .options import definitions_option
-from .show import say, say_error
+from .definitions import definitions_option, do_each
+from .show import say
 
 
 @click.group("image")
@@ -42,21 +40,6 @@ def image_build(name: str, definitions: Path, force: bool) -> None:
         say(f"✓ {built.image}: {state} ({built.digest.removeprefix('sha256:')[:12]})")
 
     do_each(find_definitions(definitions, name), build, "built")
-
-
-def do_each(definitions: Sequence[Definition], work: Callable[[Definition], None], done: str) -> None:
-    """Do the *work* for each; one that fails keeps no other from being *done*. Raises CommandFailed in the end."""
-    failed = []
-    for definition in definitions:
-        try:
-            work(definition)
-        except HpcRegistryError as error:
-            if len(definitions) == 1:
-                raise
-            say_error(error)
-            failed.append(definition.name)
-    if failed:
-        raise CommandFailed(f"{len(failed)} of {len(definitions)} images were not {done}: {', '.join(failed)}")
 
 
 @command.command("prompt")

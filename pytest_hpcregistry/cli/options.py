@@ -18,16 +18,6 @@ from ..core.model import SYNC_METHODS, Cluster
 SIF = click.Path(path_type=Path)
 
 
-definitions_option = click.option(
-    "--definitions",
-    type=SIF,
-    envvar="HPC_IMAGES",
-    default=Path("images"),
-    show_default=True,
-    help="The directory with a directory for each image.",
-)
-
-
 def which_cluster(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --cluster, --controller, --user and --key; the function gets each as it was given."""
     for option in reversed(CLUSTER_OPTIONS):
