@@ -71,21 +71,15 @@ def one_of(*words: str) -> Kind:
     return Kind(fields.one_of(*words), {"enum": list(words)})
 
 
-def list_of(parse: Callable[[str], str], items: Schema, *alone: str) -> Kind:
-    """A list of texts, or one of the words *alone*."""
-    several: Schema = {"type": "array", "minItems": 1, "uniqueItems": True, "items": items}
+def list_of(parse: Callable[[str], str], items: Schema, *alone: str, least: int = 1) -> Kind:
+    """A list of texts, *least* 1 or 0 of them, or one of the words *alone*."""
+    several: Schema = {"type": "array", "minItems": least, "uniqueItems": True, "items": items}
     schema: Schema = {"anyOf": [{"enum": list(alone)}, several]} if alone else several
 
     def write(value: tuple[str, ...]) -> str | list[str]:
-        return value[0] if value[0] in alone else list(value)
+        return value[0] if alone and value[0] in alone else list(value)
 
-    return Kind(parse, schema, write, several=True, alone=alone)
-
-
-def any_of(parse: Callable[[str], str], items: Schema) -> Kind:
-    """A list of texts that may hold none."""
-    schema: Schema = {"type": "array", "uniqueItems": True, "items": items}
-    return Kind(parse, schema, list, several=True, may_be_empty=True)
+    return Kind(parse, schema, write, several=True, alone=alone, may_be_empty=not least)
 
 
 def write_mode(mode: int) -> str:
@@ -116,12 +110,12 @@ REMOTE_PATH = Kind(fields.read_remote_path, text(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9.
 LOCAL_FILE = Kind(fields.read_local_file, text(r"[^-].*"), str)
 # Of an unquoted off, YAML 1.1 makes false.
 SIGNATURES = Kind(fields.one_of("off", "warn", "require"), {"enum": ["off", "warn", "require", False]})
-SIGNERS = any_of(fields.read_signer, text(fields.SIGNER.pattern.removesuffix(r"\Z")))
+SIGNERS = list_of(fields.read_signer, text(fields.SIGNER.pattern.removesuffix(r"\Z")), least=0)
 DIRECTORIES = list_of(fields.read_directory, text("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", number=True))
 NETWORK = Kind(fields.read_network, text(rf"{ADDRESS}(/[0-9.]+)?"), lambda network: network or "")
-BINDS = any_of(fields.read_bind, text(r"/[^:,\s]*(:/[^:,\s]*(:(ro|rw))?)?"))
-VARIABLES = any_of(fields.read_variable, text("[A-Za-z_][A-Za-z0-9_]{0,63}=.{0,1000}"))
-RUNTIME_OPTIONS = any_of(fields.read_runtime_option, text("--[a-z][a-z-]{1,40}(=.{1,1000})?"))
+BINDS = list_of(fields.read_bind, text(r"/[^:,\s]*(:/[^:,\s]*(:(ro|rw))?)?"), least=0)
+VARIABLES = list_of(fields.read_variable, text("[A-Za-z_][A-Za-z0-9_]{0,63}=.{0,1000}"), least=0)
+RUNTIME_OPTIONS = list_of(fields.read_runtime_option, text("--[a-z][a-z-]{1,40}(=.{1,1000})?"), least=0)
 SOURCES = list_of(fields.read_source, text(rf"{ADDRESS}(/[0-9.]+)?"), "auto", "any")
 NODE_SET: Schema = text(r"[A-Za-z0-9[]([][A-Za-z0-9._,!&^ -]*[]A-Za-z0-9._ -])?", number=True)
 NODES = Kind(
