@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..core import layout
+from ..core.model import SYNC_METHODS
 from ..core.names import visible
 
 
@@ -34,7 +35,7 @@ def parse() -> argparse.Namespace:
         "sync", prog="registry-sync-to-nodes.sh", help=bring, description=f"{bring.capitalize()}."
     )
     one.add_argument("subdirectory", nargs="?", metavar="SUBDIR", help="only this one, for example ml-frameworks")
-    one.add_argument("--engine", help="auto, star, relay or shared, instead of sync.method")
+    one.add_argument("--engine", help=f"{', '.join(SYNC_METHODS[:-1])} or {SYNC_METHODS[-1]}, instead of sync.method")
     one.add_argument(
         "--limit-rate", type=int, metavar="BYTES", help="the most that one machine sends in a second; 0: no limit"
     )

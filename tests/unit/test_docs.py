@@ -11,6 +11,8 @@ import pytest
 from pytest_hpcregistry.cli import commands
 from pytest_hpcregistry.cluster import phases
 from pytest_hpcregistry.core import errors
+from pytest_hpcregistry.core.kinds import settings_of
+from pytest_hpcregistry.core.model import SYNC_METHODS, Sync
 from pytest_hpcregistry.plugin import fixtures, session
 from tests import ROOT
 
@@ -123,6 +125,26 @@ def test_fixtures_options_and_variables_exist() -> None:
     names = re.findall(r"`(\w+)`", sentence)
     assert names
     assert [name for name in names if not hasattr(fixtures, name)] == []
+
+
+def test_every_engine_is_explained_wherever_engines_are() -> None:
+    for_people = {
+        "README.md": re.findall(
+            r"^\| `(\w+)` \|", README.partition("| engine |")[2].partition("\n\n")[0], re.MULTILINE
+        ),
+        "cluster.yaml": re.findall(r"(\w+)(?: \([^)]*\))?(?: \||$)", method_line().partition("# ")[2]),
+        "model.py": re.findall(r"(\w+): ", settings_of(Sync)["method"].help),
+    }
+    assert {place: sorted({"auto", *names}) for place, names in for_people.items()} == dict.fromkeys(
+        for_people, sorted(SYNC_METHODS)
+    )
+
+
+def method_line() -> str:
+    """The line of the example of a cluster file that shows `sync.method`."""
+    lines = (ROOT / "fixtures" / "cluster.yaml").read_text().splitlines()
+    (line,) = [line for line in lines if line.strip().startswith("method:")]
+    return line
 
 
 def test_every_phase_is_shown() -> None:
