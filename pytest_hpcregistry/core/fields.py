@@ -27,6 +27,8 @@ SIGNER = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,127} "
     r"(sk-)?(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521))(@openssh\.com)? [A-Za-z0-9+/]{40,4000}={0,2}\Z"
 )
+NO_TEXT = re.compile(r"(?:null|true|false)\Z", re.IGNORECASE)
+"""What every YAML takes for something else than text, unless it is quoted, which nobody sees here: no name either."""
 OUTSIDE_BRACKETS = r"(?![^\[]*\])"
 NODE_RANGE = re.compile(r"([0-9]+)-([0-9]+)")
 NODE_LIMIT = 100_000
@@ -45,8 +47,12 @@ def read_word(text: str) -> str:
     return text
 
 
+def is_name(text: str, form: re.Pattern[str]) -> bool:
+    return bool(form.match(text)) and not NO_TEXT.match(text)
+
+
 def read_host(text: str) -> str:
-    if not NAME.match(text) and not is_ipv6(text):
+    if not is_name(text, NAME) and not is_ipv6(text):
         raise ValueError(f"{text!r} is neither a host name nor an address")
     return text
 
@@ -59,13 +65,13 @@ def is_ipv6(text: str) -> bool:
 
 
 def read_account(text: str) -> str:
-    if not ACCOUNT.match(text):
+    if not is_name(text, ACCOUNT):
         raise ValueError(f"{text!r} is not a user or group name")
     return text
 
 
 def read_partition(text: str) -> str:
-    if not NAME.match(text):
+    if not is_name(text, NAME):
         raise ValueError(f"{text!r} is not the name of a partition")
     return text
 
@@ -172,7 +178,7 @@ def one_of(*known: str) -> Callable[[str], str]:
 
 
 def read_directory(text: str) -> str:
-    if not DIRECTORY_NAME.match(text):
+    if not is_name(text, DIRECTORY_NAME):
         raise ValueError(f"{text!r} is not a name for a directory: letters, digits, _ and - only")
     return text
 
@@ -207,7 +213,7 @@ def read_runtime_option(text: str) -> str:
 
 def read_node_names(text: str) -> list[str]:
     """The names that a node set means, each as often as it is written there."""
-    if NODE_NAME.match(text):
+    if is_name(text, NODE_NAME):
         return [text]
     if re.search("[@*]", text):
         # ClusterShell would look them up in the configuration of whichever machine this runs on.
@@ -223,7 +229,7 @@ def read_node_names(text: str) -> list[str]:
     except UsageError as error:
         raise ValueError(str(error)) from None
     for name in names:
-        if not NODE_NAME.match(name):
+        if not is_name(name, NODE_NAME):
             raise ValueError(f"{name!r} is not a name for a node: letters, digits, . _ and - only")
     return names
 

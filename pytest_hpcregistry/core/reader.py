@@ -40,7 +40,7 @@ class Reader:
         optional = {field.name for field in dataclasses.fields(kind) if field.default is None}
         values: dict[str, Any] = {}
         for key, value in self.mapping(raw, (name,), settings).items():
-            if key in optional and value in ("", "null", "~"):
+            if key in optional and value in ("", "~", "null", "Null", "NULL"):
                 continue
             try:
                 values[key] = self.value(settings[key].kind, value)

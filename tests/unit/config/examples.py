@@ -52,13 +52,15 @@ BAD_NODES = [
     ("[[c1]]", "must be slurm, a node set"),
     ("'@all'", "must not use groups"),
     ("'*'", "must not use groups"),
+    ("true", "not a name for a node"),
+    ("[c1, null]", "not a name for a node"),
 ]
 
 BAD_VALUES = [
-    ("controller", "name", ["a b", "-x", "a;b", '"a\\nb"', "$(id)", "[a]", "''"]),
-    ("controller", "host", ["-x", "a b", "fe80::1%$(id)", "user@h", "h:22", "''", "{a: b}"]),
+    ("controller", "name", ["a b", "-x", "a;b", '"a\\nb"', "$(id)", "[a]", "''", "true", "null"]),
+    ("controller", "host", ["-x", "null", "False", "~", "a b", "fe80::1%$(id)", "user@h", "h:22", "''", "{a: b}"]),
     ("controller", "port", ["0", "65536", "ssh", "-1", "0x16", "2.0", "''", "[22]"]),
-    ("controller", "user", ["-l", "a b", "a;b", "0", "''"]),
+    ("controller", "user", ["-l", "a b", "a;b", "0", "''", "true", "NULL"]),
     ("controller", "jump", ["-x", "a@b@c", "h:0", "h:x", "'-u@h'", "'h;id'", "'a b'", "'[x]'"]),
     ("controller", "key", ["/no/such", "~nobody-has-this-name/k", "/", "'-i'"]),
     (
@@ -69,7 +71,7 @@ BAD_VALUES = [
     ("registry", "directory_mode", ["0855", "rwxr-xr-x", "55", "0o9", "0577", "077777", "-755", "''"]),
     ("registry", "file_mode", ["4755", "0355", "888"]),
     ("registry", "owner", ["-R", "'a b'", "root:slurm"]),
-    ("registry", "directories", ["[]", "a", "[a, a]", "[../a]", "[.registry]", "[-x]", "[[a]]", "['a b']"]),
+    ("registry", "directories", ["[]", "a", "[a, a]", "[../a]", "[.registry]", "[-x]", "[[a]]", "['a b']", "[true]"]),
     ("registry", "keep", ["-1", "many", "99999", "1.5"]),
     ("registry", "signatures", ["must", "[require]", "''"]),
     (
@@ -112,8 +114,8 @@ BAD_VALUES = [
     ("sync", "log", ["x.log", "/var/log/a'b"]),
     ("slurm", "container", ["maybe", "1"]),
     ("slurm", "conf_dir", ["etc"]),
-    ("slurm", "run_as", ["'x y'"]),
-    ("slurm", "partition", ["-p", "'a;b'"]),
+    ("slurm", "run_as", ["'x y'", "False"]),
+    ("slurm", "partition", ["-p", "'a;b'", "true"]),
     ("runtime", "gpus", ["nvidia", "[nv]", "''"]),
     (
         "runtime",
@@ -132,6 +134,7 @@ GOOD_VALUES = [
     ("controller", "jump", ["gate", "me@gate", "gate:22", "'me@[fe80::1]:22'", "", "~", "null"]),
     ("registry", "directory_mode", ["755", "0755", '"0755"', "0o755", "02775", "1777"]),
     ("slurm", "container", ["true", "True", "no", "off"]),
+    ("slurm", "run_as", ["null", "Null", "NULL"]),
     ("sync", "key", ["/root/.ssh/id_rsa_registry_sync"]),
     ("runtime", "binds", ["[]", "[/scratch]", "['/data/sets:/data:ro']", "[/]"]),
     ("runtime", "environment", ["[]", "[A=]", "['LANG=C.UTF-8', 'B=a b=c']"]),
