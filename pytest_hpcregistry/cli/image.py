@@ -9,6 +9,7 @@ import click
 
 from ..images.build import Builder
 from ..images.definition import Definition, find_definitions
+from ..images.plan import plan
 from .definitions import definitions_option, do_each
 from .show import say
 
@@ -22,17 +23,23 @@ def command() -> None:
 @click.argument("name", metavar="NAME|all")
 @definitions_option
 @click.option("--force", "-f", is_flag=True, help="Build also what has not changed.")
-def image_build(name: str, definitions: Path, force: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Only show what would be done: bases, wheels, labels and the command.")
+def image_build(name: str, definitions: Path, force: bool, dry_run: bool) -> None:
     """Build the image NAME, or all, by Podman or Docker, where its definition has changed.
 
     A definition is a directory with a Dockerfile and image.yaml. A base that cannot be fetched from a registry is made
     by the command that image.yaml has for that.
 
     \b
-    Example:
+    Examples:
       hpc-container-manager image build python-base --definitions fixtures/images
+      hpc-container-manager image build all --dry-run --definitions fixtures/images
     """
     builder = Builder(say)
+    if dry_run:
+        for definition in find_definitions(definitions, name):
+            say("\n".join(plan(builder, definition, force=force).lines()))
+        return
 
     def build(definition: Definition) -> None:
         built = builder.build(definition, force=force)

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,18 +60,27 @@ class Builder:
         """
         began = time.monotonic()
         revision = definition.revision()
-        fresh = force or not self.is_current(definition, revision)
+        fresh = force or bool(self.reason(definition, revision))
         if fresh:
+            base = self.find_base(definition)  # before the wheels, which may be gigabytes
             with context_of(definition) as context:
                 self.download(definition, context)
-                self.run_build(definition, context, revision)
-        return Built(definition.image, self.inspect(definition.image, "{{.Id}}"), fresh, time.monotonic() - began)
+                self.run_build(definition, context, base, revision)
+        return Built(definition.image, self.identity(definition.image), fresh, time.monotonic() - began)
 
-    def is_current(self, definition: Definition, revision: str) -> bool:
-        """Whether the image that is there was made of this revision, and of the base that is there, if one is."""
+    def reason(self, definition: Definition, revision: str) -> str:
+        """Why the image must be built; nothing where it was made of this *revision* and of the base that is there."""
+        if not self.identity(definition.image):
+            return "there is no such image yet"
         made_of, base = (self.inspect(definition.image, label(name)) for name in (REVISION, BASE))
-        now = self.inspect(definition.base, "{{.Id}}") if definition.base else ""
-        return made_of == revision and (not now or now == base)
+        if made_of != revision:
+            return "its definition has changed"
+        now = self.identity(definition.base) if definition.base else ""
+        return f"{definition.base} is another image now" if now not in ("", base) else ""
+
+    def identity(self, image: str) -> str:
+        """The tool's ID for *image*, nothing where there is no such image."""
+        return self.inspect(image, "{{.Id}}")
 
     def inspect(self, image: str, template: str) -> str:
         """What the tool says of *image*, nothing where there is no such image."""
@@ -80,28 +89,26 @@ class Builder:
 
     def shell(self, definition: Definition) -> list[str]:
         """The command that opens a shell in the image. Raises UsageError when it is not built."""
-        if not self.inspect(definition.image, "{{.Id}}"):
+        if not self.identity(definition.image):
             hint = f"hpc-container-manager image build {definition.directory.name}"
             raise UsageError(f"there is no image {definition.image} on this machine", hint=hint)
         return [self.tool, "run", "--interactive", "--tty", "--rm", definition.image, "/bin/sh"]
 
-    def run_build(self, definition: Definition, context: Path, revision: str) -> None:
-        argv = [self.tool, "build", *NOTHING_LEFT[self.tool], "--tag", definition.image]
-        labels = {**definition.labels, REVISION: revision, VERSION: __version__}
-        if definition.base or definition.root:
-            base = self.find_base(definition)
-            argv += ["--build-arg", f"BASE={base}"]
-            labels[BASE] = self.inspect(base, "{{.Id}}")
-        argv += [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
-        argv += ["--file", str(context / DOCKERFILE), str(context)]
+    def run_build(self, definition: Definition, context: Path, base: str, revision: str) -> None:
+        labels = labels_of(definition, revision, self.identity(base) if base else "")
+        argv = build_command(self.tool, definition, str(context), base, labels)
         self.run(argv, f"{self.tool} could not build {definition.image}")
+
+    def present_base(self, definition: Definition) -> str:
+        """The base of the definition, or the one made of its `root`, if it is there."""
+        bases = filter(None, (definition.base, local_base(definition)))
+        return next(filter(self.identity, bases), "")
 
     def find_base(self, definition: Definition) -> str:
         """The image to begin with: the base of the definition, or one made of its `root` where no registry has it."""
-        local = f"{LOCAL_BASE}:{definition.root_revision()[:12]}" if definition.root else ""
-        for present in filter(None, (definition.base, local)):
-            if self.inspect(present, "{{.Id}}"):
-                return present
+        present, local = self.present_base(definition), local_base(definition)
+        if present or not (definition.base or local):
+            return present
         if definition.base:
             failure = self.fetch(definition.base)
             if failure is None:
@@ -151,6 +158,25 @@ class Builder:
         if result.exit_code != 0:
             said = [*last, *result.stderr.strip().splitlines()][-LAST_LINES:]
             raise CommandFailed("\n  ".join([problem, *map(excerpt, said)]), hint="the lines above are its own")
+
+
+def local_base(definition: Definition) -> str:
+    """The name of the base that is made of the definition's `root`; nothing without one."""
+    return f"{LOCAL_BASE}:{definition.root_revision()[:12]}" if definition.root else ""
+
+
+def labels_of(definition: Definition, revision: str, base_id: str) -> dict[str, str]:
+    """All labels that an image is built with: its own, and what it was made of and by."""
+    ours = {REVISION: revision, VERSION: __version__, **({BASE: base_id} if base_id else {})}
+    return {**definition.labels, **ours}
+
+
+def build_command(tool: str, definition: Definition, context: str, base: str, labels: Mapping[str, str]) -> list[str]:
+    """The command that builds *definition*, of which *context* is the copy, on *base*, if it takes one."""
+    argv = [tool, "build", *NOTHING_LEFT[tool], "--tag", definition.image]
+    argv += ["--build-arg", f"BASE={base}"] if base else []
+    argv += [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
+    return [*argv, "--file", f"{context}/{DOCKERFILE}", context]
 
 
 def label(name: str) -> str:

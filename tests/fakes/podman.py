@@ -24,7 +24,7 @@ if words[0] == "image":
         sys.exit("no such image")
     made_of, _, base = images[words[-1]].partition(" ")
     print({"definition": made_of, "base": base}.get(words[3].rpartition(".")[2].rstrip('"}'), "sha256:" + "a" * 64))
-elif words[0] == "pull":
+elif words[0] in ("pull", "manifest"):
     if (home / "slow").exists():
         time.sleep(60)
     if words[-1] not in json.loads((home / "registry").read_text()):
@@ -71,7 +71,7 @@ def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
     (home / "bin").mkdir(parents=True)
     (home / "tmp").mkdir()
     program = home / "bin" / "podman"
-    program.write_text(f"#!{sys.executable}\n{STANDS_IN}")
+    program.write_text(f"#!{sys.executable} -IS\n{STANDS_IN}")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{home / 'bin'}:/usr/bin:/bin")
     monkeypatch.setenv("STANDS_IN", str(home))

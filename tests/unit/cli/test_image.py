@@ -45,6 +45,20 @@ def test_one_that_fails_keeps_no_other_from_being_built(stand: Stand, tmp_path: 
         cli.commands.main(["image", "build", "b", "--definitions", str(images)], standalone_mode=False)
 
 
+def test_a_dry_run_shows_all_and_builds_none(stand: Stand, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    for name in ("a", "b"):
+        define(images, f"name: {name}\n", name)
+    run(images, "a")
+    result = run(images, "all", "--dry-run")
+    assert result.exit_code == 0
+    for line in ("a:latest: up to date", "b:latest: would be built: there is no such image yet"):
+        assert line in result.output.splitlines()
+    assert result.output.count("  $ podman build ") == 2
+    assert len(stand.asked("build")) == 1
+    assert "b:latest: would be built: that is asked for" in run(images, "b", "--dry-run", "--force").output
+
+
 def test_the_directory_of_definitions_may_be_set_once(
     stand: Stand,
     tmp_path: Path,

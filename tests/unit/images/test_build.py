@@ -96,11 +96,12 @@ def test_a_base_that_cannot_be_fetched_is_made_here_once(stand: Stand, tmp_path:
         assert any("cannot be fetched: Error: no such host" in line for line in stand.said)
 
 
-def test_no_base_at_all(stand: Stand, tmp_path: Path) -> None:
+def test_no_base_at_all(stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/wheels/are/downloaded/for/it")
     with pytest.raises(
         CommandFailed, match=r"x: its base docker\.io/.* cannot be fetched: Error: no such host"
     ) as caught:
-        stand.builder().build(read(define(tmp_path, BASE)))
+        stand.builder().build(read(define(tmp_path, f'{BASE}python: "3.11"\nwheels: [torch]\n')))
     assert "root" in caught.value.hint
 
 
