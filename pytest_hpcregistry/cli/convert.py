@@ -9,7 +9,8 @@ import click
 
 from ..config.load import load_cluster
 from ..core.names import visible
-from ..images.convert import Converted, convert, default_output, is_converted
+from ..images.convert import Converted, convert, default_output
+from ..images.current import is_current
 from ..images.definition import Definition, find_definitions
 from ..images.reproducible import LATEST
 from ..transports import open_transport
@@ -48,7 +49,8 @@ def convert_to_apptainer(image: str, out: Path, force: bool, date: int | None, c
 
     IMAGE is NAME[:TAG] of the local Docker or Podman, docker-archive:FILE[:REFERENCE], oci-archive:FILE[:REFERENCE] or
     docker://REFERENCE. Apptainer of this machine is used, or else the controller's. For root the same image by the same
-    name gives the same file, byte for byte; for others with Apptainer 1.5 and newer.
+    name gives the same file, byte for byte, with the image's digest as its label io.hpcregistry.source; for others it
+    is the same file with Apptainer 1.5 and newer, without that label.
 
     \b
     Example:
@@ -79,8 +81,8 @@ def convert_single(image: str, out: Path | None, force: bool, date: int | None, 
 def convert_all(definitions: Path, force: bool, date: int | None, cluster: Path | None) -> None:
     """Convert every image that has a definition and has changed.
 
-    To build/containers/apptainer/NAME.sif; `image build all` comes before. A SIF that was made of the same revision of
-    its definition is left as it is, unless --force is given.
+    To build/containers/apptainer/NAME.sif; `image build all` comes before. A SIF of this revision of its definition,
+    and of the image that is there now, is left as it is, unless --force is given.
 
     \b
     Example:
@@ -89,7 +91,7 @@ def convert_all(definitions: Path, force: bool, date: int | None, cluster: Path 
 
     def convert_one(definition: Definition) -> None:
         out = default_output(definition.image)
-        if not force and is_converted(out, definition):
+        if not force and is_current(out, definition):
             say(f"✓ {out}: up to date")
         else:
             run_convert(definition.image, out, True, date, cluster)

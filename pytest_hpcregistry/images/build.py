@@ -17,12 +17,12 @@ from ..core.errors import CommandFailed, CommandTimeout, UsageError
 from ..core.names import excerpt, visible
 from ..transports import Transport
 from ..transports.local import LocalTransport
-from .definition import DOCKERFILE, REVISION, Definition
+from .definition import DOCKERFILE, OURS, REVISION, Definition
 
 TOOLS = ("podman", "docker")
 LOCAL_BASE = "localhost/hpcregistry-base"
-VERSION = "io.hpcregistry.version"
-BASE = "io.hpcregistry.base"
+VERSION = f"{OURS}version"
+BASE = f"{OURS}base"
 """Labels: the version of this program that an image was built by, and the ID of the base that it was built on."""
 DEADLINE = 4 * 3600.0
 SHORT = 60.0

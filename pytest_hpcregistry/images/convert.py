@@ -22,8 +22,7 @@ from ..core.errors import CommandFailed, HpcRegistryError, UsageError
 from ..core.names import check_file_name, excerpt, visible
 from ..transports import Transport
 from ..transports.local import LocalTransport
-from .definition import REVISION, Definition
-from .reproducible import definition, environment, read_date, strip_identity
+from .reproducible import definition, environment, labels, read_archive, strip_identity
 from .sources import Source, find_source, short_name
 from .workspace import working_directory
 
@@ -83,14 +82,6 @@ def default_output(image: str) -> Path:
     return OUTPUT_DIRECTORY / check_file_name(f"{short_name(image)}.sif")
 
 
-def is_converted(out: Path, definition: Definition) -> bool:
-    """Whether *out* is a sound SIF of an image that was built of this revision of its definition."""
-    try:
-        return sif.check(out).labels.get(REVISION) == definition.revision()
-    except UsageError:
-        return False
-
-
 def convert(
     image: str,
     out: Path,
@@ -116,9 +107,10 @@ def convert(
     machine, program = find_builder(here, builder)
     with working_directory(out) as directory:
         archive = get_archive(source, directory, here, tell)
-        if date is None and archive is not None:
-            date = read_date(archive)
-        source = replace(source, date=date)
+        if archive is not None and (date is None or not source.digest):
+            found, digest = read_archive(archive)
+            source = replace(source, date=found, digest=source.digest or digest)
+        source = replace(source, date=source.date if date is None else date)
         if machine is here:
             built = build_sif(machine, program, str(directory), source, tell)
             made = Path(built)
@@ -223,16 +215,15 @@ def hint_for(said: str) -> str:
 def build_command(machine: Transport, program: str, directory: str, source: Source) -> list[str]:
     # The cache would only keep a second copy of an archive that is there anyway.
     options = [] if source.kind == "docker" else ["--disable-cache"]
-    if source.date is None:
-        return [program, "build", *options, "image.sif", source.uri]
-    origin = source.uri
+    dated = [] if source.date is None else ["env", *environment(source.date)]
+    origin, wanted = source.uri, labels(source.date, source.digest)
     # Root's only: anybody else builds from a definition file in a user namespace, which not every machine allows.
-    if machine.run(["id", "-u"], timeout=SHORT).check().stdout.strip() == "0":
+    if wanted and machine.run(["id", "-u"], timeout=SHORT).check().stdout.strip() == "0":
         origin = "image.def"
-        options.append("--force")  # its label in place of Apptainer's
+        options.append("--force")  # its labels in place of Apptainer's and the image's
         command = ["dd", f"of={directory}/{origin}", "status=none"]
-        machine.run(command, timeout=SHORT, stdin=definition(source.uri, source.date).encode()).check()
-    return ["env", *environment(source.date), program, "build", *options, "image.sif", origin]
+        machine.run(command, timeout=SHORT, stdin=definition(source.uri, wanted).encode()).check()
+    return [*dated, program, "build", *options, "image.sif", origin]
 
 
 def build_there(

@@ -23,8 +23,11 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,122}\Z")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?([=<>!~]=?[A-Za-z0-9.*+!]+)?\Z")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}\Z")
-REVISION = "io.hpcregistry.definition"
+OURS = "io.hpcregistry."
+REVISION = f"{OURS}definition"
 """The label with the revision of the definition that an image was built of; its SIF has it too."""
+SOURCE = f"{OURS}source"
+"""The label of a SIF with the digest of the image that it was converted from, `sha256:…`."""
 HINT = "nothing was built; correct this and try again"
 
 
@@ -156,6 +159,8 @@ def read_labels(raw: Any) -> dict[str, str]:
     wrong = [name for name, value in raw.items() if not LABEL.match(name) or not value.isprintable()]
     if wrong:
         raise ValueError(f"{excerpt_of(wrong[0])}: a name of letters, digits and . _ -, and text of one line")
+    if taken := [name for name in raw if name.startswith(OURS)]:
+        raise ValueError(f"{excerpt_of(taken[0])}: labels that begin with {OURS} are this program's own")
     return raw
 
 

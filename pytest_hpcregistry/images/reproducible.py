@@ -19,16 +19,20 @@ Apptainer's defaults stay, which every node can read.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import lzma
 import tarfile
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ..core import sif
 from ..core.sif_format import DESCRIPTOR, HEADER
+from .definition import SOURCE
 
+BUILD_DATE = "org.label-schema.build-date"
 LATEST = 2**32 - 1
 """The last second that a squashfs can tell."""
 NO_TIME = -62135596800
@@ -38,27 +42,30 @@ MAX_CONFIG = 4 * 1024 * 1024
 """Bytes of a file in an archive that may be an image's configuration."""
 
 
-def read_date(archive: Path) -> int | None:
-    """The date of the image in an OCI or Docker archive, in seconds since 1970; None when there is nothing to tell it.
+def read_archive(archive: Path) -> tuple[int | None, str]:
+    """The date of the image in an OCI or Docker archive, in seconds since 1970, and its digest, `sha256:…`.
 
-    It is when the image says that it was made, or the time of its newest file, whichever is later: many builders write
-    1970 for the first, and a file that was dated back would look changed to whoever compares times, as Python does. A
-    damaged archive, and a layer in a compression that Python does not know, tell nothing.
+    The date is when the image says that it was made, or the time of its newest file, whichever is later: many builders
+    write 1970 for the first, and a file that was dated back would look changed to whoever compares times, as Python
+    does. The digest is that of its configuration, by which Podman and Docker name it. A damaged archive, and a layer in
+    a compression that Python does not know, tell nothing: None and the empty string, as does the digest of several.
     """
     dates: list[int] = []
+    digests: set[str] = set()
     with contextlib.suppress(*UNREADABLE), tarfile.open(archive) as members:
         for member in members:
             content = members.extractfile(member) if member.size else None
             if content is None:
                 continue
-            date = parse_date(content.read()) if member.size <= MAX_CONFIG else None
-            if date is not None:
-                dates.append(date)
+            config = content.read() if member.size <= MAX_CONFIG else b""
+            if is_config(config):
+                digests.add(f"sha256:{hashlib.sha256(config).hexdigest()}")
+                dates += parse_date(config)
                 continue
             content.seek(0)
             with contextlib.suppress(*UNREADABLE), tarfile.open(fileobj=content) as layer:
                 dates += newest_time(layer)
-    return max(dates, default=None)
+    return max(dates, default=None), digests.pop() if len(digests) == 1 else ""
 
 
 def newest_time(layer: tarfile.TarFile) -> list[int]:
@@ -71,17 +78,23 @@ def newest_time(layer: tarfile.TarFile) -> list[int]:
     return [newest] if newest >= 0 else []
 
 
-def parse_date(content: bytes) -> int | None:
-    """`created` of an image's configuration, which among an archive's files is the JSON object with a `rootfs`."""
+def is_config(content: bytes) -> bool:
+    """Whether this is an image's configuration, which among an archive's files is the JSON object with a `rootfs`."""
     try:
         config = json.loads(content)
-        if not isinstance(config, dict) or "rootfs" not in config:
-            return None
-        date = datetime.fromisoformat(config["created"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and "rootfs" in config
+
+
+def parse_date(config: bytes) -> list[int]:
+    """`created` of an image's configuration, if it is a time that a squashfs can tell."""
+    try:
+        date = datetime.fromisoformat(json.loads(config)["created"])
+    except (ValueError, KeyError, TypeError):
+        return []
     seconds = int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
-    return seconds if 0 <= seconds <= LATEST else None
+    return [seconds] if 0 <= seconds <= LATEST else []
 
 
 def environment(date: int) -> list[str]:
@@ -89,11 +102,17 @@ def environment(date: int) -> list[str]:
     return [f"SOURCE_DATE_EPOCH={date}", "TZ=UTC"]
 
 
-def definition(uri: str, date: int) -> str:
-    """A definition file that builds what *uri* names, its build date (RFC 3339) as a label."""
+def labels(date: int | None, digest: str) -> dict[str, str]:
+    """The labels of a SIF that Apptainer would not give it, or not the same: build date (RFC 3339) and source."""
+    dated = {} if date is None else {BUILD_DATE: datetime.fromtimestamp(date, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return {**dated, **({SOURCE: digest} if digest else {})}
+
+
+def definition(uri: str, labels: Mapping[str, str]) -> str:
+    """A definition file that builds what *uri* names, with these labels, of a word each."""
     kind, _, origin = uri.partition(":")
-    text = datetime.fromtimestamp(date, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"Bootstrap: {kind}\nFrom: {origin.lstrip('/')}\n\n%labels\n    org.label-schema.build-date {text}\n"
+    lines = "".join(f"    {name} {value}\n" for name, value in labels.items())
+    return f"Bootstrap: {kind}\nFrom: {origin.lstrip('/')}\n\n%labels\n{lines}"
 
 
 def strip_identity(path: Path) -> None:

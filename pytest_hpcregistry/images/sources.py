@@ -7,9 +7,8 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.digest import hash_file
 from ..core.errors import CommandFailed, UsageError
-from ..core.names import visible
+from ..core.names import DIGEST, visible
 from ..transports import Transport
 
 ARCHIVES = ("docker-archive", "oci-archive")
@@ -30,14 +29,14 @@ ACCEPTED = (
 class Source:
     """One image to build from.
 
-    `kind` is Apptainer's name for it, `digest` `sha256:…` of the archive or image, empty when it is not known before
-    the build. `archive` is a file that exists, `export` the command that writes one; docker:// has neither. `reference`
-    says which of several images in an archive. `date` is what its SIF is to be dated, in seconds since 1970.
+    `kind` is Apptainer's name for it, `digest` `sha256:…` of the image, empty when it is not known; an archive tells it
+    when it is read. `archive` is a file that exists, `export` the command that writes one; docker:// has neither.
+    `reference` says which of several images in an archive, `date` how its SIF is dated, in seconds since 1970.
     """
 
     image: str
     kind: str
-    digest: str
+    digest: str = ""
     archive: Path | None = None
     export: tuple[str, ...] = ()
     reference: str = ""
@@ -61,7 +60,7 @@ def find_source(image: str, here: Transport) -> Source:
     """Find out what *image* names on the machine *here*. Raises UsageError if it names nothing."""
     if image.startswith("docker://"):
         check_reference(image.removeprefix("docker://"), image)
-        return Source(image, "docker", image.partition("@")[2])
+        return Source(image, "docker", check_digest(image.partition("@")[2]))
     kind, colon, rest = image.partition(":")
     if colon and kind in ARCHIVES:
         return find_archive(image, kind, *split_reference(rest.removeprefix("//")))
@@ -84,6 +83,12 @@ def check_reference(reference: str, image: str) -> None:
         raise UsageError(f"{image!r} is not the name of an image", hint=f"give {ACCEPTED}")
 
 
+def check_digest(text: str) -> str:
+    """*text* if it is `sha256:…`, or else nothing: it becomes a label."""
+    kind, _, digest = text.partition(":")
+    return text if kind == "sha256" and DIGEST.match(digest) else ""
+
+
 def split_reference(text: str) -> tuple[Path, str]:
     """FILE or FILE:REFERENCE; a file's name may hold colons too, so the longest that is there is the file."""
     parts = text.split(":")
@@ -102,10 +107,9 @@ def find_archive(image: str, kind: str, path: Path, reference: str) -> Source:
             raise UsageError(
                 f"{visible(path)}: no tar archive, so no {kind}", hint="write one with podman save or docker save"
             )
-        digest = hash_file(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{visible(path)}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return Source(image, kind, f"sha256:{digest}", archive=path.absolute(), reference=reference)
+    return Source(image, kind, archive=path.absolute(), reference=reference)
 
 
 def find_local(image: str, here: Transport) -> Source:
@@ -118,7 +122,7 @@ def find_local(image: str, here: Transport) -> Source:
             continue
         if asked.exit_code == 0 and asked.stdout.strip():
             digest = asked.stdout.split()[0].removeprefix("sha256:")
-            return Source(image, kind, f"sha256:{digest}", export=(*export, image))
+            return Source(image, kind, check_digest(f"sha256:{digest}"), export=(*export, image))
         answers.append(f"{tool}: {asked.last_words(f'exit code {asked.exit_code}')}")
     raise UsageError(
         "\n  ".join([f"no image {image} on this machine", *answers]), hint=f"build it first, or give {ACCEPTED}"

@@ -90,7 +90,9 @@ def test_the_bash_frameworks_spelling(stand: Stand, tmp_path: Path) -> None:
     assert "✓ mine:latest: built in " in CliRunner().invoke(cli.commands, words).output
 
 
-def test_convert_all_leaves_what_is_of_the_same_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convert_all_leaves_what_is_of_the_same_revision(
+    stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("same", "older", "missing", "broken"):
         define(tmp_path / "images", f"name: {name}\n", name)

@@ -29,6 +29,7 @@ def test_an_image_is_built_once_for_what_it_is_made_of(stand: Stand, tmp_path: P
     for label in ("a=b c", f"io.hpcregistry.definition={revision}", f"io.hpcregistry.version={__version__}"):
         assert argv[argv.index(label) - 1] == "--label"
     assert argv[:5] == ["build", "--layers=false", "--force-rm", "--tag", "x:latest"]
+    assert argv[-3:] == ["--file", f"{argv[-1]}/Dockerfile", argv[-1]]
     assert "--build-arg" not in argv
     (place / "Dockerfile").write_text("FROM scratch\nLABEL c=d\n")
     assert stand.builder().build(read(place)).fresh

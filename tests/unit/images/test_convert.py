@@ -24,7 +24,7 @@ import pytest
 
 from pytest_hpcregistry.core.errors import CommandFailed, UsageError
 from pytest_hpcregistry.images.convert import convert, default_output, hint_for
-from pytest_hpcregistry.images.reproducible import definition, strip_identity
+from pytest_hpcregistry.images.reproducible import definition, labels, strip_identity
 from pytest_hpcregistry.images.sources import find_source
 from pytest_hpcregistry.testing.sif import Sif
 from pytest_hpcregistry.transports import Command, CommandResult
@@ -38,7 +38,7 @@ PLAIN = (
 
 PODMAN = """#!/bin/sh
 case "$1" in
-image) [ "$5" = demo:1.0 ] && echo 1234abcd || { echo "Error: $5: image not known" >&2; exit 125; };;
+image) [ "$5" = demo:1.0 ] && printf "%064d\\n" 7 || { echo "Error: $5: image not known" >&2; exit 125; };;
 save) echo "$@" >> "$CALLS/podman"; cat "$CALLS/archive.tar";;
 esac
 """
@@ -48,7 +48,7 @@ exit 1
 """
 DOCKER = """#!/bin/sh
 case "$1" in
-image) echo sha256:5678;;
+image) printf "sha256:%064d\\n" 8;;
 save) echo "$@" >> "$CALLS/docker"; cat "$CALLS/archive.tar";;
 esac
 """
@@ -79,6 +79,8 @@ Install = Callable[[str, str], None]
 
 
 CREATED = 1_700_000_000
+DIGEST = f"sha256:{7:064}"
+"""Of Podman's image; Docker's ends with 8."""
 CONFIG = b'{"created": "2023-11-14T22:13:20.5Z", "rootfs": {}}'
 
 
@@ -176,7 +178,7 @@ def test_an_image_of_podman(install: Install, calls: Path, out: Path) -> None:
     finished = (calls / "finished.sif").read_bytes()
     assert out.read_bytes() == finished != (calls / "good.sif").read_bytes()
     assert (done.path, done.digest, done.size) == (out, hashlib.sha256(finished).hexdigest(), len(finished))
-    assert (done.source, done.source_digest) == ("demo:1.0", "sha256:1234abcd")
+    assert (done.source, done.source_digest) == ("demo:1.0", DIGEST)
     assert done.seconds > 0
     assert leftovers(out) == ["demo.sif"]
     assert lines == ["exporting demo:1.0 from podman", "INFO:    Starting build..."]
@@ -189,7 +191,7 @@ def test_an_image_of_podman(install: Install, calls: Path, out: Path) -> None:
 def test_an_image_of_docker(install: Install, calls: Path, out: Path) -> None:
     install("docker", DOCKER)
     install("apptainer", APPTAINER)
-    assert convert("demo:1.0", out).source_digest == "sha256:5678"
+    assert convert("demo:1.0", out).source_digest == f"sha256:{8:064}"
     assert (calls / "docker").read_text() == "save demo:1.0\n"
     assert (calls / "apptainer").read_text().endswith("docker-archive:demo_1.0.tar\n")
 
@@ -228,7 +230,7 @@ def test_an_archive(install: Install, calls: Path, out: Path, tmp_path: Path, fo
     archive.write_bytes(make_archive())
     image = form.format(archive)
     done = convert(image, out)
-    assert done.source_digest == f"sha256:{hashlib.sha256(make_archive()).hexdigest()}"
+    assert done.source_digest == f"sha256:{hashlib.sha256(CONFIG).hexdigest()}"
     assert (calls / "apptainer").read_text().split()[-1] == f"{image.partition(':')[0]}:my_image_1.0.tar"
     assert (calls / "seen").read_bytes() == make_archive()
     assert archive.exists()
@@ -310,14 +312,14 @@ def test_a_build_is_dated_as_its_image(install: Install, calls: Path, out: Path)
 def test_root_can_say_the_build_date(
     install: Install, elsewhere: Elsewhere, calls: Path, out: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Apptainer before 1.5 takes it from a definition file only."""
+    """And the source. Apptainer takes a label, and before 1.5 a date, from a definition file only."""
     monkeypatch.setenv("TEST_UID", "0")
     install("podman", PODMAN)
     if where == "here":
         install("apptainer", APPTAINER)
     convert("demo:1.0", out, builder=elsewhere)
     assert (calls / "apptainer").read_text() == "build --disable-cache --force image.sif image.def\n"
-    assert (calls / "definition").read_text() == definition("oci-archive:demo_1.0.tar", CREATED)
+    assert (calls / "definition").read_text() == definition("oci-archive:demo_1.0.tar", labels(CREATED, DIGEST))
     assert (calls / "dated").read_text() == f"{CREATED} UTC\n"
     assert (calls / "seen").read_bytes() == make_archive()
 
@@ -334,16 +336,31 @@ def test_an_image_without_a_date(
     convert(image, out, on_line=lines.append)
     assert any(image in line and "SOURCE_DATE_EPOCH" in line for line in lines)
     assert (calls / "dated").read_text() == " \n"
-    assert not (calls / "definition").exists()
+    assert not (calls / "definition").exists() or "build-date" not in (calls / "definition").read_text()
     convert(image, out, force=True, date=CREATED)
-    assert (calls / "definition").exists()
+    assert "build-date" in (calls / "definition").read_text()
+
+
+def test_the_source_of_an_archive_is_its_image(
+    install: Install, calls: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it was packed, and also where the date was given."""
+    monkeypatch.setenv("TEST_UID", "0")
+    install("apptainer", APPTAINER)
+    for name, pack in (("plain", bytes), ("packed", gzip.compress)):
+        (tmp_path / name).write_bytes(pack(make_archive()))
+        convert(f"oci-archive:{tmp_path / name}", out, force=True, date=0)
+        wanted = labels(0, f"sha256:{hashlib.sha256(CONFIG).hexdigest()}")
+        assert (calls / "definition").read_text() == definition(f"oci-archive:{name}", wanted)
 
 
 def test_an_image_in_a_registry(install: Install, calls: Path, out: Path) -> None:
     install("apptainer", APPTAINER)
-    done = convert("docker://example.org/team/demo:1.0@sha256:abcd", out)
-    assert done.source_digest == "sha256:abcd"
-    assert (calls / "apptainer").read_text() == "build image.sif docker://example.org/team/demo:1.0@sha256:abcd\n"
+    image = f"docker://example.org/team/demo:1.0@{DIGEST}"
+    done = convert(image, out)
+    assert done.source_digest == DIGEST
+    assert (calls / "apptainer").read_text() == f"build image.sif {image}\n"
+    assert convert("docker://example.org/team/demo:1.0@sha256:abcd", out, force=True).source_digest == ""
 
 
 @pytest.mark.parametrize(

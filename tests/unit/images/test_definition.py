@@ -66,6 +66,7 @@ def test_every_key(tmp_path: Path) -> None:
         ("name: x\nlabels: [a]", "2: labels: must be a mapping"),
         ("name: x\nlabels: {a b: c}", "2: labels: 'a b': a name of"),
         ('name: x\nlabels: {a: "b\\nc"}', "2: labels: 'a': a name of"),
+        ("name: x\nlabels: {io.hpcregistry.source: x}", "2: labels: 'io.hpcregistry.source': labels that begin with"),
         ("[x]", "1: must be a mapping"),
         ("tag: x", "1: name is missing"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -18,13 +19,15 @@ from pytest_hpcregistry.images.reproducible import (
     MAX_CONFIG,
     definition,
     environment,
-    read_date,
+    labels,
+    read_archive,
     strip_identity,
 )
 from pytest_hpcregistry.testing.sif import TABLE_OFFSET, Sif, label_object, system_partition
 
 CREATED = "2023-11-14T22:13:20.533189366Z"
 SECONDS = 1_700_000_000
+DIGEST = "sha256:" + "d" * 64
 
 
 def archive(path: Path, *contents: bytes | dict[str, Any], mode: str = "w") -> Path:
@@ -44,17 +47,21 @@ def config(created: object = CREATED) -> dict[str, Any]:
     return {"created": created, "rootfs": {"type": "layers"}}
 
 
+def date_of(path: Path) -> int | None:
+    return read_archive(path)[0]
+
+
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
 def test_the_date_of_an_image(tmp_path: Path, mode: str) -> None:
     index = {"schemaVersion": 2, "manifests": []}
     legacy = {"created": "2025-01-01T00:00:00Z", "container_config": {}}
     path = archive(tmp_path / "x.tar", b"\x1f\x8b layer", index, legacy, config(), b"[]", b"{", b"", mode=mode)
-    assert read_date(path) == SECONDS
+    assert date_of(path) == SECONDS
 
 
 def test_the_newest_of_several_images(tmp_path: Path) -> None:
     path = archive(tmp_path / "x.tar", config("2020-01-01T00:00:00Z"), config(), config("2021-01-01T00:00:00Z"))
-    assert read_date(path) == SECONDS
+    assert date_of(path) == SECONDS
 
 
 @pytest.mark.parametrize(
@@ -73,7 +80,7 @@ def test_the_newest_of_several_images(tmp_path: Path) -> None:
     ],
 )
 def test_dates(tmp_path: Path, created: object, seconds: int | None) -> None:
-    assert read_date(archive(tmp_path / "x.tar", config(created))) == seconds
+    assert date_of(archive(tmp_path / "x.tar", config(created))) == seconds
 
 
 def layer(*times: float, mode: str = "w") -> bytes:
@@ -91,19 +98,19 @@ def test_an_image_is_not_older_than_its_files(tmp_path: Path, mode: str) -> None
     """Python compiles every module again whose source has another time than its .pyc tells."""
     old = config("1970-01-01T00:00:00Z")
     path = archive(tmp_path / "x.tar", layer(5, SECONDS, 7, mode=mode), old, layer(6, mode=mode))
-    assert read_date(path) == SECONDS
-    assert read_date(archive(tmp_path / "x.tar", layer(5), config(), {"rootfs": {}})) == SECONDS
-    assert read_date(archive(tmp_path / "x.tar", layer(LATEST + 1, 9), old)) == 9
-    assert read_date(archive(tmp_path / "x.tar", layer(3.5))) == 3
-    assert read_date(archive(tmp_path / "x.tar", layer(), config("2106-02-07T06:28:16Z"))) is None
+    assert date_of(path) == SECONDS
+    assert date_of(archive(tmp_path / "x.tar", layer(5), config(), {"rootfs": {}})) == SECONDS
+    assert date_of(archive(tmp_path / "x.tar", layer(LATEST + 1, 9), old)) == 9
+    assert date_of(archive(tmp_path / "x.tar", layer(3.5))) == 3
+    assert date_of(archive(tmp_path / "x.tar", layer(), config("2106-02-07T06:28:16Z"))) is None
 
 
 def test_archives_that_tell_no_date(tmp_path: Path) -> None:
-    assert read_date(archive(tmp_path / "x.tar", {"rootfs": {}})) is None
-    assert read_date(archive(tmp_path / "x.tar", b"[" * 100_000)) is None
+    assert date_of(archive(tmp_path / "x.tar", {"rootfs": {}})) is None
+    assert date_of(archive(tmp_path / "x.tar", b"[" * 100_000)) is None
     big = json.dumps(config()).encode().ljust(MAX_CONFIG + 1)
-    assert read_date(archive(tmp_path / "x.tar", big)) is None
-    assert read_date(archive(tmp_path / "x.tar", big[:-1])) == SECONDS
+    assert date_of(archive(tmp_path / "x.tar", big)) is None
+    assert date_of(archive(tmp_path / "x.tar", big[:-1])) == SECONDS
 
 
 def test_a_damaged_archive_tells_no_date(tmp_path: Path) -> None:
@@ -111,20 +118,34 @@ def test_a_damaged_archive_tells_no_date(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for damaged in (whole[: len(whole) // 2], whole[:40] + b"\xff" * 40 + whole[80:], b""):
         path.write_bytes(damaged)
-        assert read_date(path) is None
-    assert read_date(tmp_path / "missing") is None
+        assert date_of(path) is None
+    assert date_of(tmp_path / "missing") is None
 
 
 def test_what_a_build_is_told() -> None:
     assert environment(SECONDS) == ["SOURCE_DATE_EPOCH=1700000000", "TZ=UTC"]
-    assert definition("oci-archive:demo_1.0.tar", SECONDS).splitlines() == [
+    assert labels(None, "") == {}
+    assert definition("oci-archive:demo_1.0.tar", labels(SECONDS, DIGEST)).splitlines() == [
         "Bootstrap: oci-archive",
         "From: demo_1.0.tar",
         "",
         "%labels",
         "    org.label-schema.build-date 2023-11-14T22:13:20Z",
+        f"    io.hpcregistry.source {DIGEST}",
     ]
-    assert "\nFrom: example.org:5000/a/b:1@sha256:c\n" in definition("docker://example.org:5000/a/b:1@sha256:c", 0)
+    written = definition("docker://example.org:5000/a/b:1@sha256:c", labels(0, ""))
+    assert "\nFrom: example.org:5000/a/b:1@sha256:c\n" in written
+    assert "source" not in written
+
+
+def test_the_digest_of_an_image(tmp_path: Path) -> None:
+    """That of its configuration, whatever else lies beside it; of two images nobody says which."""
+    one = f"sha256:{hashlib.sha256(json.dumps(config()).encode()).hexdigest()}"
+    manifest = {"schemaVersion": 2, "config": {"digest": one}}
+    assert read_archive(archive(tmp_path / "x.tar", b"layer", config(), manifest)) == (SECONDS, one)
+    assert read_archive(archive(tmp_path / "x.tar", manifest, config(), layer(5), config())) == (SECONDS, one)
+    assert read_archive(archive(tmp_path / "x.tar", config(), config("2020-01-01T00:00:00Z"))) == (SECONDS, "")
+    assert read_archive(archive(tmp_path / "x.tar", b"layer", manifest)) == (None, "")
 
 
 def test_two_builds_differ_no_more(tmp_path: Path) -> None:
