@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,17 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import __version__
+from ..core.cache import OWN_IMAGES
 from ..core.errors import CommandFailed, CommandTimeout, UsageError
 from ..core.names import excerpt, visible
 from ..transports import Transport
 from ..transports.local import LocalTransport
 from .definition import DOCKERFILE, OURS, REVISION, Definition
+from .workspace import scratch_directory
 
 TOOLS = ("podman", "docker")
-LOCAL_BASE = "localhost/hpcregistry-base"
+LOCAL_BASE = f"{OWN_IMAGES}base"
+TAGS = "{{range .RepoTags}}{{.}} {{end}}"
+IMAGE = f"{OURS}image"
 VERSION = f"{OURS}version"
 BASE = f"{OURS}base"
-"""Labels: the version of this program that an image was built by, and the ID of the base that it was built on."""
+"""Labels: how an image was called, the version of this program that built it, and the ID of the base below it."""
 DEADLINE = 4 * 3600.0
 SHORT = 60.0
 PULL = 900.0
@@ -55,18 +58,28 @@ class Builder:
     def build(self, definition: Definition, *, force: bool = False) -> Built:
         """Build the image unless the one that is there was made of the same inputs, or in any case with *force*.
 
-        Raises CommandFailed with the last lines of what failed; nothing is left of it then. Of a build that is
-        interrupted, Podman leaves a working container (`podman ps --all --external`).
+        The image that it replaces is removed. Raises CommandFailed with the last lines of what failed; nothing is left
+        of it then. Of a build that is interrupted, Podman leaves a working container (`podman ps --all --external`):
+        nothing in it says whose it is.
         """
         began = time.monotonic()
         revision = definition.revision()
         fresh = force or bool(self.reason(definition, revision))
+        before = self.identity(definition.image)
         if fresh:
             base = self.find_base(definition)  # before the wheels, which may be gigabytes
             with context_of(definition) as context:
                 self.download(definition, context)
                 self.run_build(definition, context, base, revision)
-        return Built(definition.image, self.identity(definition.image), fresh, time.monotonic() - began)
+        now = self.identity(definition.image)
+        if before not in ("", now):
+            self.remove_replaced(before, definition.image)
+        return Built(definition.image, now, fresh, time.monotonic() - began)
+
+    def remove_replaced(self, identity: str, image: str) -> None:
+        """Remove what was *image* before, if it was made here and has no name any more; but not from a container."""
+        if self.inspect(identity, label(IMAGE)) == image and not self.inspect(identity, TAGS):
+            self.here.run([self.tool, "image", "rm", identity], timeout=PULL)
 
     def reason(self, definition: Definition, revision: str) -> str:
         """Why the image must be built; nothing where it was made of this *revision* and of the base that is there."""
@@ -132,8 +145,8 @@ class Builder:
 
     def make_base(self, definition: Definition, image: str) -> None:
         self.report(f"making {image} by {definition.root[0]}")
-        with tempfile.TemporaryDirectory(prefix="hpc-base-") as directory:
-            tar = Path(directory, "root.tar")
+        with scratch_directory("hpc-base-") as directory:
+            tar = directory / "root.tar"
             self.run([*definition.root_command(), str(tar)], f"{definition.root[0]} could not make a root directory")
             self.run([self.tool, "import", str(tar), image], f"{self.tool} could not import a root directory")
 
@@ -167,7 +180,7 @@ def local_base(definition: Definition) -> str:
 
 def labels_of(definition: Definition, revision: str, base_id: str) -> dict[str, str]:
     """All labels that an image is built with: its own, and what it was made of and by."""
-    ours = {REVISION: revision, VERSION: __version__, **({BASE: base_id} if base_id else {})}
+    ours = {IMAGE: definition.image, REVISION: revision, VERSION: __version__, **({BASE: base_id} if base_id else {})}
     return {**definition.labels, **ours}
 
 
@@ -196,8 +209,8 @@ def find_tool(here: Transport) -> str:
 @contextlib.contextmanager
 def context_of(definition: Definition) -> Iterator[Path]:
     """A copy of the definition for the build to see, where wheels can be put beside it."""
-    with tempfile.TemporaryDirectory(prefix="hpc-build-", ignore_cleanup_errors=True) as directory:
-        context = Path(directory, "context")
+    with scratch_directory("hpc-build-") as directory:
+        context = directory / "context"
         try:
             shutil.copytree(definition.directory, context, symlinks=True)
         except (OSError, shutil.Error) as error:

@@ -1,4 +1,4 @@
-"""The directory that a conversion works in: beside its output, locked while it is used, gone afterwards."""
+"""The directories that conversions and builds work in: locked while they are used, gone afterwards."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ def working_directory(out: Path) -> Iterator[Path]:
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(out)
-        # Apptainer's root file systems may hold directories without write permission, so errors are not fatal here.
-        directory = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True)
+        directory = make_directory(f".{out.name}.", out.parent)
     except OSError as error:
         raise UsageError(f"{visible(out.parent)}: cannot be written: {error.strerror}") from error
     with directory as name, locked(Path(name)):
@@ -37,8 +35,22 @@ def working_directory(out: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def scratch_directory(prefix: str) -> Iterator[Path]:
+    """A directory for temporary files, gone afterwards in any case. What a killed program left there is removed."""
+    with make_directory(prefix, Path(tempfile.gettempdir())) as name, locked(Path(name)):
+        yield Path(name)
+
+
+def make_directory(prefix: str, parent: Path) -> tempfile.TemporaryDirectory[str]:
+    """A new directory, where those of killed programs are removed. Raises OSError."""
+    remove_leftovers(prefix, parent)
+    # Apptainer's root file systems may hold directories without write permission, so errors are not fatal here.
+    return tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
+
+
+@contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """A conversion holds a lock on its directory: one that nobody holds is a leftover. Raises BlockingIOError."""
+    """Who works in a directory holds its lock: one that nobody holds is a leftover. Raises BlockingIOError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,10 +59,11 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def remove_leftovers(out: Path) -> None:
-    """Remove the directories of conversions to *out* that were killed a minute ago or more."""
-    for directory in out.parent.glob(f".{glob.escape(out.name)}.????????"):
+def remove_leftovers(prefix: str, parent: Path) -> None:
+    """Remove our directories in *parent*, whose users were killed a minute ago or more."""
+    for directory in parent.glob(f"{glob.escape(prefix)}????????"):
         with contextlib.suppress(OSError):
-            if time.time() - directory.lstat().st_mtime > YOUNG:
+            found = directory.lstat()
+            if found.st_uid == os.geteuid() and time.time() - found.st_mtime > YOUNG:
                 with locked(directory):
                     shutil.rmtree(directory, ignore_errors=True)

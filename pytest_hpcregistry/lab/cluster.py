@@ -15,11 +15,12 @@ from importlib import resources
 from pathlib import Path
 
 from ..core import documents
+from ..core.cache import only_one
 from ..core.errors import HpcRegistryError, UsageError
 from ..core.nodeset import fold
 from ..transports.process import run_process
 from . import image, links
-from .podman import execute, only_one, podman, require
+from .podman import execute, podman, require
 from .state import CONTROLLER, LabState, load, new, save
 
 READY_TIMEOUT = 90  # seconds until every node is idle

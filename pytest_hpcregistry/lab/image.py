@@ -7,9 +7,10 @@ import os
 from importlib import resources
 from pathlib import Path
 
+from ..core.cache import OWN_IMAGES, cache_directory
 from ..core.errors import UsageError
 from ..transports.process import run_process
-from .podman import cache_directory, podman
+from .podman import podman
 
 SUITE, APPTAINER_SUITE = "trixie", "sid"
 PACKAGES = [
@@ -53,7 +54,7 @@ def setup_script() -> str:
 
 def name() -> str:
     """The image's name, by the digest of its recipe."""
-    return f"localhost/hpcregistry-lab:{hashlib.sha256(recipe().encode()).hexdigest()[:12]}"
+    return f"{OWN_IMAGES}lab:{hashlib.sha256(recipe().encode()).hexdigest()[:12]}"
 
 
 def exists() -> bool:
@@ -61,14 +62,14 @@ def exists() -> bool:
 
 
 def build(source: str | None = None) -> None:
-    """Make the root directory, from the mirror *source*, and import it into Podman.
+    """Make the root directory, from the mirror *source*, and import it into Podman: one at a time, by only_one.
 
     Raises UsageError without any mirror, CommandFailed with mmdebstrap's last words.
     """
     source = source or mirror()
     cache = cache_directory()
     cache.mkdir(parents=True, exist_ok=True)
-    root, hook = cache / f"lab-{os.getpid()}.tar", cache / f"setup-image-{os.getpid()}.sh"
+    root, hook = cache / "lab.tar", cache / "setup-image.sh"  # always these: of a killed build they go with the next
     try:
         hook.write_text(setup_script())
         hook.chmod(0o755)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..core.cache import cache_directory
 from ..core.errors import UsageError
 from ..transports import CommandResult
 from ..transports.process import run_process
@@ -59,21 +58,6 @@ def podman(*words: str, timeout: float = 300, stdin: bytes | None = None) -> Com
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
     return run_process("podman", ["env", f"CONTAINERS_CONF={path}", "podman", *words], timeout=timeout, stdin=stdin)
-
-
-@contextmanager
-def only_one(what: str) -> Iterator[None]:
-    """Make *what* once, though two ask for it at the same time: the second waits. A kernel lock, so none is stale."""
-    path = cache_directory() / f"{what}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def cache_directory() -> Path:
-    """`$XDG_CACHE_HOME/hpcregistry`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "hpcregistry")
 
 
 def execute(container: str, argv: Sequence[str], *, timeout: float = 60) -> CommandResult:

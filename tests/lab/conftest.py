@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,9 +14,10 @@ import pytest
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.config.load import load_cluster
+from pytest_hpcregistry.core.cache import cache_directory, only_one
 from pytest_hpcregistry.core.model import Cluster
 from pytest_hpcregistry.images.definition import find_definitions
-from pytest_hpcregistry.lab.podman import cache_directory, only_one, podman
+from pytest_hpcregistry.lab.podman import podman
 from pytest_hpcregistry.testing.sif import Sif, system_partition
 from pytest_hpcregistry.transports import CommandResult, open_transport
 from pytest_hpcregistry.transports.process import run_process
@@ -27,6 +30,7 @@ NAME = "-".join([os.environ.get("HPCREG_TEST_LAB", "tests"), os.environ.get("PYT
 KEEP = "HPCREG_KEEP_LAB" in os.environ  # while tests are written: use the lab that runs, and let it run
 NODES = 3
 IMAGES = ROOT / "fixtures" / "images"
+WEEK = 7 * 86400.0
 Cli = Callable[..., CommandResult]
 
 
@@ -100,13 +104,23 @@ def demo_image(running_lab: lab.LabState, cli: Cli) -> str:
     return "python-base:1.0"
 
 
+def keep(image: str) -> Path:
+    """A directory for what is made of this revision of an image; those of others go after a week without a session."""
+    kept = cache_directory() / f"{image}-{find_definitions(IMAGES, image)[0].revision()[:12]}"
+    kept.mkdir(parents=True, exist_ok=True)
+    os.utime(kept)
+    for other in cache_directory().glob(f"{image}-{'?' * 12}"):
+        if time.time() - other.stat().st_mtime > WEEK:
+            shutil.rmtree(other)
+    return kept
+
+
 @pytest.fixture(scope="session")
 def demo_directory(demo_image: str) -> Path:
     """Where what is made of the demo's image is kept from one session to the next: rootfs.tar, demo.sif."""
-    kept = cache_directory() / f"python-base-{find_definitions(IMAGES, 'python-base')[0].revision()[:12]}"
+    kept = keep("python-base")
     with only_one("demo"):
         if not (kept / "rootfs.tar").exists():
-            kept.mkdir(parents=True, exist_ok=True)
             container = podman("create", demo_image).check().stdout.strip()
             podman("export", "--output", str(kept / "new.tar"), container).check()
             podman("rm", container).check()
@@ -127,7 +141,7 @@ def demo_sif(demo_image: str, demo_directory: Path, running_lab: lab.LabState, c
 @pytest.fixture(scope="session")
 def mpi_sif(running_lab: lab.LabState, cli: Cli) -> Path:
     """Debian with Open MPI, built of its definition and converted, once."""
-    path = cache_directory() / f"mpi-{find_definitions(IMAGES, 'mpi-base')[0].revision()[:12]}" / "mpi-base.sif"
+    path = keep("mpi-base") / "mpi-base.sif"
     with only_one("mpi"):
         if not path.exists():
             cli("image", "build", "mpi-base", "--definitions", IMAGES, timeout=900).check()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ import pytest
 
 from pytest_hpcregistry import __version__
 from pytest_hpcregistry.core.errors import CommandFailed, UsageError
-from pytest_hpcregistry.images.build import Builder
+from pytest_hpcregistry.images.build import Builder, Built
 from pytest_hpcregistry.images.definition import Definition, read
+from pytest_hpcregistry.images.workspace import locked
 from tests.fakes.podman import Stand
+from tests.fakes.tool import Image, Tool
 from tests.unit.images.test_definition import define
 
 
@@ -95,6 +99,58 @@ def test_a_base_that_cannot_be_fetched_is_made_here_once(stand: Stand, tmp_path:
     assert (len(stand.asked("pull")), len(stand.asked("import"))) == (bool(base), 1)
     if base:
         assert any("cannot be fetched: Error: no such host" in line for line in stand.said)
+
+
+@pytest.fixture
+def mine(stand: Stand, tmp_path: Path) -> Definition:
+    """A definition without a base."""
+    return read(define(tmp_path, "name: x\n"))
+
+
+def build(tool: Tool, definition: Definition) -> Built:
+    return Builder(print, tool).build(definition, force=True)
+
+
+def test_what_is_replaced_goes(mine: Definition) -> None:
+    """Or each build would leave an image without a name."""
+    tool = Tool("podman", Image("0" * 64, ["theirs:1"]))
+    first, second = build(tool, mine), build(tool, mine)
+    assert first.digest != second.digest
+    assert [image.id for image in tool.images] == ["0" * 64, second.digest]
+    assert tool.asked.count(["podman", "image", "rm", first.digest]) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image.names.append("theirs:1"),  # they have given it a name
+        lambda image: image.labels.pop("io.hpcregistry.image"),  # it is not ours
+        lambda image: image.labels.update({"io.hpcregistry.image": "y:latest"}),
+        lambda image: setattr(image, "used", True),
+    ],
+)
+def test_what_is_replaced_stays_where_it_is_not_ours_alone(mine: Definition, change: Callable[[Image], None]) -> None:
+    tool = Tool("podman")
+    first = build(tool, mine)
+    change(tool.images[0])
+    second = build(tool, mine)
+    assert [image.id for image in tool.images] == [first.digest, second.digest]
+
+
+def test_what_a_killed_build_left_goes(stand: Stand, mine: Definition) -> None:
+    """Its wheels may be gigabytes. A directory that somebody works in stays, and so does one that is new."""
+    places = [stand.directory / "tmp" / f"hpc-build-{number:08}" for number in range(3)]
+    for place in places:
+        place.mkdir()
+        (place / "wheel").touch()
+        os.utime(place, (1000, 1000))
+    killed, used, new = places
+    os.utime(new)
+    with locked(used):
+        stand.builder().build(mine)
+        assert [killed.exists(), used.exists(), new.exists()] == [False, True, True]
+    for place in (used, new):
+        shutil.rmtree(place)
 
 
 def test_no_base_at_all(stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,8 @@ def test_the_command_is_that_of_the_build(stand: Stand, tmp_path: Path) -> None:
     assert [line for line in planned.lines() if line.startswith("  label: ")] == [
         f"  label: {name}={value}" for name, value in planned.labels.items()
     ]
-    assert {"a", "io.hpcregistry.definition", "io.hpcregistry.version", "io.hpcregistry.base"} == set(planned.labels)
+    ours = {f"io.hpcregistry.{name}" for name in ("image", "definition", "version", "base")}
+    assert set(planned.labels) == {"a", *ours}
     assert planned.labels["io.hpcregistry.base"] == "sha256:" + "a" * 64
 
 
