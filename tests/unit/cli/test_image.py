@@ -10,11 +10,12 @@ from click.testing import CliRunner, Result
 from pytest_hpcregistry import cli
 from pytest_hpcregistry.cli import convert as convert_command
 from pytest_hpcregistry.core.errors import CommandFailed, UsageError
+from pytest_hpcregistry.images.build import local_base
 from pytest_hpcregistry.images.convert import Converted
-from pytest_hpcregistry.images.definition import read
+from pytest_hpcregistry.images.definition import find_definitions, read
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
 from tests.fakes.podman import Stand
-from tests.unit.images.test_definition import define
+from tests.unit.images.test_definition import FIXTURES, define
 
 
 def run(definitions: Path, *words: str) -> Result:
@@ -57,6 +58,23 @@ def test_a_dry_run_shows_all_and_builds_none(stand: Stand, tmp_path: Path) -> No
     assert result.output.count("  $ podman build ") == 2
     assert len(stand.asked("build")) == 1
     assert "b:latest: would be built: that is asked for" in run(images, "b", "--dry-run", "--force").output
+
+
+def test_without_a_registry_all_are_built_but_those_that_need_one(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The examples, with the bases that are made here; what is downloaded is not the point."""
+    found = find_definitions(FIXTURES, "all")
+    stand.keep("images", {local_base(one): "" for one in found if one.root})
+    monkeypatch.setattr("sys.executable", "/bin/true")
+    planned = run(FIXTURES, "all", "--dry-run")
+    assert planned.exit_code == 0
+    assert planned.output.count("! it cannot be built on this machine now: ") == 1
+    result = run(FIXTURES, "all")
+    assert isinstance(result.exception, CommandFailed)
+    assert str(result.exception) == f"1 of {len(found)} images were not built: pytorch-cuda"
+    assert "error: pytorch-cuda12.1-mpi4.1: its base docker.io/nvidia/cuda:12.1.1-base-ubuntu22.04 " in result.output
+    assert result.output.count(": built in ") == len(found) - 1 >= 3
 
 
 def test_the_directory_of_definitions_may_be_set_once(
