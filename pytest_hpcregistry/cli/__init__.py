@@ -22,6 +22,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 # Command -> its help in one line. It is the module of that name, which is imported when it is run: each needs other
 # parts of the library, and nobody who asks for help waits for all of them.
 COMMANDS = {
+    "cache": "Show and empty what images leave on this machine.",
     "catalog": "Show what the catalog says.",
     "convert": "Make a SIF file of a Docker or Podman image.",
     "docker": "As image, by its name in the bash framework.",

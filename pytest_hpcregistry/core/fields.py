@@ -96,6 +96,14 @@ def read_rate(text: str) -> int:
     return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2].upper()]
 
 
+def read_size(text: str) -> int:
+    """`20GB`, `500 MB`, or bytes; decimal, as disks are sold."""
+    found = re.fullmatch(r"([0-9]{1,12}) ?([KMGT]?)B?", text, re.IGNORECASE)
+    if not found:
+        raise ValueError(f"{text!r} is not a size such as 20GB")
+    return int(found[1]) * int(1000 ** ["", "K", "M", "G", "T"].index(found[2].upper()))
+
+
 def read_network(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text))

@@ -1,10 +1,10 @@
-"""Rates and networks, as people write them."""
+"""Rates, sizes and networks, as people write them."""
 
 from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.core.fields import read_network, read_rate
+from pytest_hpcregistry.core.fields import read_network, read_rate, read_size
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,20 @@ def test_rates(text: str, rate: int) -> None:
 def test_what_is_no_rate(text: str) -> None:
     with pytest.raises(ValueError, match="is not a rate"):
         read_rate(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("1500", 1500), ("20GB", 20_000_000_000), ("20 gb", 20_000_000_000), ("5M", 5_000_000), ("1TB", 10**12)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert read_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "-1", "big", "1.5GB", "20GiB", "GB", "1000000000000000B"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        read_size(text)
 
 
 def test_networks() -> None:

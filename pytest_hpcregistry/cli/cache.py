@@ -1,0 +1,82 @@
+"""cache: what images leave on this machine, and can be had again."""
+
+from __future__ import annotations
+
+import click
+
+from ..core.errors import CommandFailed
+from ..core.fields import read_size
+from ..images.caches import choose, clean, find_caches, would_free
+from ..images.caches.entry import size_of
+from ..report.lines import megabytes
+from .show import say, show_table
+
+
+@click.group("cache")
+def command() -> None:
+    """Show and empty what images leave on this machine.
+
+    Our own cache, Apptainer's, and the images that this program has made in Podman and Docker; nobody else's. All of it
+    can be fetched or made again.
+    """
+
+
+@command.command("show")
+def cache_show() -> None:
+    """Show each cache with its size on the disk and its path.
+
+    \b
+    Example:
+      hpc-container-manager cache show
+    """
+    rows = [["CACHE", "SIZE", "ENTRIES", "PATH"]]
+    for cache in find_caches():
+        size, count = megabytes(size_of(cache.entries)), str(len(cache.entries))
+        rows.append([cache.name, *(["not there", "", cache.missing] if cache.missing else [size, count, cache.path])])
+    show_table(rows)
+
+
+def read_limit(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    try:
+        return None if text is None else read_size(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@command.command("clean")
+@click.option("--older-than", "days", type=click.IntRange(0), metavar="DAYS", help="Only what was made before that.")
+@click.option(
+    "--keep-below",
+    metavar="SIZE",
+    callback=read_limit,
+    help="Only as much as brings all together down to SIZE, such as 20GB; the oldest goes first.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+def cache_clean(days: int | None, keep_below: int | None, dry_run: bool) -> None:
+    """Empty the caches, and say what that freed.
+
+    What is in use, an image of a container for example, is left and named. An image that you gave another name is left.
+
+    \b
+    Examples:
+      hpc-container-manager cache clean --dry-run
+      hpc-container-manager cache clean --older-than 30
+      hpc-container-manager cache clean --keep-below 20GB
+    """
+    caches = find_caches()
+    chosen = choose(caches, days, keep_below)
+    if dry_run:
+        for cache, entry in chosen:
+            say(f"  {cache.name}: {entry.name}, {megabytes(size_of([entry]))}")
+        say(f"{len(chosen)} would be removed, which frees {megabytes(would_free(caches, chosen))} at most")
+        return
+    done = []
+    for one in clean(chosen, days):
+        done.append(one)
+        if one.left:
+            say(f"! {one.cache}: {one.name} is left: {one.left}")
+        else:
+            say(f"✓ {one.cache}: {one.name} removed, {megabytes(one.freed)} freed")
+    say(f"{megabytes(sum(one.freed for one in done))} freed")
+    if failed := [one.name for one in done if one.failed]:
+        raise CommandFailed(f"{len(failed)} of {len(done)} could not be removed: {', '.join(failed)}")
