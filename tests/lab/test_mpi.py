@@ -33,7 +33,9 @@ def test_the_tasks_of_two_nodes_are_one_program(on: Cli, image: str) -> None:
     assert result.stderr == "", "no word about memory that cannot be shared"
 
 
-def test_without_mpi_each_task_is_alone(on: Cli, image: str) -> None:
-    """What the test above would see if the image did not reach Slurm's PMIx."""
+def test_without_mpi_no_task_begins(on: Cli, image: str) -> None:
+    """What the test above would see if the image did not reach Slurm's PMIx: Open MPI ends each task, and says why."""
     result = on(ALICE, srun(image, "python3", "-c", SUM, options="--mpi=none -N2 --ntasks-per-node=2"))
-    assert "0 4 6" not in result.stdout
+    assert result.exit_code != 0
+    assert result.stdout == ""
+    assert 'direct launched using "srun"' in result.stderr
