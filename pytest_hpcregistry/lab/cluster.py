@@ -6,6 +6,7 @@ import ipaddress
 import os
 import secrets
 import shutil
+import string
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -183,7 +184,7 @@ def write_files(state: LabState) -> None:
     shared = {
         "munge.key": secrets.token_bytes(1024),
         "init.sh": resources.files(__package__).joinpath("files", "init.sh").read_bytes(),
-        "slurm.conf": render("slurm.conf.j2", state).encode(),
+        "slurm.conf": render("slurm.conf", state).encode(),
         "gres.conf": b"AutoDetect=off\nName=gpu File=/dev/lab-gpu[0-3]\n",
         "cgroup.conf": b"CgroupPlugin=disabled\n",
     }
@@ -224,12 +225,9 @@ def make_key(path: Path, comment: str) -> None:
 
 def render(template: str, state: LabState, **more: str) -> str:
     text = resources.files(__package__).joinpath("templates", template).read_text()
-    import jinja2  # here, as every command of the command line loads this module
-
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701 - no HTML
-    return environment.from_string(text).render(
+    return string.Template(text).substitute(
         lab=state.name,
-        nodes=state.nodes,
+        nodes=" ".join(state.nodes),
         nodeset=fold(state.nodes),
         directory=state.directory,
         cpus=max(8, (os.cpu_count() or 1) + 4),
@@ -243,7 +241,7 @@ def write_cluster_file(state: LabState, address: str) -> None:
     by_name = known.read_text()
     key = next(line for line in by_name.splitlines() if line.startswith(f"{CONTROLLER} ")).split(" ", 1)[1]
     known.write_text(f"{by_name}{address} {key}\n")
-    (state.directory / "ssh_config").write_text(render("ssh_config.j2", state, address=address))
+    (state.directory / "ssh_config").write_text(render("ssh_config", state, address=address))
     cluster = {
         "controller": {"name": CONTROLLER, "host": address, "user": "root", "key": str(state.directory / "id_ed25519")},
         "nodes": "slurm",

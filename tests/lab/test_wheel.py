@@ -32,7 +32,7 @@ EXPECTED = (
     "setup/roles/container_registry/templates/oci.conf.j2",
     "setup/roles/container_registry/files/container-run",
     "lab/files/init.sh",
-    "lab/templates/slurm.conf.j2",
+    "lab/templates/slurm.conf",
     "suites/test_reachable.py",
 )
 

@@ -97,10 +97,10 @@ def test_the_controllers_key_opens_the_nodes_and_not_the_controller(written: Lab
 
 def test_slurm_offers_more_than_this_machine_has(written: LabState, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    text = cluster.render("slurm.conf.j2", written)
+    text = cluster.render("slurm.conf", written)
     assert "NodeName=c[001-002] CPUs=8 RealMemory=65536 Gres=gpu:4 " in text
     monkeypatch.setattr(os, "cpu_count", lambda: 32)
-    assert " CPUs=36 " in cluster.render("slurm.conf.j2", written)
+    assert " CPUs=36 " in cluster.render("slurm.conf", written)
 
 
 def test_ssh_to_a_machine_of_the_lab(written: LabState) -> None:
