@@ -30,6 +30,7 @@ COMMANDS = {
     "gc": "Remove objects that no image and no kept version refers to.",
     "image": "Build images from their definitions.",
     "inspect": "Show what is in a SIF file.",
+    "job": "Make job scripts that run an image.",
     "lab": "A cluster in containers, to try everything on.",
     "registry": "Phase 1: set up the registry on all machines.",
     "rollback": "Go back to an older version of NAME, on every machine.",

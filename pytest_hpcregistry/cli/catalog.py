@@ -9,9 +9,9 @@ import click
 from ..cluster import signing
 from ..cluster.client import ControllerClient
 from ..core.catalog import Version
-from ..core.errors import CheckFailed, UsageError
+from ..core.errors import CheckFailed
 from ..core.model import Registry
-from ..core.names import full_name, visible
+from ..core.names import visible
 from ..report import lines
 from .options import client_options
 from .show import say, show_json, show_table
@@ -53,21 +53,17 @@ def catalog_show(name: str, as_json: bool, client: ControllerClient) -> None:
     Example:
       hpc-container-manager catalog show ml-frameworks/pytorch.sif
     """
-    registry = client.cluster.registry
-    wanted = full_name(name, registry.path, registry.directories)
-    images = client.catalog().images
-    if wanted not in images:
-        raise UsageError(f"{wanted} is not in the catalog", hint="see: hpc-container-manager catalog list")
+    wanted, entry = client.find_image(name)
     if as_json:
-        show_json({"name": wanted, **asdict(images[wanted])})
+        show_json({"name": wanted, **asdict(entry)})
         return
-    current, *older = images[wanted].history()
+    current, *older = entry.history()
     say(wanted)
     for which, version in [("current", current), *(("older", one) for one in older)]:
         say(f"{which} version {version.digest[:12]}")
         show_version(version)
-        if version.signature and registry.signers:
-            say(f"  signed by: {signer(registry, wanted, version)}")
+        if version.signature and client.cluster.registry.signers:
+            say(f"  signed by: {signer(client.cluster.registry, wanted, version)}")
 
 
 def signer(registry: Registry, name: str, version: Version) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core import documents, facts, layout
-from ..core.catalog import Catalog, from_data
-from ..core.errors import Unreachable
+from ..core.catalog import Catalog, Entry, from_data
+from ..core.errors import Unreachable, UsageError
 from ..core.events import (
     Event,
     Freed,
@@ -28,6 +28,7 @@ from ..core.events import (
 )
 from ..core.machine import FactsRequest, Question
 from ..core.model import Cluster
+from ..core.names import full_name
 from ..core.records import plain
 from ..core.settings import chosen
 from ..transports import Transport, open_transport
@@ -168,6 +169,15 @@ class ControllerClient:
         if result.exit_code != 0:
             raise self.program.no_answer(result)
         return from_data(documents.load(result.stdout, path), path)
+
+    def find_image(self, name: str) -> tuple[str, Entry]:
+        """An image's full name and what the catalog says of it. Raises UsageError when it is not there; as catalog."""
+        registry = self.cluster.registry
+        wanted = full_name(name, registry.path, registry.directories)
+        images = self.catalog().images
+        if wanted not in images:
+            raise UsageError(f"{wanted} is not in the catalog", hint="see: hpc-container-manager catalog list")
+        return wanted, images[wanted]
 
     def look(self, digest: str, size: int) -> Looked:
         """Whether the controller already has these bytes, and what machines the nodes are."""

@@ -19,7 +19,7 @@ HOMES = {
     "ansible": {"setup/callback_plugins/"},
     "ClusterShell": {"core/nodeset.py"},
     "click": {"cli/"},
-    "jinja2": {"lab/"},
+    "jinja2": {"cluster/job_script.py"},
     "junit_xml": {"report/junit.py"},
     "paramiko": {"transports/paramiko.py"},
     "pytest": {"plugin/"},
