@@ -10,11 +10,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.cluster.phases import PHASES
+from pytest_hpcregistry.core.errors import HpcRegistryError
 from pytest_hpcregistry.report.junit import read_counts
 
 ROOT = Path(__file__).resolve().parent
@@ -23,16 +25,25 @@ REPORTS = ROOT / "reports"
 SIF = Path("build/containers/apptainer/python-base.sif")
 TOOL = "hpc-container-manager"
 
-STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("start a cluster in containers", (TOOL, "lab", "up")),
-    ("phase 1: set up the registry", (TOOL, "registry", "setup")),
-    ("build the image", (TOOL, "image", "build", "python-base", "--definitions", IMAGES)),
-    ("convert it to SIF", (TOOL, "convert", "to-apptainer", "python-base:1.0", str(SIF), "--force")),
-    ("phase 2: deploy it", (TOOL, "deploy", "single", "--sync-nodes", "--verify", str(SIF))),
-    ("sync: nothing is left to do", (TOOL, "sync")),
-    ("verify: read it back everywhere", (TOOL, "verify")),
-    ("look at the cluster", (TOOL, "status")),
-    ("phase 3: run all suites", (TOOL, "test", "--all", "--allow-changes", "--reports", str(REPORTS))),
+
+class Step(NamedTuple):
+    """A command, and how many bytes it made or moved."""
+
+    name: str
+    argv: tuple[str, ...]
+    count_bytes: Callable[[], int] = lambda: 0
+
+
+STEPS = (
+    Step("start a cluster in containers", (TOOL, "lab", "up")),
+    Step("phase 1: set up the registry", (TOOL, "registry", "setup")),
+    Step("build the image", (TOOL, "image", "build", "python-base", "--definitions", IMAGES)),
+    Step("convert it to SIF", (TOOL, "convert", "to-apptainer", "python-base:1.0", str(SIF), "--force")),
+    Step("phase 2: deploy it", (TOOL, "deploy", "single", "--sync-nodes", "--verify", str(SIF))),
+    Step("sync: nothing is left to do", (TOOL, "sync")),
+    Step("verify: read it back everywhere", (TOOL, "verify")),
+    Step("look at the cluster", (TOOL, "status")),
+    Step("phase 3: run all suites", (TOOL, "test", "--all", "--allow-changes", "--reports", str(REPORTS))),
 )
 
 
@@ -40,33 +51,48 @@ def main() -> int:
     REPORTS.mkdir(exist_ok=True)
     for phase in PHASES:
         (REPORTS / f"{phase}.xml").unlink(missing_ok=True)
-    done: list[dict[str, Any]] = []
-    for name, argv in STEPS:
-        say(f"\n== {name}\n$ {' '.join(argv)}")
-        began = time.monotonic()
-        code = run(argv)
-        seconds = time.monotonic() - began
-        done.append({"name": name, "seconds": round(seconds, 1), "ok": code == 0})
-        say(f"-- {seconds:.1f} s")
-        if code != 0:
-            say(f"{name}: exit code {code}")
-            break
+    done = run_steps(STEPS, "default")
     write_report(done)
     say(f"\nreports/junit.xml and reports/demo.json are in {REPORTS}")
-    state = lab.status("default") if done[0]["ok"] else None
-    if state:
-        program = Path(sys.executable).parent / TOOL
-        say(f"The lab is still up:  export HPC_CLUSTER={state.cluster_file}\nRemove it with:       {program} lab down")
+    say_what_is_still_up("default")
     return 0 if all(step["ok"] for step in done) and len(done) == len(STEPS) else 1
 
 
-def run(argv: tuple[str, ...]) -> int:
+def run_steps(steps: Sequence[Step], lab_name: str) -> list[dict[str, Any]]:
+    """Run each on the lab of that name, up to the first that fails; returns what the report says of them."""
+    done: list[dict[str, Any]] = []
+    for step in steps:
+        say(f"\n== {step.name}\n$ {' '.join(step.argv)}")
+        began = time.monotonic()
+        code = run(step.argv, lab_name)
+        seconds = time.monotonic() - began
+        moved = step.count_bytes() if code == 0 else 0
+        done.append({"name": step.name, "seconds": round(seconds, 1), "ok": code == 0, "bytes": moved})
+        say(f"-- {seconds:.1f} s")
+        if code != 0:
+            say(f"{step.name}: exit code {code}")
+            break
+    return done
+
+
+def run(argv: Sequence[str], lab_name: str) -> int:
     """Run one command with this environment's programs first."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    cluster = str(lab.state_directory("default") / "cluster.yaml")
+    cluster = str(lab.state_directory(lab_name) / "cluster.yaml")
     return subprocess.run(
         argv, cwd=ROOT, env={**os.environ, "PATH": path, "HPC_CLUSTER": cluster}, check=False
     ).returncode
+
+
+def say_what_is_still_up(lab_name: str) -> None:
+    """How to use the lab, and how to remove it; nothing when it does not run."""
+    try:
+        state = lab.status(lab_name)
+    except HpcRegistryError:
+        return
+    program = Path(sys.executable).parent / TOOL
+    say(f"The lab is still up:  export HPC_CLUSTER={state.cluster_file}")
+    say(f"Remove it with:       {program} lab down --name {lab_name}")
 
 
 def write_report(done: list[dict[str, Any]]) -> None:

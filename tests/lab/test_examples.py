@@ -45,7 +45,8 @@ def submit(on: Cli, name: str) -> None:
 
 
 def test_no_example_is_left_out() -> None:
-    assert {path.name for path in EXAMPLES.iterdir()} == set(EXPECTED)
+    """training/ has a test of its own: test_training.py."""
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == set(EXPECTED)
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
