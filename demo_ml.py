@@ -6,7 +6,6 @@ Leaves reports/demo-ml.json and reports/demo-ml.xml; the lab stays up, to be pla
 from __future__ import annotations
 
 import json
-import os
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -14,11 +13,14 @@ from typing import Any
 
 from demo import IMAGES, REPORTS, ROOT, TOOL, Step, run_steps, say, say_what_is_still_up
 
-LAB = "ml-main"  # as tests/lab/conftest.py calls it
+LAB = "ml-main"
 IMAGE = "pytorch-cpu"
 SIF = Path(f"build/containers/apptainer/{IMAGE}.sif")
 CASES = REPORTS / "demo-ml.xml"
-TESTS = (sys.executable, "-m", "pytest", "-m", "ml", "-p", "no:xdist", f"--junitxml={CASES}", "tests/lab")
+# Podman's own runtime does not start everywhere, and a RUN in a Dockerfile needs none then.
+BUILD = ("env", "BUILDAH_ISOLATION=chroot", TOOL, "image", "build")
+# On this lab, which tests/lab/conftest.py calls NAME-main, and which is to stay up.
+PYTEST = ("env", f"HPCREG_TEST_LAB={LAB.removesuffix('-main')}", "HPCREG_KEEP_LAB=1", sys.executable, "-m", "pytest")
 
 
 def sif_bytes() -> int:
@@ -29,24 +31,20 @@ STEPS = (
     Step("remove the cluster of the last time", (TOOL, "lab", "down", "--name", LAB)),
     Step("start a cluster in containers", (TOOL, "lab", "up", "--name", LAB)),
     Step("phase 1: set up the registry", (TOOL, "registry", "setup")),
-    Step("build the image", (TOOL, "image", "build", IMAGE, "--definitions", IMAGES, "--force")),
+    Step("build the image", (*BUILD, IMAGE, "--definitions", IMAGES, "--force")),
     Step("convert it to SIF", (TOOL, "convert", "to-apptainer", f"{IMAGE}:2.13.0", str(SIF), "--force"), sif_bytes),
     Step("say what would be deployed", (TOOL, "deploy", "all", "--dry-run"), sif_bytes),
     Step("phase 2: deploy it", (TOOL, "deploy", "all", "--sync-nodes", "--verify"), sif_bytes),
     Step("sync: nothing is left to do", (TOOL, "sync")),
     Step("verify: read it back everywhere", (TOOL, "verify")),
     Step("look at the cluster", (TOOL, "status")),
-    Step("the workflows, and training", TESTS),
+    Step("the workflows, and training", (*PYTEST, "-m", "ml", "-p", "no:xdist", f"--junitxml={CASES}", "tests/lab")),
 )
 
 
 def main() -> int:
     REPORTS.mkdir(exist_ok=True)
     CASES.unlink(missing_ok=True)
-    # Podman's own runtime does not start everywhere, and a RUN in a Dockerfile needs none then.
-    os.environ.setdefault("BUILDAH_ISOLATION", "chroot")
-    # The tests use this lab, and let it run.
-    os.environ |= {"HPCREG_TEST_LAB": LAB.removesuffix("-main"), "HPCREG_KEEP_LAB": "1"}
     done = run_steps(STEPS, LAB)
     cases, found = read_cases(CASES) if CASES.exists() else ([], {})
     report = {"steps": [*done[:-1], *cases] if cases else done, "digests": {}, "loss": {}} | found

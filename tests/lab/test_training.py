@@ -185,8 +185,8 @@ def test_workflow_4_goes_on_from_its_checkpoint_when_a_node_is_killed(
     victim = running_lab.container("c002")
     podman("kill", "--signal", "KILL", victim).check()
     try:
-        waits = f"squeue -h -j {number} -o %T,%r | grep -x PENDING,BeginTime && scontrol update jobid={number} starttime=now"
-        wait_for(on, waits, 180)
+        wait_for(on, f"squeue -h -j {number} -o %T,%r | grep -x PENDING,BeginTime", 180)
+        on(ALICE, f"scontrol update jobid={number} starttime=now").check()
         wait_for(on, f"grep '\"loss\"' {output} || {{ tail -n 5 {output}; squeue; sinfo; false; }}", 300)
     finally:
         podman("start", victim).check()
