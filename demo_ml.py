@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from demo import IMAGES, REPORTS, ROOT, TOOL, Step, run_steps, say, say_what_is_still_up
+from pytest_hpcregistry.lab.podman import podman
 
 LAB = "ml-main"
 IMAGE = "pytorch-cpu"
@@ -23,6 +24,11 @@ BUILD = ("env", "BUILDAH_ISOLATION=chroot", TOOL, "image", "build")
 PYTEST = ("env", f"HPCREG_TEST_LAB={LAB.removesuffix('-main')}", "HPCREG_KEEP_LAB=1", sys.executable, "-m", "pytest")
 
 
+def image_bytes() -> int:
+    """The size of the image in Podman, unpacked."""
+    return int(podman("image", "inspect", "--format", "{{.Size}}", f"{IMAGE}:2.13.0").check().stdout)
+
+
 def sif_bytes() -> int:
     return (ROOT / SIF).stat().st_size
 
@@ -31,7 +37,7 @@ STEPS = (
     Step("remove the cluster of the last time", (TOOL, "lab", "down", "--name", LAB)),
     Step("start a cluster in containers", (TOOL, "lab", "up", "--name", LAB)),
     Step("phase 1: set up the registry", (TOOL, "registry", "setup")),
-    Step("build the image", (*BUILD, IMAGE, "--definitions", IMAGES, "--force")),
+    Step("build the image", (*BUILD, IMAGE, "--definitions", IMAGES, "--force"), image_bytes),
     Step("convert it to SIF", (TOOL, "convert", "to-apptainer", f"{IMAGE}:2.13.0", str(SIF), "--force"), sif_bytes),
     Step("say what would be deployed", (TOOL, "deploy", "all", "--dry-run"), sif_bytes),
     Step("phase 2: deploy it", (TOOL, "deploy", "all", "--sync-nodes", "--verify"), sif_bytes),
