@@ -17,6 +17,7 @@ from ..core.errors import CommandFailed, CommandTimeout, UsageError
 from ..core.names import excerpt, visible
 from ..transports import Transport
 from ..transports.local import LocalTransport
+from . import checks
 from .definition import DOCKERFILE, OURS, REVISION, Definition
 from .workspace import scratch_directory
 
@@ -180,7 +181,9 @@ def local_base(definition: Definition) -> str:
 
 def labels_of(definition: Definition, revision: str, base_id: str) -> dict[str, str]:
     """All labels that an image is built with: its own, and what it was made of and by."""
-    ours = {IMAGE: definition.image, REVISION: revision, VERSION: __version__, **({BASE: base_id} if base_id else {})}
+    ours = {IMAGE: definition.image, REVISION: revision, VERSION: __version__}
+    ours |= {BASE: base_id} if base_id else {}
+    ours |= {checks.LABEL: checks.to_label(definition.checks)} if definition.checks else {}
     return {**definition.labels, **ours}
 
 

@@ -14,6 +14,8 @@ from ..core import documents
 from ..core.errors import ConfigError, UsageError
 from ..core.fields import find_repeated, suggest
 from ..core.names import visible
+from .checks import Check, WrongChecks, read_checks
+from .fields import excerpt_of, one_text, several
 
 FILE = "image.yaml"
 DOCKERFILE = "Dockerfile"
@@ -37,7 +39,7 @@ class Definition:
 
     `base` is what `ARG BASE` of the Dockerfile stands for. `root` is a command that writes a root directory as a tar
     file, whose name it gets as its last word: the base where there is no other, or no registry can be reached. `wheels`
-    are what pip downloads into `wheels/` beside the Dockerfile, for `python`.
+    are what pip downloads into `wheels/` beside the Dockerfile, for `python`. `checks` are what the image is tested by.
     """
 
     directory: Path
@@ -48,6 +50,7 @@ class Definition:
     python: str = ""
     wheels: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
 
     @property
     def image(self) -> str:
@@ -122,6 +125,8 @@ def read(directory: Path) -> Definition:
             continue
         try:
             values[key] = READERS[key](raw)
+        except WrongChecks as wrong:
+            mistakes += [f"{document.place((key, *path))}: {what}" for path, what in wrong.mistakes]
         except ValueError as error:
             mistakes.append(f"{document.place((key,))}: {key}: {error}")
     if "name" not in data:
@@ -131,26 +136,6 @@ def read(directory: Path) -> Definition:
     if mistakes:
         raise ConfigError(document.source, mistakes, hint=HINT)
     return Definition(directory, **values)
-
-
-def one_text(pattern: re.Pattern[str], what: str) -> Callable[[Any], str]:
-    def read_one(raw: Any) -> str:
-        if not isinstance(raw, str) or not pattern.match(raw):
-            raise ValueError(f"{excerpt_of(raw)} is not {what}")
-        return raw
-
-    return read_one
-
-
-def several(pattern: re.Pattern[str], what: str) -> Callable[[Any], tuple[str, ...]]:
-    read_one = one_text(pattern, what)
-
-    def read_all(raw: Any) -> tuple[str, ...]:
-        if not isinstance(raw, list) or not raw:
-            raise ValueError("must be a list, of one at least")
-        return tuple(map(read_one, raw))
-
-    return read_all
 
 
 def read_labels(raw: Any) -> dict[str, str]:
@@ -164,10 +149,6 @@ def read_labels(raw: Any) -> dict[str, str]:
     return raw
 
 
-def excerpt_of(raw: Any) -> str:
-    return repr(raw)[:100] if isinstance(raw, str) else f"a {'mapping' if isinstance(raw, dict) else 'list'}"
-
-
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "name": one_text(NAME, "a name of small letters, digits and . _ -"),
     "tag": one_text(TAG, "a tag"),
@@ -176,4 +157,5 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "python": one_text(re.compile(r"3\.[0-9]{1,2}\Z"), 'a version of Python, such as "3.11"'),
     "wheels": several(REQUIREMENT, "a requirement, such as numpy==2.1.0"),
     "labels": read_labels,
+    "checks": read_checks,
 }

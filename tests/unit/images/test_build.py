@@ -15,6 +15,7 @@ import pytest
 from pytest_hpcregistry import __version__
 from pytest_hpcregistry.core.errors import CommandFailed, UsageError
 from pytest_hpcregistry.images.build import Builder, Built
+from pytest_hpcregistry.images.checks import from_labels
 from pytest_hpcregistry.images.definition import Definition, read
 from pytest_hpcregistry.images.workspace import locked
 from tests.fakes.podman import Stand
@@ -39,6 +40,14 @@ def test_an_image_is_built_once_for_what_it_is_made_of(stand: Stand, tmp_path: P
     assert stand.builder().build(read(place)).fresh
     assert stand.builder().build(read(place), force=True).fresh
     assert len(stand.asked("build")) == 3
+
+
+def test_the_checks_travel_with_the_image(stand: Stand, tmp_path: Path) -> None:
+    place = define(tmp_path, "name: x\nchecks:\n  - run: [sh, -c, 'echo $HOME \"b\"']\n    output: b\n")
+    stand.builder().build(read(place))
+    (argv,) = stand.asked("build")
+    (label,) = [word for word in argv if word.startswith("io.hpcregistry.checks=")]
+    assert from_labels(dict([label.split("=", 1)]), "x") == read(place).checks
 
 
 def test_another_base_by_the_same_name_makes_another_image(stand: Stand, tmp_path: Path) -> None:
