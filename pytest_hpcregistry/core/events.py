@@ -28,6 +28,17 @@ class ImageChecked(Event):
 
 
 @dataclass(frozen=True)
+class CheckEnded(Event):
+    """One check of an image has ended: `state` is passed, failed, skipped or unknown, `detail` why it did not pass."""
+
+    name: str
+    check: str
+    state: str
+    detail: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class ImageProgress(Event):
     """So many `bytes` of an image are on their way to the controller."""
 

@@ -22,11 +22,11 @@ from ..core.errors import CommandFailed, HpcRegistryError, UsageError
 from ..core.names import check_file_name, excerpt, visible
 from ..transports import Transport
 from ..transports.local import LocalTransport
+from .container import find_program
 from .reproducible import definition, environment, labels, read_archive, strip_identity
 from .sources import Source, find_source, short_name
 from .workspace import working_directory
 
-PROGRAMS = ("apptainer", "singularity")
 OUTPUT_DIRECTORY = Path("build/containers/apptainer")
 DEADLINE = 4 * 3600.0
 """Seconds for each of export, transfer and build: images of tens of gigabytes exist."""
@@ -132,7 +132,7 @@ def check_output(out: Path, force: bool) -> None:
 
 def find_builder(here: Transport, builder: Transport | None) -> tuple[Transport, str]:
     for machine in (here, builder):
-        program = find_program(machine) if machine is not None else None
+        program = find_program(machine.run) if machine is not None else None
         if machine is not None and program is not None:
             return machine, program
     where = "neither on this machine nor on the controller" if builder else "not on this machine"
@@ -141,15 +141,6 @@ def find_builder(here: Transport, builder: Transport | None) -> tuple[Transport,
         hint="install the package apptainer"
         + ("" if builder else ", or give --cluster FILE to build on that cluster's controller"),
     )
-
-
-def find_program(machine: Transport) -> str | None:
-    for program in PROGRAMS:
-        # A program that is missing is an error from this machine's transport, and exit code 127 from another's.
-        with contextlib.suppress(CommandFailed):
-            if machine.run([program, "--version"], timeout=SHORT).exit_code == 0:
-                return program
-    return None
 
 
 def get_archive(source: Source, directory: Path, here: Transport, tell: Listener) -> Path | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..core.events import (
+    CheckEnded,
     Event,
     Failed,
     GcFinished,
@@ -42,6 +43,13 @@ def megabytes(size: int) -> str:
 
 def image_checked(event: ImageChecked) -> str:
     return f"✓ {event.name}: a sound SIF, {megabytes(event.size)}, sha256 {event.digest[:12]}…"
+
+
+def check_ended(event: CheckEnded) -> str:
+    if event.state == "passed":
+        return visible(f"✓ {event.name}: {event.check} ({event.seconds:.1f} s)")
+    mark = "-" if event.state == "skipped" else "✗"
+    return visible(f"{mark} {event.name}: {event.check}: {event.state}: {event.detail}")
 
 
 def image_sent(event: ImageSent) -> str:
@@ -126,6 +134,7 @@ def under_way(event: UnderWay) -> str:
 
 WRITERS: dict[type[Event], Callable[[Any], str]] = {
     ImageChecked: image_checked,
+    CheckEnded: check_ended,
     ImageSent: image_sent,
     Published: published,
     RolledBack: rolled_back,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fakes.apptainer import apptainer  # noqa: F401 - a fixture
 from tests.fakes.podman import stand  # noqa: F401 - a fixture
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.core.events import (
+    CheckEnded,
     Event,
     Failed,
     Freed,
@@ -34,6 +35,10 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
     [
         (ImageChecked(name=NAME, size=67_100_000, digest=DIGEST),
          f"✓ {NAME}: a sound SIF, 67.1 MB, sha256 aaaaaaaaaaaa…"),
+        (CheckEnded(NAME, "import torch", "passed", seconds=3.21), f"✓ {NAME}: import torch (3.2 s)"),
+        (CheckEnded(NAME, "a\x1b", "failed", "exit code 1"), f"✗ {NAME}: a\\x1b: failed: exit code 1"),
+        (CheckEnded(NAME, "nvidia-smi", "skipped", "no GPU on c1"), f"- {NAME}: nvidia-smi: skipped: no GPU on c1"),
+        (CheckEnded(NAME, "a", "unknown", "NODE_FAIL"), f"✗ {NAME}: a: unknown: NODE_FAIL"),
         (ImageSent(name=NAME, bytes=1_000_000), f"✓ {NAME}: 1.0 MB sent to the controller"),
         (ImageSent(name=NAME, bytes=0), f"✓ {NAME}: the controller has its bytes"),
         (Published(name=NAME, changed=True, digest="x"), f"✓ {NAME}: published on the controller"),
