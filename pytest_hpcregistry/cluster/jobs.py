@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import ceil
 
-from ..core.errors import CommandTimeout
+from ..core.errors import CommandTimeout, HpcRegistryError, Unreachable
+from ..core.names import excerpt
 from ..transports import CommandResult
 from .client import ControllerClient
 
 JOB_TIMEOUT = 180  # seconds for a short job, the wait in the queue included
+TIMED_OUT = 124  # how timeout(1) ends where the time was over
 POLL = 1.0  # seconds between two questions to slurmctld
 
 
@@ -50,11 +55,38 @@ class Slurm:
             self.client.program.as_root([*become, *argv]) if become else argv, stdin=stdin, timeout=timeout
         )
 
+    @contextmanager
+    def allocation(self, *words: str, seconds: float, wait: float = JOB_TIMEOUT) -> Iterator[str]:
+        """Resources of `salloc WORDS` for steps of *seconds* in all, as the job's number for `srun --jobid`.
+
+        They are given back at the end, with all that runs there. Raises Unreachable when there are none within *wait*
+        seconds.
+        """
+        name = f"hpcregistry-{secrets.token_hex(8)}"
+        minutes = ceil(seconds / 60) + 1  # Slurm counts in whole ones, and ends the job itself should nobody else
+        argv = ["timeout", f"{wait:g}", "salloc", "--no-shell", f"--job-name={name}", f"--time={minutes}"]
+        try:
+            result = self.run([*argv, *self.chosen(), *words], timeout=wait + JOB_TIMEOUT)
+            number = re.search(r"^salloc: Granted job allocation ([0-9]+)$", result.stderr, re.MULTILINE)
+            if result.exit_code != 0 or number is None:
+                said = [line for line in result.stderr.splitlines() if "error" in line] or result.stderr.splitlines()
+                late = f"nothing was free within {wait:g} s"
+                why = late if result.exit_code == TIMED_OUT else excerpt(said[-1]) if said else "salloc said nothing"
+                where = self.client.cluster.controller.name
+                raise Unreachable(f"Slurm gave no node for the job: {why}", where=where, hint="see sinfo and squeue")
+            yield number[1]
+        finally:
+            with suppress(HpcRegistryError):  # what went wrong before is what the user must know
+                self.run(["scancel", f"--name={name}"])
+
+    def chosen(self) -> list[str]:
+        """The partition, for srun and its like."""
+        partition = self.client.cluster.slurm.partition
+        return ["--partition", partition] if partition else []
+
     def srun(self, *words: str, timeout: float = JOB_TIMEOUT) -> CommandResult:
         """`srun WORDS`; a job that waits for resources longer than *timeout* seconds is given up."""
-        partition = self.client.cluster.slurm.partition
-        chosen = ["--partition", partition] if partition else []
-        return self.run(["srun", "--quiet", *chosen, *words], timeout=timeout)
+        return self.run(["srun", "--quiet", *self.chosen(), *words], timeout=timeout)
 
     def submit(self, script: str) -> BatchJob:
         """Submit *script* and return at once."""
@@ -66,9 +98,10 @@ class Slurm:
         """Submit *script* and wait for its end."""
         return self.wait(self.submit(script), timeout)
 
-    def state(self, job: BatchJob) -> dict[str, str]:
+    def state(self, job: BatchJob | str) -> dict[str, str]:
         """`scontrol show job`, as a mapping: JobState, BatchHost, ExitCode …"""
-        shown = self.run(["scontrol", "--oneliner", "show", "job", job.number]).check()
+        number = job if isinstance(job, str) else job.number
+        shown = self.run(["scontrol", "--oneliner", "show", "job", number]).check()
         return dict(pair.split("=", 1) for pair in shown.stdout.split() if "=" in pair)
 
     def read_output(self, job: BatchJob, *, remove: bool = False) -> str:

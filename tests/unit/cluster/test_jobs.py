@@ -9,7 +9,7 @@ import pytest
 from pytest_hpcregistry.cluster import jobs as module
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.jobs import BatchJob, FinishedJob, Slurm
-from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout
+from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, Unreachable
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.core.model import Slurm as Settings
 from pytest_hpcregistry.transports import Command, CommandResult, Transport
@@ -107,3 +107,57 @@ def test_a_pending_job_has_printed_nothing() -> None:
 def test_sbatch_that_is_refused() -> None:
     with pytest.raises(CommandFailed, match="sbatch"):
         connect(FakeCluster(code=1)).submit("x")
+
+
+# --- an allocation
+
+
+class FakeAllocations(Transport):
+    """salloc that says *words* and ends with *code*."""
+
+    def __init__(
+        self, words: str = "salloc: Granted job allocation 17\nsalloc: Nodes c1 are ready", code: int = 0
+    ) -> None:
+        self.words, self.code = words, code
+        self.asked: list[list[str]] = []
+
+    def execute(self, command: Command) -> CommandResult:
+        self.asked.append(list(command.argv))
+        code = self.code if "salloc" in command.argv else 0
+        return CommandResult("hpc", tuple(command.argv), code, "", self.words, 0.0)
+
+    def connect(self) -> Slurm:
+        cluster = Cluster(controller=Controller(name="hpc", host="h"), slurm=Settings(partition="gpu"))
+        return Slurm(ControllerClient(cluster, self))
+
+
+def test_an_allocation_is_given_back() -> None:
+    fake = FakeAllocations()
+    with pytest.raises(CommandFailed, match="of the steps"), fake.connect().allocation("--nodes=1", seconds=61) as job:
+        assert job == "17"
+        assert len(fake.asked) == 1
+        raise CommandFailed("of the steps")
+    first, last = fake.asked
+    name = first[4].removeprefix("--job-name=")
+    assert first == [
+        *["timeout", "180", "salloc", "--no-shell", f"--job-name={name}", "--time=3"],
+        *["--partition", "gpu", "--nodes=1"],
+    ]
+    assert last == ["scancel", f"--name={name}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ("salloc: Pending job allocation 17\nsalloc: error: revoked", 124, "nothing was free within 180 s"),
+        ("salloc: error: Invalid node name \x1b\nsalloc: nothing", 1, r"salloc: error: Invalid node name \\x1b"),
+        ("salloc: no", 1, "salloc: no"),
+        ("", 1, "salloc said nothing"),
+        ("", 0, "salloc said nothing"),
+    ],
+)
+def test_without_an_allocation_nothing_is_known(words: str, code: int, says: str) -> None:
+    fake = FakeAllocations(words, code)
+    with pytest.raises(Unreachable, match=f"hpc: Slurm gave no node for the job: {says}"):
+        fake.connect().allocation(seconds=1).__enter__()
+    assert fake.asked[-1][0] == "scancel", "a job that still waits does not stay"

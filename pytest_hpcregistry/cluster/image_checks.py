@@ -1,0 +1,141 @@
+"""The checks of an image of the registry: run where it lies, on a node by Slurm or on the controller."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..core.catalog import Entry
+from ..core.errors import CheckFailed, CommandFailed, Unreachable, UsageError
+from ..core.events import Listener
+from ..core.layout import inside, object_path
+from ..core.names import CONTROLLER, NODE_NAME, full_name, visible
+from ..images.checks import Check, from_labels
+from ..images.container import MEMORY, Container
+from ..images.outcomes import Outcome, Place, run_checks
+from ..transports import CommandResult
+from .client import QUICK, ControllerClient
+from .jobs import Slurm
+
+ENDING = 60
+"""Seconds for a step that is being ended: Slurm's KillWait is 30."""
+
+
+class Step(Place):
+    """Steps of one job, in the image, as its users run it; with one GPU for the checks that need one."""
+
+    def __init__(self, slurm: Slurm, job: str, image: str, *, where: str, limit: str, gpu: bool) -> None:
+        self.slurm, self.job, self.image = slurm, job, image
+        self.where, self.limit, self.gpu = where, limit, gpu
+
+    def start(self, argv: Sequence[str], timeout: float) -> CommandResult:
+        """See Place."""
+        return self.run(argv, timeout=timeout, gpu=False)
+
+    def run(self, argv: Sequence[str], *, timeout: float, gpu: bool) -> CommandResult:
+        """See Place. Raises Unreachable when it failed since Slurm has ended the job, or the node has."""
+        given = [] if not self.gpu else ["--gres=gpu:1" if gpu else "--gres=none"]
+        words = [f"--container={self.image}", *given, *argv]
+        result = step(self.slurm, self.job, words, timeout)
+        if result.exit_code != 0:
+            self.require_job()
+        return result
+
+    def require_job(self) -> None:
+        try:
+            state = self.slurm.state(self.job)["JobState"]
+        except (CommandFailed, LookupError):
+            state = "unknown to Slurm"
+        if state != "RUNNING":
+            raise Unreachable(f"the job {self.job} was ended: {visible(state)}", where=self.where)
+
+    def has_gpu(self) -> bool:
+        """See Place."""
+        return self.gpu
+
+
+def step(slurm: Slurm, job: str, words: Sequence[str], timeout: float) -> CommandResult:
+    """Run a step of a job, and end it after *timeout* seconds; what srun says of a step that failed is left out."""
+    # --overlap: a step that is still being ended keeps the next one waiting otherwise.
+    argv = ["srun", "--quiet", f"--jobid={job}", "--overlap", "--nodes=1", "--ntasks=1", *words]
+    result = slurm.run(["timeout", f"--kill-after={ENDING}", f"{timeout:g}", *argv], timeout=timeout + 2 * ENDING)
+    own = [line for line in result.stderr.splitlines() if not line.startswith("srun: ")]
+    return replace(result, stderr="\n".join(own)) if any(own) else result
+
+
+def check_on(
+    where: str,
+    name: str,
+    client: ControllerClient,
+    listener: Listener,
+    *,
+    checks: Sequence[Check] | None = None,
+    memory: int = MEMORY,
+) -> Outcome:
+    """Run the checks of the registry's image *name*, or others, on the node *where* or on the controller.
+
+    Raises UsageError for a name that is none of the catalog's, ConfigError for checks that are not as they should be,
+    Unreachable when they could not even begin.
+    """
+    registry = client.cluster.registry
+    name = full_name(name, registry.path, registry.directories)
+    if where != CONTROLLER and not NODE_NAME.match(where):
+        raise UsageError(f"{visible(where)} is not the name of a node", hint="give --on NODE, or --on controller")
+    entry = client.catalog().images.get(name)
+    if entry is None:
+        raise UsageError(f"{name} is not in the catalog", hint="deploy it first, or leave --on out to test a file")
+    chosen = from_labels(entry.labels, name) if checks is None else checks
+    slurm = Slurm(client)
+    if where != CONTROLLER:
+        return check_by_slurm(slurm, name, entry, chosen, listener, node=where, memory=memory)
+    require_same(slurm.run(same_file(client, name, entry), timeout=QUICK), name, entry, CONTROLLER)
+    place = Container(slurm.run, inside(registry.path, name), memory, CONTROLLER)
+    return run_checks(name, entry.digest, chosen, place, listener)
+
+
+def check_by_slurm(
+    slurm: Slurm,
+    name: str,
+    entry: Entry,
+    checks: Sequence[Check],
+    listener: Listener,
+    *,
+    node: str | None = None,
+    memory: int = MEMORY,
+) -> Outcome:
+    """Run the checks of an image of the catalog in one job on *node*, or where Slurm puts it; *memory* in bytes."""
+    path = inside(slurm.client.cluster.registry.path, name)
+    on_node = [] if node is None else [f"--nodelist={node}"]
+    gpu = any(one.gpu for one in checks) and has_gpus(slurm, node)
+    size = f"--mem={memory >> 20}M"
+    words = ["--nodes=1", "--ntasks=1", size, *(["--gres=gpu:1"] if gpu else []), *on_node]
+    seconds = sum(one.timeout + ENDING for one in checks) + 2 * ENDING
+    with slurm.allocation(*words, seconds=seconds) as job:
+        where = node or slurm.state(job).get("NodeList", "a node")
+        require_same(step(slurm, job, same_file(slurm.client, name, entry), QUICK), name, entry, where)
+        place = Step(slurm, job, path, where=where, limit=f"srun {size}", gpu=gpu)
+        return run_checks(name, entry.digest, checks, place, listener)
+
+
+def has_gpus(slurm: Slurm, node: str | None) -> bool:
+    """Whether Slurm knows of a GPU there."""
+    on_node = [] if node is None else [f"--nodes={node}"]
+    shown = slurm.run(["sinfo", "--noheader", "--format=%G", *slurm.chosen(), *on_node], timeout=QUICK).check()
+    return re.search(r"\bgpu\b", shown.stdout) is not None
+
+
+def same_file(client: ControllerClient, name: str, entry: Entry) -> list[str]:
+    """The command that ends with 0 where *name* is a link to the catalog's object."""
+    path = client.cluster.registry.path
+    return ["test", inside(path, name), "-ef", object_path(path, entry.digest)]
+
+
+def require_same(result: CommandResult, name: str, entry: Entry, where: str) -> None:
+    """What is tested is the catalog's version, or nothing can be said of its digest."""
+    if result.exit_code == 0:
+        return
+    if result.exit_code != 1 or result.stderr:
+        raise Unreachable(f"no command can be run there: {result.last_words()}", where=where)
+    text = f"{name} is not the catalog's version {entry.digest[:12]} there"
+    raise CheckFailed(text, where=where, hint="hpc-container-manager sync")

@@ -1,0 +1,207 @@
+"""An image of the registry is tested where it lies: what Slurm is asked for, and what its answers mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_hpcregistry.cluster.client import ControllerClient
+from pytest_hpcregistry.cluster.image_checks import check_on
+from pytest_hpcregistry.core import documents
+from pytest_hpcregistry.core.catalog import Catalog, Version
+from pytest_hpcregistry.core.errors import CheckFailed, CommandTimeout, ConfigError, Unreachable, UsageError
+from pytest_hpcregistry.core.model import Cluster, Controller
+from pytest_hpcregistry.images.checks import LABEL, Check, to_label
+from pytest_hpcregistry.images.outcomes import Outcome
+from pytest_hpcregistry.testing.facts import DIGEST, NAME, REGISTRY
+from pytest_hpcregistry.transports import Command, CommandResult, Transport
+
+PRINTS = Check(run=("python3", "-c", "print('a b')"), output="a b", timeout=90)
+SMI = Check(run=("nvidia-smi",), gpu=True)
+SAME = ["test", f"{REGISTRY}/{NAME}", "-ef", f"{REGISTRY}/.registry/objects/sha256/{DIGEST}"]
+
+
+class FakeController(Transport):
+    """A controller with one image, whose Slurm has one node; *answers* by the first word that a step runs."""
+
+    def __init__(self, *checks: Check, labels: dict[str, str] | None = None, **answers: Any) -> None:
+        wanted = {LABEL: to_label(checks)} if labels is None else labels
+        version = Version(DIGEST, 10, "2025-10-07T12:00:00Z", "me@x", "amd64", labels=wanted)
+        self.catalog = documents.dump(Catalog().with_version(NAME, version, 2).to_data())
+        self.answers = {"same": (0, "", ""), "gpus": "(null)\n", "state": "RUNNING", **answers}
+        self.asked: list[list[str]] = []
+
+    def execute(self, command: Command) -> CommandResult:
+        argv = list(command.argv)
+        self.asked.append(argv)
+        code, out, err = self.answer(argv)
+        return CommandResult("hpc", tuple(argv), code, out, err, 0.5)
+
+    def answer(self, argv: list[str]) -> tuple[int, str, str]:
+        if argv[0] == "cat":
+            return 0, self.catalog if argv[1].endswith("catalog.yaml") else "", ""
+        if "salloc" in argv:
+            return 0, "", "salloc: Granted job allocation 17"
+        if argv[0] == "sinfo":
+            return 0, self.answers["gpus"], ""
+        if argv[0] == "scontrol":
+            return 0, f"JobId=17 JobState={self.answers['state']} NodeList=c7\n", ""
+        if argv[-4:] == SAME:
+            return self.told("same")
+        if self.steps([argv]):
+            return self.told(self.steps([argv])[0][0])
+        return 0, "", ""
+
+    def told(self, word: str) -> tuple[int, str, str]:
+        answer = self.answers.get(word, (0, "a b", ""))
+        if isinstance(answer, Exception):
+            raise answer
+        code, out, err = answer
+        return code, out, err
+
+    def steps(self, asked: list[list[str]] | None = None) -> list[list[str]]:
+        """What was run in the image, by srun or by Apptainer."""
+        found = []
+        for argv in self.asked if asked is None else asked:
+            at = [n for n, word in enumerate(argv) if word.startswith("--container=") or word == f"{REGISTRY}/{NAME}"]
+            if at and "test" not in argv[:2] and argv[-4:] != SAME:
+                found.append([word for word in argv[at[-1] + 1 :] if not word.startswith("--gres")])
+        return found
+
+    def test(self, where: str = "c1", name: str = NAME, **how: Any) -> Outcome:
+        cluster = Cluster(controller=Controller(name="hpc", host="h"))
+        return check_on(where, name, ControllerClient(cluster, self), lambda event: None, **how)
+
+
+def ended(outcome: Outcome) -> list[tuple[str, str]]:
+    return [(one.state, one.detail) for one in outcome.ended]
+
+
+def test_a_job_on_the_node_runs_the_checks_of_the_catalogs_label() -> None:
+    fake = FakeController(PRINTS)
+    outcome = fake.test()
+    assert ended(outcome.check()) == [("passed", ""), ("passed", "")]
+    assert (outcome.image, outcome.digest, outcome.where, outcome.limit) == (NAME, DIGEST, "c1", "srun --mem=8192M")
+    _, salloc, same, start, check, scancel = fake.asked
+    assert salloc[2:4] == ["salloc", "--no-shell"]
+    assert salloc[5:] == ["--time=6", "--nodes=1", "--ntasks=1", "--mem=8192M", "--nodelist=c1"]
+    step = ["srun", "--quiet", "--jobid=17", "--overlap", "--nodes=1", "--ntasks=1"]
+    assert same[2:] == ["60", *step, *SAME]
+    container = f"--container={REGISTRY}/{NAME}"
+    assert start == ["timeout", "--kill-after=60", "120", *step, container, "true"]
+    assert check == ["timeout", "--kill-after=60", "90", *step, container, *PRINTS.run]
+    assert scancel[0] == "scancel"
+
+
+def test_the_names_that_people_use() -> None:
+    for name in ("x.sif", NAME, f"{REGISTRY}/{NAME}"):
+        assert FakeController(PRINTS).test(name=name).image == NAME
+
+
+def test_how_much_memory() -> None:
+    fake = FakeController(PRINTS)
+    assert fake.test(memory=512 << 20).limit == "srun --mem=512M"
+    assert "--mem=512M" in fake.asked[1]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "given"), [("gpu:4(S:0)\n", True), ("gpu:a100:4,shard:8\n", True), ("(null)\n", False)]
+)
+def test_a_gpu_where_slurm_knows_of_one(gpus: str, given: bool) -> None:
+    fake = FakeController(PRINTS, SMI, gpus=gpus)
+    states = [state for state, _ in ended(fake.test())]
+    assert states == ["passed", "passed", "passed" if given else "skipped"]
+    salloc = next(argv for argv in fake.asked if "salloc" in argv)
+    assert ("--gres=gpu:1" in salloc) == given
+    steps = {
+        argv[-1]: [word for word in argv if word.startswith("--gres")] for argv in fake.asked if "--overlap" in argv
+    }
+    assert steps.get("nvidia-smi") == (["--gres=gpu:1"] if given else None)
+    assert steps["true"] == (["--gres=none"] if given else [])
+    assert ["sinfo", "--noheader", "--format=%G", "--nodes=c1"] in fake.asked
+
+
+def test_slurm_is_not_asked_for_gpus_that_no_check_needs() -> None:
+    fake = FakeController(PRINTS, gpus="gpu:4\n")
+    fake.test()
+    assert not [argv for argv in fake.asked if argv[0] == "sinfo" or "gres" in " ".join(argv)]
+
+
+def test_what_srun_says_itself_is_not_the_reason() -> None:
+    said = "Traceback\nImportError: libmpi.so\nsrun: error: c1: task 0: Exited with exit code 1"
+    outcome = FakeController(PRINTS, python3=(1, "", said)).test()
+    assert ended(outcome)[1] == ("failed", "exit code 1, not 0: ImportError: libmpi.so")
+    only = "srun: error: c1: task 0: Killed"
+    assert ended(FakeController(PRINTS, python3=(137, "", only)).test())[1][1].endswith(only)
+
+
+@pytest.mark.parametrize("state", ["NODE_FAIL", "CANCELLED", "TIMEOUT"])
+def test_a_job_that_slurm_ended_says_nothing_of_the_image(state: str) -> None:
+    fake = FakeController(PRINTS, Check(file="/a"), state=state, python3=(1, "", "srun: error: Node failure on c1"))
+    outcome = fake.test()
+    assert ended(outcome)[1:] == [("unknown", f"the job 17 was ended: {state}")]
+    with pytest.raises(Unreachable):
+        outcome.check()
+
+
+def test_a_check_that_cannot_be_ended_failed_and_its_job_is_cancelled() -> None:
+    fake = FakeController(PRINTS, python3=CommandTimeout("was still running after 210 s"))
+    assert ended(fake.test())[1] == ("failed", "was still running after 90 s and was ended")
+    assert fake.asked[-1][0] == "scancel"
+
+
+@pytest.mark.parametrize("where", ["c1", "controller"])
+def test_what_is_tested_is_the_catalogs_version(where: str) -> None:
+    fake = FakeController(PRINTS, same=(1, "", ""))
+    with pytest.raises(CheckFailed, match=f"{where}: {NAME} is not the catalog's version {DIGEST[:12]} there"):
+        fake.test(where)
+    assert fake.steps() == []
+    gone = FakeController(PRINTS, same=(1, "", "srun: error: Unable to create step for job 17"))
+    with pytest.raises(Unreachable, match="no command can be run there: srun: error"):
+        gone.test(where)
+
+
+def test_on_the_controller_apptainer_is_closed_off() -> None:
+    fake = FakeController(PRINTS)
+    outcome = fake.test("controller")
+    outcome.check()
+    assert outcome.where == "controller"
+    assert not [argv for argv in fake.asked if "srun" in argv or "salloc" in argv]
+    assert "--containall" in fake.asked[-1]
+    assert fake.steps()[-1] == list(PRINTS.run)
+
+
+def test_checks_can_be_given() -> None:
+    fake = FakeController(Check(file="/a"))
+    fake.test(checks=[PRINTS]).check()
+    assert fake.steps()[-1] == list(PRINTS.run)
+
+
+def test_an_image_without_checks_is_no_success() -> None:
+    with pytest.raises(UsageError, match="has no checks"):
+        FakeController(labels={}).test().check()
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "says"),
+    [
+        ("-w", NAME, "-w is not the name of a node"),
+        ("c[1-2]", NAME, "is not the name of a node"),
+        ("c1", "gone.sif", "ml-frameworks/gone.sif is not in the catalog"),
+        ("c1", "/etc/passwd", "does not lie in a directory of the registry"),
+    ],
+)
+def test_wrong_use(where: str, name: str, says: str) -> None:
+    fake = FakeController(PRINTS)
+    with pytest.raises(UsageError, match=says.replace("[", r"\[")) as caught:
+        fake.test(where, name)
+    assert caught.value.hint
+    assert fake.steps() == []
+
+
+def test_a_label_of_another_form_is_not_run() -> None:
+    fake = FakeController(labels={LABEL: "[{}]"})
+    with pytest.raises(ConfigError, match=f"{NAME}: label {LABEL}"):
+        fake.test()
+    assert len(fake.asked) == 1
