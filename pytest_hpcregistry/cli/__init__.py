@@ -38,7 +38,7 @@ COMMANDS = {
     "sign": "Sign images of the catalog with your key.",
     "status": "Show every image on every node.",
     "sync": "Bring the catalog's images to every node.",
-    "test": "Run the checks of a cluster, phase by phase.",
+    "test": "Test an image by its own checks, or a cluster phase by phase.",
     "verify": "Read images back from every disk.",
 }
 

@@ -12,7 +12,7 @@ from ..cluster.client import ControllerClient
 from ..core.errors import UsageError
 from ..core.names import visible
 from .options import SIF, client_options, engine_options
-from .show import say, shown
+from .show import say, show, shown
 
 BUILT = Path("build/containers/apptainer")
 
@@ -25,6 +25,8 @@ def command() -> None:
 def deploy_options(function: Any) -> Any:
     """What every deploy can be told, by the names of deploying.deploy's arguments."""
     function = engine_options(function)
+    text = "First run the checks of the images on this machine, and deploy none if one fails."
+    function = click.option("--test", is_flag=True, help=text)(function)
     text = "Deploy images that no node's machine runs, too."
     function = click.option("--any-architecture", is_flag=True, help=text)(function)
     function = click.option("-v", "--verify", is_flag=True, help="Read the images back from every disk.")(function)
@@ -89,6 +91,8 @@ def deploy_all(
         )
     images = [deploying.check(path, target_of(path, registry_path, client), client) for path in paths]
     if dry_run:
+        if how["test"]:
+            deploying.run_checks(images, show)
         for image in images:
             present = deploying.look(image, client, any_architecture=how["any_architecture"])
             say(f"would deploy {visible(image.path)} as {image.name}, sending {0 if present else image.size} bytes")

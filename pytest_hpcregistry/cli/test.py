@@ -1,18 +1,56 @@
-"""test: the three phases of the suites."""
+"""test: an image by its own checks, or a cluster by the three phases of the suites."""
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
+from ..cluster.client import open_client
+from ..cluster.image_checks import check_on
 from ..cluster.phases import PHASES, run_phases
+from ..config.load import load_cluster
+from ..core.fields import read_size
+from ..core.messages import count
+from ..core.names import visible
+from ..images.checks import from_file
+from ..images.container import MEMORY, check_file
+from ..images.outcomes import PASSED, SKIPPED
+from ..report.junit import write_checks
 from ..report.lines import BANNER
 from .options import SIF, which_cluster
-from .show import say
+from .show import say, show, show_json
+
+OF_A_CLUSTER = ("phase", "everything", "workers", "allow_changes", "reports")
+OF_AN_IMAGE = ("where", "checks", "memory", "junit", "as_json")
+
+
+def read_memory(context: click.Context, option: click.Parameter, text: str | None) -> int:
+    try:
+        return read_size(text) if text else MEMORY
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def image_options(function: Any) -> Any:
+    """What only the test of one SIF can be told: OF_AN_IMAGE."""
+    option = click.option
+    function = option("--json", "as_json", is_flag=True, help="SIF: what became of each check, for programs.")(function)
+    function = option("--junitxml", "junit", type=SIF, metavar="FILE", help="SIF: write a JUnit file.")(function)
+    text = "SIF: the most that a check may take [default: 8G]."
+    function = option("--memory", metavar="SIZE", callback=read_memory, help=text)(function)
+    text = "SIF: the checks of this image.yaml [default: those in its label]."
+    function = option("--checks", type=SIF, metavar="FILE", help=text)(function)
+    text = "SIF is an image of the registry: test it on NODE by Slurm, or on the `controller`."
+    return option("--on", "where", metavar="NODE", help=text)(function)
 
 
 @click.command("test")
+@click.argument("sif", required=False)
+@image_options
 @click.option("--phase", type=click.Choice(PHASES), help="Only this phase.")
 @click.option("--all", "everything", is_flag=True, help="All phases in order; a failed one gates the next [default].")
 @which_cluster
@@ -25,34 +63,85 @@ from .show import say
 )
 @click.option("--reports", type=SIF, default=Path("reports"), show_default=True, help="Where the JUnit files go.")
 def command(
-    phase: str | None,
-    everything: bool,
+    sif: str | None,
     cluster: Path | None,
     controller: str | None,
     user: str | None,
     key: Path | None,
     image: str | None,
-    workers: int,
-    allow_changes: bool,
-    reports: Path,
+    **given: Any,
 ) -> None:
-    """Run the checks of a cluster, phase by phase.
+    """Test an image by its own checks, or a cluster phase by phase.
 
-    Infrastructure, deployed images, and whole jobs end to end.
+    With SIF: what `checks` of its definition says is run in the image, on this machine by Apptainer or, with --on,
+    where it lies in the registry. Without SIF: infrastructure, deployed images, and whole jobs end to end.
 
     \b
     Examples:
+      hpc-container-manager test build/containers/apptainer/pytorch.sif
+      hpc-container-manager test ml-frameworks/pytorch.sif --on c001 --junitxml reports/pytorch.xml
       hpc-container-manager test --phase infrastructure
       hpc-container-manager test --all --image pytorch-cuda12.1-mpi4.1.sif
     """
+    which = {"cluster": cluster, "controller": controller, "user": user, "key": key}
+    refuse(OF_A_CLUSTER if sif else OF_AN_IMAGE, "is for a cluster, not for a SIF" if sif else "needs a SIF")
+    if sif:
+        test_image(sif, which, **{name: given[name] for name in OF_AN_IMAGE})
+    else:
+        options = [f"--hpc-{name}={value}" for name, value in {**which, "image": image}.items() if value is not None]
+        test_cluster(options, **{name: given[name] for name in OF_A_CLUSTER})
+
+
+def refuse(names: tuple[str, ...], because: str) -> None:
+    """Raise UsageError for an option that is of no use here."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        given = context.get_parameter_source(str(option.name)) == click.core.ParameterSource.COMMANDLINE
+        if given and option.name in names:
+            raise click.UsageError(f"{option.opts[-1]} {because}")
+
+
+def test_image(
+    sif: str,
+    which: dict[str, Any],
+    *,
+    where: str | None,
+    checks: Path | None,
+    memory: int,
+    junit: Path | None,
+    as_json: bool,
+) -> None:
+    own = from_file(checks) if checks else None
+    if junit:
+        with contextlib.suppress(OSError):  # nobody is to take an old one for this test's
+            junit.unlink(missing_ok=True)
+    listener = (lambda event: None) if as_json else show
+    if where is None:
+        outcome = check_file(Path(sif), listener, checks=own, memory=memory)
+    else:
+        with open_client(load_cluster(which.pop("cluster"), **which)) as client:
+            outcome = check_on(where, sif, client, listener, checks=own, memory=memory)
+    if junit:
+        properties = {"digest": f"sha256:{outcome.digest}", "where": outcome.where, "memory": outcome.limit}
+        write_checks(junit, outcome.image, outcome.ended, properties)
+    if as_json:
+        show_json(asdict(outcome))
+    else:
+        passed = f"{count(outcome.count(PASSED), 'check')} passed, {outcome.count(SKIPPED)} skipped"
+        say(f"{visible(outcome.image)} on {outcome.where}: {passed}; {outcome.limit}")
+        say(f"sha256 {outcome.digest}")
+    outcome.check()
+
+
+def test_cluster(
+    options: list[str], *, phase: str | None, everything: bool, workers: int, allow_changes: bool, reports: Path
+) -> None:
     if phase and everything:
         raise click.UsageError("--phase and --all exclude each other")
-    given = {"cluster": cluster, "controller": controller, "user": user, "key": key, "image": image}
-    options = [f"--hpc-{name}={value}" for name, value in given.items() if value is not None]
     options += ["--hpc-allow-changes"] if allow_changes else []
     counts = run_phases((phase,) if phase else PHASES, options, reports, workers=workers, on_line=say)
-    for name, count in counts.items():
-        say(f"phase {name}: {count.passed} passed, {count.failed} failed, {count.skipped} skipped")
+    for name, ended in counts.items():
+        say(f"phase {name}: {ended.passed} passed, {ended.failed} failed, {ended.skipped} skipped")
     say(f"report: {reports / 'junit.xml'}")
     if not phase:
         say(BANNER)

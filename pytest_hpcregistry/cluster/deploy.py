@@ -22,7 +22,8 @@ from ..core.events import (
     Noticed,
     Published,
 )
-from ..core.names import excerpt, image_name
+from ..core.names import excerpt, image_name, visible
+from ..images.container import check_file
 from . import signing
 from . import verify as verifying
 from .client import AS_CONFIGURED, ControllerClient, SyncOptions
@@ -51,6 +52,19 @@ def check(path: Path, target: str, client: ControllerClient) -> Image:
     found = sif.check(path)
     digest = hash_file(path)
     return Image(path, name, digest, found.size, found.architecture, found.labels, found.warnings)
+
+
+def run_checks(images: Sequence[Image], listener: Listener) -> None:
+    """Run the checks of all *images* on this machine. Raises what the worst of it was, in the end."""
+    failures: list[HpcRegistryError] = []
+    for image in images:
+        try:
+            outcome = check_file(image.path, listener).check()
+            if outcome.digest != image.digest:
+                raise UsageError(f"{visible(image.path)}: has changed since it was looked at", hint="deploy it again")
+        except HpcRegistryError as error:
+            failures.append(error)
+    raise_worst(failures)
 
 
 def look(image: Image, client: ControllerClient, *, any_architecture: bool = False) -> bool:
@@ -128,14 +142,18 @@ def deploy(
     verify: bool = False,
     parallel: int = 1,
     any_architecture: bool = False,
+    test: bool = False,
     options: SyncOptions = AS_CONFIGURED,
 ) -> None:
     """Publish *images* on the controller, bring them to all nodes, read them back there: as far as asked for.
 
-    Raises what the worst of it was; an image or a node that fails does not stop the others.
+    Raises what the worst of it was; an image or a node that fails does not stop the others, but with *test* a check of
+    an image that fails does: nothing is sent then.
     """
     if not images:
         raise UsageError("there is no image to deploy")
+    if test:
+        run_checks(images, listener)
     failures: list[HpcRegistryError] = []
 
     def publish_one(image: Image) -> str | None:

@@ -90,10 +90,23 @@ def read_count(text: str) -> int:
 
 def read_rate(text: str) -> int:
     """`100M` -> bytes/s; K, M and G are powers of 1024, as rsync's and curl's."""
-    found = re.fullmatch(r"([0-9]{1,12})([KMG]?)", text, re.IGNORECASE)
-    if not found:
+    rate = read_bytes(text)
+    if rate is None:
         raise ValueError(f"{text!r} is not a rate in bytes/s, such as 100M")
-    return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2].upper()]
+    return rate
+
+
+def read_size(text: str) -> int:
+    """`8G` -> bytes, as read_rate; at least 1M."""
+    size = read_bytes(text)
+    if size is None or size < 1 << 20:
+        raise ValueError(f"{text!r} is not a number of bytes, such as 8G, and at least 1M")
+    return size
+
+
+def read_bytes(text: str) -> int | None:
+    found = re.fullmatch(r"([0-9]{1,12})([KMG]?)", text, re.IGNORECASE)
+    return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2].upper()] if found else None
 
 
 def read_size(text: str) -> int:

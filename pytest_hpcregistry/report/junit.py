@@ -1,16 +1,19 @@
-"""JUnit: one file of all phases, made of what pytest wrote for each; the one home of junit_xml."""
+"""JUnit: one file of all phases, made of what pytest wrote for each, and that of an image's checks; the one home of
+junit_xml.
+"""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from junit_xml import TestCase, TestSuite, to_xml_report_string
 
-from ..core.errors import HpcRegistryError
-from ..core.names import printable
+from ..core.errors import HpcRegistryError, UsageError
+from ..core.events import CheckEnded
+from ..core.names import printable, visible
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,27 @@ def read_counts(path: Path) -> Counts:
     skipped = [case for case in cases if case.find("skipped") is not None]
     unreachable = [case for case in failed if case.find("properties/property[@name='unreachable']") is not None]
     return Counts(len(cases) - len(failed) - len(skipped), len(failed), len(skipped), len(unreachable))
+
+
+def write_checks(target: Path, image: str, ended: Sequence[CheckEnded], properties: Mapping[str, str]) -> None:
+    """Write the checks of an image as a suite with *properties*. Raises UsageError when the file cannot be written."""
+    cases = []
+    for one in ended:
+        case = TestCase(printable(one.check), classname=printable(image), elapsed_sec=one.seconds)
+        if one.state == "failed":
+            case.add_failure_info(message=printable(one.detail))
+        elif one.state == "skipped":
+            case.add_skipped_info(message=printable(one.detail))
+        elif one.state != "passed":
+            case.add_error_info(message=printable(one.detail))
+        cases.append(case)
+    shown = {key: printable(value) for key, value in properties.items()}
+    text = str(to_xml_report_string([TestSuite(printable(image), cases, properties=shown)]))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{visible(target)}: cannot be written: {error.strerror}") from error
 
 
 def gated_suite(phase: str, because: str) -> str:

@@ -319,7 +319,14 @@ def test_deploy_all_checks_everything_before_anything_is_sent(monkeypatch: pytes
     assert sent == [
         (
             names,
-            {"sync_nodes": True, "verify": True, "parallel": 3, "any_architecture": False, "options": SyncOptions()},
+            {
+                "sync_nodes": True,
+                "verify": True,
+                "parallel": 3,
+                "options": SyncOptions(),
+                "any_architecture": False,
+                "test": False,
+            },
         )
     ]
     Path("bad.sif").write_bytes(Sif().to_bytes()[:-1])

@@ -23,6 +23,7 @@ from pytest_hpcregistry.core.errors import (
 )
 from pytest_hpcregistry.core.events import (
     BytesMissing,
+    CheckEnded,
     Event,
     Failed,
     ImageChecked,
@@ -38,6 +39,7 @@ from pytest_hpcregistry.core.events import (
 from pytest_hpcregistry.core.facts import Facts
 from pytest_hpcregistry.core.machine import Question
 from pytest_hpcregistry.core.model import Cluster, Controller
+from pytest_hpcregistry.images.checks import LABEL, Check, to_label
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, gathered, image, machine
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
 
@@ -139,6 +141,47 @@ def test_an_image_that_no_node_runs_is_refused_before_a_byte_moves(machines: lis
         assert told.text == str(caught.value), "the name is said once"
     deploy.deploy([one()], client, events.append, any_architecture=True)
     assert client.published[-1]["name"] == NAME
+
+
+@pytest.fixture
+def images(apptainer: Path, tmp_path: Path) -> list[Image]:
+    """Two: the second one's check fails while there is a file `broken`."""
+    check = Check(run=("test", "!", "-e", str(tmp_path / "broken")))
+    found = []
+    for name, one in (("a", Check(run=("true",))), ("b", check)):
+        path = tmp_path / f"{name}.sif"
+        path.write_bytes(Sif(parts=(label_object({LABEL: to_label([one])}), system_partition())).to_bytes())
+        found.append(deploy.check(path, f"ml-frameworks/{name}.sif", FakeClient()))
+    return found
+
+
+def test_images_are_tested_before_a_byte_moves(images: list[Image], tmp_path: Path) -> None:
+    client, events = FakeClient(), list[Event]()
+    (tmp_path / "broken").touch()
+    with pytest.raises(CheckFailed, match=r"b\.sif: 1 of its checks failed: test '!' -e"):
+        deploy.deploy(images, client, events.append, sync_nodes=True, test=True)
+    assert (client.sent, client.published, client.synced) == ([], [], [])
+    states = [(one.name, one.state) for one in events if isinstance(one, CheckEnded)]
+    assert states == [("a.sif", "passed")] * 2 + [("b.sif", "passed"), ("b.sif", "failed")]
+    (tmp_path / "broken").unlink()
+    deploy.deploy(images, client, events.append, test=True)
+    assert [one["name"] for one in client.published] == ["ml-frameworks/a.sif", "ml-frameworks/b.sif"]
+
+
+def test_an_image_that_nothing_tests_is_not_deployed_as_tested(images: list[Image], tmp_path: Path) -> None:
+    client = FakeClient()
+    images[0].path.write_bytes(Sif().to_bytes())
+    with pytest.raises(UsageError, match=r"a\.sif has no checks"):
+        deploy.deploy(images, client, lambda event: None, test=True)
+    images[0].path.write_bytes(images[1].path.read_bytes())
+    with pytest.raises(UsageError, match="has changed since it was looked at"):
+        deploy.deploy(images, client, lambda event: None, test=True)
+    assert client.published == []
+
+
+def test_images_are_not_tested_unless_asked_for(images: list[Image], apptainer: Path) -> None:
+    deploy.deploy(images, FakeClient(), lambda event: None)
+    assert not (apptainer / "asked").exists()
 
 
 def test_what_is_odd_about_a_good_image_is_said() -> None:

@@ -39,3 +39,14 @@ def test_networks() -> None:
     for text in ("10.20.0.1/16", "here", "10.20.0.0/33"):
         with pytest.raises(ValueError, match="is not a network"):
             read_network(text)
+
+
+@pytest.mark.parametrize(("text", "size"), [("1M", 1 << 20), ("8G", 8 << 30), ("8g", 8 << 30), ("1048576", 1 << 20)])
+def test_a_size(text: str, size: int) -> None:
+    assert read_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "1023K", "8 G", "8T", "-8G", "8GB", "1e9", "9" * 13])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a number of bytes, such as 8G, and at least 1M"):
+        read_size(text)

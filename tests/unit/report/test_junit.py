@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hpcregistry.core.errors import HpcRegistryError
-from pytest_hpcregistry.report.junit import Counts, gated_suite, merge, read_counts
+from pytest_hpcregistry.core.errors import HpcRegistryError, UsageError
+from pytest_hpcregistry.core.events import CheckEnded
+from pytest_hpcregistry.report.junit import Counts, gated_suite, merge, read_counts, write_checks
 
 CASES = """\
 <testcase name="good"/>
@@ -59,3 +60,34 @@ def test_merge_adds_up_and_names_the_suites_after_their_phases(tmp_path: Path) -
     }
     assert len(list(root.iter("testcase"))) == 13
     assert read_counts(target) == Counts(passed=4, failed=7, skipped=2, unreachable=2)
+
+
+def test_an_images_checks(tmp_path: Path) -> None:
+    target = tmp_path / "reports" / "x.xml"
+    ended = [
+        CheckEnded("x.sif", "import torch", "passed", seconds=3.25),
+        CheckEnded("x.sif", "a\x1b[31m", "failed", "exit code 1 <\x1b>"),
+        CheckEnded("x.sif", "nvidia-smi", "skipped", "no GPU on c1"),
+        CheckEnded("x.sif", "b", "unknown", "NODE_FAIL"),
+    ]
+    write_checks(target, "ml-frameworks/x.sif", ended, {"digest": "sha256:aa", "where": "c1\x1b"})
+    suite = ET.parse(target).getroot()[0]  # noqa: S314
+    properties = {one.get("name"): one.get("value") for one in suite.iter("property")}
+    assert properties == {"digest": "sha256:aa", "where": "c1\\x1b"}
+    cases = {case.get("name"): [(one.tag, one.get("message")) for one in case] for case in suite.iter("testcase")}
+    assert cases == {
+        "import torch": [],
+        "a\\x1b[31m": [("failure", "exit code 1 <\\x1b>")],
+        "nvidia-smi": [("skipped", "no GPU on c1")],
+        "b": [("error", "NODE_FAIL")],
+    }
+    assert (suite.get("name"), suite[1].get("classname"), suite[1].get("time")) == (
+        *["ml-frameworks/x.sif"] * 2,
+        "3.250000",
+    )
+    assert read_counts(target) == Counts(passed=1, failed=2, skipped=1)
+
+
+def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_checks(tmp_path, "x.sif", [], {})
