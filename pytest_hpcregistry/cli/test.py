@@ -13,7 +13,7 @@ from ..cluster.client import open_client
 from ..cluster.image_checks import check_on
 from ..cluster.phases import PHASES, run_phases
 from ..config.load import load_cluster
-from ..core.fields import read_size
+from ..core.fields import read_memory
 from ..core.messages import count
 from ..core.names import visible
 from ..images.checks import from_file
@@ -28,9 +28,9 @@ OF_A_CLUSTER = ("phase", "everything", "workers", "allow_changes", "reports")
 OF_AN_IMAGE = ("where", "checks", "memory", "junit", "as_json")
 
 
-def read_memory(context: click.Context, option: click.Parameter, text: str | None) -> int:
+def memory_option(context: click.Context, option: click.Parameter, text: str | None) -> int:
     try:
-        return read_size(text) if text else MEMORY
+        return read_memory(text) if text else MEMORY
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -41,7 +41,7 @@ def image_options(function: Any) -> Any:
     function = option("--json", "as_json", is_flag=True, help="SIF: what became of each check, for programs.")(function)
     function = option("--junitxml", "junit", type=SIF, metavar="FILE", help="SIF: write a JUnit file.")(function)
     text = "SIF: the most that a check may take [default: 8G]."
-    function = option("--memory", metavar="SIZE", callback=read_memory, help=text)(function)
+    function = option("--memory", metavar="SIZE", callback=memory_option, help=text)(function)
     text = "SIF: the checks of this image.yaml [default: those in its label]."
     function = option("--checks", type=SIF, metavar="FILE", help=text)(function)
     text = "SIF is an image of the registry: test it on NODE by Slurm, or on the `controller`."

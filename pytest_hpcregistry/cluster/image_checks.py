@@ -18,6 +18,8 @@ from ..transports import CommandResult
 from .client import QUICK, ControllerClient
 from .jobs import Slurm
 
+IN_NAMESPACE = ("APPTAINER_UNSHARE_PID=1", "SINGULARITY_UNSHARE_PID=1")
+"""A PID namespace for the step: not every Slurm finds all processes that a step leaves (proctrack/linuxproc)."""
 ENDING = 60
 """Seconds for a step that is being ended: Slurm's KillWait is 30."""
 
@@ -59,7 +61,8 @@ def step(slurm: Slurm, job: str, words: Sequence[str], timeout: float) -> Comman
     """Run a step of a job, and end it after *timeout* seconds; what srun says of a step that failed is left out."""
     # --overlap: a step that is still being ended keeps the next one waiting otherwise.
     argv = ["srun", "--quiet", f"--jobid={job}", "--overlap", "--nodes=1", "--ntasks=1", *words]
-    result = slurm.run(["timeout", f"--kill-after={ENDING}", f"{timeout:g}", *argv], timeout=timeout + 2 * ENDING)
+    limited = ["env", *IN_NAMESPACE, "timeout", f"--kill-after={ENDING}", f"{timeout:g}", *argv]
+    result = slurm.run(limited, timeout=timeout + 2 * ENDING)
     own = [line for line in result.stderr.splitlines() if not line.startswith("srun: ")]
     return replace(result, stderr="\n".join(own)) if any(own) else result
 
@@ -89,7 +92,7 @@ def check_on(
     slurm = Slurm(client)
     if where != CONTROLLER:
         return check_by_slurm(slurm, name, entry, chosen, listener, node=where, memory=memory)
-    require_same(slurm.run(same_file(client, name, entry), timeout=QUICK), name, entry, CONTROLLER)
+    require_same(slurm.run(look_at(client, name, entry), timeout=QUICK), name, entry, CONTROLLER)
     place = Container(slurm.run, inside(registry.path, name), memory, CONTROLLER)
     return run_checks(name, entry.digest, chosen, place, listener)
 
@@ -113,7 +116,7 @@ def check_by_slurm(
     seconds = sum(one.timeout + ENDING for one in checks) + 2 * ENDING
     with slurm.allocation(*words, seconds=seconds) as job:
         where = node or slurm.state(job).get("NodeList", "a node")
-        require_same(step(slurm, job, same_file(slurm.client, name, entry), QUICK), name, entry, where)
+        require_same(step(slurm, job, look_at(slurm.client, name, entry), QUICK), name, entry, where)
         place = Step(slurm, job, path, where=where, limit=f"srun {size}", gpu=gpu)
         return run_checks(name, entry.digest, checks, place, listener)
 
@@ -125,17 +128,18 @@ def has_gpus(slurm: Slurm, node: str | None) -> bool:
     return re.search(r"\bgpu\b", shown.stdout) is not None
 
 
-def same_file(client: ControllerClient, name: str, entry: Entry) -> list[str]:
-    """The command that ends with 0 where *name* is a link to the catalog's object."""
+def look_at(client: ControllerClient, name: str, entry: Entry) -> list[str]:
+    """The command that prints which file *name* is, and which the catalog's object."""
     path = client.cluster.registry.path
-    return ["test", inside(path, name), "-ef", object_path(path, entry.digest)]
+    return ["stat", "--dereference", "--format=%d:%i", inside(path, name), object_path(path, entry.digest)]
 
 
 def require_same(result: CommandResult, name: str, entry: Entry, where: str) -> None:
-    """What is tested is the catalog's version, or nothing can be said of its digest."""
-    if result.exit_code == 0:
+    """What is tested is the catalog's version: of anything else nothing can be said by its digest."""
+    files = result.stdout.split()
+    if result.exit_code == 0 and len(files) == 2 and files[0] == files[1]:
         return
-    if result.exit_code != 1 or result.stderr:
+    if len(files) != 2 and "stat: " not in result.stderr:
         raise Unreachable(f"no command can be run there: {result.last_words()}", where=where)
     text = f"{name} is not the catalog's version {entry.digest[:12]} there"
     raise CheckFailed(text, where=where, hint="hpc-container-manager sync")

@@ -96,11 +96,11 @@ def read_rate(text: str) -> int:
     return rate
 
 
-def read_size(text: str) -> int:
-    """`8G` -> bytes, as read_rate; at least 1M."""
+def read_memory(text: str) -> int:
+    """`8G` -> bytes, as read_rate; Apptainer itself takes 1G of addresses."""
     size = read_bytes(text)
-    if size is None or size < 1 << 20:
-        raise ValueError(f"{text!r} is not a number of bytes, such as 8G, and at least 1M")
+    if size is None or size < 1 << 30:
+        raise ValueError(f"{text!r} is not a number of bytes, such as 8G, and at least 1G")
     return size
 
 

@@ -19,7 +19,8 @@ from pytest_hpcregistry.transports import Command, CommandResult, Transport
 
 PRINTS = Check(run=("python3", "-c", "print('a b')"), output="a b", timeout=90)
 SMI = Check(run=("nvidia-smi",), gpu=True)
-SAME = ["test", f"{REGISTRY}/{NAME}", "-ef", f"{REGISTRY}/.registry/objects/sha256/{DIGEST}"]
+FILES = [f"{REGISTRY}/{NAME}", f"{REGISTRY}/.registry/objects/sha256/{DIGEST}"]
+LOOK = ["stat", "--dereference", "--format=%d:%i", *FILES]
 
 
 class FakeController(Transport):
@@ -29,7 +30,7 @@ class FakeController(Transport):
         wanted = {LABEL: to_label(checks)} if labels is None else labels
         version = Version(DIGEST, 10, "2025-10-07T12:00:00Z", "me@x", "amd64", labels=wanted)
         self.catalog = documents.dump(Catalog().with_version(NAME, version, 2).to_data())
-        self.answers = {"same": (0, "", ""), "gpus": "(null)\n", "state": "RUNNING", **answers}
+        self.answers = {"look": (0, "8:1\n8:1\n", ""), "gpus": "(null)\n", "state": "RUNNING", **answers}
         self.asked: list[list[str]] = []
 
     def execute(self, command: Command) -> CommandResult:
@@ -47,8 +48,8 @@ class FakeController(Transport):
             return 0, self.answers["gpus"], ""
         if argv[0] == "scontrol":
             return 0, f"JobId=17 JobState={self.answers['state']} NodeList=c7\n", ""
-        if argv[-4:] == SAME:
-            return self.told("same")
+        if argv[-5:] == LOOK:
+            return self.told("look")
         if self.steps([argv]):
             return self.told(self.steps([argv])[0][0])
         return 0, "", ""
@@ -65,7 +66,7 @@ class FakeController(Transport):
         found = []
         for argv in self.asked if asked is None else asked:
             at = [n for n, word in enumerate(argv) if word.startswith("--container=") or word == f"{REGISTRY}/{NAME}"]
-            if at and "test" not in argv[:2] and argv[-4:] != SAME:
+            if at and argv[-5:] != LOOK:
                 found.append([word for word in argv[at[-1] + 1 :] if not word.startswith("--gres")])
         return found
 
@@ -83,14 +84,15 @@ def test_a_job_on_the_node_runs_the_checks_of_the_catalogs_label() -> None:
     outcome = fake.test()
     assert ended(outcome.check()) == [("passed", ""), ("passed", "")]
     assert (outcome.image, outcome.digest, outcome.where, outcome.limit) == (NAME, DIGEST, "c1", "srun --mem=8192M")
-    _, salloc, same, start, check, scancel = fake.asked
+    _, salloc, look, start, check, scancel = fake.asked
     assert salloc[2:4] == ["salloc", "--no-shell"]
     assert salloc[5:] == ["--time=6", "--nodes=1", "--ntasks=1", "--mem=8192M", "--nodelist=c1"]
     step = ["srun", "--quiet", "--jobid=17", "--overlap", "--nodes=1", "--ntasks=1"]
-    assert same[2:] == ["60", *step, *SAME]
+    in_time = ["env", "APPTAINER_UNSHARE_PID=1", "SINGULARITY_UNSHARE_PID=1", "timeout", "--kill-after=60"]
+    assert look == [*in_time, "60", *step, *LOOK]
     container = f"--container={REGISTRY}/{NAME}"
-    assert start == ["timeout", "--kill-after=60", "120", *step, container, "true"]
-    assert check == ["timeout", "--kill-after=60", "90", *step, container, *PRINTS.run]
+    assert start == [*in_time, "120", *step, container, "true"]
+    assert check == [*in_time, "90", *step, container, *PRINTS.run]
     assert scancel[0] == "scancel"
 
 
@@ -151,15 +153,27 @@ def test_a_check_that_cannot_be_ended_failed_and_its_job_is_cancelled() -> None:
     assert fake.asked[-1][0] == "scancel"
 
 
+NO_STEP = "srun: error: Unable to create step for job 17"
+NOT_THERE = f"stat: cannot statx '{FILES[0]}': No such file\nsrun: error: c1: task 0: Exited with exit code 1"
+
+
 @pytest.mark.parametrize("where", ["c1", "controller"])
-def test_what_is_tested_is_the_catalogs_version(where: str) -> None:
-    fake = FakeController(PRINTS, same=(1, "", ""))
-    with pytest.raises(CheckFailed, match=f"{where}: {NAME} is not the catalog's version {DIGEST[:12]} there"):
+@pytest.mark.parametrize(
+    ("answer", "kind", "says"),
+    [
+        ((0, "8:1\n8:2\n", ""), CheckFailed, f"{NAME} is not the catalog's version {DIGEST[:12]} there"),
+        ((1, "8:2\n", NOT_THERE), CheckFailed, f"{NAME} is not the catalog's version {DIGEST[:12]} there"),
+        ((1, "", NOT_THERE), CheckFailed, f"{NAME} is not the catalog's version {DIGEST[:12]} there"),
+        ((1, "", NO_STEP), Unreachable, f"no command can be run there: {NO_STEP}"),
+        ((0, "", ""), Unreachable, "no command can be run there: nothing"),
+        ((1, "8:1\n8:1\n", ""), CheckFailed, "is not the catalog's version"),
+    ],
+)
+def test_what_is_tested_is_the_catalogs_version(where: str, answer: Any, kind: type[Exception], says: str) -> None:
+    fake = FakeController(PRINTS, look=answer)
+    with pytest.raises(kind, match=f"{where}: .*{says}"):
         fake.test(where)
     assert fake.steps() == []
-    gone = FakeController(PRINTS, same=(1, "", "srun: error: Unable to create step for job 17"))
-    with pytest.raises(Unreachable, match="no command can be run there: srun: error"):
-        gone.test(where)
 
 
 def test_on_the_controller_apptainer_is_closed_off() -> None:

@@ -152,6 +152,7 @@ def test_an_allocation_is_given_back() -> None:
         ("salloc: Pending job allocation 17\nsalloc: error: revoked", 124, "nothing was free within 180 s"),
         ("salloc: error: Invalid node name \x1b\nsalloc: nothing", 1, r"salloc: error: Invalid node name \\x1b"),
         ("salloc: no", 1, "salloc: no"),
+        ("salloc: Granted job allocation 17", 1, "salloc: Granted job allocation 17"),
         ("", 1, "salloc said nothing"),
         ("", 0, "salloc said nothing"),
     ],

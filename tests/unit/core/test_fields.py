@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.core.fields import read_network, read_rate, read_size
+from pytest_hpcregistry.core.fields import read_memory, read_network, read_rate
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,14 @@ def test_networks() -> None:
             read_network(text)
 
 
-@pytest.mark.parametrize(("text", "size"), [("1M", 1 << 20), ("8G", 8 << 30), ("8g", 8 << 30), ("1048576", 1 << 20)])
-def test_a_size(text: str, size: int) -> None:
-    assert read_size(text) == size
+@pytest.mark.parametrize(
+    ("text", "size"), [("1G", 1 << 30), ("8g", 8 << 30), ("1024M", 1 << 30), ("1073741824", 1 << 30)]
+)
+def test_memory(text: str, size: int) -> None:
+    assert read_memory(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "0", "1023K", "8 G", "8T", "-8G", "8GB", "1e9", "9" * 13])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a number of bytes, such as 8G, and at least 1M"):
-        read_size(text)
+@pytest.mark.parametrize("text", ["", "0", "1023M", "8 G", "8T", "-8G", "8GB", "1e9", "9" * 13])
+def test_what_is_no_memory(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a number of bytes, such as 8G, and at least 1G"):
+        read_memory(text)

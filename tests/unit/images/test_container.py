@@ -93,13 +93,23 @@ def test_a_check_that_hangs_is_ended_with_what_it_started(apptainer: Path, tmp_p
     assert not child.exists() or "State:\tZ" in (child / "status").read_text()
 
 
-def test_a_check_that_ignores_the_signal_is_killed(
-    apptainer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "KILL_AFTER", 1)
+def test_a_check_that_ignores_signals_is_ended(apptainer: Path, tmp_path: Path) -> None:
     stubborn = Check(run=("sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"), timeout=1)
     outcome = check_file(sif(tmp_path / "x.sif", stubborn), nobody)
     assert ended(outcome) == [("failed", "was still running after 1 s and was ended")]
+
+
+def test_what_apptainer_leaves_is_ended(apptainer: Path, tmp_path: Path) -> None:
+    """It starts a process for the image in a process group of its own, which outlives the one that started it."""
+    mark = tmp_path / "mark"
+    program = apptainer / "apptainer"
+    program.write_text(
+        program.read_text().replace("shift 2\n", f"set -m; sleep 1000 & echo $! > {mark}; set +m; shift 2\n")
+    )
+    for check in (Check(run=("true",)), Check(run=("sleep", "1000"), timeout=1), Check(run=("yes",))):
+        check_file(sif(tmp_path / "x.sif", check), nobody)
+        child = Path("/proc", mark.read_text().strip())
+        assert not child.exists() or "State:\tZ" in (child / "status").read_text(), check
 
 
 def test_a_check_that_floods_is_stopped(apptainer: Path, tmp_path: Path) -> None:
@@ -178,7 +188,7 @@ def test_a_check_with_a_gpu_gets_its_driver(device: str, option: str) -> None:
     assert "--nv" not in asked[-1]
     place.run(["a"], timeout=5, gpu=True)
     assert "prlimit" not in asked[-1]
-    assert asked[-1][:4] == ["timeout", "--kill-after=5", "5", "apptainer"]
+    assert asked[-1][:5] == ["sh", "-c", module.LIMITED, "5", "apptainer"]
     assert [word for word in asked[-1] if re.fullmatch("--nv|--rocm", word)] == [option] * bool(option)
 
 
