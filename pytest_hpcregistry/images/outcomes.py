@@ -106,7 +106,8 @@ def run_check(image: str, check: Check, place: Place) -> CheckEnded:
     except CommandTimeout:
         return CheckEnded(image, check.title, FAILED, not_ended(check), check.timeout)
     except HpcRegistryError as error:
-        return CheckEnded(image, check.title, FAILED, excerpt(error.reason(place.where)))
+        why = error.what.rpartition(": stopped: ")[2]  # without all the words by which the command was started
+        return CheckEnded(image, check.title, FAILED, excerpt(why))
     problem = judge(check, result)
     return CheckEnded(image, check.title, FAILED if problem else PASSED, problem or "", result.seconds)
 

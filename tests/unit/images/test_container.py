@@ -95,8 +95,10 @@ def test_a_check_that_hangs_is_ended_with_what_it_started(apptainer: Path, tmp_p
 
 def test_a_check_that_ignores_signals_is_ended(apptainer: Path, tmp_path: Path) -> None:
     stubborn = Check(run=("sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"), timeout=1)
+    began = time.monotonic()
     outcome = check_file(sif(tmp_path / "x.sif", stubborn), nobody)
     assert ended(outcome) == [("failed", "was still running after 1 s and was ended")]
+    assert time.monotonic() - began < 8
 
 
 def test_what_apptainer_leaves_is_ended(apptainer: Path, tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ def test_a_check_that_floods_is_stopped(apptainer: Path, tmp_path: Path) -> None
         outcome = check_file(sif(tmp_path / "x.sif", Check(run=("sh", "-c", f"yes{where}"), timeout=60)), nobody)
         ((state, detail),) = ended(outcome)
         assert state == "failed"
-        assert "stopped: more than 16 MiB on standard" in detail
+        assert detail.startswith("more than 16 MiB on standard")
 
 
 def test_a_check_that_is_killed_failed(apptainer: Path, tmp_path: Path) -> None:

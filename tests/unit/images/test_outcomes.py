@@ -103,7 +103,7 @@ def test_an_image_that_does_not_start_has_no_other_check() -> None:
     ("error", "state", "detail"),
     [
         (CommandTimeout("was still running after 180 s"), "failed", "was still running after 120 s and was ended"),
-        (CommandFailed("stopped: more than 16 MiB on standard output", where="c1"), "failed", "stopped: more than 16"),
+        (CommandFailed("a b: stopped: more than 16 MiB on standard output"), "failed", "more than 16 MiB on standard"),
         (Unreachable("NODE_FAIL", where="c1"), "unknown", "NODE_FAIL"),
     ],
 )
