@@ -28,9 +28,9 @@ OF_A_CLUSTER = ("phase", "everything", "workers", "allow_changes", "reports")
 OF_AN_IMAGE = ("where", "checks", "memory", "junit", "as_json")
 
 
-def memory_option(context: click.Context, option: click.Parameter, text: str | None) -> int:
+def memory_option(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
     try:
-        return read_memory(text) if text else MEMORY
+        return read_memory(text) if text else None
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -40,7 +40,7 @@ def image_options(function: Any) -> Any:
     option = click.option
     function = option("--json", "as_json", is_flag=True, help="SIF: what became of each check, for programs.")(function)
     function = option("--junitxml", "junit", type=SIF, metavar="FILE", help="SIF: write a JUnit file.")(function)
-    text = "SIF: the most that a check may take [default: 8G]."
+    text = "SIF: the most that a check may take [default: 8G; on a node, as Slurm has it]."
     function = option("--memory", metavar="SIZE", callback=memory_option, help=text)(function)
     text = "SIF: the checks of this image.yaml [default: those in its label]."
     function = option("--checks", type=SIF, metavar="FILE", help=text)(function)
@@ -107,7 +107,7 @@ def test_image(
     *,
     where: str | None,
     checks: Path | None,
-    memory: int,
+    memory: int | None,
     junit: Path | None,
     as_json: bool,
 ) -> None:
@@ -117,7 +117,7 @@ def test_image(
             junit.unlink(missing_ok=True)
     listener = (lambda event: None) if as_json else show
     if where is None:
-        outcome = check_file(Path(sif), listener, checks=own, memory=memory)
+        outcome = check_file(Path(sif), listener, checks=own, memory=memory or MEMORY)
     else:
         with open_client(load_cluster(which.pop("cluster"), **which)) as client:
             outcome = check_on(where, sif, client, listener, checks=own, memory=memory)

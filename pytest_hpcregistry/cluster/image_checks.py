@@ -13,7 +13,7 @@ from ..core.layout import inside, object_path
 from ..core.names import CONTROLLER, NODE_NAME, full_name, visible
 from ..images.checks import Check, from_labels
 from ..images.container import MEMORY, Container
-from ..images.outcomes import Outcome, Place, run_checks
+from ..images.outcomes import START, Outcome, Place, run_checks
 from ..transports import CommandResult
 from .client import QUICK, ControllerClient
 from .jobs import Slurm
@@ -74,9 +74,10 @@ def check_on(
     listener: Listener,
     *,
     checks: Sequence[Check] | None = None,
-    memory: int = MEMORY,
+    memory: int | None = None,
 ) -> Outcome:
-    """Run the checks of the registry's image *name*, or others, on the node *where* or on the controller.
+    """Run the checks of the registry's image *name*, or others, on the node *where* or on the controller. *memory* in
+    bytes; None: what Slurm gives a job, and on the controller MEMORY.
 
     Raises UsageError for a name that is none of the catalog's, ConfigError for checks that are not as they should be,
     Unreachable when they could not even begin.
@@ -93,7 +94,7 @@ def check_on(
     if where != CONTROLLER:
         return check_by_slurm(slurm, name, entry, chosen, listener, node=where, memory=memory)
     require_same(slurm.run(look_at(client, name, entry), timeout=QUICK), name, entry, CONTROLLER)
-    place = Container(slurm.run, inside(registry.path, name), memory, CONTROLLER)
+    place = Container(slurm.run, inside(registry.path, name), memory or MEMORY, CONTROLLER)
     return run_checks(name, entry.digest, chosen, place, listener)
 
 
@@ -105,26 +106,29 @@ def check_by_slurm(
     listener: Listener,
     *,
     node: str | None = None,
-    memory: int = MEMORY,
+    memory: int | None = None,
 ) -> Outcome:
-    """Run the checks of an image of the catalog in one job on *node*, or where Slurm puts it; *memory* in bytes."""
+    """Run the checks of an image of the catalog in one job on *node*, or where Slurm puts it; *memory* as check_on."""
     path = inside(slurm.client.cluster.registry.path, name)
     on_node = [] if node is None else [f"--nodelist={node}"]
     gpu = any(one.gpu for one in checks) and has_gpus(slurm, node)
-    size = f"--mem={memory >> 20}M"
-    words = ["--nodes=1", "--ntasks=1", size, *(["--gres=gpu:1"] if gpu else []), *on_node]
-    seconds = sum(one.timeout + ENDING for one in checks) + 2 * ENDING
+    size = [] if memory is None else [f"--mem={memory >> 20}M"]  # not every site says how much its nodes have
+    words = ["--nodes=1", "--ntasks=1", *size, *(["--gres=gpu:1"] if gpu else []), *on_node]
+    seconds = QUICK + ENDING + sum(one.timeout + ENDING for one in (START, *checks))
     with slurm.allocation(*words, seconds=seconds) as job:
         where = node or slurm.state(job).get("NodeList", "a node")
         require_same(step(slurm, job, look_at(slurm.client, name, entry), QUICK), name, entry, where)
-        place = Step(slurm, job, path, where=where, limit=f"srun {size}", gpu=gpu)
+        limit = ", ".join(["memory: as Slurm confines jobs", *size])
+        place = Step(slurm, job, path, where=where, limit=limit, gpu=gpu)
         return run_checks(name, entry.digest, checks, place, listener)
 
 
 def has_gpus(slurm: Slurm, node: str | None) -> bool:
     """Whether Slurm knows of a GPU there."""
     on_node = [] if node is None else [f"--nodes={node}"]
-    shown = slurm.run(["sinfo", "--noheader", "--format=%G", *slurm.chosen(), *on_node], timeout=QUICK).check()
+    shown = slurm.run(["sinfo", "--noheader", "--format=%G", *slurm.chosen(), *on_node], timeout=QUICK)
+    if shown.exit_code != 0:
+        raise Unreachable(f"Slurm does not say whether there are GPUs: {shown.last_words()}", where=CONTROLLER)
     return re.search(r"\bgpu\b", shown.stdout) is not None
 
 

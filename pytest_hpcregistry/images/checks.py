@@ -31,7 +31,6 @@ IMPORT = (
     "import importlib, sys; sys.path = [one for one in sys.path if one]; "
     "[importlib.import_module(one) for one in sys.argv[1:]]; print('imported', *sys.argv[1:])"
 )
-KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,17 @@ class Check:
     @property
     def title(self) -> str:
         """Its name, or else what it does."""
-        what = f"import {', '.join(self.imports)}" if self.imports else self.file or shlex.join(self.run)
+        if self.imports:
+            what = f"import {', '.join(self.imports)}"
+        else:
+            what = f"file {self.file}" if self.file else shlex.join(self.run)
         return self.name or excerpt(what, 100)
 
 
 class WrongChecks(ValueError):
     """`checks` has mistakes: for each the path of keys to it, and what is wrong."""
 
-    def __init__(self, mistakes: Sequence[tuple[KeyPath, str]]) -> None:
+    def __init__(self, mistakes: Sequence[tuple[documents.KeyPath, str]]) -> None:
         super().__init__("; ".join(what for _, what in mistakes))
         self.mistakes = mistakes
 
@@ -82,7 +84,7 @@ def read_checks(raw: Any) -> tuple[Check, ...]:
     """The checks of a list as it stands in a file or a label. Raises WrongChecks with every mistake."""
     if not isinstance(raw, list) or not raw:
         raise WrongChecks([((), "checks: must be a list, of one at least")])
-    mistakes: list[tuple[KeyPath, str]] = []
+    mistakes: list[tuple[documents.KeyPath, str]] = []
     checks = [read_check(number, one, mistakes) for number, one in enumerate(raw)]
     if not mistakes:
         for title in find_repeated([one.title for one in checks]):
@@ -95,7 +97,7 @@ def read_checks(raw: Any) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def read_check(number: int, raw: Any, mistakes: list[tuple[KeyPath, str]]) -> Check:
+def read_check(number: int, raw: Any, mistakes: list[tuple[documents.KeyPath, str]]) -> Check:
     """The check that is the list's *number*; what is wrong with it is added to *mistakes*."""
 
     def wrong(what: str, *path: str) -> None:
@@ -115,9 +117,9 @@ def read_check(number: int, raw: Any, mistakes: list[tuple[KeyPath, str]]) -> Ch
             wrong(f"{key}: {error}", key)
     if len([key for key in KINDS if key in raw]) != 1:
         wrong(f"must have one of {', '.join(KINDS)}, and only one")
-    wrong_keys = [key for key in ("output", "exit") if key in raw and "run" not in raw]
-    for key in wrong_keys:
-        wrong(f"{key}: is for run", key)
+    for key in ("output", "exit"):
+        if key in raw and "run" not in raw:
+            wrong(f"{key}: is for run", key)
     return Check(**values)
 
 

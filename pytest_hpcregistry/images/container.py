@@ -68,8 +68,8 @@ class Container(Place):
         if result.exit_code != 0:
             self.cgroup = False
             result = self.run(argv, timeout=timeout, gpu=False)
-        size = f"{self.memory / (1 << 30):.1f} GiB"
-        self.limit = f"{size} for all processes (cgroup)" if self.cgroup else f"{size} for each process (RLIMIT_AS)"
+        whose = "all processes (cgroup)" if self.cgroup else "each process (RLIMIT_AS)"
+        self.limit = f"memory: {self.memory / (1 << 30):.1f} GiB for {whose}"
         return result
 
     def run(self, argv: Sequence[str], *, timeout: float, gpu: bool) -> CommandResult:
@@ -122,10 +122,10 @@ def check_file(
     if not path.exists():
         hint = "an image of the registry is tested where it lies: --on NODE"
         raise UsageError(f"{visible(path)}: there is no such file", hint=hint)
+    before = path.stat()
     found = sif.check(path)
     if checks is None:
         checks = from_labels(found.labels, visible(path))
-    before = path.stat()
     digest = hash_file(path)
     place = Container((here or LocalTransport()).run, str(path.absolute()), memory, "this machine")
     outcome = run_checks(path.name, digest, checks, place, listener)

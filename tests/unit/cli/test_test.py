@@ -46,7 +46,7 @@ def test_a_line_for_each_check_and_the_digest(apptainer: Path) -> None:
     assert first.startswith("✓ x.sif: the container starts (")
     assert second.startswith("✓ x.sif: echo 'a b' (")
     assert summary == [
-        "x.sif on this machine: 1 check passed, 0 skipped; 4.0 GiB for each process (RLIMIT_AS)",
+        "x.sif on this machine: 1 check passed, 0 skipped; memory: 4.0 GiB for each process (RLIMIT_AS)",
         f"sha256 {hash_file(Path('x.sif'))}",
     ]
 
@@ -94,7 +94,7 @@ def test_an_image_of_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(test_command, "check_on", check_on)
     result = run("ml-frameworks/x.sif", "--on", "c1", "--controller", "hpc")
     assert result.output.splitlines()[-1] == f"sha256 {'d' * 64}"
-    assert called == [("c1", "ml-frameworks/x.sif", "hpc", {"checks": None, "memory": 8 << 30})]
+    assert called == [("c1", "ml-frameworks/x.sif", "hpc", {"checks": None, "memory": None})]
     assert isinstance(run("ml-frameworks/x.sif", "--on", "c1").exception, UsageError), "of which cluster?"
 
 

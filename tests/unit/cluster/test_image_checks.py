@@ -83,10 +83,15 @@ def test_a_job_on_the_node_runs_the_checks_of_the_catalogs_label() -> None:
     fake = FakeController(PRINTS)
     outcome = fake.test()
     assert ended(outcome.check()) == [("passed", ""), ("passed", "")]
-    assert (outcome.image, outcome.digest, outcome.where, outcome.limit) == (NAME, DIGEST, "c1", "srun --mem=8192M")
+    assert (outcome.image, outcome.digest, outcome.where, outcome.limit) == (
+        NAME,
+        DIGEST,
+        "c1",
+        "memory: as Slurm confines jobs",
+    )
     _, salloc, look, start, check, scancel = fake.asked
     assert salloc[2:4] == ["salloc", "--no-shell"]
-    assert salloc[5:] == ["--time=6", "--nodes=1", "--ntasks=1", "--mem=8192M", "--nodelist=c1"]
+    assert salloc[5:] == ["--time=9", "--nodes=1", "--ntasks=1", "--nodelist=c1"]
     step = ["srun", "--quiet", "--jobid=17", "--overlap", "--nodes=1", "--ntasks=1"]
     in_time = ["env", "APPTAINER_UNSHARE_PID=1", "SINGULARITY_UNSHARE_PID=1", "timeout", "--kill-after=60"]
     assert look == [*in_time, "60", *step, *LOOK]
@@ -103,7 +108,7 @@ def test_the_names_that_people_use() -> None:
 
 def test_how_much_memory() -> None:
     fake = FakeController(PRINTS)
-    assert fake.test(memory=512 << 20).limit == "srun --mem=512M"
+    assert fake.test(memory=512 << 20).limit == "memory: as Slurm confines jobs, --mem=512M"
     assert "--mem=512M" in fake.asked[1]
 
 
@@ -128,6 +133,14 @@ def test_slurm_is_not_asked_for_gpus_that_no_check_needs() -> None:
     fake = FakeController(PRINTS, gpus="gpu:4\n")
     fake.test()
     assert not [argv for argv in fake.asked if argv[0] == "sinfo" or "gres" in " ".join(argv)]
+
+
+def test_whether_there_is_a_gpu_may_be_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeController(SMI)
+    answer = fake.answer
+    monkeypatch.setattr(fake, "answer", lambda argv: (1, "", "no slurmctld") if argv[0] == "sinfo" else answer(argv))
+    with pytest.raises(Unreachable, match="does not say whether there are GPUs: no slurmctld"):
+        fake.test()
 
 
 def test_what_srun_says_itself_is_not_the_reason() -> None:
@@ -183,6 +196,7 @@ def test_on_the_controller_apptainer_is_closed_off() -> None:
     assert outcome.where == "controller"
     assert not [argv for argv in fake.asked if "srun" in argv or "salloc" in argv]
     assert "--containall" in fake.asked[-1]
+    assert outcome.limit.startswith("memory: 8.0 GiB for ")
     assert fake.steps()[-1] == list(PRINTS.run)
 
 

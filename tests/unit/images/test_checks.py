@@ -39,7 +39,7 @@ def test_every_key(tmp_path: Path) -> None:
     place = define(tmp_path, EVERY)
     assert read(place).checks == READ
     assert from_file(place / "image.yaml") == READ
-    assert [one.title for one in READ] == ["mpirun --version", "modules", "/etc/os-release"]
+    assert [one.title for one in READ] == ["mpirun --version", "modules", "file /etc/os-release"]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_every_key(tmp_path: Path) -> None:
         ("checks:\n  - run: [a]\n    gpu: 2", "4: checks: check 1: gpu: '2' is neither true nor false"),
         ("checks:\n  - run: [a]\n    gpu: [true]", "4: checks: check 1: gpu: a list is not a text"),
         ('checks:\n  - run: [a]\n    name: "a\\nb"', "4: checks: check 1: name: 'a\\nb' is not a text of one line"),
-        ("checks:\n  - file: /a\n  - file: /a", "4: checks: two are called '/a'"),
+        ("checks:\n  - file: /a\n  - file: /a", "4: checks: two are called 'file /a'"),
     ],
 )
 def test_a_mistake_is_said_with_its_line(tmp_path: Path, text: str, says: str) -> None:

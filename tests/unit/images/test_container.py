@@ -45,11 +45,8 @@ def test_the_checks_in_the_label_are_run(apptainer: Path, tmp_path: Path) -> Non
     said: list[Event] = []
     outcome = check_file(path, said.append)
     assert ended(outcome) == [("passed", ""), ("passed", ""), ("failed", "there is no such file in the image")]
-    assert [one.check for one in said if isinstance(one, CheckEnded)][1:] == [
-        "printf %s 'a b'",
-        str(tmp_path),
-        "/no/such/file",
-    ]
+    titles = [one.check for one in said if isinstance(one, CheckEnded)]
+    assert titles == ["the container starts", "printf %s 'a b'", f"file {tmp_path}", "file /no/such/file"]
     assert (outcome.image, outcome.digest, outcome.where) == ("x.sif", hash_file(path), "this machine")
     with pytest.raises(CheckFailed):
         outcome.check()
@@ -69,9 +66,9 @@ def test_the_words_that_apptainer_is_given(apptainer: Path, tmp_path: Path) -> N
 
 def test_which_limit_of_memory_holds(apptainer: Path, tmp_path: Path) -> None:
     path = sif(tmp_path / "x.sif", PRINTS)
-    assert check_file(path, nobody, memory=3 << 30).limit == "3.0 GiB for each process (RLIMIT_AS)"
+    assert check_file(path, nobody, memory=3 << 30).limit == "memory: 3.0 GiB for each process (RLIMIT_AS)"
     (apptainer / "cgroups").touch()
-    assert check_file(path, nobody, memory=3 << 30).limit == "3.0 GiB for all processes (cgroup)"
+    assert check_file(path, nobody, memory=3 << 30).limit == "memory: 3.0 GiB for all processes (cgroup)"
 
 
 def test_a_process_gets_no_more_memory(apptainer: Path, tmp_path: Path) -> None:
