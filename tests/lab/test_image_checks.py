@@ -129,7 +129,8 @@ def test_a_gpu_only_where_slurm_has_one(cli: Cli, machines: Machines, deployed: 
     refused(cli("test", deployed, "--on", "c002", "--checks", checks), 1, "nvidia-smi")  # a GPU without a driver
     machines.tell("c001", DRIVER)
     try:
-        assert "1 check passed" in cli("test", deployed, "--on", "c001", "--checks", checks).check().stdout
+        shown = cli("test", deployed, "--on", "c001", "--checks", checks, "--memory", "2G").check().stdout
+        assert "1 check passed, 0 skipped; memory: as Slurm confines jobs, --mem=2048M" in shown
     finally:
         machines.tell("c001", NO_DRIVER)
 
