@@ -190,7 +190,7 @@ def from_labels(labels: Mapping[str, str], image: str) -> tuple[Check, ...]:
     try:
         data = json.loads(text)
         json.dumps(data, ensure_ascii=False).encode()  # JSON may hold half of a surrogate pair, which no command can
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):  # a catalog may have anything in the label's place
         raise ConfigError(source, ["is not JSON"], hint=hint) from None
     try:
         return read_checks(data)
