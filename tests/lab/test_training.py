@@ -17,7 +17,8 @@ import pytest
 
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.core.digest import hash_file
-from pytest_hpcregistry.images.convert import default_output, is_converted
+from pytest_hpcregistry.images.convert import default_output
+from pytest_hpcregistry.images.current import is_current
 from pytest_hpcregistry.images.definition import find_definitions
 from pytest_hpcregistry.lab.podman import podman
 from tests import ROOT
@@ -42,7 +43,7 @@ def sif(running_lab: lab.LabState, cli: Cli) -> Path:
     (definition,) = find_definitions(IMAGES, "pytorch-cpu")
     path = ROOT / default_output(definition.image)
     cli("image", "build", definition.name, "--definitions", IMAGES, timeout=1200).check()
-    if not is_converted(path, definition):
+    if not is_current(path, definition):
         cli("convert", "to-apptainer", definition.image, path, "--force", timeout=1200).check()
     return path
 

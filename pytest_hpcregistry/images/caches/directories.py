@@ -12,7 +12,7 @@ from ...core.cache import cache_directory
 from ...core.errors import CommandFailed
 from ...core.names import visible
 from ...transports import Transport
-from ..convert import find_program
+from ..container import find_program
 from .entry import LONG, SHORT, Cache, Entry, measure
 
 NOT_CONTENT = ("*.lock", "containers.conf")
@@ -52,7 +52,7 @@ def remove_own(path: Path, days: int | None) -> None:
 
 def find_apptainer(here: Transport) -> Cache:
     """Apptainer's, one entry that its own program empties. It holds downloads only, so its oldest file is its age."""
-    program = find_program(here)
+    program = find_program(here.run)
     if program is None:
         return Cache("apptainer", missing="there is no Apptainer")
     directory = f'printf %s "${{{program.upper()}_CACHEDIR:-$HOME/.{program}}}/cache"'

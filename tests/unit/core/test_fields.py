@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.core.fields import read_memory, read_network, read_rate
+from pytest_hpcregistry.core.fields import read_memory, read_network, read_rate, read_size
 
 
 @pytest.mark.parametrize(
