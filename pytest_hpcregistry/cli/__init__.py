@@ -27,7 +27,7 @@ COMMANDS = {
     "docker": "As image, by its name in the bash framework.",
     "deploy": "Copy SIF files to the cluster, and check them there.",
     "gc": "Remove objects that no image and no kept version refers to.",
-    "image": "Build images from their definitions.",
+    "image": "Build images from their definitions, and list what is in a SIF file.",
     "inspect": "Show what is in a SIF file.",
     "lab": "A cluster in containers, to try everything on.",
     "registry": "Phase 1: set up the registry on all machines.",

@@ -76,6 +76,11 @@ def show_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2))
 
 
+def show_document(text: str) -> None:
+    """Print JSON that is written already, for programs."""
+    click.echo(text, nl=False)
+
+
 def show_table(rows: list[list[str]]) -> None:
     """Print rows, the first as heading."""
     for line in lines.table(rows):

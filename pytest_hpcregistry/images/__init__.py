@@ -1,1 +1,1 @@
-"""Making a SIF: from Docker images, archives and definition files. Runs on the workstation; Python 3.11."""
+"""Making a SIF of Docker images and archives, and what is in one. Runs on the workstation; Python 3.11."""

@@ -1,7 +1,8 @@
-"""`image build`: one or all, and what is said of each."""
+"""`image`: one is built or all, and what is said of each; what is in one."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ from click.testing import CliRunner, Result
 
 from pytest_hpcregistry import cli
 from pytest_hpcregistry.cli import convert as convert_command
-from pytest_hpcregistry.core.errors import CommandFailed, UsageError
+from pytest_hpcregistry.core.errors import CommandFailed, Undetermined, UsageError
 from pytest_hpcregistry.images.convert import Converted
 from pytest_hpcregistry.images.definition import read
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
+from tests.fakes.image import debian, lay, pack
 from tests.fakes.podman import Stand
 from tests.unit.images.test_definition import define
 
@@ -103,3 +105,22 @@ def test_convert_all_leaves_what_is_of_the_same_revision(tmp_path: Path, monkeyp
     assert str(result.exception) == "1 of 4 images were not converted: missing"
     CliRunner().invoke(cli.commands, [*words, "--force"])
     assert converted[3:] == ["broken:latest", "missing:latest", "older:latest", "same:latest"]
+
+
+def test_sbom_goes_to_a_file_or_to_standard_output(tmp_path: Path) -> None:
+    image = debian(tmp_path, **{"var/lib/rpm/rpmdb.sqlite": b"damaged"})
+    out = tmp_path / "out" / "x.cdx.json"
+    shown = CliRunner().invoke(cli.commands, ["image", "sbom", str(image)])
+    assert json.loads(shown.stdout)["bomFormat"] == "CycloneDX"
+    assert shown.stderr.startswith("! /var/lib/rpm/rpmdb.sqlite: a database of rpm, which rpm did not read: ")
+    written = CliRunner().invoke(cli.commands, ["image", "sbom", str(image), "--output", str(out)])
+    assert f": 2 packages of {image}, sha256 " in written.stdout
+    assert (out.read_text(), list(out.parent.iterdir())) == (shown.stdout, [out])
+
+
+def test_no_sbom_of_an_image_without_packages(tmp_path: Path) -> None:
+    image = pack(lay(tmp_path / "root", {"bin/app": "x"}), tmp_path / "x.sif")
+    out = tmp_path / "out.json"
+    result = CliRunner().invoke(cli.commands, ["image", "sbom", str(image), "--output", str(out)])
+    assert isinstance(result.exception, Undetermined)
+    assert not out.exists()
