@@ -32,6 +32,7 @@ COMMANDS = {
     "lab": "A cluster in containers, to try everything on.",
     "registry": "Phase 1: set up the registry on all machines.",
     "rollback": "Go back to an older version of NAME, on every machine.",
+    "scan": "Scan a SIF file for known faults by the cluster file's scanner.",
     "schema": "Print the JSON Schema of the cluster file, for editors.",
     "sign": "Sign images of the catalog with your key.",
     "status": "Show every image on every node.",

@@ -25,6 +25,8 @@ def command() -> None:
 def deploy_options(function: Any) -> Any:
     """What every deploy can be told, by the names of deploying.deploy's arguments."""
     function = engine_options(function)
+    text = "Deploy without the scan that the cluster file asks for."
+    function = click.option("--no-scan", is_flag=True, help=text)(function)
     text = "Deploy images that no node's machine runs, too."
     function = click.option("--any-architecture", is_flag=True, help=text)(function)
     function = click.option("-v", "--verify", is_flag=True, help="Read the images back from every disk.")(function)
@@ -89,9 +91,11 @@ def deploy_all(
         )
     images = [deploying.check(path, target_of(path, registry_path, client), client) for path in paths]
     if dry_run:
+        scanned = "" if how["no_scan"] or not client.cluster.scan.command else ", after a scan"
         for image in images:
             present = deploying.look(image, client, any_architecture=how["any_architecture"])
-            say(f"would deploy {visible(image.path)} as {image.name}, sending {0 if present else image.size} bytes")
+            size = 0 if present else image.size
+            say(f"would deploy {visible(image.path)} as {image.name}{scanned}, sending {size} bytes")
         return
     with shown() as listener:
         deploying.deploy(images, client, listener, parallel=parallel, **how)

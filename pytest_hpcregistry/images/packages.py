@@ -66,7 +66,7 @@ class Inventory:
     def add(self, kind: str, name: str, version: str, place: str, **qualifiers: str) -> None:
         """Add a package, or a warning if it has not the form of one."""
         if not (NAME.fullmatch(name) and is_word(version)):
-            self.warn(place, f"lists something that is no package: {excerpt(f'{name} {version}', 80)!r}")
+            self.warn(place, f"lists something that is no package: {excerpt(f'{name} {version}', 80)}")
             return
         kept = tuple((key, value) for key, value in sorted(qualifiers.items()) if is_word(value))
         self.packages.append(Package(kind, name, version, kept, place))
@@ -223,7 +223,7 @@ def read_rpm(inventory: Inventory, directory: Path, path: str) -> None:
     for line in lines:
         values = line.split("\t")
         if len(values) != len(RPM_FIELDS):
-            inventory.warn(path, f"lists something that is no package: {excerpt(line, 80)!r}")
+            inventory.warn(path, f"lists something that is no package: {excerpt(line, 80)}")
             continue
         name, epoch, version, release, arch, source = values
         if name == "gpg-pubkey":

@@ -11,6 +11,7 @@ from ..core.events import (
     GcFinished,
     GcStarted,
     ImageChecked,
+    ImageScanned,
     ImageSent,
     NodeFinished,
     Noticed,
@@ -42,6 +43,11 @@ def megabytes(size: int) -> str:
 
 def image_checked(event: ImageChecked) -> str:
     return f"✓ {event.name}: a sound SIF, {megabytes(event.size)}, sha256 {event.digest[:12]}…"
+
+
+def image_scanned(event: ImageScanned) -> str:
+    waived = f", {event.waived} waived" if event.waived else ""
+    return f"✓ {event.name}: {event.components} components scanned, {event.findings} findings{waived}, none blocks it"
 
 
 def image_sent(event: ImageSent) -> str:
@@ -126,6 +132,7 @@ def under_way(event: UnderWay) -> str:
 
 WRITERS: dict[type[Event], Callable[[Any], str]] = {
     ImageChecked: image_checked,
+    ImageScanned: image_scanned,
     ImageSent: image_sent,
     Published: published,
     RolledBack: rolled_back,

@@ -13,6 +13,7 @@ from pytest_hpcregistry.core.events import (
     GcFinished,
     GcStarted,
     ImageChecked,
+    ImageScanned,
     ImageSent,
     NodeFinished,
     NodeStarted,
@@ -34,6 +35,8 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
     [
         (ImageChecked(name=NAME, size=67_100_000, digest=DIGEST),
          f"✓ {NAME}: a sound SIF, 67.1 MB, sha256 aaaaaaaaaaaa…"),
+        (ImageScanned(NAME, 120, 0, 0), f"✓ {NAME}: 120 components scanned, 0 findings, none blocks it"),
+        (ImageScanned(NAME, 120, 3, 2), f"✓ {NAME}: 120 components scanned, 3 findings, 2 waived, none blocks it"),
         (ImageSent(name=NAME, bytes=1_000_000), f"✓ {NAME}: 1.0 MB sent to the controller"),
         (ImageSent(name=NAME, bytes=0), f"✓ {NAME}: the controller has its bytes"),
         (Published(name=NAME, changed=True, digest="x"), f"✓ {NAME}: published on the controller"),
