@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from ..core.errors import CommandFailed, HpcRegistryError
-from ..core.names import visible
+from ..core.names import excerpt, visible
 from ..images.build import Builder
 from ..images.definition import Definition, find_definitions
+from ..images.difference import compare
 from ..images.workspace import write_file
 from .options import SIF, definitions_option
-from .show import say, say_error, show_document
+from .show import say, say_error, show_document, show_json, show_table
 
 
 @click.group("image")
@@ -103,3 +105,33 @@ def image_sbom(path: Path, output: Path | None) -> None:
     else:
         write_file(output, made.text.encode())
         say(f"✓ {visible(output)}: {made.packages} packages of {visible(path)}, sha256 {made.digest[:12]}…")
+
+
+@command.command("diff")
+@click.argument("old", type=SIF)
+@click.argument("new", type=SIF)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def image_diff(old: Path, new: Path, as_json: bool) -> None:
+    """Show which packages differ between OLD and NEW.
+
+    Each is a SIF file, or a bill of materials that `image sbom` or a scan has left.
+
+    \b
+    Example:
+      hpc-container-manager image diff pytorch-1.sif pytorch-2.sif
+    """
+    from ..images.sbom import read_packages
+
+    changes = compare(read_packages(old), read_packages(new))
+    if as_json:
+        show_json([{"state": one.state, **asdict(one)} for one in changes])
+        return
+    rows = [[one.state, one.kind, excerpt(one.name), shown(one.old), shown(one.new)] for one in changes]
+    if rows:
+        show_table([["", "kind", "package", "old", "new"], *rows])
+    say(f"{len(changes)} packages differ between {visible(old)} and {visible(new)}")
+
+
+def shown(versions: Sequence[str]) -> str:
+    """Versions, or that there is none."""
+    return excerpt(", ".join(versions) or "-")

@@ -6,6 +6,7 @@ it names the operating system, for Trivy; their package URLs have `distro` and `
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable
@@ -23,13 +24,15 @@ from packageurl import PackageURL
 from .. import __version__
 from ..core import sif
 from ..core.digest import hash_file
-from ..core.errors import Undetermined
+from ..core.errors import Undetermined, UsageError
 from ..core.names import visible
 from .contents import list_contents, unpacking_directory
 from .packages import Inventory, Package, take_inventory
 
 WARNING = "hpcregistry:warning"
 """The name of the properties that say what could not be read."""
+MOST_BYTES = 64 << 20
+"""Of a bill that is read."""
 OF_SYSTEM = ("deb", "apk", "rpm")
 """Kinds of packages that belong to an operating system, and have its name in their package URL."""
 
@@ -113,3 +116,35 @@ def package_url(package: Package, inventory: Inventory) -> PackageURL:
         namespace = inventory.system
         qualifiers["distro"] = "-".join(filter(None, (inventory.system, inventory.release)))
     return PackageURL(package.kind, namespace, package.name, package.version, qualifiers)
+
+
+def read_packages(path: Path) -> list[Package]:
+    """The packages of a bill in JSON, or those of the SIF at *path*.
+
+    Raises UsageError for a file that is neither, Undetermined when no package is in it, and as `make_sbom`.
+    """
+    with sif.open_sif(path) as stream:
+        start = stream.read(1)
+        text = start + stream.read(MOST_BYTES) if start == b"{" else b""
+    if start != b"{":
+        made = make_sbom(path)
+        check_evidence(made, path)
+        return parse(made.text)
+    if len(text) > MOST_BYTES:
+        raise UsageError(f"{visible(path)}: larger than {MOST_BYTES >> 20} MiB, so it is not read")
+    try:
+        packages = parse(text.decode())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise UsageError(f"{visible(path)}: neither a SIF nor a CycloneDX bill in JSON") from None
+    if not packages:
+        raise Undetermined("no package is in it", where=visible(path))
+    return packages
+
+
+def parse(text: str) -> list[Package]:
+    """The packages of a bill: its components with a package URL. Raises as JSON and its data do when it is none."""
+    data = json.loads(text)
+    if data["bomFormat"] != "CycloneDX":
+        raise ValueError("another kind of JSON")
+    urls = [PackageURL.from_string(one["purl"]) for one in data.get("components", []) if "purl" in one]
+    return sorted(Package(url.type, url.name, url.version or "") for url in urls)

@@ -14,7 +14,7 @@ from pytest_hpcregistry.core.errors import CommandFailed, Undetermined, UsageErr
 from pytest_hpcregistry.images.convert import Converted
 from pytest_hpcregistry.images.definition import read
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
-from tests.fakes.image import debian, lay, pack
+from tests.fakes.image import DEBIAN, debian, lay, pack
 from tests.fakes.podman import Stand
 from tests.unit.images.test_definition import define
 
@@ -124,3 +124,27 @@ def test_no_sbom_of_an_image_without_packages(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.commands, ["image", "sbom", str(image), "--output", str(out)])
     assert isinstance(result.exception, Undetermined)
     assert not out.exists()
+
+
+def test_diff_of_two_images(tmp_path: Path) -> None:
+    old = debian(tmp_path / "old")
+    newer = DEBIAN["var/lib/dpkg/status"].replace("2.36-9", "2.41-1").replace("Package: tar", "Package: bsdtar")
+    new = debian(tmp_path / "new", **{"var/lib/dpkg/status": newer})
+    bill = tmp_path / "old.json"
+    CliRunner().invoke(cli.commands, ["image", "sbom", str(old), "--output", str(bill)])
+    for before in (old, bill):
+        result = CliRunner().invoke(cli.commands, ["image", "diff", str(before), str(new)])
+        *rows, last = [line.split() for line in result.stdout.splitlines()]
+        assert rows == [
+            ["kind", "package", "old", "new"],
+            ["added", "deb", "bsdtar", "-", "1.34+dfsg-1.2"],
+            ["changed", "deb", "libc6", "2.36-9", "2.41-1"],
+            ["removed", "deb", "tar", "1.34+dfsg-1.2", "-"],
+        ]
+        assert last[:3] == ["3", "packages", "differ"]
+    shown = CliRunner().invoke(cli.commands, ["image", "diff", str(old), str(new), "--json"])
+    assert json.loads(shown.stdout)[1] == {
+        "state": "changed", "kind": "deb", "name": "libc6", "old": ["2.36-9"], "new": ["2.41-1"],
+    }  # fmt: skip
+    same = CliRunner().invoke(cli.commands, ["image", "diff", str(old), str(old)])
+    assert (same.exit_code, same.stdout) == (0, f"0 packages differ between {old} and {old}\n")

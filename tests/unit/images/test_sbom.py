@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from pytest_hpcregistry.core.digest import hash_file
 from pytest_hpcregistry.core.errors import Undetermined, UsageError
+from pytest_hpcregistry.images import sbom
 from pytest_hpcregistry.images.packages import Inventory
-from pytest_hpcregistry.images.sbom import WARNING, check_evidence, make_sbom, write
+from pytest_hpcregistry.images.sbom import WARNING, check_evidence, make_sbom, read_packages, write
 from pytest_hpcregistry.testing.sif import Sif
 from tests.fakes.image import debian, lay, pack
 
@@ -91,3 +93,49 @@ def test_a_file_that_is_no_sif_is_refused(tmp_path: Path, content: bytes) -> Non
     path.write_bytes(content)
     with pytest.raises(UsageError):
         make_sbom(path)
+
+
+def test_the_packages_of_an_image_are_those_of_its_bill(tmp_path: Path) -> None:
+    path = debian(tmp_path, **NUMPY, **AGAIN)
+    bill = tmp_path / "x.json"
+    bill.write_text(make_sbom(path).text)
+    found = [(one.kind, one.name, one.version) for one in read_packages(path)]
+    assert found == [("deb", "libc6", "2.36-9"), ("deb", "tar", "1.34+dfsg-1.2"), ("pypi", "numpy", "2.1.0")]
+    assert read_packages(bill) == read_packages(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "{}",
+        '{"bomFormat": "SPDX"}',
+        '{"bomFormat": "CycloneDX", "components": 3}',
+        '{"bomFormat": "CycloneDX", "components": [3]}',
+        '{"bomFormat": "CycloneDX", "components": [{"purl": "x"}]}',
+        '{"bomFormat": "CycloneDX", "components": [{"purl": 3}]}',
+        '{"a":' * 100_000,
+        "no SIF",
+    ],
+)
+def test_what_is_neither_an_image_nor_a_bill(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=re.escape(f"{path}: ")):
+        read_packages(path)
+
+
+def test_a_bill_of_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"bomFormat": "CycloneDX", "components": [{"name": "a", "version": "1"}]}')
+    with pytest.raises(Undetermined, match="no package is in it"):
+        read_packages(path)
+
+
+def test_a_bill_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"bomFormat": "CycloneDX", "components": [{"purl": "pkg:deb/debian/a@1"}]}')
+    assert len(read_packages(path)) == 1
+    monkeypatch.setattr(sbom, "MOST_BYTES", 10)
+    with pytest.raises(UsageError, match="larger than 0 MiB"):
+        read_packages(path)
