@@ -8,8 +8,10 @@ image itself (CVE-2021-40153, CVE-2021-41072).
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +27,7 @@ from .workspace import working_directory
 PROGRAM = "unsquashfs"
 TIMEOUT = 3600.0
 """Seconds to list or to unpack: images of tens of gigabytes exist."""
-OPTIONS = ("-quiet", "-no-progress", "-no-xattrs", "-data-queue", "32", "-frag-queue", "32")
+OPTIONS = ("-quiet", "-no-progress", "-no-xattrs", "-no-wildcards", "-data-queue", "32", "-frag-queue", "32")
 MOST_FILES = 2_000_000
 MOST_BYTES = 1 << 30
 """Bytes that `extract` unpacks in all."""
@@ -43,9 +45,9 @@ LINE = re.compile(
 class Contents:
     """What is in the system partition of the SIF at `path`, which begins at byte `offset`.
 
-    `files` have their sizes, `links` where they lead; paths are those of the image, without the first slash. `bytes`
-    is what all files together have. A line break in a name makes `strange` lines of the listing, which could not be
-    understood, and `unclear` names, which are there more than once.
+    `files` have their sizes, `links` where they lead, `special` are devices, pipes and sockets; paths are those of the
+    image, without the first slash. `bytes` is what all files together have. A line break in a name makes `strange`
+    lines of the listing, which could not be understood, and `unclear` names, which are there more than once.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Contents:
     files: dict[str, int] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     directories: set[str] = field(default_factory=set)
+    special: list[str] = field(default_factory=list)
     unclear: set[str] = field(default_factory=set)
     bytes: int = 0
     strange: int = 0
@@ -85,6 +88,8 @@ class Contents:
             self.directories.add(path)
         elif kind == "-":
             self.files[path] = size
+        else:
+            self.special.append(path)
 
     def regular(self) -> list[str]:
         """The regular files that can be told by their names."""
@@ -154,19 +159,34 @@ def extract(contents: Contents, paths: Sequence[str], directory: Path) -> None:
         what = f"its package databases have {size} bytes (more than {MOST_BYTES}), the most of them {excerpt(large)}"
         raise Undetermined(what, where=visible(contents.path))
     check_room(size, directory, contents)
-    names = directory.with_suffix(".names")
-    # With the slash no name begins with what would make it a comment.
-    names.write_text("".join(f"/{path}\n" for path in paths), encoding="utf-8")
-    check(
-        run(contents, ["-no-wildcards", "-dest", str(directory), "-extract-file", str(names)]),
-        contents,
-    )
+    check(run(contents, ["-dest", str(directory), "-extract-file", str(list_names(paths, directory))]), contents)
 
 
 def unpack(contents: Contents, directory: Path) -> None:
-    """Unpack all but /dev into *directory*, which must not exist yet. Raises Undetermined where there is no room."""
+    """Unpack files, directories and links into *directory*, which must not exist yet; a scanner shall read no device of
+    this machine, and wait for no pipe. Raises Undetermined where there is no room.
+    """
     check_room(contents.bytes, directory, contents)
-    check(run(contents, ["-dest", str(directory), "-excludes"], "dev"), contents)
+    names = list_names(contents.special, directory)
+    check(run(contents, ["-dest", str(directory), "-exclude-file", str(names)]), contents)
+    remove_special(directory)
+
+
+def remove_special(directory: Path) -> None:
+    """Remove the devices and pipes that could not be left out: those with line breaks in their names."""
+    for parent, _, names in os.walk(directory):
+        for path in (Path(parent, name) for name in names):
+            with contextlib.suppress(PermissionError):  # where the caller sees nothing, no scanner of his does
+                if stat.S_IFMT(path.lstat().st_mode) not in (stat.S_IFREG, stat.S_IFLNK):
+                    path.unlink()
+
+
+def list_names(paths: Sequence[str], directory: Path) -> Path:
+    """A file beside *directory* that tells unsquashfs these *paths*."""
+    names = directory.with_suffix(".names")
+    # With the slash no name begins with what would make it a comment.
+    names.write_text("".join(f"/{path}\n" for path in paths), encoding="utf-8")
+    return names
 
 
 def check_room(size: int, directory: Path, contents: Contents) -> None:
@@ -179,12 +199,10 @@ def check_room(size: int, directory: Path, contents: Contents) -> None:
         )
 
 
-def run(
-    contents: Contents, options: Sequence[str], *files: str, on_line: Callable[[str], None] | None = None
-) -> CommandResult:
+def run(contents: Contents, options: Sequence[str], on_line: Callable[[str], None] | None = None) -> CommandResult:
     if shutil.which(PROGRAM) is None:
         raise UsageError(f"{PROGRAM} is needed to look into an image", hint="install the package squashfs-tools")
-    argv = [PROGRAM, *OPTIONS, "-offset", str(contents.offset), *options, str(contents.path.absolute()), *files]
+    argv = [PROGRAM, *OPTIONS, "-offset", str(contents.offset), *options, str(contents.path.absolute())]
     return LocalTransport().run(argv, timeout=TIMEOUT, on_line=on_line)
 
 

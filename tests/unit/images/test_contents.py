@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,14 +110,18 @@ def test_the_chosen_files_are_unpacked_and_no_other(tmp_path: Path) -> None:
         }
 
 
-def test_all_is_unpacked_but_devices(tmp_path: Path) -> None:
-    root = lay(tmp_path / "root", {"a": "1", "dev/x": "1", "b/dev": "1"})
+def test_all_is_unpacked_but_devices_and_pipes(tmp_path: Path) -> None:
+    root = lay(tmp_path / "root", {"a": "1", "dev/x": "1", "b/*": "1"})
     (root / "link").symlink_to("/etc/passwd")
+    for name in ("pipe", "dev/p*", "#p", "line\nbreak"):
+        os.mkfifo(root / name)
+    if os.geteuid() == 0:
+        os.mknod(root / "dev" / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
     found = listed(pack(root, tmp_path / "x.sif"))
     with unpacking_directory() as directory:
         unpack(found, directory / "root")
         names = {str(path.relative_to(directory / "root")) for path in (directory / "root").rglob("*")}
-        assert names == {"a", "b", "b/dev", "link"}
+        assert names == {"a", "b", "b/*", "dev", "dev/x", "link"}
         assert (directory / "root" / "link").is_symlink()
 
 
