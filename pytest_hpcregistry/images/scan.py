@@ -101,7 +101,7 @@ def scan(path: Path, settings: Scan, *, today: date | None = None) -> Scanned:
 
 def places_in(settings: Scan) -> set[str]:
     """What the command asks for, of `sbom`, `sif` and `root`. Raises UsageError when that is nothing."""
-    hint = 'such as scan: {command: [trivy, sbom, --format, cyclonedx, "{sbom}"]}'
+    hint = 'such as scan: {command: [trivy, sbom, --scanners, vuln, --format, cyclonedx, "{sbom}"]}'
     if not settings.command:
         raise UsageError("the cluster file names no scanner", hint=hint)
     used = {place for word in settings.command for place in PLACE.findall(word)}

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_hpcregistry.core.errors import Undetermined
 from pytest_hpcregistry.core.scan import Scan, Waiver
-from pytest_hpcregistry.images.findings import Finding, judge, read_report
+from pytest_hpcregistry.images.findings import DEEPEST, Finding, judge, read_report
 
 TODAY = date(2026, 6, 15)
 COMPONENTS = [{"bom-ref": "r1", "name": "tar", "version": "1"}, {"bom-ref": "r2", "name": "xz"}]
@@ -64,6 +64,13 @@ def test_a_severity_that_is_not_told_is_unknown(ratings: list[Any]) -> None:
 def test_components_in_components_count() -> None:
     nested: dict[str, Any] = {"name": "a", "components": [{"name": "b", "components": [{"name": "c"}]}]}
     assert read_report(report(components=[nested]), "x").components == 3
+
+
+def test_a_nest_of_components_has_a_bottom() -> None:
+    nest: dict[str, Any] = {"name": "a"}
+    for _ in range(200):
+        nest = {"name": "a", "components": [nest]}
+    assert read_report(report(components=[nest]), "x").components == DEEPEST + 1
 
 
 @pytest.mark.parametrize(
