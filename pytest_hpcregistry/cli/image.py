@@ -84,10 +84,10 @@ def image_prompt(name: str, definitions: Path) -> None:
 @click.argument("path", metavar="SIF", type=SIF)
 @click.option("--output", "-o", type=SIF, metavar="FILE", help="Write it there, not to standard output.")
 def image_sbom(path: Path, output: Path | None) -> None:
-    """Write the software bill of materials of a SIF file: CycloneDX 1.6, JSON.
+    """Write the SBOM of a SIF file: CycloneDX 1.6, JSON.
 
     It has the packages that dpkg, rpm, apk, pip and conda know in the image, which is neither run nor mounted.
-    What could not be read is in it as hpcregistry:warning, and on standard error. The same file gives the same bill,
+    What could not be read is in it as hpcregistry:warning, and on standard error. The same file gives the same SBOM,
     byte for byte.
 
     \b
@@ -114,7 +114,7 @@ def image_sbom(path: Path, output: Path | None) -> None:
 def image_diff(old: Path, new: Path, as_json: bool) -> None:
     """Show which packages differ between OLD and NEW.
 
-    Each is a SIF file, or a bill of materials that `image sbom` or a scan has left.
+    Each is a SIF file, or an SBOM that `image sbom` or a scan has left.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""scan: known faults in a SIF file, by the site's scanner."""
+"""scan: known vulnerabilities in a SIF file, by the site's scanner."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .options import SIF, cluster_options
 from .show import say, show_json, show_table
 
 LONGEST = 100
-"""Characters of the packages of one finding: a fault of a kernel is in many."""
+"""Characters of the packages of one finding: a vulnerability of a kernel is in many."""
 
 
 @click.command("scan")
@@ -22,11 +22,11 @@ LONGEST = 100
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @cluster_options
 def command(path: Path, as_json: bool, cluster: Cluster) -> None:
-    """Scan a SIF file for known faults by the cluster file's scanner.
+    """Scan a SIF file for known vulnerabilities by the cluster file's scanner.
 
-    A fault of the severity scan.limit and above blocks the image, as does one of unknown severity, unless it is waived:
-    exit code 1. The scanner's report and the bill of materials are kept beside the image, as SIF.scan.json and
-    SIF.sbom.json. `deploy` does the same before it sends anything.
+    One of the severity scan.limit and above blocks the image, as does one of unknown severity, unless it is waived:
+    exit code 1. The scanner's report and the SBOM are kept beside the image, as SIF.scan.json and SIF.sbom.json.
+    `deploy` does the same before it sends anything.
 
     \b
     Example:
@@ -65,11 +65,11 @@ def show_findings(scanned: Scanned, limit: str) -> None:
         for one in scanned.report.findings
     ]
     if rows:
-        show_table([["severity", "fault", "in", "state"], *rows])
+        show_table([["severity", "vulnerability", "in", "state"], *rows])
     for warning in scanned.warnings:
         say(f"! {warning}")
     mark = "✗" if verdict.blocking else "✓"
     say(
-        f"{mark} {visible(scanned.path)}: {scanned.report.components} components, {len(rows)} known faults, "
+        f"{mark} {visible(scanned.path)}: {scanned.report.components} components, {len(rows)} known vulnerabilities, "
         f"{len(verdict.blocking)} block it ({scanned.seconds:.1f} s)"
     )

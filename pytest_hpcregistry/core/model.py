@@ -277,7 +277,7 @@ class Cluster:
     )
     scan: Scan = field(
         default_factory=Scan,
-        metadata=section(Scan, "How an image is scanned for known faults before it is deployed.", ours=True),
+        metadata=section(Scan, "How an image is scanned for known vulnerabilities before it is deployed.", ours=True),
     )
     ssh: Ssh = field(
         default_factory=Ssh, metadata=section(Ssh, "The connection from the workstation to the controller.", ours=True)

@@ -116,8 +116,8 @@ class Scan:
         default=(),
         metadata=setting(
             COMMAND,
-            "The scanner, which prints a CycloneDX report in JSON; {sbom}, {sif} and {root} stand for the bill of "
-            "materials, the image, and a directory with all its files. Without it nothing is scanned.",
+            "The scanner, which prints a CycloneDX report in JSON; {sbom}, {sif} and {root} stand for the SBOM, "
+            "the image, and a directory with all its files. Without it nothing is scanned.",
             ours=True,
         ),
     )

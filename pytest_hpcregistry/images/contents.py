@@ -140,9 +140,10 @@ def list_contents(found: SifFile) -> Contents:
     able to list.
     """
     primary = found.primary
-    if primary is None or primary.file_system != "squashfs":
-        kind = primary.file_system if primary else "missing"
-        raise Undetermined(f"only a squashfs can be looked into, and its system partition is {kind}", where=found.path)
+    kind = primary.file_system if primary else "missing"
+    if primary is None or kind != "squashfs":
+        what = f"only a squashfs can be looked into, and its system partition is {kind}"
+        raise Undetermined(what, where=visible(found.path))
     contents = Contents(found.path, primary.offset)
     listed = run(contents, ["-UTC", "-llnumeric"], on_line=contents.add)
     check(listed, contents)

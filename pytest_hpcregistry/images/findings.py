@@ -25,7 +25,7 @@ DEEPEST = 50
 
 @dataclass(frozen=True)
 class Finding:
-    """A known fault. `packages` are `NAME VERSION` of the components that have it, as far as the report says."""
+    """A known vulnerability. `packages` are `NAME VERSION` of the components that have it, if the report says so."""
 
     id: str
     severity: str
@@ -115,7 +115,7 @@ def read_finding(raw: dict[str, Any], names: dict[str, str]) -> Finding:
 
 
 def merge(one: Finding, other: Finding) -> Finding:
-    """A fault that is in the report twice."""
+    """A vulnerability that is in the report twice."""
     worst = max(one.severity, other.severity, key=LADDER.index)
     return Finding(one.id, worst, tuple(sorted({*one.packages, *other.packages})))
 

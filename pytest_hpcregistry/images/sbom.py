@@ -1,4 +1,4 @@
-"""The software bill of materials of an image: CycloneDX 1.6 in JSON, written and read again.
+"""The SBOM of an image: CycloneDX 1.6 in JSON, written and read again.
 
 The same file gives the same bytes: the serial number is made of its digest, and no time is in it. Beside the packages
 it names the operating system, for Trivy; their package URLs have `distro` and `upstream`, for Grype.
@@ -32,14 +32,14 @@ from .packages import Inventory, Package, take_inventory
 WARNING = "hpcregistry:warning"
 """The name of the properties that say what could not be read."""
 MOST_BYTES = 64 << 20
-"""Of a bill that is read."""
+"""Of an SBOM that is read."""
 OF_SYSTEM = ("deb", "apk", "rpm")
 """Kinds of packages that belong to an operating system, and have its name in their package URL."""
 
 
 @dataclass(frozen=True)
 class Sbom:
-    """The bill of the image with this SHA-256 `digest`: its `text`, the number of `packages` in it, and `warnings`."""
+    """The SBOM of the image with this SHA-256 `digest`: its `text`, the number of `packages` in it, and `warnings`."""
 
     digest: str
     text: str
@@ -48,7 +48,7 @@ class Sbom:
 
 
 def make_sbom(path: Path) -> Sbom:
-    """The bill of the SIF at *path*. Raises UsageError for a file that is no sound SIF, and as `take_inventory`."""
+    """The SBOM of the SIF at *path*. Raises UsageError for a file that is no sound SIF, and as `take_inventory`."""
     found = sif.check(path)
     digest = hash_file(path)
     with unpacking_directory() as directory:
@@ -57,14 +57,14 @@ def make_sbom(path: Path) -> Sbom:
 
 
 def check_evidence(sbom: Sbom, path: Path) -> None:
-    """Raise Undetermined when no package was found: of such an image nothing is known by its bill."""
+    """Raise Undetermined when no package was found: of such an image nothing is known by its SBOM."""
     if not sbom.packages:
         known = "no package was found in it, by dpkg, rpm, apk, pip or conda"
         raise Undetermined("; ".join([known, *sbom.warnings]), where=visible(path))
 
 
 def write(name: str, digest: str, inventory: Inventory) -> str:
-    """The text of the bill of an image that is called *name*."""
+    """The text of the SBOM of an image that is called *name*."""
     bom = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_OID, digest))
     bom.metadata.timestamp = None  # type: ignore[assignment]  # it may be left out, and would be another each time
     bom.metadata.tools.components.add(
@@ -119,7 +119,7 @@ def package_url(package: Package, inventory: Inventory) -> PackageURL:
 
 
 def read_packages(path: Path) -> list[Package]:
-    """The packages of a bill in JSON, or those of the SIF at *path*.
+    """The packages of an SBOM in JSON, or those of the SIF at *path*.
 
     Raises UsageError for a file that is neither, Undetermined when no package is in it, and as `make_sbom`.
     """
@@ -135,14 +135,14 @@ def read_packages(path: Path) -> list[Package]:
     try:
         packages = parse(text.decode())
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise UsageError(f"{visible(path)}: neither a SIF nor a CycloneDX bill in JSON") from None
+        raise UsageError(f"{visible(path)}: neither a SIF nor a CycloneDX SBOM in JSON") from None
     if not packages:
         raise Undetermined("no package is in it", where=visible(path))
     return packages
 
 
 def parse(text: str) -> list[Package]:
-    """The packages of a bill: its components with a package URL. Raises as JSON and its data do when it is none."""
+    """The packages of an SBOM: its components with a package URL. Raises as JSON and its data do when it is none."""
     data = json.loads(text)
     if data["bomFormat"] != "CycloneDX":
         raise ValueError("another kind of JSON")

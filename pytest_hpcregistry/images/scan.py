@@ -1,4 +1,4 @@
-"""Scan an image by the site's own scanner, and keep its report and the bill of materials beside the image."""
+"""Scan an image by the site's own scanner, and keep its report and the SBOM beside the image."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HINT = (
 class Scanned:
     """What was found in the image at `path` with this SHA-256 `digest`.
 
-    `warnings` say what the bill of materials lacks, and what is to be said of waivers.
+    `warnings` say what the SBOM lacks, and what is to be said of waivers.
     """
 
     path: Path
@@ -52,12 +52,9 @@ class Scanned:
             return
         named = ", ".join(f"{excerpt(one.id)} ({one.severity})" for one in blocking[:MOST_NAMED])
         more = f" and {len(blocking) - MOST_NAMED} more" if len(blocking) > MOST_NAMED else ""
-        s = "s" if len(blocking) > 1 else ""
-        raise CheckFailed(
-            f"the scanner found {len(blocking)} fault{s} that block{'' if s else 's'} it: {named}{more}",
-            where=visible(self.path.name),
-            hint=HINT,
-        )
+        one = len(blocking) == 1
+        what = "1 vulnerability that blocks" if one else f"{len(blocking)} vulnerabilities that block"
+        raise CheckFailed(f"the scanner found {what} it: {named}{more}", where=visible(self.path.name), hint=HINT)
 
 
 class BoundedFile(FileIO):
@@ -85,10 +82,10 @@ def scan(path: Path, settings: Scan, *, today: date | None = None) -> Scanned:
     made = sbom.make_sbom(path)
     if "sbom" in used:
         sbom.check_evidence(made, path)
-    bill = path.with_name(path.name + SBOM)
-    write_file(bill, made.text.encode())
+    kept_sbom = path.with_name(path.name + SBOM)
+    write_file(kept_sbom, made.text.encode())
     with unpacking_directory() as directory:
-        places = {"sbom": bill.absolute(), "sif": path.absolute(), "root": directory / "root"}
+        places = {"sbom": kept_sbom.absolute(), "sif": path.absolute(), "root": directory / "root"}
         if "root" in used:
             unpack(list_contents(sif.check(path)), places["root"])
         output = run_scanner(settings, places, directory / "report.json", visible(path))

@@ -1,4 +1,7 @@
-"""A database of known faults on loopback, which answers as api.osv.dev does: https://google.github.io/osv.dev/post-v1-query/"""
+"""A database of known vulnerabilities on loopback, which answers as api.osv.dev does.
+
+See https://google.github.io/osv.dev/post-v1-query/
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextmanager
-def osv_server(faults: Mapping[tuple[str, str], str]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Serve *faults*, an id for a package of PyPI and its version; yields the address and what was asked for."""
+def osv_server(vulnerabilities: Mapping[tuple[str, str], str]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Serve *vulnerabilities*, ids by package of PyPI and its version; yields the address and what was asked for."""
     asked: list[tuple[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -19,7 +22,7 @@ def osv_server(faults: Mapping[tuple[str, str], str]) -> Iterator[tuple[str, lis
             query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             name, version = query["package"]["name"], query["version"]
             asked.append((name, version))
-            found = faults.get((name, version))
+            found = vulnerabilities.get((name, version))
             affected = [{"package": {"name": name, "ecosystem": "PyPI"}, "versions": [version]}]
             answer = {"vulns": [{"id": found, "summary": "x", "affected": affected}]} if found else {}
             body = json.dumps(answer).encode()

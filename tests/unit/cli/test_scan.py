@@ -47,13 +47,13 @@ def exit_code(result: Result) -> int:
 def test_what_blocks_is_shown_first(tmp_path: Path) -> None:
     result = run(tmp_path)
     assert [line.split() for line in result.output.splitlines()[:-1]] == [
-        ["severity", "fault", "in", "state"],
+        ["severity", "vulnerability", "in", "state"],
         ["critical", "CVE-3", "xz", "5.6.1", "blocks"],
         ["high", "CVE-1", "xz", "5.6.1", "blocks"],
         ["low", "CVE-2", "tar\\x1b[31m", "below", "high"],
     ]
     assert result.output.splitlines()[-1].startswith(
-        f"✗ {tmp_path / 'debian.sif'}: 2 components, 3 known faults, 2 block it ("
+        f"✗ {tmp_path / 'debian.sif'}: 2 components, 3 known vulnerabilities, 2 block it ("
     )
     assert exit_code(result) == 1
 

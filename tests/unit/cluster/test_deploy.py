@@ -258,7 +258,7 @@ def deployed(client: FakeClient, path: Path, **how: Any) -> list[Event]:
 
 def test_a_fault_keeps_an_image_from_the_controller(tmp_path: Path) -> None:
     client = Scanning(["CVE-1"])
-    with pytest.raises(CheckFailed, match=r"the scanner found 1 fault that blocks it: CVE-1 \(unknown\)"):
+    with pytest.raises(CheckFailed, match=r"the scanner found 1 vulnerability that blocks it: CVE-1 \(unknown\)"):
         deployed(client, debian(tmp_path), sync_nodes=True, verify=True)
     assert (client.sent, client.published, client.synced, client.asked) == ([], [], [], [])
 

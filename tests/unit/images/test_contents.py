@@ -38,12 +38,13 @@ def entry(name: str, kind: str = "-", size: int = 1) -> str:
 
 def test_files_and_links_are_listed(tmp_path: Path) -> None:
     root = lay(tmp_path / "root", {"a b/f [1]": "123", "#c": "1", "dev/x": "", "ä\\": "", "new\nline": "1"})
+    os.mkfifo(root / "pipe")
     for name, target in {"link": "/etc -> passwd", "a -> b": "ä", "back": "../../a b"}.items():
         (root / name).symlink_to(target)
     found = listed(pack(root, tmp_path / "x.sif"))
     assert found.files == {"a b/f [1]": 3, "#c": 1, "dev/x": 0, "ä\\": 0, "new": 1}
     assert found.links == {"link": "/etc -> passwd", "a -> b": "ä", "back": "../../a b"}
-    assert (found.directories, found.bytes, found.strange) == ({"", "a b", "dev"}, 5, 1)
+    assert (found.directories, found.bytes, found.strange, found.special) == ({"", "a b", "dev"}, 5, 1, ["pipe"])
 
 
 def test_links_are_followed_inside_the_image() -> None:
@@ -52,10 +53,14 @@ def test_links_are_followed_inside_the_image() -> None:
         found.add(line)
     found.add(entry("etc/f -> /lib/f", "l", 6))
     found.add(entry("loop -> loop", "l", 4))
+    found.add(entry("usr/up -> ./../usr/./lib//", "l", 16))
+    for number in range(41):
+        target = str(number + 1) if number < 40 else "usr/lib/f"
+        found.add(entry(f"{number} -> {target}", "l", len(target)))
     found.add(entry("out -> /etc/passwd", "l", 11))
-    for path in ("usr/lib/f", "lib/f", "up/f", "etc/f", "/lib/./f"):
+    for path in ("usr/lib/f", "lib/f", "up/f", "etc/f", "/lib/./f", "usr/up/f", "1"):
         assert found.find(path) == "usr/lib/f", path
-    for path in ("lib", "loop", "out", "f", "lib/f/f", "no"):
+    for path in ("lib", "loop", "0", "out", "f", "lib/f/f", "no"):
         assert found.find(path) is None, path
 
 
@@ -66,6 +71,7 @@ def test_links_are_followed_inside_the_image() -> None:
         ([entry("a/..", "d")], "a/.. in it leads out of it"),
         ([entry(".. -> x", "l")], ".. in it leads out of it"),
         ([entry(str(number)) for number in range(4)], "it holds more than 3 files"),
+        ([entry("a"), entry("b", "d"), entry("c -> d", "l"), entry("d")], "it holds more than 3 files"),
     ],
 )
 def test_what_no_sound_image_has_is_refused(monkeypatch: pytest.MonkeyPatch, lines: list[str], why: str) -> None:
@@ -75,6 +81,7 @@ def test_what_no_sound_image_has_is_refused(monkeypatch: pytest.MonkeyPatch, lin
         for line in lines:
             found.add(line)
     assert str(caught.value) == f"x.sif: {why}"
+    assert ("leads out" in why) == (caught.value.hint == contents.NOT_SOUND)
 
 
 @pytest.mark.parametrize("second", [entry("a"), entry("a", "d"), entry("a -> b", "l")])
@@ -131,15 +138,24 @@ def test_what_does_not_fit_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.M
     found = listed(pack(root, tmp_path / "x.sif"))
     assert found.path.stat().st_size < size / 10
     monkeypatch.setattr(contents, "MOST_BYTES", size - 1)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(size, 0, size))
+    free = size
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(size, 0, free))
     with unpacking_directory() as directory:
-        with pytest.raises(Undetermined, match=f"its package databases have {size} bytes .* the most of them huge"):
+        with pytest.raises(
+            Undetermined, match=f"x\\.sif: its package databases have {size} bytes .* the most of them huge"
+        ):
             extract(found, ["huge"], directory / "files")
-        with pytest.raises(Undetermined, match=f"{size + 1} bytes would have to be unpacked") as caught:
+        with pytest.raises(Undetermined, match=f"x\\.sif: {size + 1} bytes would have to be unpacked") as caught:
             unpack(found, directory / "root")
         assert caught.value.hint == "set TMPDIR to a directory with more room"
         assert list(directory.iterdir()) == []
         extract(found, ["small"], directory / "files")
+        free = size - 1
+        monkeypatch.setattr(contents, "MOST_BYTES", size)
+        with pytest.raises(Undetermined, match=f"{size} bytes would have to be unpacked"):
+            extract(found, ["huge"], directory / "more")
+        free = size
+        extract(found, ["huge"], directory / "more")
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,13 @@ TODAY = date(2026, 6, 15)
 COMPONENTS = [{"bom-ref": "r1", "name": "tar", "version": "1"}, {"bom-ref": "r2", "name": "xz"}]
 
 
-def report(*faults: Any, **more: Any) -> str:
-    return json.dumps({"bomFormat": "CycloneDX", "components": COMPONENTS, "vulnerabilities": list(faults), **more})
+def report(*vulnerabilities: Any, **more: Any) -> str:
+    return json.dumps(
+        {"bomFormat": "CycloneDX", "components": COMPONENTS, "vulnerabilities": list(vulnerabilities), **more}
+    )
 
 
-def fault(name: str = "CVE-1", *severities: str, affects: tuple[str, ...] = ()) -> dict[str, Any]:
+def vulnerability(name: str = "CVE-1", *severities: str, affects: tuple[str, ...] = ()) -> dict[str, Any]:
     return {
         "id": name,
         "ratings": [{"severity": one, "source": {"name": "x"}} for one in severities],
@@ -31,9 +33,9 @@ def fault(name: str = "CVE-1", *severities: str, affects: tuple[str, ...] = ()) 
 def test_a_report_is_read() -> None:
     found = read_report(
         report(
-            fault("CVE-2", "low", affects=("r1",)),
-            fault("CVE-1", "high", "low", "unknown", affects=("r2", "r1", "pkg:deb/x")),
-            fault("CVE-2", "medium", affects=("r2",)),
+            vulnerability("CVE-2", "low", affects=("r1",)),
+            vulnerability("CVE-1", "high", "low", "unknown", affects=("r2", "r1", "pkg:deb/x")),
+            vulnerability("CVE-2", "medium", affects=("r2",)),
         ),
         "x.sif",
     )

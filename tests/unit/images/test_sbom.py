@@ -1,4 +1,4 @@
-"""The bill of materials: valid CycloneDX 1.6, the same bytes for the same file, never silently empty."""
+"""The SBOM: valid CycloneDX 1.6, the same bytes for the same file, never silently empty."""
 
 from __future__ import annotations
 

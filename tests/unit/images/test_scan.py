@@ -70,7 +70,7 @@ def test_a_real_scanner_finds_an_old_package(tmp_path: Path) -> None:
         assert finding.packages == ("jinja2 2.4.1",)
         with pytest.raises(CheckFailed) as caught:
             scanned.check()
-        assert "debian.sif: the scanner found 1 fault that blocks it: GHSA-462w-v97r-4m45 (unknown)" in str(
+        assert "debian.sif: the scanner found 1 vulnerability that blocks it: GHSA-462w-v97r-4m45 (unknown)" in str(
             caught.value
         )
         assert json.loads((tmp_path / "debian.sif.scan.json").read_text())["vulnerabilities"]
@@ -180,7 +180,7 @@ def test_a_command_that_looks_at_nothing(tmp_path: Path, command: tuple[str, ...
 
 
 def test_an_image_without_packages(tmp_path: Path) -> None:
-    """Its bill is no evidence; a scanner that looks at the files themselves may find some."""
+    """Its SBOM is no evidence; a scanner that looks at the files themselves may find some."""
     path = pack(lay(tmp_path / "root", {"bin/app": "x"}), tmp_path / "x.sif")
     with pytest.raises(Undetermined, match="no package was found"):
         scan(path, python(f"print('''{GOOD}''')", "{sbom}"))
@@ -200,11 +200,11 @@ def test_the_directory_of_the_image_cannot_be_written(tmp_path: Path, monkeypatc
 
 
 def test_many_faults_are_named_in_part(tmp_path: Path) -> None:
-    faults = [{"id": f"CVE-{number}"} for number in range(12)]
-    text = json.dumps({**json.loads(GOOD), "vulnerabilities": faults})
+    vulnerabilities = [{"id": f"CVE-{number}"} for number in range(12)]
+    text = json.dumps({**json.loads(GOOD), "vulnerabilities": vulnerabilities})
     with pytest.raises(CheckFailed) as caught:
         scan(debian(tmp_path), python(f"print('''{text}''')", "{sbom}")).check()
-    assert "the scanner found 12 faults that block it: CVE-0 (unknown), CVE-1 (unknown), " in str(caught.value)
+    assert "the scanner found 12 vulnerabilities that block it: CVE-0 (unknown), CVE-1 (unknown), " in str(caught.value)
     assert str(caught.value).endswith(" and 2 more")
 
 
