@@ -22,6 +22,7 @@ from ..core.events import (
     Listener,
     Noticed,
     Published,
+    UnderWay,
 )
 from ..core.names import excerpt, image_name
 from ..images.scan import scan
@@ -72,7 +73,9 @@ def look(image: Image, client: ControllerClient, *, any_architecture: bool = Fal
 
 def pass_scan(image: Image, client: ControllerClient, listener: Listener) -> None:
     """Scan *image* by the cluster file's scanner. Raises CheckFailed when a finding blocks it, and as `scan`."""
-    scanned = scan(image.path, client.cluster.scan)
+    settings = client.cluster.scan
+    listener(UnderWay(image.name, f"is scanned by {excerpt(settings.command[0])}"))
+    scanned = scan(image.path, settings)
     if scanned.digest != image.digest:
         raise CommandFailed("the file changed while it was looked at", where=image.name, hint="deploy it again")
     for warning in scanned.warnings:

@@ -37,6 +37,7 @@ from pytest_hpcregistry.core.events import (
     NodeFinished,
     Noticed,
     Published,
+    UnderWay,
     Verified,
 )
 from pytest_hpcregistry.core.facts import Facts
@@ -267,7 +268,8 @@ def test_what_is_scanned_is_said_before_it_is_sent(tmp_path: Path) -> None:
     waivers = (Waiver("CVE-1", date(9999, 1, 1), "x"), Waiver("CVE-2", date(9999, 1, 1), "x"))
     client = Scanning(["CVE-1"], waivers=waivers)
     events = deployed(client, debian(tmp_path))
-    note, scanned, *rest = events
+    begun, note, scanned, *rest = events
+    assert begun == UnderWay("ml-frameworks/x.sif", f"is scanned by {sys.executable}")
     assert note == Noticed("ml-frameworks/x.sif: the waiver of CVE-2 matches no finding: is it still needed?")
     assert scanned == ImageScanned("ml-frameworks/x.sif", components=1, findings=1, waived=1)
     assert isinstance(rest[0], ImageChecked)
