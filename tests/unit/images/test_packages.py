@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import pytest
 
 from pytest_hpcregistry.core import sif
 from pytest_hpcregistry.images.contents import list_contents
-from pytest_hpcregistry.images.packages import MOST_WARNINGS, Inventory, Package, take_inventory
+from pytest_hpcregistry.images.packages import MOST_WARNINGS, Inventory, Package, take_inventory, text_of
 from tests.fakes.image import DEBIAN, lay, pack
 
 
@@ -152,6 +153,16 @@ def test_links_lead_nowhere_but_into_the_image(tmp_path: Path) -> None:
     }
     found = inventory(tmp_path, {}, links)
     assert (found.packages, found.system) == ([], "")
+
+
+def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
+    """unsquashfs was told to unpack such files only; this does not rely on it."""
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "link").symlink_to("secret")
+    os.mkfifo(tmp_path / "pipe")
+    found = Inventory()
+    assert [text_of(tmp_path, name, found) for name in ("secret", "link", "pipe", "no")] == ["x", "", "", ""]
+    assert [warning.partition(":")[0] for warning in found.warnings] == ["/link", "/pipe", "/no"]
 
 
 @pytest.mark.parametrize(
