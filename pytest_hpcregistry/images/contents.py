@@ -36,7 +36,8 @@ MOST_LINKS = 40
 NOT_SOUND = "no program for making images does that: ask where this one comes from"
 # As in `-rw-r--r-- 0/0   42 2026-01-31 12:00 squashfs-root/etc/fstab`; a device has two numbers in place of a size.
 LINE = re.compile(
-    r"(?P<kind>[-dlbcps])[-rwxsStT]{9} \d+/\d+ +(?P<size>\d+)(, *\d+)? \d+-\d\d-\d\d \d\d:\d\d squashfs-root"
+    r"(?P<kind>[-dlbcps])[-rwxsStT]{9} [0-9]+/[0-9]+ +(?P<size>[0-9]{1,20})(, *[0-9]+)? "
+    r"[0-9]+-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2} squashfs-root"
     r"(?P<rest>/.*)?"
 )
 
@@ -66,7 +67,7 @@ class Contents:
         if match is None:
             self.strange += 1
             return
-        if len(self.files) + len(self.links) + len(self.directories) >= MOST_FILES:
+        if len(self.files) + len(self.links) + len(self.directories) + len(self.special) >= MOST_FILES:
             raise Undetermined(f"it holds more than {MOST_FILES} files", where=visible(self.path))
         kind, size, path = match["kind"], int(match["size"]), (match["rest"] or "/")[1:]
         target = ""
@@ -136,8 +137,9 @@ def unpacking_directory() -> Iterator[Path]:
 
 
 def list_contents(found: SifFile) -> Contents:
-    """What is in a sound SIF. Raises UsageError without unsquashfs, CommandFailed or Undetermined for what it is not
-    able to list.
+    """What is in a sound SIF.
+
+    Raises UsageError without unsquashfs, CommandFailed when that fails, Undetermined for what nobody should unpack.
     """
     primary = found.primary
     kind = primary.file_system if primary else "missing"

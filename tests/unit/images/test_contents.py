@@ -72,6 +72,7 @@ def test_links_are_followed_inside_the_image() -> None:
         ([entry(".. -> x", "l")], ".. in it leads out of it"),
         ([entry(str(number)) for number in range(4)], "it holds more than 3 files"),
         ([entry("a"), entry("b", "d"), entry("c -> d", "l"), entry("d")], "it holds more than 3 files"),
+        ([entry(str(number), "p") for number in range(4)], "it holds more than 3 files"),
     ],
 )
 def test_what_no_sound_image_has_is_refused(monkeypatch: pytest.MonkeyPatch, lines: list[str], why: str) -> None:
@@ -96,7 +97,16 @@ def test_what_is_listed_twice_is_not_looked_at(first: str, second: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "x", "squashfs-root/a", entry("a", "l", 1), entry("a -> bc", "l", 1), entry("a", "?")]
+    "line",
+    [
+        "",
+        "x",
+        entry("a").replace(" 1 ", f" {'1' * 5000} "),
+        "squashfs-root/a",
+        entry("a", "l", 1),
+        entry("a -> bc", "l", 1),
+        entry("a", "?"),
+    ],
 )
 def test_a_line_that_is_none_is_counted(line: str) -> None:
     found = Contents(Path("x.sif"), 0)
