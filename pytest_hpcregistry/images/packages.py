@@ -219,7 +219,7 @@ def read_rpm(inventory: Inventory, directory: Path, path: str) -> None:
     lines = asked.stdout.splitlines()
     if asked.exit_code != 0 or not lines:
         said = asked.last_words("it lists no package").replace(str(database.absolute()), f"/{Path(path).parent}")
-        inventory.warn(path, f"a database of rpm, which rpm did not read: {said}")
+        inventory.warn(path, f"a database of rpm, which rpm did not read to its end: {said}")
     for line in lines:
         values = line.split("\t")
         if len(values) != len(RPM_FIELDS):

@@ -130,7 +130,7 @@ def test_a_database_of_rpm_is_never_passed_over(
     for name, content in {"damaged": b"no database", "empty": b""}.items():
         found = inventory(tmp_path / name, {place: content})
         (warning,) = found.warnings
-        assert warning.startswith(f"/{place}: a database of rpm, which rpm did not read: "), name
+        assert warning.startswith(f"/{place}: a database of rpm, which rpm did not read to its end: "), name
         assert found.packages == []
     there = tmp_path / "bin"
     there.mkdir()
@@ -196,3 +196,80 @@ def test_names_that_unsquashfs_cannot_be_told(tmp_path: Path) -> None:
     assert len(found.warnings) == 2
     assert any("names with line breaks" in one for one in found.warnings)
     assert "/b\\x1b.dist-info/METADATA: not read, for its name" in found.warnings
+
+
+PIP = "lib/x-1.dist-info/METADATA"
+CONDA = "opt/conda-meta/x.json"
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (PIP, ""),
+        (PIP, "\n\nName: x\n"),
+        (PIP, "Name: x\n"),
+        (PIP, "Version: 1\n"),
+        (CONDA, ""),
+        (CONDA, "[" * 100_000),
+        (CONDA, '{"name": "x"}'),
+        (CONDA, '{"name": ["x"], "version": "1"}'),
+        (CONDA, '{"name": "x", "version": 1}'),
+        ("lib/apk/db/installed", "P:x\nA:y\n\n"),
+        ("lib/apk/db/installed", "V:1\n\n"),
+    ],
+)
+def test_what_is_no_package_is_a_warning(tmp_path: Path, path: str, text: str) -> None:
+    found = inventory(tmp_path, {path: text})
+    assert found.packages == []
+    assert [warning.partition(":")[0] for warning in found.warnings] == [f"/{path}"]
+
+
+@pytest.mark.parametrize(
+    ("channel", "kept"),
+    [("", ""), ("/", ""), ("defaults", "defaults"), ("https://x/t/SECRET/main/noarch/", "main"), ("noarch", "")],
+)
+def test_of_a_channel_only_its_name_is_kept(tmp_path: Path, channel: str, kept: str) -> None:
+    record = {"name": "x", "version": "1", "channel": channel, "subdir": "noarch", "build": 3}
+    (found,) = inventory(tmp_path, {CONDA: json.dumps(record)}).packages
+    assert dict(found.qualifiers) == {"subdir": "noarch", **({"channel": kept} if kept else {})}
+
+
+def test_what_rpm_says_is_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database is anybody's: rpm prints whatever names are in it."""
+    lines = [
+        r"gpg-pubkey\t0\t1\t2\t(none)\t(none)",
+        r"broken\t1",
+        r"a b\t0\t1\t2\tx\t(none)",
+        r"ok\t0\t1\t2\tnoarch\t(none)",
+    ]
+    program = tmp_path / "bin" / "rpm"
+    program.parent.mkdir()
+    program.write_text(
+        "#!/bin/sh\n" + "".join(f"printf '{line}\\n'\n" for line in lines) + "echo damaged >&2; exit 1\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    found = inventory(tmp_path, {"var/lib/rpm/Packages": "x"})
+    assert [(one.name, one.version, one.qualifiers) for one in found.packages] == [("ok", "1-2", (("arch", "noarch"),))]
+    assert [one.removeprefix("/var/lib/rpm/Packages: ") for one in found.warnings] == [
+        "a database of rpm, which rpm did not read to its end: damaged",
+        "lists something that is no package: broken\\t1",
+        "lists something that is no package: a b 1-2",
+    ]
+
+
+def test_the_first_os_release_counts(tmp_path: Path) -> None:
+    first = inventory(
+        tmp_path / "a", {"etc/os-release": "# x=y\nID=a\nX=b=c\n", "usr/lib/os-release": "ID=b\nVERSION_ID=1\n"}
+    )
+    assert (first.system, first.release) == ("a", "")
+    odd = inventory(tmp_path / "b", {"etc/os-release": 'ID="a b"\n', "usr/lib/os-release": "ID=c\nVERSION_ID='1 2'\n"})
+    assert (odd.system, odd.release) == ("c", "")
+    assert inventory(tmp_path / "c", {"etc/os-release": "VERSION_ID=1\n"}).system == ""
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    root = lay(tmp_path / "root", {"a": ""})
+    lay(root / os.fsdecode(b"\xff.dist-info"), {"METADATA": "Name: x\nVersion: 1\n"})
+    found = take_inventory(list_contents(sif.check(pack(root, tmp_path / "x.sif"))), tmp_path / "files")
+    assert (found.packages, found.warnings) == ([], ["/\ufffd.dist-info/METADATA: not read, for its name"])
