@@ -70,6 +70,6 @@ def show_findings(scanned: Scanned, limit: str) -> None:
         say(f"! {warning}")
     mark = "✗" if verdict.blocking else "✓"
     say(
-        f"{mark} {visible(scanned.path)}: {scanned.report.components} components, {len(rows)} known vulnerabilities, "
-        f"{len(verdict.blocking)} block it ({scanned.seconds:.1f} s)"
+        f"{mark} {visible(scanned.path)}: {scanned.report.components} components scanned, "
+        f"known vulnerabilities: {len(rows)}, blocking: {len(verdict.blocking)} ({scanned.seconds:.1f} s)"
     )

@@ -53,7 +53,7 @@ def test_what_blocks_is_shown_first(tmp_path: Path) -> None:
         ["low", "CVE-2", "tar\\x1b[31m", "below", "high"],
     ]
     assert result.output.splitlines()[-1].startswith(
-        f"✗ {tmp_path / 'debian.sif'}: 2 components, 3 known vulnerabilities, 2 block it ("
+        f"✗ {tmp_path / 'debian.sif'}: 2 components scanned, known vulnerabilities: 3, blocking: 2 ("
     )
     assert exit_code(result) == 1
 
