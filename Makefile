@@ -5,7 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := podman mmdebstrap runc netavark aardvark-dns iptables iproute2 procps rsync openssh-client python3-venv
+PACKAGES := podman mmdebstrap runc netavark aardvark-dns iptables iproute2 procps rsync openssh-client python3-venv \
+	squashfs-tools rpm
 INSTALL := $(BIN)/pip install --quiet --require-hashes --only-binary :all:
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-header \
 	--system-certs $(UPGRADE)

@@ -28,12 +28,13 @@ COMMANDS = {
     "docker": "As image, by its name in the bash framework.",
     "deploy": "Copy SIF files to the cluster, and check them there.",
     "gc": "Remove objects that no image and no kept version refers to.",
-    "image": "Build images from their definitions.",
+    "image": "Build images from their definitions, and list what is in a SIF file.",
     "inspect": "Show what is in a SIF file.",
     "job": "Make job scripts that run an image.",
     "lab": "A cluster in containers, to try everything on.",
     "registry": "Phase 1: set up the registry on all machines.",
     "rollback": "Go back to an older version of NAME, on every machine.",
+    "scan": "Scan a SIF file for known vulnerabilities by the cluster file's scanner.",
     "schema": "Print the JSON Schema of the cluster file, for editors.",
     "sign": "Sign images of the catalog with your key.",
     "status": "Show every image on every node.",
@@ -75,8 +76,8 @@ def commands() -> None:
     The cluster is named by --cluster FILE or $HPC_CLUSTER, or just by --controller HOST or $TEST_CONTROLLER.
 
     Exit codes: 0 done and proven, 1 a check failed or drift was found, 2 wrong use or configuration,
-    3 could not be determined (a machine is unreachable, or syncs never ended), 4 the work itself failed,
-    130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
+    3 could not be determined (a machine is unreachable, syncs never ended, a scanner gave no report),
+    4 the work itself failed, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
     """
 
 

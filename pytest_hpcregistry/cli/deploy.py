@@ -27,6 +27,8 @@ def deploy_options(function: Any) -> Any:
     function = engine_options(function)
     text = "First run the checks of the images on this machine, and deploy none if one fails."
     function = click.option("--test", is_flag=True, help=text)(function)
+    text = "Deploy without the scan that the cluster file asks for."
+    function = click.option("--no-scan", is_flag=True, help=text)(function)
     text = "Deploy images that no node's machine runs, too."
     function = click.option("--any-architecture", is_flag=True, help=text)(function)
     function = click.option("-v", "--verify", is_flag=True, help="Read the images back from every disk.")(function)
@@ -93,9 +95,11 @@ def deploy_all(
     if dry_run:
         if how["test"]:
             deploying.run_checks(images, show)
+        scanned = "" if how["no_scan"] or not client.cluster.scan.command else ", after a scan"
         for image in images:
             present = deploying.look(image, client, any_architecture=how["any_architecture"])
-            say(f"would deploy {visible(image.path)} as {image.name}, sending {0 if present else image.size} bytes")
+            size = 0 if present else image.size
+            say(f"would deploy {visible(image.path)} as {image.name}{scanned}, sending {size} bytes")
         return
     with shown() as listener:
         deploying.deploy(images, client, listener, parallel=parallel, **how)

@@ -1,22 +1,28 @@
-"""image: build images from their definitions, and look into them."""
+"""image: build images from their definitions, and say what is in them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from ..core.names import excerpt, visible
 from ..images.build import Builder
 from ..images.definition import Definition, find_definitions
+from ..images.difference import compare
 from ..images.plan import plan
+from ..images.workspace import write_file
 from .definitions import definitions_option, do_each
-from .show import say
+from .options import SIF
+from .show import say, show_document, show_json, show_table
 
 
 @click.group("image")
 def command() -> None:
-    """Build images from their definitions."""
+    """Build images from their definitions, and list what is in a SIF file."""
 
 
 @command.command("build")
@@ -64,3 +70,60 @@ def image_prompt(name: str, definitions: Path) -> None:
     (definition,) = find_definitions(definitions, name)
     argv = Builder(say).shell(definition)
     os.execvp(argv[0], argv)  # noqa: S606 - it gets this terminal
+
+
+@command.command("sbom")
+@click.argument("path", metavar="SIF", type=SIF)
+@click.option("--output", "-o", type=SIF, metavar="FILE", help="Write it there, not to standard output.")
+def image_sbom(path: Path, output: Path | None) -> None:
+    """Write the SBOM of a SIF file: CycloneDX 1.6, JSON.
+
+    It has the packages that dpkg, rpm, apk, pip and conda know in the image, which is neither run nor mounted.
+    What could not be read is in it as hpcregistry:warning, and on standard error. The same file gives the same SBOM,
+    byte for byte.
+
+    \b
+    Example:
+      hpc-container-manager image sbom build/containers/apptainer/pytorch.sif --output pytorch.cdx.json
+    """
+    from ..images import sbom  # with the library that writes it; the other commands do not wait for that
+
+    made = sbom.make_sbom(path)
+    sbom.check_evidence(made, path)
+    for warning in made.warnings:
+        say(f"! {warning}", err=True)
+    if output is None:
+        show_document(made.text)
+    else:
+        write_file(output, made.text.encode())
+        say(f"✓ {visible(output)}: {made.packages} packages of {visible(path)}, sha256 {made.digest[:12]}…")
+
+
+@command.command("diff")
+@click.argument("old", type=SIF)
+@click.argument("new", type=SIF)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def image_diff(old: Path, new: Path, as_json: bool) -> None:
+    """Show which packages differ between OLD and NEW.
+
+    Each is a SIF file, or an SBOM that `image sbom` or a scan has left.
+
+    \b
+    Example:
+      hpc-container-manager image diff pytorch-1.sif pytorch-2.sif
+    """
+    from ..images.sbom import read_packages
+
+    changes = compare(read_packages(old), read_packages(new))
+    if as_json:
+        show_json([{"state": one.state, **asdict(one)} for one in changes])
+        return
+    rows = [[one.state, one.kind, excerpt(one.name), shown(one.old), shown(one.new)] for one in changes]
+    if rows:
+        show_table([["", "kind", "package", "old", "new"], *rows])
+    say(f"{len(changes)} packages differ between {visible(old)} and {visible(new)}")
+
+
+def shown(versions: Sequence[str]) -> str:
+    """Versions, or that there is none."""
+    return excerpt(", ".join(versions) or "-")

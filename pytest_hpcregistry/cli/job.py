@@ -11,7 +11,7 @@ from ..cluster import job_script
 from ..cluster.client import open_client
 from ..config.load import load_cluster
 from .options import SIF, which_cluster
-from .show import say, show_script
+from .show import say, show_document
 
 
 @click.group("job")
@@ -68,7 +68,7 @@ def job_render(
         values = values | found
     script = job_script.render(template, values)
     if output is None:
-        show_script(script)
+        show_document(script)
     else:
         job_script.save(script, output, force=force)
         say(f"✓ {output}")

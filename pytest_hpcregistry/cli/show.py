@@ -76,9 +76,9 @@ def show_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2))
 
 
-def show_script(script: str) -> None:
-    """Print a script as it is: with its tabs, which are all the control characters that job_script lets through."""
-    click.echo(script, nl=False)
+def show_document(text: str) -> None:
+    """Print what is written already: JSON for programs, or a script with its tabs."""
+    click.echo(text, nl=False)
 
 
 def show_table(rows: list[list[str]]) -> None:

@@ -17,13 +17,16 @@ from ..core.events import (
     Failed,
     ImageChecked,
     ImageProgress,
+    ImageScanned,
     ImageSent,
     Listener,
     Noticed,
     Published,
+    UnderWay,
 )
 from ..core.names import excerpt, image_name, visible
 from ..images.container import check_file
+from ..images.scan import scan
 from . import signing
 from . import verify as verifying
 from .client import AS_CONFIGURED, ControllerClient, SyncOptions
@@ -80,6 +83,20 @@ def look(image: Image, client: ControllerClient, *, any_architecture: bool = Fal
             hint="build it for their architecture; --any-architecture deploys it all the same",
         )
     return found.present
+
+
+def pass_scan(image: Image, client: ControllerClient, listener: Listener) -> None:
+    """Scan *image* by the cluster file's scanner. Raises CheckFailed when a finding blocks it, and as `scan`."""
+    settings = client.cluster.scan
+    listener(UnderWay(image.name, f"is scanned by {excerpt(settings.command[0])}"))
+    scanned = scan(image.path, settings)
+    if scanned.digest != image.digest:
+        raise CommandFailed("the file changed while it was looked at", where=image.name, hint="deploy it again")
+    for warning in scanned.warnings:
+        listener(Noticed(f"{image.name}: {warning}"))
+    scanned.check()
+    found = len(scanned.report.findings)
+    listener(ImageScanned(image.name, scanned.report.components, found, len(scanned.verdict.waived)))
 
 
 def publish(image: Image, client: ControllerClient, listener: Listener, *, any_architecture: bool = False) -> bool:
@@ -143,9 +160,12 @@ def deploy(
     parallel: int = 1,
     any_architecture: bool = False,
     test: bool = False,
+    no_scan: bool = False,
     options: SyncOptions = AS_CONFIGURED,
 ) -> None:
     """Publish *images* on the controller, bring them to all nodes, read them back there: as far as asked for.
+
+    Where the cluster file names a scanner, each image is scanned before a byte of it moves, but for *no_scan*.
 
     Raises what the worst of it was; an image or a node that fails does not stop the others, but with *test* a check of
     an image that fails does: nothing is sent then.
@@ -158,6 +178,10 @@ def deploy(
 
     def publish_one(image: Image) -> str | None:
         try:
+            if no_scan:
+                listener(Noticed(f"{image.name}: not scanned, by --no-scan"))
+            elif client.cluster.scan.command:
+                pass_scan(image, client, listener)
             publish(image, client, listener, any_architecture=any_architecture)
         except Unreachable:
             raise  # the controller: there is nobody to go on with

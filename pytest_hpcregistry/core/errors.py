@@ -5,6 +5,7 @@
     │   └── ConfigError         2  a configuration file is wrong; carries every mistake, not the first
     ├── CheckFailed             1  a check failed or drift was found
     ├── Unreachable             3  a machine could not be asked, so nothing is known about it
+    ├── Undetermined            3  what was looked at gave no answer that can be used
     └── CommandFailed           4  a command ran on a machine and said no
         └── CommandTimeout      4  a command did not end before its deadline
 
@@ -63,6 +64,12 @@ class CheckFailed(HpcRegistryError):
 
 class Unreachable(HpcRegistryError):
     """A machine could not be asked."""
+
+    exit_code = 3
+
+
+class Undetermined(HpcRegistryError):
+    """What was looked at gave no answer that can be used."""
 
     exit_code = 3
 

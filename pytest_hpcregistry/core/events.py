@@ -39,6 +39,16 @@ class CheckEnded(Event):
 
 
 @dataclass(frozen=True)
+class ImageScanned(Event):
+    """The scanner looked at so many `components` of a local SIF, and no finding keeps it from being deployed."""
+
+    name: str
+    components: int
+    findings: int
+    waived: int
+
+
+@dataclass(frozen=True)
 class ImageProgress(Event):
     """So many `bytes` of an image are on their way to the controller."""
 

@@ -25,16 +25,19 @@ SWITCHES = ("true", "yes", "on", "false", "no", "off")
 class Kind:
     """`parse` raises ValueError that says what is wrong with the text; `write` is the way back, to what YAML can hold.
 
-    `several`: the value is a tuple, written as a list of such texts, none twice, and at least one unless it
-    `may_be_empty`. `alone` are words that stand in the list's place.
+    `several`: the value is a tuple, written as a list of such texts, none twice unless they `may_repeat`, and at least
+    one unless it `may_be_empty`. `alone` are words that stand in the list's place. `records`: in place of each text is
+    a mapping, which `parse` gets.
     """
 
-    parse: Callable[[str], Any]
+    parse: Callable[[Any], Any]
     schema: Schema
     write: Callable[[Any], Any] = lambda value: value
     several: bool = False
     alone: tuple[str, ...] = ()
     may_be_empty: bool = False
+    may_repeat: bool = False
+    records: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from . import kinds
 from .fields import is_ipv6, read_account, read_host, read_port
 from .kinds import Kind, setting
+from .scan import Scan
 
 SYNC_METHODS = ("auto", "star", "relay", "shared")
 GPU_DRIVERS = ("auto", "nv", "rocm", "none")
@@ -273,6 +274,10 @@ class Cluster:
     slurm: Slurm = field(default_factory=Slurm, metadata=section(Slurm, "Slurm on this cluster."))
     runtime: Runtime = field(
         default_factory=Runtime, metadata=section(Runtime, "How a step with --container runs an image.")
+    )
+    scan: Scan = field(
+        default_factory=Scan,
+        metadata=section(Scan, "How an image is scanned for known vulnerabilities before it is deployed.", ours=True),
     )
     ssh: Ssh = field(
         default_factory=Ssh, metadata=section(Ssh, "The connection from the workstation to the controller.", ours=True)

@@ -106,11 +106,11 @@ class Reader:
 
 def several(kind: Kind, raw: Any) -> tuple[Any, ...]:
     """The values of a list. Raises ValueError."""
-    if not isinstance(raw, list) or not all(isinstance(item, str) for item in raw):
-        raise ValueError("must be a list")
+    if not isinstance(raw, list) or not all(isinstance(item, dict if kind.records else str) for item in raw):
+        raise ValueError("must be a list" + " of mappings" * kind.records)
     if not raw and not kind.may_be_empty:
         raise ValueError("must be a list of names, at least one")
-    if repeated := fields.find_repeated(raw):
+    if not kind.may_repeat and (repeated := fields.find_repeated(raw)):
         raise ValueError(f"listed twice: {', '.join(repeated)}")
     return tuple(kind.parse(item) for item in raw)
 

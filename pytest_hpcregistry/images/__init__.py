@@ -1,1 +1,1 @@
-"""Making a SIF, from Docker images, archives and definitions, and testing it. Runs on the workstation; Python 3.11."""
+"""Making a SIF, testing it, and what is in one. Runs on the workstation; Python 3.11."""

@@ -6,7 +6,6 @@ import bz2
 import contextlib
 import gzip
 import lzma
-import os
 import re
 import shutil
 import time
@@ -25,7 +24,7 @@ from ..transports.local import LocalTransport
 from .container import find_program
 from .reproducible import definition, environment, labels, read_archive, strip_identity
 from .sources import Source, find_source, short_name
-from .workspace import working_directory
+from .workspace import put_in_place, working_directory
 
 OUTPUT_DIRECTORY = Path("build/containers/apptainer")
 DEADLINE = 4 * 3600.0
@@ -259,22 +258,3 @@ def prove_sif(made: Path) -> tuple[str, int]:
     except OSError as error:
         raise CommandFailed(f"{visible(made)}: cannot be written: {error.strerror}") from error
     return hash_file(made), found.size
-
-
-def put_in_place(made: Path, out: Path) -> None:
-    """Give the finished file its name; after this it survives a loss of power."""
-    try:
-        made.chmod(0o755)
-        fsync(made)
-        made.replace(out)
-        fsync(out.parent)
-    except OSError as error:
-        raise CommandFailed(f"{visible(out)}: cannot be written: {error.strerror}") from error
-
-
-def fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ from ..core.events import (
     GcFinished,
     GcStarted,
     ImageChecked,
+    ImageScanned,
     ImageSent,
     NodeFinished,
     Noticed,
@@ -50,6 +51,11 @@ def check_ended(event: CheckEnded) -> str:
         return visible(f"✓ {event.name}: {event.check} ({event.seconds:.1f} s)")
     mark = "-" if event.state == "skipped" else "✗"
     return visible(f"{mark} {event.name}: {event.check}: {event.state}: {event.detail}")
+
+
+def image_scanned(event: ImageScanned) -> str:
+    waived = f", {event.waived} waived" if event.waived else ""
+    return f"✓ {event.name}: {event.components} components scanned, {event.findings} findings{waived}, none blocks it"
 
 
 def image_sent(event: ImageSent) -> str:
@@ -135,6 +141,7 @@ def under_way(event: UnderWay) -> str:
 WRITERS: dict[type[Event], Callable[[Any], str]] = {
     ImageChecked: image_checked,
     CheckEnded: check_ended,
+    ImageScanned: image_scanned,
     ImageSent: image_sent,
     Published: published,
     RolledBack: rolled_back,

@@ -1,7 +1,8 @@
-"""`image build`: one or all, and what is said of each."""
+"""`image`: one is built or all, and what is said of each; what is in one."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ from click.testing import CliRunner, Result
 
 from pytest_hpcregistry import cli
 from pytest_hpcregistry.cli import convert as convert_command
-from pytest_hpcregistry.core.errors import CommandFailed, UsageError
+from pytest_hpcregistry.core.errors import CommandFailed, Undetermined, UsageError
 from pytest_hpcregistry.images.build import local_base
 from pytest_hpcregistry.images.convert import Converted
 from pytest_hpcregistry.images.definition import find_definitions, read
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
+from tests.fakes.image import DEBIAN, debian, lay, pack
 from tests.fakes.podman import Stand
 from tests.unit.images.test_definition import FIXTURES, define
 
@@ -137,3 +139,48 @@ def test_convert_all_leaves_what_is_of_the_same_revision(
     assert str(result.exception) == "1 of 4 images were not converted: missing"
     CliRunner().invoke(cli.commands, [*words, "--force"])
     assert converted[3:] == ["broken:latest", "missing:latest", "older:latest", "same:latest"]
+
+
+def test_sbom_goes_to_a_file_or_to_standard_output(tmp_path: Path) -> None:
+    image = debian(tmp_path, **{"var/lib/rpm/rpmdb.sqlite": b"damaged"})
+    out = tmp_path / "out" / "x.cdx.json"
+    shown = CliRunner().invoke(cli.commands, ["image", "sbom", str(image)])
+    assert json.loads(shown.stdout)["bomFormat"] == "CycloneDX"
+    assert shown.stderr.startswith(
+        "! /var/lib/rpm/rpmdb.sqlite: a database of rpm, which rpm did not read to its end: "
+    )
+    written = CliRunner().invoke(cli.commands, ["image", "sbom", str(image), "--output", str(out)])
+    assert f": 2 packages of {image}, sha256 " in written.stdout
+    assert (out.read_text(), list(out.parent.iterdir())) == (shown.stdout, [out])
+
+
+def test_no_sbom_of_an_image_without_packages(tmp_path: Path) -> None:
+    image = pack(lay(tmp_path / "root", {"bin/app": "x"}), tmp_path / "x.sif")
+    out = tmp_path / "out.json"
+    result = CliRunner().invoke(cli.commands, ["image", "sbom", str(image), "--output", str(out)])
+    assert isinstance(result.exception, Undetermined)
+    assert not out.exists()
+
+
+def test_diff_of_two_images(tmp_path: Path) -> None:
+    old = debian(tmp_path / "old")
+    newer = DEBIAN["var/lib/dpkg/status"].replace("2.36-9", "2.41-1").replace("Package: tar", "Package: bsdtar")
+    new = debian(tmp_path / "new", **{"var/lib/dpkg/status": newer})
+    bill = tmp_path / "old.json"
+    CliRunner().invoke(cli.commands, ["image", "sbom", str(old), "--output", str(bill)])
+    for before in (old, bill):
+        result = CliRunner().invoke(cli.commands, ["image", "diff", str(before), str(new)])
+        *rows, last = [line.split() for line in result.stdout.splitlines()]
+        assert rows == [
+            ["kind", "package", "old", "new"],
+            ["added", "deb", "bsdtar", "-", "1.34+dfsg-1.2"],
+            ["changed", "deb", "libc6", "2.36-9", "2.41-1"],
+            ["removed", "deb", "tar", "1.34+dfsg-1.2", "-"],
+        ]
+        assert last[:3] == ["3", "packages", "differ"]
+    shown = CliRunner().invoke(cli.commands, ["image", "diff", str(old), str(new), "--json"])
+    assert json.loads(shown.stdout)[1] == {
+        "state": "changed", "kind": "deb", "name": "libc6", "old": ["2.36-9"], "new": ["2.41-1"],
+    }  # fmt: skip
+    same = CliRunner().invoke(cli.commands, ["image", "diff", str(old), str(old)])
+    assert (same.exit_code, same.stdout) == (0, f"0 packages differ between {old} and {old}\n")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +31,24 @@ from pytest_hpcregistry.core.events import (
     Failed,
     ImageChecked,
     ImageProgress,
+    ImageScanned,
     ImageSent,
     Listener,
     Looked,
     NodeFinished,
     Noticed,
     Published,
+    UnderWay,
     Verified,
 )
 from pytest_hpcregistry.core.facts import Facts
 from pytest_hpcregistry.core.machine import Question
 from pytest_hpcregistry.core.model import Cluster, Controller
+from pytest_hpcregistry.core.scan import Scan, Waiver
 from pytest_hpcregistry.images.checks import LABEL, Check, to_label
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, gathered, image, machine
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
+from tests.fakes.image import debian, lay, pack
 
 
 class FakeClient(ControllerClient):
@@ -268,3 +275,84 @@ def test_verify_without_sync_looks_at_the_controller_only() -> None:
     client = FakeClient()
     client.data = gathered({"c1": machine()})
     deploy.deploy([one()], client, lambda _: None, verify=True)
+
+
+# --- scan
+
+
+class Scanning(FakeClient):
+    """A cluster whose scanner reports *faults*; a scanner that is None is none."""
+
+    def __init__(self, faults: Sequence[str] | None = (), **settings: Any) -> None:
+        super().__init__()
+        found = {
+            "bomFormat": "CycloneDX",
+            "components": [{"name": "a"}],
+            "vulnerabilities": [{"id": one} for one in faults or ()],
+        }
+        command = (sys.executable, "-c", f"print({json.dumps(found)!r})", "{sbom}") if faults is not None else ()
+        self.cluster = replace(self.cluster, scan=Scan(command=command, **settings))
+
+
+def deployed(client: FakeClient, path: Path, **how: Any) -> list[Event]:
+    events: list[Event] = []
+    deploy.deploy([deploy.check(path, "ml-frameworks/x.sif", client)], client, events.append, **how)
+    return events
+
+
+def test_a_fault_keeps_an_image_from_the_controller(tmp_path: Path) -> None:
+    client = Scanning(["CVE-1"])
+    with pytest.raises(CheckFailed, match=r"the scanner found 1 vulnerability that blocks it: CVE-1 \(unknown\)"):
+        deployed(client, debian(tmp_path), sync_nodes=True, verify=True)
+    assert (client.sent, client.published, client.synced, client.asked) == ([], [], [], [])
+
+
+def test_what_is_scanned_is_said_before_it_is_sent(tmp_path: Path) -> None:
+    waivers = (Waiver("CVE-1", date(9999, 1, 1), "x"), Waiver("CVE-2", date(9999, 1, 1), "x"))
+    client = Scanning(["CVE-1"], waivers=waivers)
+    events = deployed(client, debian(tmp_path))
+    begun, note, scanned, *rest = events
+    assert begun == UnderWay("ml-frameworks/x.sif", f"is scanned by {sys.executable}")
+    assert note == Noticed("ml-frameworks/x.sif: the waiver of CVE-2 matches no finding: is it still needed?")
+    assert scanned == ImageScanned("ml-frameworks/x.sif", components=1, findings=1, waived=1)
+    assert isinstance(rest[0], ImageChecked)
+    assert len(client.published) == 1
+    assert (tmp_path / "debian.sif.scan.json").is_file()
+
+
+def test_one_that_is_blocked_keeps_no_other_back(tmp_path: Path) -> None:
+    client = Scanning(["CVE-1"], timeout=60)
+    good, bad = debian(tmp_path / "good"), pack(lay(tmp_path / "root", {"a": ""}), tmp_path / "bad.sif")
+    waivers = (Waiver("CVE-1", date(9999, 1, 1), "x"),)
+    client.cluster = replace(client.cluster, scan=replace(client.cluster.scan, waivers=waivers))
+    images = [deploy.check(path, f"ml-frameworks/{path.name}", client) for path in (bad, good)]
+    events: list[Event] = []
+    with pytest.raises(HpcRegistryError, match="no package was found") as caught:
+        deploy.deploy(images, client, events.append)
+    assert caught.value.exit_code == 3
+    assert [one["name"] for one in client.published] == ["ml-frameworks/debian.sif"]
+    assert [event.name for event in events if isinstance(event, Failed)] == ["ml-frameworks/bad.sif"]
+
+
+def test_no_scan_is_said(tmp_path: Path) -> None:
+    client = Scanning(["CVE-1"])
+    events = deployed(client, debian(tmp_path), no_scan=True)
+    assert events[0] == Noticed("ml-frameworks/x.sif: not scanned, by --no-scan")
+    assert len(client.published) == 1
+    assert not (tmp_path / "debian.sif.scan.json").exists()
+
+
+def test_without_a_scanner_nothing_is_scanned(tmp_path: Path) -> None:
+    client = Scanning(None)
+    assert isinstance(deployed(client, debian(tmp_path))[0], ImageChecked)
+    assert {one.name for one in tmp_path.iterdir()} == {"debian.sif", "root"}
+
+
+def test_an_image_that_is_changed_after_it_was_checked_is_not_sent(tmp_path: Path) -> None:
+    client = Scanning()
+    path = debian(tmp_path)
+    image = deploy.check(path, "ml-frameworks/x.sif", client)
+    debian(tmp_path, more="x")
+    with pytest.raises(CommandFailed, match="the file changed while it was looked at"):
+        deploy.deploy([image], client, lambda event: None)
+    assert client.sent == []

@@ -11,6 +11,8 @@ registry: {path: /srv/c, keep: 3, owner: alice, group: hpc, directory_mode: 2775
 sync: {method: star, window: 8, timeout: 60, connect_timeout: 3, key: /root/k, log: /var/log/x.log}
 slurm: {container: no, conf_dir: /opt/slurm/etc, run_as: bob, partition: gpu}
 runtime: {gpus: nv, binds: [/scratch, "/data/sets:/data:ro"], environment: [A=b c], options: [--no-home]}
+scan: {command: [s, -v, -v, "{sbom}"], exit_codes: [0, 1], limit: low, timeout: 9,
+  waivers: [{id: CVE-1, until: 2026-12-31, reason: not used}]}
 ssh: {transport: paramiko, known_hosts: known, connect_timeout: 4}
 """
 
@@ -124,6 +126,28 @@ BAD_VALUES = [
     ),
     ("runtime", "environment", ["A=b", "[A]", "['=b']", "['1A=b']", "['A B=c']", '["A=b\\nc"]', "{A: b}"]),
     ("runtime", "options", ["--nv", "[-B]", "['--bind /a']", "[--]", '["--no-home=\\nc"]', "[exec]"]),
+    ("scan", "command", ["trivy", '["a\\nb"]', "['{image}']", "['x={sbmo}']", "[[a]]", "{a: b}", "['']"]),
+    ("scan", "exit_codes", ["[]", "0", "[256]", "[-1]", "[x]", "[1.5]"]),
+    ("scan", "limit", ["severe", "''", "[low]"]),
+    ("scan", "timeout", ["0", "1h"]),
+    (
+        "scan",
+        "waivers",
+        [
+            "CVE-1",
+            "[CVE-1]",
+            "[{id: CVE-1}]",
+            "[{id: CVE-1, until: 2026-12-31}]",
+            "[{id: CVE-1, until: 2026-12-31, reason: ''}]",
+            "[{id: CVE-1, until: 2026-12-31, reason: [a]}]",
+            '[{id: CVE-1, until: 2026-12-31, reason: "a\\nb"}]',
+            "[{id: CVE-1, until: 2026-02-30, reason: x}]",
+            "[{id: CVE-1, until: 31.12.2026, reason: x}]",
+            "[{id: CVE-1, until: 20261231, reason: x}]",
+            "[{id: '-x', until: 2026-12-31, reason: x}]",
+            "[{id: CVE-1, until: 2026-12-31, reason: x, by: me}]",
+        ],
+    ),
     ("ssh", "transport", ["telnet"]),
     ("ssh", "known_hosts", ["missing"]),
     ("ssh", "config", ["missing"]),
@@ -139,6 +163,13 @@ GOOD_VALUES = [
     ("runtime", "binds", ["[]", "[/scratch]", "['/data/sets:/data:ro']", "[/]"]),
     ("runtime", "environment", ["[]", "[A=]", "['LANG=C.UTF-8', 'B=a b=c']"]),
     ("runtime", "options", ["[]", "[--no-home, '--pwd=/work dir']"]),
+    ("scan", "command", ["[]", "[trivy, '--f={{.x}}', '{sbom}', -q, -q]", "[pip-audit, '--path={root}/usr', 1]"]),
+    ("scan", "exit_codes", ["[0]", "['1', 0]", "[255, 255]"]),
+    (
+        "scan",
+        "waivers",
+        ["[]", "[{id: GHSA-x:1, until: 2026-02-28, reason: 'a, b'}, {id: 1, until: 2000-01-01, reason: x}]"],
+    ),
 ]
 
 

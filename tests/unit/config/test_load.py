@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import MISSING, fields
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from pytest_hpcregistry.core.fields import suggest
 from pytest_hpcregistry.core.kinds import settings_of
 from pytest_hpcregistry.core.model import SECTIONS, Cluster, Controller, Jump, Registry, Runtime, Sync
 from pytest_hpcregistry.core.reader import Reader
+from pytest_hpcregistry.core.scan import Scan, Waiver
 from tests import ROOT
 from tests.unit.config.examples import (
     BAD_NODES,
@@ -80,6 +82,9 @@ def test_every_value_of_a_file_is_taken(tmp_path: Path) -> None:
     assert (cluster.slurm.container, cluster.slurm.conf_dir) == (False, "/opt/slurm/etc")
     assert (cluster.slurm.run_as, cluster.slurm.partition) == ("bob", "gpu")
     assert cluster.runtime == Runtime("nv", ("/scratch", "/data/sets:/data:ro"), ("A=b c",), ("--no-home",))
+    assert cluster.scan == Scan(
+        ("s", "-v", "-v", "{sbom}"), (0, 1), "low", 9, (Waiver("CVE-1", date(2026, 12, 31), "not used"),)
+    )
     assert (cluster.ssh.transport, cluster.ssh.known_hosts) == ("paramiko", tmp_path / "known")
 
 

@@ -50,6 +50,8 @@ ONLY_THE_PARSER = {
     "registry.file_mode": {"0355"},
     "sync.key_from": {"[10.0.0.1/8]"},
     "sync.window": {"1e3"},
+    "scan.command": {"['{image}']", "['x={sbmo}']"},
+    "scan.waivers": {"[{id: CVE-1, until: 2026-02-30, reason: x}]"},
     "ssh.known_hosts": {"missing"},
     "ssh.config": {"missing"},
 }
