@@ -10,6 +10,7 @@ from ..core.catalog import Entry
 from ..core.errors import CheckFailed, CommandFailed, Unreachable, UsageError
 from ..core.events import Listener
 from ..core.layout import inside, object_path
+from ..core.model import Cluster
 from ..core.names import CONTROLLER, NODE_NAME, full_name, visible
 from ..images.checks import Check, from_labels
 from ..images.container import MEMORY, Container
@@ -109,6 +110,7 @@ def check_by_slurm(
     memory: int | None = None,
 ) -> Outcome:
     """Run the checks of an image of the catalog in one job on *node*, or where Slurm puts it; *memory* as check_on."""
+    refuse_root(slurm.client.cluster)
     path = inside(slurm.client.cluster.registry.path, name)
     on_node = [] if node is None else [f"--nodelist={node}"]
     gpu = any(one.gpu for one in checks) and has_gpus(slurm, node)
@@ -121,6 +123,14 @@ def check_by_slurm(
         limit = ", ".join(["memory: as Slurm confines jobs", *size])
         place = Step(slurm, job, path, where=where, limit=limit, gpu=gpu)
         return run_checks(name, entry.digest, checks, place, listener)
+
+
+def refuse_root(cluster: Cluster) -> None:
+    """Raise UsageError where jobs would be root's: commands of a label may be a stranger's, and a job's container has
+    its user's home."""
+    if (cluster.slurm.run_as or cluster.controller.user) == "root":
+        hint = "name an ordinary user in the cluster file: slurm.run_as"
+        raise UsageError("the checks of an image are not run on a node by root", hint=hint)
 
 
 def has_gpus(slurm: Slurm, node: str | None) -> bool:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from pytest_hpcregistry.checks.finding import Finding
-from pytest_hpcregistry.cluster.image_checks import check_by_slurm
+from pytest_hpcregistry.cluster.image_checks import check_by_slurm, refuse_root
 from pytest_hpcregistry.cluster.jobs import Slurm
 from pytest_hpcregistry.core.catalog import Entry
+from pytest_hpcregistry.core.errors import UsageError
 from pytest_hpcregistry.images.checks import from_labels
 from pytest_hpcregistry.images.outcomes import FAILED, PASSED, SKIPPED, UNKNOWN
 
@@ -24,6 +25,10 @@ def test_image_passes_its_own_checks(
     checks = from_labels(entry.labels, name)
     if not checks:
         pytest.skip(f"{name} has no checks: they are in its image.yaml")
+    try:
+        refuse_root(slurm.client.cluster)
+    except UsageError as error:
+        pytest.skip(f"{error}: {error.hint}")
     outcome = check_by_slurm(slurm, name, entry, checks, lambda event: None)
     record_property("where", outcome.where)
     for one in outcome.ended:

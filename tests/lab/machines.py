@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.core import documents
@@ -74,7 +75,7 @@ class Machines:
         return {self.digest(machine, name) for machine in self.state.machines}
 
 
-def edit_cluster(source: Path, target: Path, **sections: Mapping[str, str | list[str]]) -> Path:
+def edit_cluster(source: Path, target: Path, **sections: Mapping[str, Any]) -> Path:
     """Write a copy of a cluster file with these fields changed."""
     data = documents.load(source.read_text(), str(source))
     assert isinstance(data, dict)

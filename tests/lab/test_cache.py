@@ -156,5 +156,5 @@ def test_apptainer_empties_its_own(
     finally:
         transport.close()
     assert done.left == ""
-    assert done.freed >= 1_000_000 * (2 - len(stays))
+    assert done.freed >= 950_000 * (2 - len(stays)), "it makes directories, too"
     assert on("hpc-controller", f"ls {place} 2>/dev/null").stdout.split() == stays

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +23,11 @@ from pytest_hpcregistry.images.current import is_current
 from pytest_hpcregistry.images.definition import find_definitions
 from pytest_hpcregistry.lab.podman import podman
 from tests import ROOT
+from tests.fakes.osv import osv_server
+from tests.fakes.signer import Signer
 
 from .conftest import IMAGES, Cli
-from .machines import Machines
+from .machines import Machines, edit_cluster
 from .test_container_run import ALICE, srun
 
 pytestmark = pytest.mark.ml
@@ -124,6 +127,49 @@ def test_workflow_3_manual_cross_node_sync(deployed: str, sif: Path, on: Cli, ma
 def test_best_practices_security_access_control(deployed: str, machines: Machines) -> None:
     shown = machines.everywhere(f"stat -c '%U:%G %a' {deployed}")
     assert shown == dict.fromkeys(machines.state.machines, "root:slurm 755\n")
+
+
+def test_best_practices_security_ssh_key_management(deployed: str, machines: Machines) -> None:
+    for node in ("c001", "c002", "c003"):
+        (line,) = machines.tell(node, "grep hpcregistry-sync /root/.ssh/authorized_keys").splitlines()
+        assert re.match(r'restrict,from="[^"]+",command="/usr/bin/python3 -I [^"]+/agent\.pyz serve --registry ', line)
+
+
+def test_best_practices_security_image_scanning(
+    deployed: str, sif: Path, cli: Cli, running_lab: lab.LabState, tmp_path: Path
+) -> None:
+    """By pip-audit, with a database on this machine that knows of one vulnerability, and then with that one waived."""
+    known = {("torch", version): "PYSEC-2026-1" for version in ("2.13.0", "2.13.0+cpu")}
+    with osv_server(known) as (url, asked):
+        command = [sys.executable, "-m", "pip_audit", "--path", "{root}/usr/local/lib/python3.11/dist-packages"]
+        command += ["--format", "cyclonedx-json", "--cache-dir", str(tmp_path / "cache"), "--progress-spinner", "off"]
+        command += ["--vulnerability-service", "osv", "--osv-url", url]
+        scan: dict[str, Any] = {"command": command, "exit_codes": ["0", "1"]}
+        scanning = edit_cluster(running_lab.cluster_file, tmp_path / "scanning.yaml", scan=scan)
+        refused = cli("deploy", "single", sif, cluster=scanning, timeout=900)
+        assert refused.exit_code == 1
+        assert "the scanner found 1 vulnerability that blocks it: PYSEC-2026-1" in refused.stderr
+        waiver = {"id": "PYSEC-2026-1", "until": "9999-12-31", "reason": "made up"}
+        waiving = edit_cluster(scanning, tmp_path / "waiving.yaml", scan={"waivers": [waiver]})
+        passed = cli("deploy", "single", sif, cluster=waiving, timeout=900).check()
+    assert "1 waived" in passed.stdout
+    assert "numpy" in dict(asked)
+
+
+def test_the_image_is_signed(deployed: str, sif: Path, cli: Cli, running_lab: lab.LabState, tmp_path: Path) -> None:
+    signer = Signer(tmp_path, "alice@site")
+    signed = {"signatures": "warn", "signers": [signer.line], "signing_key": str(signer.key)}
+    signing = edit_cluster(running_lab.cluster_file, tmp_path / "signing.yaml", registry=signed)
+    assert "pytorch-cpu.sif: is not signed" in cli("verify", "pytorch-cpu.sif", cluster=signing).check().stdout
+    cli("deploy", "single", "-s", sif, cluster=signing, timeout=900).check()
+    assert "signed by: alice@site" in cli("catalog", "show", "pytorch-cpu.sif", cluster=signing).check().stdout
+    assert "not signed" not in cli("verify", "pytorch-cpu.sif", cluster=signing).check().stdout
+
+
+def test_the_image_passes_its_own_checks_on_a_node(deployed: str, cli: Cli) -> None:
+    said = cli("test", "pytorch-cpu.sif", "--on", "c002", timeout=900).check().stdout
+    assert "pytorch-cpu.sif: import torch, numpy, mpi4py (" in said
+    assert "on c002: 3 checks passed, 0 skipped" in said
 
 
 def test_best_practices_performance_parallel_deployment(

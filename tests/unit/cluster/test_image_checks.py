@@ -11,7 +11,7 @@ from pytest_hpcregistry.cluster.image_checks import check_on
 from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.catalog import Catalog, Version
 from pytest_hpcregistry.core.errors import CheckFailed, CommandTimeout, ConfigError, Unreachable, UsageError
-from pytest_hpcregistry.core.model import Cluster, Controller
+from pytest_hpcregistry.core.model import Cluster, Controller, Slurm
 from pytest_hpcregistry.images.checks import LABEL, Check, to_label
 from pytest_hpcregistry.images.outcomes import Outcome
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, REGISTRY
@@ -26,6 +26,8 @@ LOOK = ["stat", "--dereference", "--format=%d:%i", *FILES]
 class FakeController(Transport):
     """A controller with one image, whose Slurm has one node; *answers* by the first word that a step runs."""
 
+    user: str | None = "alice"
+
     def __init__(self, *checks: Check, labels: dict[str, str] | None = None, **answers: Any) -> None:
         wanted = {LABEL: to_label(checks)} if labels is None else labels
         version = Version(DIGEST, 10, "2025-10-07T12:00:00Z", "me@x", "amd64", labels=wanted)
@@ -35,6 +37,9 @@ class FakeController(Transport):
 
     def execute(self, command: Command) -> CommandResult:
         argv = list(command.argv)
+        if argv[0] == "runuser":
+            assert argv[:7] == ["runuser", "-u", "alice", "--", "env", "-C", "/home/alice"]
+            del argv[:7]
         self.asked.append(argv)
         code, out, err = self.answer(argv)
         return CommandResult("hpc", tuple(argv), code, out, err, 0.5)
@@ -71,8 +76,18 @@ class FakeController(Transport):
         return found
 
     def test(self, where: str = "c1", name: str = NAME, **how: Any) -> Outcome:
-        cluster = Cluster(controller=Controller(name="hpc", host="h"))
+        cluster = Cluster(controller=Controller(name="hpc", host="h"), slurm=Slurm(run_as=self.user))
         return check_on(where, name, ControllerClient(cluster, self), lambda event: None, **how)
+
+
+@pytest.mark.parametrize("user", [None, "root"])
+def test_a_label_makes_root_run_nothing_on_a_node(user: str | None) -> None:
+    controller = FakeController(PRINTS)
+    controller.user = user
+    with pytest.raises(UsageError, match="not run on a node by root") as caught:
+        controller.test()
+    assert "slurm.run_as" in caught.value.hint
+    assert not any("salloc" in argv for argv in controller.asked)
 
 
 def ended(outcome: Outcome) -> list[tuple[str, str]]:

@@ -28,7 +28,9 @@ def run(
     monkeypatch.setattr(ControllerClient, "facts", lambda *_: facts)
     monkeypatch.setattr(client, "open_transport", lambda cluster: fake)
     shutil.copy(suites_directory() / "e2e" / "test_image_checks.py", pytester.path)
-    words = ["-m", "e2e", "--hpc-controller=hpc", "--junitxml=x.xml", "-o", "junit_family=xunit1", "-rs"]
+    user = f"slurm: {{run_as: {fake.user}}}\n" if fake.user else ""
+    (pytester.path / "cluster.yaml").write_text(f"controller: {{host: hpc}}\n{user}")
+    words = ["-m", "e2e", "--hpc-cluster=cluster.yaml", "--junitxml=x.xml", "-o", "junit_family=xunit1", "-rs"]
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider", *words)
     found: dict[str, list[str]] = {}
     for one in ET.parse("x.xml").iter("property"):  # noqa: S314
@@ -54,6 +56,15 @@ def test_an_image_that_does_not(
     assert why in result.stdout.str()
     assert "\x1b" not in result.stdout.str()
     assert found["digest"] == [f"sha256:{DIGEST}"]
+
+
+def test_a_label_makes_root_run_nothing(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeController()
+    fake.user = None
+    result, _ = run(pytester, monkeypatch, fake, PRINTS)
+    result.assert_outcomes(skipped=1)
+    assert "slurm.run_as" in result.stdout.str()
+    assert fake.steps() == []
 
 
 @pytest.mark.parametrize(("checks", "why"), [((), "has no checks"), ((SMI,), "all of its 1 checks were skipped")])
