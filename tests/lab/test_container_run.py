@@ -64,6 +64,19 @@ def test_the_standard_input_reaches_the_image(on: On, image: str) -> None:
     assert on(ALICE, f"echo hello | {srun(image, 'cat')}").check().stdout == "hello\n"
 
 
+def test_a_step_with_pty_has_a_terminal(on: On, image: str) -> None:
+    code = "import os, sys; print('a terminal:', os.isatty(0) and os.isatty(1)); sys.exit(3)"
+    terminal = ["python3", "-c", "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"]
+    shown = on(ALICE, f"{shlex.join(terminal)} {srun(image, 'python3', '-c', code, options='--pty')} < /dev/null")
+    assert (shown.exit_code, "a terminal: True" in shown.stdout) == (3, True), shown
+
+
+def test_a_relative_path_another_directory_and_one_more_variable(on: On, image: str) -> None:
+    directory, _, name = image.rpartition("/")
+    words = srun(f"./{name}", "sh", "-c", "echo $FOO $PWD", options="--export=ALL,FOO=bar --chdir=/var/tmp")
+    assert on(ALICE, f"cd {directory} && {words}").check().stdout == "bar /var/tmp\n"
+
+
 def test_what_mpi_talks_to_slurm_by_is_in_the_image(on: On, image: str) -> None:
     code = "import os; print(os.access(os.environ['PMIX_SERVER_TMPDIR'], os.W_OK), os.environ['PMIX_RANK'])"
     shown = on(ALICE, srun(image, "python3", "-c", code, options="--mpi=pmix -N2 --ntasks-per-node=2")).check().stdout
