@@ -71,10 +71,15 @@ def test_a_step_with_pty_has_a_terminal(on: On, image: str) -> None:
     assert (shown.exit_code, "a terminal: True" in shown.stdout) == (3, True), shown
 
 
-def test_a_relative_path_another_directory_and_one_more_variable(on: On, image: str) -> None:
+def test_a_path_is_relative_to_the_jobs_directory(on: On, image: str) -> None:
     directory, _, name = image.rpartition("/")
-    words = srun(f"./{name}", "sh", "-c", "echo $FOO $PWD", options="--export=ALL,FOO=bar --chdir=/var/tmp")
-    assert on(ALICE, f"cd {directory} && {words}").check().stdout == "bar /var/tmp\n"
+    where = f"cd {directory} && {srun(f'./{name}', 'pwd')}"
+    assert on(ALICE, where).check().stdout == f"{directory}\n"
+
+
+def test_another_directory_and_one_more_variable(on: On, image: str) -> None:
+    words = srun(image, "sh", "-c", "echo $FOO $PWD", options="--export=ALL,FOO=bar --chdir=/var/tmp")
+    assert on(ALICE, words).check().stdout == "bar /var/tmp\n"
 
 
 def test_what_mpi_talks_to_slurm_by_is_in_the_image(on: On, image: str) -> None:
