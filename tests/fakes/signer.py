@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from pytest_hpcregistry.core.signatures import NAMESPACE, now, statement
 
 REQUIRE = 'registry:\n  signatures: "require"\n'
@@ -27,3 +29,15 @@ class Signer:
         """What an image carries that this one has signed."""
         signed = signed or now()
         return {"signed": signed, "signature": self.sign(statement(name, digest, size, signed))}
+
+
+@pytest.fixture(scope="session")
+def alice(tmp_path_factory: pytest.TempPathFactory) -> Signer:
+    """Who may sign."""
+    return Signer(tmp_path_factory.mktemp("alice"), "alice@site")
+
+
+@pytest.fixture(scope="session")
+def mallory(tmp_path_factory: pytest.TempPathFactory) -> Signer:
+    """Who may not."""
+    return Signer(tmp_path_factory.mktemp("mallory"), "mallory")

@@ -22,6 +22,7 @@ from pytest_hpcregistry.testing.sif import Sif, system_partition
 from pytest_hpcregistry.transports import CommandResult, open_transport
 from pytest_hpcregistry.transports.process import run_process
 from tests import ROOT
+from tests.fakes.signer import alice  # noqa: F401 - a fixture
 
 from .machines import CONFIG, REGISTRY, Machines, edit_cluster
 

@@ -23,11 +23,6 @@ NAME = "ml-frameworks/signed.sif"
 
 
 @pytest.fixture(scope="module")
-def alice(tmp_path_factory: pytest.TempPathFactory) -> Signer:
-    return Signer(tmp_path_factory.mktemp("alice"), "alice@site")
-
-
-@pytest.fixture(scope="module")
 def signing(edited: Callable[..., Path], alice: Signer) -> Path:
     """The cluster file of an operator who signs, where all must be signed."""
     return edited(registry={"signatures": "require", "signers": [alice.line], "signing_key": str(alice.key)})

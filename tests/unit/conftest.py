@@ -9,6 +9,7 @@ import pytest
 
 from tests.fakes.apptainer import apptainer  # noqa: F401 - a fixture
 from tests.fakes.podman import stand  # noqa: F401 - a fixture
+from tests.fakes.signer import alice, mallory  # noqa: F401 - fixtures
 
 
 @pytest.fixture

@@ -16,16 +16,6 @@ from tests.fakes.registry import NAME, NEW, OLD, converse, digest, make_program,
 from tests.fakes.signer import REQUIRE, Signer
 
 
-@pytest.fixture(scope="module")
-def alice(tmp_path_factory: pytest.TempPathFactory) -> Signer:
-    return Signer(tmp_path_factory.mktemp("alice"), "alice@site")
-
-
-@pytest.fixture(scope="module")
-def mallory(tmp_path_factory: pytest.TempPathFactory) -> Signer:
-    return Signer(tmp_path_factory.mktemp("mallory"), "mallory")
-
-
 @pytest.fixture
 def registry(tmp_path: Path, alice: Signer) -> Path:
     made = make_registry(tmp_path / "registry")

@@ -20,11 +20,6 @@ from tests.fakes.signer import Signer
 SECOND = "ml-frameworks/y.sif"
 
 
-@pytest.fixture(scope="module")
-def alice(tmp_path_factory: pytest.TempPathFactory) -> Signer:
-    return Signer(tmp_path_factory.mktemp("alice"), "alice@site")
-
-
 def signed(signer: Signer, name: str, digest: str) -> Entry:
     made = signer.for_image(name, digest, 10)
     return replace(entry(digest), signed=made["signed"], signature=made["signature"])

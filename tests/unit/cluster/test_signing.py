@@ -20,16 +20,6 @@ from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, entry
 from tests.fakes.signer import Signer
 
 
-@pytest.fixture(scope="module")
-def alice(tmp_path_factory: pytest.TempPathFactory) -> Signer:
-    return Signer(tmp_path_factory.mktemp("alice"), "alice@site")
-
-
-@pytest.fixture(scope="module")
-def mallory(tmp_path_factory: pytest.TempPathFactory) -> Signer:
-    return Signer(tmp_path_factory.mktemp("mallory"), "mallory")
-
-
 def registry(signer: Signer, policy: str = "require", **more: Any) -> Registry:
     return Registry(signatures=policy, signers=(signer.line,), signing_key=signer.key, **more)
 

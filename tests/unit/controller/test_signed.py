@@ -24,16 +24,6 @@ from tests.fakes.signer import REQUIRE, Signer
 NAME, OTHER = "ml-frameworks/x.sif", "ml-frameworks/y.sif"
 
 
-@pytest.fixture(scope="module")
-def alice(tmp_path_factory: pytest.TempPathFactory) -> Signer:
-    return Signer(tmp_path_factory.mktemp("alice"), "alice")
-
-
-@pytest.fixture(scope="module")
-def mallory(tmp_path_factory: pytest.TempPathFactory) -> Signer:
-    return Signer(tmp_path_factory.mktemp("mallory"), "mallory")
-
-
 @pytest.fixture
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alice: Signer) -> FakeNodes:
     found = FakeNodes(tmp_path, "c1", "c2")
