@@ -24,7 +24,7 @@ from pytest_hpcregistry.controller.engines import Job, relay
 from pytest_hpcregistry.controller.engines.chain import MOST_FAULTS, Chain
 from pytest_hpcregistry.controller.engines.relay import make_certificate
 from pytest_hpcregistry.controller.sync import sync
-from pytest_hpcregistry.core.errors import CommandFailed, Unreachable
+from pytest_hpcregistry.core.errors import CommandFailed, HpcRegistryError, Unreachable
 from pytest_hpcregistry.testing.listener import recorder
 from tests.fakes.nodes import FakeNodes, make_registry
 from tests.fakes.settings import change
@@ -563,3 +563,38 @@ def test_pieces_of_another_size_are_refused(waiting: tuple[Relay, bytes, list[di
     sizes = {"objects": [{"digest": "a" * 64, "size": 1 << 32}], "piece": 128 << 10, "index": "b" * 64}
     with pytest.raises(agent.Refused, match="4294967296 bytes come in pieces of 1048576, not 131072"):
         Relay(relay.registry, {**sizes, "certificate": relay.certificate}, said.append)
+
+
+class Asked:
+    """A session that refuses, and keeps what it was asked."""
+
+    def __init__(self, node: str, answer: Callable[[], None]) -> None:
+        self.node, self.answer = node, answer
+        self.asked: list[dict[str, Any]] = []
+
+    def ask(self, verb: str, request: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append({"verb": verb, **request})
+        self.answer()
+        raise CommandFailed("no", where=self.node)
+
+
+def test_a_failure_is_told_before_the_others_have_ended(nodes: FakeNodes) -> None:
+    """And each node is asked for its address in the network of the transfers."""
+    failed, told = threading.Event(), list[str]()
+
+    def wait() -> None:
+        assert failed.wait(20)
+
+    def tell(node: str, error: HpcRegistryError) -> None:
+        told.append(f"{node}: {error.what}")
+        failed.set()
+
+    sessions: Any = {"c1": Asked("c1", lambda: None), "c2": Asked("c2", wait)}
+    work = replace(make_job(nodes, pytest.fail), sessions=sessions, failed=tell)
+    work = replace(work, settings=change(nodes.settings, network="10.20.0.0/16"))
+    outcomes = relay.Transfer(work, []).run(["c1", "c2"])
+    assert told == ["c1: no", "c2: no"]
+    assert {node: str(one) for node, one in outcomes.items()} == {"c1": "c1: no", "c2": "c2: no"}
+    for session in sessions.values():
+        ((asked),) = session.asked
+        assert (asked["verb"], asked["network"], asked["objects"]) == ("relay", "10.20.0.0/16", [])

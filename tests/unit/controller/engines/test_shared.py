@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +99,16 @@ def test_a_node_is_left_when_it_has_been_looked_at(nodes: FakeNodes, monkeypatch
     found = shared.distribute(job(nodes, {"c1": [], "c2": [], "c3": []}, arrived, left=done))
     assert (found["c1"], str(found["c2"]), found["c3"]) == ("c1", "c2: no", "c3")
     assert done == ["looked at c1", "c1", "looked at c2", "c2", "looked at c3", "c3"]
+
+
+def test_a_failure_is_told_before_the_others_have_ended(nodes: FakeNodes) -> None:
+    failed = threading.Event()
+
+    def arrived(node: str) -> str:
+        if node == "c1":
+            raise CommandFailed("no", where="c1")
+        assert failed.wait(20)
+        return node
+
+    work = replace(job(nodes, {"c1": [], "c2": []}, arrived), failed=lambda node, error: failed.set())
+    assert shared.distribute(work)["c2"] == "c2"
