@@ -41,7 +41,7 @@ STEPS = (
     Step("convert it to SIF", (TOOL, "convert", "to-apptainer", f"{IMAGE}:2.13.0", str(SIF), "--force"), sif_bytes),
     Step("say what would be deployed", (TOOL, "deploy", "all", "--dry-run"), sif_bytes),
     Step("phase 2: deploy it", (TOOL, "deploy", "all", "--sync-nodes", "--verify"), sif_bytes),
-    Step("list its packages", (TOOL, "image", "sbom", str(SIF), "--output", str(SIF.with_suffix(".cdx.json")))),
+    Step("list its packages", (TOOL, "image", "sbom", str(SIF), "--output", f"{SIF}.cdx.json", "--force")),
     Step("test it on a node, by its own checks", (TOOL, "test", f"{IMAGE}.sif", "--on", "c001")),
     Step("sync: nothing is left to do", (TOOL, "sync")),
     Step("verify: read it back everywhere", (TOOL, "verify")),

@@ -6,6 +6,7 @@ Runs on the workstation; Python 3.11.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -110,6 +111,7 @@ def main() -> None:
     try:
         with ended_by_signals():
             commands.main(standalone_mode=False)
+            sys.stdout.flush()  # what cannot be written must not end as done
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.Abort as abort:  # which click makes of KeyboardInterrupt
@@ -120,8 +122,21 @@ def main() -> None:
     except HpcRegistryError as error:
         say_error(error)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        let_go_of_output()  # who reads has seen enough, as after `| head`
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        let_go_of_output()
+        name = "" if error.filename is None else f"{error.filename}: "
+        say_error(HpcRegistryError(f"{name}{error.strerror or error}"))
+        sys.exit(HpcRegistryError.exit_code)
     except KeyboardInterrupt as interrupt:
         interrupted(interrupt)
+
+
+def let_go_of_output() -> None:
+    """What is buffered cannot be written: drop it, or Python would say so at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def interrupted(cause: BaseException | None) -> NoReturn:

@@ -14,7 +14,7 @@ from ..images.build import Builder
 from ..images.definition import Definition, find_definitions
 from ..images.difference import compare
 from ..images.plan import plan
-from ..images.workspace import write_file
+from ..images.workspace import check_output, write_file
 from .definitions import definitions_option, do_each
 from .options import SIF
 from .show import say, show_document, show_json, show_table
@@ -75,7 +75,8 @@ def image_prompt(name: str, definitions: Path) -> None:
 @command.command("sbom")
 @click.argument("path", metavar="SIF", type=SIF)
 @click.option("--output", "-o", type=SIF, metavar="FILE", help="Write it there, not to standard output.")
-def image_sbom(path: Path, output: Path | None) -> None:
+@click.option("--force", "-f", is_flag=True, help="Overwrite FILE.")
+def image_sbom(path: Path, output: Path | None, force: bool) -> None:
     """Write the SBOM of a SIF file: CycloneDX 1.6, JSON.
 
     It has the packages that dpkg, rpm, apk, pip and conda know in the image, which is neither run nor mounted.
@@ -88,6 +89,8 @@ def image_sbom(path: Path, output: Path | None) -> None:
     """
     from ..images import sbom  # with the library that writes it; the other commands do not wait for that
 
+    if output is not None:
+        check_output(output, force, path)
     made = sbom.make_sbom(path)
     sbom.check_evidence(made, path)
     for warning in made.warnings:
@@ -114,7 +117,11 @@ def image_diff(old: Path, new: Path, as_json: bool) -> None:
     """
     from ..images.sbom import read_packages
 
-    changes = compare(read_packages(old), read_packages(new))
+    before, after = read_packages(old), read_packages(new)
+    for path, read in ((old, before), (new, after)):
+        for warning in read.warnings:
+            say(f"! {visible(path)}: {warning}", err=True)
+    changes = compare(before.packages, after.packages)
     if as_json:
         show_json([{"state": one.state, **asdict(one)} for one in changes])
         return

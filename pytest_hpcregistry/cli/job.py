@@ -10,6 +10,7 @@ import click
 from ..cluster import job_script
 from ..cluster.client import open_client
 from ..config.load import load_cluster
+from ..core.names import visible
 from .options import SIF, which_cluster
 from .show import say, show_document
 
@@ -70,5 +71,5 @@ def job_render(
     if output is None:
         show_document(script)
     else:
-        job_script.save(script, output, force=force)
-        say(f"✓ {output}")
+        job_script.save(script, output, template, force=force)
+        say(f"✓ {visible(output)}")

@@ -13,6 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..core.errors import UsageError
 from ..core.names import excerpt, visible
+from ..images.workspace import check_output
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 LONGEST = 1 << 20
@@ -67,6 +68,8 @@ def check_values(values: Mapping[str, str]) -> None:
 
 def read(template: Path) -> str:
     try:
+        if template.exists() and not template.is_file():
+            raise UsageError("is no regular file", where=visible(template))
         with template.open("rb") as file:
             data = file.read(LONGEST + 1)
         if len(data) <= LONGEST:
@@ -88,12 +91,11 @@ def check_script(script: str, where: str) -> None:
             raise UsageError(f"a control character: {excerpt(line)}", where=f"{where}, line {number} of the script")
 
 
-def save(script: str, path: Path, *, force: bool) -> None:
-    """Write *script* to *path*, whole or not at all. Raises UsageError when it exists without *force*, or can't be
-    written.
+def save(script: str, path: Path, template: Path, *, force: bool) -> None:
+    """Write the *script* of a *template* to *path*, whole or not at all. Raises UsageError when it exists without
+    *force*, is no regular file, or can't be written.
     """
-    if path.exists() and not force:
-        raise UsageError(f"{visible(path)} exists already", hint="--force overwrites it")
+    check_output(path, force, template)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as directory:
             new = Path(directory, path.name)

@@ -6,6 +6,7 @@ no shell character.
 
 from __future__ import annotations
 
+import base64
 import difflib
 import ipaddress
 import posixpath
@@ -204,9 +205,19 @@ def read_directory(text: str) -> str:
     return text
 
 
+def is_key(kind: str, encoded: str) -> bool:
+    """Whether this is the public half of an SSH key of that kind, as far as it says itself; RFC 4253, 6.6."""
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return False
+    length = int.from_bytes(data[:4], "big")
+    return data[4 : 4 + length] == kind.encode() and len(data) > 4 + length + 4
+
+
 def read_signer(text: str) -> str:
     """`PRINCIPAL TYPE KEY`: who signs, and with which SSH key, as ssh-keygen prints its public half."""
-    if not SIGNER.match(text):
+    if not SIGNER.match(text) or not is_key(*text.split()[1:]):
         raise ValueError(f"{excerpt(text)} is not PRINCIPAL TYPE KEY, such as alice@site ssh-ed25519 AAAAC3NzaC1lZDI1…")
     return text
 

@@ -24,7 +24,7 @@ from ..transports.local import LocalTransport
 from .container import find_program
 from .reproducible import definition, environment, labels, read_archive, strip_identity
 from .sources import Source, find_source, short_name
-from .workspace import put_in_place, working_directory
+from .workspace import check_output, put_in_place, working_directory
 
 OUTPUT_DIRECTORY = Path("build/containers/apptainer")
 DEADLINE = 4 * 3600.0
@@ -101,6 +101,7 @@ def convert(
     began = time.monotonic()
     here = here or LocalTransport()
     tell = on_line or (lambda line: None)
+    check_file_name(out.name)
     check_output(out, force)
     source = find_source(image, here)
     machine, program = find_builder(here, builder)
@@ -118,15 +119,6 @@ def convert(
         digest, size = prove_sif(made)
         put_in_place(made, out)
     return Converted(out, digest, size, image, source.digest, time.monotonic() - began)
-
-
-def check_output(out: Path, force: bool) -> None:
-    check_file_name(out.name)
-    if out.is_symlink() or out.exists():
-        if not (out.is_symlink() or out.is_file()):
-            raise UsageError(f"{visible(out)} exists and is not a regular file")
-        if not force:
-            raise UsageError(f"{visible(out)} exists already", hint="give --force to overwrite it, or another name")
 
 
 def find_builder(here: Transport, builder: Transport | None) -> tuple[Transport, str]:

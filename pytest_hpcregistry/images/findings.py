@@ -34,10 +34,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What a scanner says: how many `components` it looked at, and what it found, the worst first."""
+    """What a scanner says: how many `components` it looked at, and what it found, the worst first; `names` are those of
+    the components.
+    """
 
     components: int
     findings: tuple[Finding, ...]
+    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,13 @@ def parse(text: str) -> Report:
         one = read_finding(raw, names)
         found[one.id] = merge(found[one.id], one) if one.id in found else one
     worst_first = sorted(found.values(), key=lambda one: (-LADDER.index(one.severity), one.id))
-    return Report(len(components), tuple(worst_first))
+    plain = frozenset(comparable(name.partition(" ")[0]) for _, name in components)
+    return Report(len(components), tuple(worst_first), plain)
+
+
+def comparable(name: str) -> str:
+    """A package's name, as programs that spell it differently agree on it: PEP 503."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def list_in(data: dict[str, Any], key: str) -> list[dict[str, Any]]:

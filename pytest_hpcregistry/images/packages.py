@@ -91,6 +91,10 @@ def take_inventory(contents: Contents, directory: Path) -> Inventory:
     inventory = Inventory()
     if contents.strange or contents.unclear:
         inventory.warn("", "names with line breaks are in it, and are not looked at")
+    for path in (DPKG, *APK, *(f"{directory}/{name}" for directory in RPM for name in RPM_FILES)):
+        is_there = path in contents.links or path in contents.directories
+        if is_there and not contents.find(path):
+            inventory.warn(path, "a database of packages that is no regular file of the image, so it was not read")
     found = {path: reader for path, reader in find_databases(contents) if can_be_named(path, inventory)}
     extract(contents, list(found), directory)
     for path in OS_RELEASE:
@@ -170,7 +174,10 @@ def read_os_release(text: str, inventory: Inventory) -> None:
 
 def read_dpkg(inventory: Inventory, directory: Path, path: str) -> None:
     """See deb-status(5) and deb-control(5)."""
-    for fields in stanzas(text_of(directory, path, inventory)):
+    text = text_of(directory, path, inventory)
+    if text.strip() and not re.search("^Package:", text, re.MULTILINE):
+        inventory.warn(path, "lists no package, and is not empty")
+    for fields in stanzas(text):
         if fields.get("Status", "").endswith((" config-files", " not-installed")):
             continue
         name, version = fields.get("Package", ""), fields.get("Version", "")

@@ -53,6 +53,8 @@ def make_sbom(path: Path) -> Sbom:
     digest = hash_file(path)
     with unpacking_directory() as directory:
         inventory = take_inventory(list_contents(found), directory / "files")
+    if not inventory.system and any(one.kind in ("deb", "rpm", "apk") for one in inventory.packages):
+        inventory.warn("etc/os-release", "does not say which system this is: scanners may know none of its packages")
     return Sbom(digest, write(path.name, digest, inventory), len(inventory.packages), tuple(inventory.warnings))
 
 
@@ -118,8 +120,8 @@ def package_url(package: Package, inventory: Inventory) -> PackageURL:
     return PackageURL(package.kind, namespace, package.name, package.version, qualifiers)
 
 
-def read_packages(path: Path) -> list[Package]:
-    """The packages of an SBOM in JSON, or those of the SIF at *path*.
+def read_packages(path: Path) -> Inventory:
+    """The packages of an SBOM in JSON, or those of the SIF at *path*, and its warnings.
 
     Raises UsageError for a file that is neither, Undetermined when no package is in it, and as `make_sbom`.
     """
@@ -133,18 +135,20 @@ def read_packages(path: Path) -> list[Package]:
     if len(text) > MOST_BYTES:
         raise UsageError(f"{visible(path)}: larger than {MOST_BYTES >> 20} MiB, so it is not read")
     try:
-        packages = parse(text.decode())
+        found = parse(text.decode())
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise UsageError(f"{visible(path)}: neither a SIF nor a CycloneDX SBOM in JSON") from None
-    if not packages:
+    if not found.packages:
         raise Undetermined("no package is in it", where=visible(path))
-    return packages
+    return found
 
 
-def parse(text: str) -> list[Package]:
+def parse(text: str) -> Inventory:
     """The packages of an SBOM: its components with a package URL. Raises as JSON and its data do when it is none."""
     data = json.loads(text)
     if data["bomFormat"] != "CycloneDX":
         raise ValueError("another kind of JSON")
     urls = [PackageURL.from_string(one["purl"]) for one in data.get("components", []) if "purl" in one]
-    return sorted(Package(url.type, url.name, url.version or "") for url in urls)
+    properties = data.get("metadata", {}).get("properties", [])
+    warnings = [str(one.get("value", "")) for one in properties if one["name"] == WARNING]
+    return Inventory(sorted(Package(url.type, url.name, url.version or "") for url in urls), warnings)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from io import FileIO
 from pathlib import Path
 
 from ..core import sif
+from ..core.digest import hash_file
 from ..core.errors import CheckFailed, CommandFailed, CommandTimeout, Undetermined, UsageError
 from ..core.names import excerpt, visible
 from ..core.scan import PLACE, Scan
 from ..transports.local import LocalTransport
 from .contents import list_contents, unpack, unpacking_directory
-from .findings import Report, Verdict, judge, read_report
+from .findings import Report, Verdict, comparable, judge, read_report
+from .packages import Package
 from .workspace import write_file
 
 SBOM = ".sbom.json"
@@ -25,6 +28,7 @@ MOST_OUTPUT = 64 << 20
 """Bytes that a scanner may print."""
 MOST_NAMED = 10
 """Findings that an error names."""
+LOOK = "is the scanner given this image, and told to report what it looked at? See scan.command in the cluster file"
 HINT = (
     "update these packages and build the image again, or waive each in the cluster file: "
     "scan.waivers, with id, until and reason"
@@ -90,10 +94,24 @@ def scan(path: Path, settings: Scan, *, today: date | None = None) -> Scanned:
             unpack(list_contents(sif.check(path)), places["root"])
         output = run_scanner(settings, places, directory / "report.json", visible(path))
     report = read_report(output.decode("utf-8-sig", errors="replace"), visible(path))
+    if hash_file(path) != made.digest:
+        raise CommandFailed("the file changed while it was scanned", where=visible(path), hint="scan it again")
+    coverage = check_coverage(report, sbom.parse(made.text).packages, visible(path))
     write_file(kept, output)
     verdict = judge(report.findings, settings, today or datetime.now(UTC).date())
-    warnings = (*made.warnings, *verdict.notes)
+    warnings = (*made.warnings, *coverage, *verdict.notes)
     return Scanned(path, made.digest, report, verdict, warnings, time.monotonic() - began)
+
+
+def check_coverage(report: Report, packages: Sequence[Package], where: str) -> list[str]:
+    """A warning where the report lacks packages of the image. Raises Undetermined where it names none of them."""
+    names = {comparable(one.name) for one in packages}
+    missing = names - report.names
+    if names and missing == names:
+        raise Undetermined(
+            f"the scanner's report names none of the {len(names)} packages in the image", where=where, hint=LOOK
+        )
+    return [f"the scanner's report names {len(names - missing)} of {len(names)} packages"] if missing else []
 
 
 def places_in(settings: Scan) -> set[str]:

@@ -69,6 +69,19 @@ def remove_leftovers(prefix: str, parent: Path) -> None:
                     shutil.rmtree(directory, ignore_errors=True)
 
 
+def check_output(out: Path, force: bool, source: Path | None = None) -> None:
+    """Raise UsageError where *out* must not be written: it is no regular file, is the *source* that it shall be made
+    of, or exists without *force*."""
+    if not (out.is_symlink() or out.exists()):
+        return
+    if not (out.is_symlink() or out.is_file()):
+        raise UsageError(f"{visible(out)} exists and is not a regular file")
+    if source is not None and out.exists() and source.exists() and out.samefile(source):
+        raise UsageError(f"{visible(out)} is what it shall be made of", hint="give it another name")
+    if not force:
+        raise UsageError(f"{visible(out)} exists already", hint="give --force to overwrite it, or another name")
+
+
 def write_file(out: Path, content: bytes) -> None:
     """Write *out* whole or not at all. Raises UsageError or CommandFailed when it cannot be written."""
     with working_directory(out) as directory:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -184,3 +186,21 @@ def test_diff_of_two_images(tmp_path: Path) -> None:
     }  # fmt: skip
     same = CliRunner().invoke(cli.commands, ["image", "diff", str(old), str(old)])
     assert (same.exit_code, same.stdout) == (0, f"0 packages differ between {old} and {old}\n")
+
+
+def test_what_sbom_does_not_write_over(tmp_path: Path) -> None:
+    image = debian(tmp_path)
+    before = image.read_bytes()
+    (tmp_path / "there.json").write_text("mine")
+    for out, words in ((image, ["--force"]), (tmp_path / "there.json", []), (Path("/dev/null"), ["--force"])):
+        result = CliRunner().invoke(cli.commands, ["image", "sbom", str(image), "--output", str(out), *words])
+        assert isinstance(result.exception, UsageError), out
+    assert (image.read_bytes(), (tmp_path / "there.json").read_text()) == (before, "mine")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_what_cannot_be_printed_is_not_done() -> None:
+    program = Path(sys.executable).parent / "hpc-container-manager"
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([program, "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (4, "error: No space left on device\n")

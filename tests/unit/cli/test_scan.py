@@ -16,7 +16,12 @@ from tests.fakes.image import debian
 
 REPORT = {
     "bomFormat": "CycloneDX",
-    "components": [{"name": "xz", "version": "5.6.1", "bom-ref": "r"}, {"name": "tar\x1b[31m", "bom-ref": "s"}],
+    "components": [
+        {"name": "xz", "version": "5.6.1", "bom-ref": "r"},
+        {"name": "tar\x1b[31m", "bom-ref": "s"},
+        {"name": "tar"},
+        {"name": "libc6"},
+    ],
     "vulnerabilities": [
         {"id": "CVE-2", "ratings": [{"severity": "low"}], "affects": [{"ref": "s"}]},
         {"id": "CVE-3", "ratings": [{"severity": "critical"}], "affects": [{"ref": "r"}]},
@@ -53,7 +58,7 @@ def test_what_blocks_is_shown_first(tmp_path: Path) -> None:
         ["low", "CVE-2", "tar\\x1b[31m", "below", "high"],
     ]
     assert result.output.splitlines()[-1].startswith(
-        f"✗ {tmp_path / 'debian.sif'}: 2 components scanned, known vulnerabilities: 3, blocking: 2 ("
+        f"✗ {tmp_path / 'debian.sif'}: 4 components scanned, known vulnerabilities: 3, blocking: 2 ("
     )
     assert exit_code(result) == 1
 
@@ -68,7 +73,7 @@ def test_what_is_waived_is_shown_with_its_reason(tmp_path: Path) -> None:
 def test_for_programs(tmp_path: Path) -> None:
     result = run(tmp_path, "--json", more=WAIVED.replace("CVE-3", "CVE-4"))
     data: dict[str, Any] = json.loads(result.stdout)
-    assert (data["components"], [one["id"] for one in data["blocking"]]) == (2, ["CVE-3"])
+    assert (data["components"], [one["id"] for one in data["blocking"]]) == (4, ["CVE-3"])
     assert data["waived"] == [
         {"id": "CVE-1", "severity": "high", "packages": ["xz 5.6.1"], "until": "9999-12-31", "reason": "the same"}
     ]

@@ -287,7 +287,7 @@ class Scanning(FakeClient):
         super().__init__()
         found = {
             "bomFormat": "CycloneDX",
-            "components": [{"name": "a"}],
+            "components": [{"name": "tar"}, {"name": "libc6"}],
             "vulnerabilities": [{"id": one} for one in faults or ()],
         }
         command = (sys.executable, "-c", f"print({json.dumps(found)!r})", "{sbom}") if faults is not None else ()
@@ -314,7 +314,7 @@ def test_what_is_scanned_is_said_before_it_is_sent(tmp_path: Path) -> None:
     begun, note, scanned, *rest = events
     assert begun == UnderWay("ml-frameworks/x.sif", f"is scanned by {sys.executable}")
     assert note == Noticed("ml-frameworks/x.sif: the waiver of CVE-2 matches no finding: is it still needed?")
-    assert scanned == ImageScanned("ml-frameworks/x.sif", components=1, findings=1, waived=1)
+    assert scanned == ImageScanned("ml-frameworks/x.sif", components=2, findings=1, waived=1)
     assert isinstance(rest[0], ImageChecked)
     assert len(client.published) == 1
     assert (tmp_path / "debian.sif.scan.json").is_file()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.core.fields import read_memory, read_network, read_rate, read_size
+from pytest_hpcregistry.core.fields import read_memory, read_network, read_rate, read_signer, read_size
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,20 @@ def test_memory(text: str, size: int) -> None:
 def test_what_is_no_memory(text: str) -> None:
     with pytest.raises(ValueError, match="is not a number of bytes, such as 8G, and at least 1G"):
         read_memory(text)
+
+
+KEY = "AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
+
+
+def test_signers() -> None:
+    assert read_signer(f"alice@site ssh-ed25519 {KEY}") == f"alice@site ssh-ed25519 {KEY}"
+    wrong = (
+        f"a ssh-rsa {KEY}",
+        f"a ssh-ed25519 {'A' * 68}",
+        f"a ssh-ed25519 {KEY[:24]}{'A' * 20}?",
+        f"a {KEY}",
+        f"a ssh-ed25519 {KEY[:20]}",
+    )
+    for text in wrong:
+        with pytest.raises(ValueError, match="is not PRINCIPAL TYPE KEY"):
+            read_signer(text)

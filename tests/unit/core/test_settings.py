@@ -26,7 +26,7 @@ REGISTRY = Registry(
     directories=("a", "b"),
     keep=5,
     signatures="require",
-    signers=("alice ssh-ed25519 " + "A" * 68,),
+    signers=("alice ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43,),
 )
 SYNC = Sync(
     method="relay", limit_rate=1000, network="10.0.0.0/8", window=3, timeout=60, connect_timeout=4, key="/k",

@@ -170,7 +170,7 @@ def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
     [
         ("", 0, 0),
         ("\n\n\n", 0, 0),
-        ("no colon", 0, 1),
+        ("no colon", 0, 2),
         ("Package: a\n", 0, 1),
         ("Package: a b\nVersion: 1\n", 0, 1),
         ("Package: ../../etc\nVersion: 1\n", 0, 1),

@@ -18,7 +18,7 @@ from pytest_hpcregistry.images import sbom
 from pytest_hpcregistry.images.packages import Inventory
 from pytest_hpcregistry.images.sbom import WARNING, check_evidence, make_sbom, read_packages, write
 from pytest_hpcregistry.testing.sif import Sif
-from tests.fakes.image import debian, lay, pack
+from tests.fakes.image import DEBIAN, debian, lay, pack
 
 NUMPY = {"usr/lib/python3/dist-packages/numpy-2.1.0.dist-info/METADATA": "Name: NumPy\nVersion: 2.1.0\n"}
 AGAIN = {"opt/venv/lib/numpy-2.1.0.dist-info/METADATA": "Name: numpy\nVersion: 2.1.0\n"}
@@ -99,9 +99,9 @@ def test_the_packages_of_an_image_are_those_of_its_bill(tmp_path: Path) -> None:
     path = debian(tmp_path, **NUMPY, **AGAIN)
     bill = tmp_path / "x.json"
     bill.write_text(make_sbom(path).text)
-    found = [(one.kind, one.name, one.version) for one in read_packages(path)]
+    found = [(one.kind, one.name, one.version) for one in read_packages(path).packages]
     assert found == [("deb", "libc6", "2.36-9"), ("deb", "tar", "1.34+dfsg-1.2"), ("pypi", "numpy", "2.1.0")]
-    assert read_packages(bill) == read_packages(path)
+    assert read_packages(bill).packages == read_packages(path).packages
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,25 @@ def test_a_bill_of_nothing(tmp_path: Path) -> None:
 def test_a_bill_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.json"
     path.write_text('{"bomFormat": "CycloneDX", "components": [{"purl": "pkg:deb/debian/a@1"}]}')
-    assert len(read_packages(path)) == 1
+    assert len(read_packages(path).packages) == 1
     monkeypatch.setattr(sbom, "MOST_BYTES", 10)
     with pytest.raises(UsageError, match="larger than 0 MiB"):
         read_packages(path)
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "/gone"])
+def test_a_database_that_is_something_else_is_not_passed_over(tmp_path: Path, target: str) -> None:
+    root = lay(tmp_path / "root", {**DEBIAN, "etc/passwd": "root:x:0\n", **NUMPY})
+    status = root / "var/lib/dpkg/status"
+    status.unlink()
+    status.symlink_to(target)
+    made = make_sbom(pack(root, tmp_path / "x.sif"))
+    assert any("dpkg/status" in one or "etc/passwd" in one for one in made.warnings)
+
+
+def test_an_image_that_does_not_say_what_it_is(tmp_path: Path) -> None:
+    root = lay(tmp_path / "root", {"var/lib/dpkg/status": DEBIAN["var/lib/dpkg/status"]})
+    made = make_sbom(pack(root, tmp_path / "x.sif"))
+    assert made.warnings == (
+        "/etc/os-release: does not say which system this is: scanners may know none of its packages",
+    )

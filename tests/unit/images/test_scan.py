@@ -23,7 +23,7 @@ from tests.fakes.osv import osv_server
 PACKAGES = "usr/lib/python3/dist-packages"
 OLD = {f"{PACKAGES}/{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
        for name, version in {"jinja2": "2.4.1", "numpy": "2.1.0"}.items()}  # fmt: skip
-GOOD = '{"bomFormat": "CycloneDX", "components": [{"name": "a"}]}'
+GOOD = '{"bomFormat": "CycloneDX", "components": [{"name": "tar"}]}'
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,10 @@ def test_a_real_scanner_finds_an_old_package(tmp_path: Path) -> None:
         waived.check()
         assert waived.verdict.waived == ((finding, waiver),)
         late = scan(path, pip_audit(url, tmp_path / "cache", waivers=(waiver,)), today=date(2027, 1, 1))
-        assert late.warnings == ("the waiver of GHSA-462w-v97r-4m45 ended on 2026-12-31",)
+        assert late.warnings == (
+            "the scanner's report names 2 of 4 packages",
+            "the waiver of GHSA-462w-v97r-4m45 ended on 2026-12-31",
+        )
         with pytest.raises(CheckFailed):
             late.check()
     assert beside(path) == {"debian.sif.scan.json", "debian.sif.sbom.json"}
@@ -213,3 +216,22 @@ def test_an_old_report_that_cannot_be_removed(tmp_path: Path) -> None:
     (tmp_path / "debian.sif.scan.json").mkdir()
     with pytest.raises(UsageError, match=r"debian\.sif\.scan\.json: cannot be removed: Is a directory"):
         scan(path, python(f"print('''{GOOD}''')", "{sbom}"))
+
+
+def test_a_report_of_another_image_is_none(tmp_path: Path) -> None:
+    report = GOOD.replace("tar", "nothing")
+    with pytest.raises(Undetermined, match="names none of the 2 packages in the image"):
+        scan(debian(tmp_path), python(f"print('''{report}''')", "{sif}"))
+    assert beside(tmp_path / "debian.sif") == {"debian.sif.sbom.json"}
+
+
+def test_a_report_that_lacks_packages_says_so(tmp_path: Path) -> None:
+    found = scan(debian(tmp_path), python(f"print('''{GOOD}''')", "{sif}"))
+    assert found.warnings == ("the scanner's report names 1 of 2 packages",)
+
+
+def test_a_file_that_changes_under_the_scanner_has_no_report(tmp_path: Path) -> None:
+    path = debian(tmp_path)
+    with pytest.raises(CommandFailed, match="changed while it was scanned"):
+        scan(path, python(f"import sys; open(sys.argv[1], 'ab').write(b'x'); print('''{GOOD}''')", "{sif}"))
+    assert beside(path) == {"debian.sif.sbom.json"}
