@@ -111,11 +111,11 @@ def read_bytes(text: str) -> int | None:
 
 
 def read_size(text: str) -> int:
-    """`20GB`, `500 MB`, or bytes; decimal, as disks are sold."""
-    found = re.fullmatch(r"([0-9]{1,12}) ?([KMGT]?)B?", text, re.IGNORECASE)
+    """`20GB`, `500 MB`, or bytes, decimal as disks are sold; `20GiB` in powers of 1024."""
+    found = re.fullmatch(r"([0-9]{1,12}) ?(?:([KMGT])(i?))?B?", text, re.IGNORECASE)
     if not found:
-        raise ValueError(f"{text!r} is not a size such as 20GB")
-    return int(found[1]) * int(1000 ** ["", "K", "M", "G", "T"].index(found[2].upper()))
+        raise ValueError(f"{text!r} is not a size such as 20GB or 20GiB")
+    return int(found[1]) * int((1024 if found[3] else 1000) ** " KMGT".index((found[2] or " ").upper()))
 
 
 def read_network(text: str) -> str:

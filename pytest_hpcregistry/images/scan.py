@@ -64,9 +64,12 @@ class Scanned:
 class BoundedFile(FileIO):
     """A file that takes no more than MOST_OUTPUT bytes."""
 
+    is_full = False
+
     def write(self, data: bytes, /) -> int:  # type: ignore[override]
         """Raises OSError."""
         if self.tell() + len(data) > MOST_OUTPUT:
+            self.is_full = True
             raise OSError(errno.EFBIG, f"more than {MOST_OUTPUT >> 20} MiB")
         return super().write(data)
 
@@ -146,6 +149,11 @@ def run_scanner(settings: Scan, places: dict[str, Path], output: Path, where: st
     except CommandTimeout:
         what = f"the scanner {program} was still running after {settings.timeout} s and was stopped"
         raise Undetermined(what, where=where, hint="allow it more time: scan.timeout in the cluster file") from None
+    except CommandFailed as error:
+        if stream.is_full:
+            what = f"the scanner {program} printed more than {MOST_OUTPUT >> 20} MiB, which is no report"
+            raise Undetermined(what, where=where, hint="see scan.command in the cluster file") from error
+        raise
     if result.exit_code not in settings.exit_codes:
         codes = ", ".join(map(str, settings.exit_codes))
         raise CommandFailed(

@@ -22,13 +22,23 @@ def test_what_is_no_rate(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("0", 0), ("1500", 1500), ("20GB", 20_000_000_000), ("20 gb", 20_000_000_000), ("5M", 5_000_000), ("1TB", 10**12)],
+    [
+        ("0", 0),
+        ("1500", 1500),
+        ("20GB", 20_000_000_000),
+        ("20 gb", 20_000_000_000),
+        ("5M", 5_000_000),
+        ("1TB", 10**12),
+        ("3GiB", 3 << 30),
+        ("5", 5),
+        ("7b", 7),
+    ],
 )
 def test_sizes(text: str, size: int) -> None:
     assert read_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "-1", "big", "1.5GB", "20GiB", "GB", "1000000000000000B"])
+@pytest.mark.parametrize("text", ["", "-1", "big", "1.5GB", "20iB", "GB", "1000000000000000B"])
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ValueError, match="is not a size"):
         read_size(text)
