@@ -127,7 +127,7 @@ def image_diff(old: Path, new: Path, as_json: bool) -> None:
         return
     rows = [[one.state, one.kind, excerpt(one.name), shown(one.old), shown(one.new)] for one in changes]
     if rows:
-        show_table([["", "kind", "package", "old", "new"], *rows])
+        show_table([["", "KIND", "PACKAGE", "OLD", "NEW"], *rows])
     say(f"{len(changes)} packages differ between {visible(old)} and {visible(new)}")
 
 

@@ -65,7 +65,7 @@ def show_findings(scanned: Scanned, limit: str) -> None:
         for one in scanned.report.findings
     ]
     if rows:
-        show_table([["severity", "vulnerability", "in", "state"], *rows])
+        show_table([["SEVERITY", "VULNERABILITY", "IN", "STATE"], *rows])
     for warning in scanned.warnings:
         say(f"! {warning}")
     mark = "✗" if verdict.blocking else "✓"

@@ -451,3 +451,37 @@ def test_the_words_of_the_command_line(
     monkeypatch.setattr(facts, "gather", lambda request: request)
     facts.main(["facts", "n1", '{"registry": "/r"}'])
     assert json.loads(capsys.readouterr().out.removeprefix("\nhpcregistry n1 ")) == {"registry": "/r"}
+
+
+def test_each_file_is_read_for_its_own_digest(registry: Path) -> None:
+    """One that is damaged is seen beside one that is not, under its name and as an object."""
+    publish(registry, OLD)
+    publish(registry, NEW, name="ml-frameworks/y.sif")
+    (registry / agent.OBJECTS / digest(OLD)).write_bytes(OLD[::-1])
+    found = gathered(registry, content=True)
+    assert {name: one["sha256"] for name, one in found["objects"].items()} == {
+        digest(OLD): digest(OLD[::-1]),
+        digest(NEW): digest(NEW),
+    }
+
+
+def test_what_is_refused_and_what_is_missing_is_an_answer_with_a_hint() -> None:
+    def refuse() -> dict[str, Any]:
+        raise agent.Refused("no", "do this")
+
+    def miss() -> dict[str, Any]:
+        raise FileNotFoundError(2, "No such file or directory", "/x")
+
+    assert facts.result_of(refuse) == {"error": "no", "hint": "do this"}
+    assert facts.result_of(miss) == {"error": "No such file or directory: /x", "hint": facts.RUN_SETUP}
+
+
+def test_the_mount_that_a_path_lies_on(tmp_path: Path) -> None:
+    assert (facts.filesystem("/proc/self")["mount"], facts.filesystem("/proc/self")["type"]) == ("/proc", "proc")
+    assert facts.filesystem("/")["mount"] == "/"
+
+
+def test_a_program_reads_what_it_is_given_and_nothing_else() -> None:
+    assert facts.run(["cat"], stdin="x\ny\n") == {"exit": 0, "says": "x"}
+    assert facts.run(["cat"]) == {"exit": 0, "says": ""}
+    assert facts.run(["no-such-program"]) is None

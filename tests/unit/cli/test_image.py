@@ -174,7 +174,7 @@ def test_diff_of_two_images(tmp_path: Path) -> None:
         result = CliRunner().invoke(cli.commands, ["image", "diff", str(before), str(new)])
         *rows, last = [line.split() for line in result.stdout.splitlines()]
         assert rows == [
-            ["kind", "package", "old", "new"],
+            ["KIND", "PACKAGE", "OLD", "NEW"],
             ["added", "deb", "bsdtar", "-", "1.34+dfsg-1.2"],
             ["changed", "deb", "libc6", "2.36-9", "2.41-1"],
             ["removed", "deb", "tar", "1.34+dfsg-1.2", "-"],

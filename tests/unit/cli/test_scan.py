@@ -52,7 +52,7 @@ def exit_code(result: Result) -> int:
 def test_what_blocks_is_shown_first(tmp_path: Path) -> None:
     result = run(tmp_path)
     assert [line.split() for line in result.output.splitlines()[:-1]] == [
-        ["severity", "vulnerability", "in", "state"],
+        ["SEVERITY", "VULNERABILITY", "IN", "STATE"],
         ["critical", "CVE-3", "xz", "5.6.1", "blocks"],
         ["high", "CVE-1", "xz", "5.6.1", "blocks"],
         ["low", "CVE-2", "tar\\x1b[31m", "below", "high"],
