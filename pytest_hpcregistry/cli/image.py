@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ..core.messages import count
 from ..core.names import excerpt, visible
 from ..images.build import Builder
 from ..images.definition import Definition, find_definitions
@@ -99,7 +100,7 @@ def image_sbom(path: Path, output: Path | None, force: bool) -> None:
         show_document(made.text)
     else:
         write_file(output, made.text.encode())
-        say(f"✓ {visible(output)}: {made.packages} packages of {visible(path)}, sha256 {made.digest[:12]}…")
+        say(f"✓ {visible(output)}: {count(made.packages, 'package')} of {visible(path)}, sha256 {made.digest[:12]}…")
 
 
 @command.command("diff")

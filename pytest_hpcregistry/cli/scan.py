@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ..core.messages import count
 from ..core.model import Cluster
 from ..core.names import excerpt, visible
 from ..images.scan import Scanned, scan
@@ -70,6 +71,6 @@ def show_findings(scanned: Scanned, limit: str) -> None:
         say(f"! {warning}")
     mark = "✗" if verdict.blocking else "✓"
     say(
-        f"{mark} {visible(scanned.path)}: {scanned.report.components} components scanned, "
+        f"{mark} {visible(scanned.path)}: {count(scanned.report.components, 'component')} scanned, "
         f"known vulnerabilities: {len(rows)}, blocking: {len(verdict.blocking)} ({scanned.seconds:.1f} s)"
     )

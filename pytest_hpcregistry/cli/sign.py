@@ -30,7 +30,7 @@ def command(names: tuple[str, ...], all_images: bool, unsigned: bool, client: Co
       hpc-container-manager sign pytorch.sif
     """
     if bool(names) == all_images:
-        raise click.UsageError("name images, or give --all")
+        raise click.UsageError("name images or give --all, and not both")
     registry = client.cluster.registry
     wanted = [full_name(name, registry.path, registry.directories) for name in names]
     wanted = wanted or list(client.catalog().images)

@@ -84,10 +84,11 @@ def command(
       hpc-container-manager test --all --image pytorch-cuda12.1-mpi4.1.sif
     """
     which = {"cluster": cluster, "controller": controller, "user": user, "key": key}
-    refuse(OF_A_CLUSTER if sif else OF_AN_IMAGE, "is for a cluster, not for a SIF" if sif else "needs a SIF")
     if sif:
+        refuse((*OF_A_CLUSTER, "image"), "is for a cluster, not for a SIF")
         test_image(sif, which, **{name: given[name] for name in OF_AN_IMAGE})
     else:
+        refuse(OF_AN_IMAGE, "needs a SIF")
         options = [f"--hpc-{name}={value}" for name, value in {**which, "image": image}.items() if value is not None]
         test_cluster(options, **{name: given[name] for name in OF_A_CLUSTER})
 

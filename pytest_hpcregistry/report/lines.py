@@ -24,7 +24,7 @@ from ..core.events import (
     Verified,
 )
 from ..core.facts import PRESENT
-from ..core.messages import describe_gc
+from ..core.messages import count, describe_gc
 from ..core.names import LONGEST_REASON, excerpt, printable, visible
 from ..core.nodeset import fold, fold_machines, group_by
 
@@ -55,7 +55,8 @@ def check_ended(event: CheckEnded) -> str:
 
 def image_scanned(event: ImageScanned) -> str:
     waived = f", {event.waived} waived" if event.waived else ""
-    return f"✓ {event.name}: {event.components} components scanned, {event.findings} findings{waived}, none blocks it"
+    scanned, found = count(event.components, "component"), count(event.findings, "finding")
+    return f"✓ {event.name}: {scanned} scanned, {found}{waived}, none blocks it"
 
 
 def image_sent(event: ImageSent) -> str:

@@ -65,7 +65,7 @@ def test_all_or_some_are_signed(cluster: Path, published: list[Any]) -> None:
 @pytest.mark.parametrize("words", [[], ["x.sif", "--all"]])
 def test_which_images_must_be_said(cluster: Path, published: list[Any], words: list[str]) -> None:
     said = run(cluster, "sign", *words)
-    assert "name images, or give --all" in str(said.exception)
+    assert "name images or give --all, and not both" in str(said.exception)
     assert published == []
 
 

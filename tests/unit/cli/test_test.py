@@ -103,6 +103,7 @@ def test_an_image_of_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["x.sif", "--phase", "e2e"], "--phase is for a cluster, not for a SIF"),
         (["x.sif", "--all"], "--all is for a cluster"),
+        (["x.sif", "--image", "y.sif"], "--image is for a cluster"),
         (["x.sif", "-n", "2"], "--workers is for a cluster"),
         (["--on", "c1"], "--on needs a SIF"),
         (["--json"], "--json needs a SIF"),

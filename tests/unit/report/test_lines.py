@@ -41,6 +41,7 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
         (CheckEnded("a\nb.sif", "c", "passed"), "✓ a\\nb.sif: c (0.0 s)"),
         (CheckEnded(NAME, "nvidia-smi", "skipped", "no GPU on c1"), f"- {NAME}: nvidia-smi: skipped: no GPU on c1"),
         (CheckEnded(NAME, "a", "unknown", "NODE_FAIL"), f"✗ {NAME}: a: unknown: NODE_FAIL"),
+        (ImageScanned(NAME, 1, 1, 0), f"✓ {NAME}: 1 component scanned, 1 finding, none blocks it"),
         (ImageScanned(NAME, 120, 0, 0), f"✓ {NAME}: 120 components scanned, 0 findings, none blocks it"),
         (ImageScanned(NAME, 120, 3, 2), f"✓ {NAME}: 120 components scanned, 3 findings, 2 waived, none blocks it"),
         (ImageSent(name=NAME, bytes=1_000_000), f"✓ {NAME}: 1.0 MB sent to the controller"),
