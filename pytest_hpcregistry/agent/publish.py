@@ -63,7 +63,7 @@ def apply(root: int, request: Json) -> Json:
     taken = signatures.accept(root, request["images"])
     if taken:
         with opened(".registry", root) as metadata:
-            write_file(metadata, "signed.json", json.dumps(taken, sort_keys=True).encode())
+            write_file(metadata, os.path.basename(signatures.SIGNED), json.dumps(taken, sort_keys=True).encode())
     changed = [image["name"] for image in request["images"] if give_name(root, image, mode)]
     catalog = publish_catalog(root, request["catalog"], request["objects"]) if request.get("catalog") else "kept"
     return {"changed": changed, "catalog": catalog}
@@ -81,7 +81,7 @@ def mode_of(root: int, request: Json) -> int:
 
 def configured_mode(registry: str) -> Optional[int]:
     """The mode of images that phase 1 wrote down here; None if it did not."""
-    written = FILE_MODE.search(read_text(os.path.join(registry, ".registry/config.yaml")) or "")
+    written = FILE_MODE.search(read_text(os.path.join(registry, signatures.CONFIG)) or "")
     return int(written.group(1), 8) if written else None
 
 

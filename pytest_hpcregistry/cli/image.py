@@ -14,8 +14,8 @@ from ..core.names import excerpt, visible
 from ..images.build import Builder
 from ..images.definition import Definition, find_definitions
 from ..images.difference import compare
+from ..images.output import check_output, write_file
 from ..images.plan import plan
-from ..images.workspace import check_output, write_file
 from .definitions import definitions_option, do_each
 from .options import SIF
 from .show import say, show_document, show_json, show_table

@@ -13,7 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..core.errors import UsageError
 from ..core.names import excerpt, visible
-from ..images.workspace import check_output
+from ..images.output import check_output
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 LONGEST = 1 << 20

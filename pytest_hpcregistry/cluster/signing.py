@@ -98,10 +98,8 @@ def for_rollback(client: ControllerClient, name: str, to: str | None) -> tuple[s
     registry = client.cluster.registry
     if registry.signing_key is None and registry.signatures != "require":
         return to, {}
-    images = client.catalog().images
-    if name not in images:
-        raise UsageError(f"{name} is not in the catalog", hint="see: hpc-container-manager catalog list")
-    chosen = images[name].find(to)
+    name, entry = client.find_image(name)
+    chosen = entry.find(to)
     return chosen.digest, sign(registry, name, chosen.digest, chosen.size)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -89,12 +89,13 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
     name = image_name(request["name"], settings.registry.path, settings.registry.directories)
     digest, size = request["digest"], int(request["size"])
     signature = signature_of(request)
+    images: list[dict[str, Any]] = [{"name": name, "digest": digest, "size": size, **signature}]
     wanted = {
-        "images": [{"name": name, "digest": digest, "size": size, **signature}],
+        "images": images,
         "mode": write_mode(settings.registry.file_mode),
     }
     with refusals(), no_debris(settings.registry.path, digest):
-        refuse_unsigned(settings, [{"name": name, "digest": digest, "size": size, **signature}])
+        refuse_unsigned(settings, images)
         read_catalog(settings.registry.path)  # where that cannot be, no object is made that nothing will name
         check_structure(settings.registry.path, digest)
         agent.prove(settings.registry.path, wanted)
@@ -122,10 +123,10 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
     return known or version, bool(answer["changed"]) or not known
 
 
-def refuse_unsigned(settings: Settings, images: Sequence[Any]) -> None:
+def refuse_unsigned(settings: Settings, images: list[dict[str, Any]]) -> None:
     """Look at signatures before anything is kept; what counts is the second look, under the lock."""
     with agent.opened(settings.registry.path) as root:
-        agent.accept(root, list(images))
+        agent.accept(root, images)
 
 
 def signature_of(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,9 +22,10 @@ from ..core.names import check_file_name, excerpt, visible
 from ..transports import Transport
 from ..transports.local import LocalTransport
 from .container import find_program
+from .output import check_output, put_in_place
 from .reproducible import definition, environment, labels, read_archive, strip_identity
 from .sources import Source, find_source, short_name
-from .workspace import check_output, put_in_place, working_directory
+from .workspace import working_directory
 
 OUTPUT_DIRECTORY = Path("build/containers/apptainer")
 DEADLINE = 4 * 3600.0

@@ -18,8 +18,8 @@ from ..core.scan import PLACE, Scan
 from ..transports.local import LocalTransport
 from .contents import list_contents, unpack, unpacking_directory
 from .findings import Report, Verdict, comparable, judge, read_report
+from .output import write_file
 from .packages import Package
-from .workspace import write_file
 
 SBOM = ".sbom.json"
 REPORT = ".scan.json"

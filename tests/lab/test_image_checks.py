@@ -183,14 +183,14 @@ def test_the_suite_runs_them_on_each_image(
 
 @pytest.fixture(scope="module")
 def workstation(machines: Machines, demo_sif: Path) -> Iterator[str]:
-    """A machine of the lab with the library and the image in /srv/work."""
+    """A machine of the lab with the library and the image in /srv/tested."""
     package = Path(pytest_hpcregistry.__file__).parent
-    machines.tell("c002", "mkdir -p /srv/work")
-    machines.put("c002", package, "/srv/work/pytest_hpcregistry")
-    machines.put("c002", demo_sif, "/srv/work/demo.sif")
-    machines.tell("c002", "chmod -R a+rX /srv/work")
+    machines.tell("c002", "mkdir -p /srv/tested")
+    machines.put("c002", package, "/srv/tested/pytest_hpcregistry")
+    machines.put("c002", demo_sif, "/srv/tested/demo.sif")
+    machines.tell("c002", "chmod -R a+rX /srv/tested")
     yield "c002"
-    machines.tell("c002", "rm -rf /srv/work")
+    machines.tell("c002", "rm -rf /srv/tested")
 
 
 @pytest.fixture(params=["root", "alice"])
@@ -198,8 +198,8 @@ def local(request: pytest.FixtureRequest, machines: Machines, workstation: str) 
     """`local("")`: what the checks in the label, or others, came to there, as root and as an ordinary user."""
 
     def run(checks: str, memory: int = 8 << 30) -> dict[str, tuple[str, str]]:
-        argv = ["python3", "-c", SCRIPT, "/srv/work/demo.sif", checks, str(memory)]
-        become = f"runuser -u {request.param} -- env -C / PYTHONPATH=/srv/work {shlex.join(argv)}"
+        argv = ["python3", "-c", SCRIPT, "/srv/tested/demo.sif", checks, str(memory)]
+        become = f"runuser -u {request.param} -- env -C / PYTHONPATH=/srv/tested {shlex.join(argv)}"
         return ended(machines.tell(workstation, become))
 
     return run
@@ -210,26 +210,26 @@ def test_a_file_on_a_machine_with_apptainer(local: Local) -> None:
 
 
 def test_bad_checks_of_a_file(local: Local, machines: Machines, workstation: str, bad: Path) -> None:
-    machines.put(workstation, bad, "/srv/work/bad.yaml")
-    found = local("/srv/work/bad.yaml")
+    machines.put(workstation, bad, "/srv/tested/bad.yaml")
+    found = local("/srv/tested/bad.yaml")
     assert as_expected(found), found
     assert left(machines, workstation) == ""
 
 
 def test_a_container_is_closed_off(local: Local, machines: Machines, workstation: str, tmp_path: Path) -> None:
     """It sees neither home nor the machine's files and processes, and it can change nothing."""
-    sees = "ls /srv/work /root /home /tmp 2> /dev/null | grep -c sif; ls -d /proc/[0-9]* | wc -l | grep -c '...'; env"
+    sees = "ls /srv/tested /root /home /tmp 2> /dev/null | grep -c sif; ls -d /proc/[0-9]* | wc -l | grep -c '...'; env"
     text = f'checks:\n  - run: [sh, -c, {json.dumps(sees)}]\n    output: "0\\n0\\n"\n'
     text += "  - run: [touch, /etc/x]\n    exit: 1\n  - run: [mknod, /tmp/x, b, '8', '0']\n    exit: 1\n"
     (tmp_path / "closed.yaml").write_text(text)
-    machines.put(workstation, tmp_path / "closed.yaml", "/srv/work/closed.yaml")
-    assert [state for state, _ in local("/srv/work/closed.yaml").values()] == ["passed"] * 3
+    machines.put(workstation, tmp_path / "closed.yaml", "/srv/tested/closed.yaml")
+    assert [state for state, _ in local("/srv/tested/closed.yaml").values()] == ["passed"] * 3
 
 
 def test_a_check_that_wants_too_much_memory(local: Local, machines: Machines, workstation: str, tmp_path: Path) -> None:
     (tmp_path / "memory.yaml").write_text("checks:\n  - run: [python3, -c, 'print(len(bytes(3 << 30)))']\n")
-    machines.put(workstation, tmp_path / "memory.yaml", "/srv/work/memory.yaml")
-    ((state, detail),) = local("/srv/work/memory.yaml", 2 << 30).values()
+    machines.put(workstation, tmp_path / "memory.yaml", "/srv/tested/memory.yaml")
+    ((state, detail),) = local("/srv/tested/memory.yaml", 2 << 30).values()
     assert state == "failed"
     assert "MemoryError" in detail or "SIGKILL" in detail
 

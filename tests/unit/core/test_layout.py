@@ -17,7 +17,7 @@ def test_objects_are_named_by_their_digest() -> None:
             layout.object_path("/r", wrong)
 
 
-@pytest.mark.parametrize("name", ["CATALOG", "PEERS", "LOCK", "OBJECTS", "STAGING", "BASES"])
+@pytest.mark.parametrize("name", ["CATALOG", "PEERS", "SIGNERS", "LOCK", "OBJECTS", "STAGING", "BASES"])
 def test_the_agent_has_the_same_paths(name: str) -> None:
     assert getattr(agent, name) == getattr(layout, name)
 

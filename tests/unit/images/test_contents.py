@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,15 +16,7 @@ from pytest_hpcregistry.images.contents import Contents, extract, list_contents,
 from pytest_hpcregistry.testing.sif import Sif, system_partition
 from tests.fakes.image import PLAIN, lay, pack
 
-
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where it is unpacked: nothing is left there."""
-    directory = tmp_path / "tmp"
-    directory.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(directory))
-    yield directory
-    assert list(directory.iterdir()) == []
+pytestmark = pytest.mark.usefixtures("temporary")
 
 
 def listed(path: Path) -> Contents:

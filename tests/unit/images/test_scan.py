@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -26,13 +25,7 @@ OLD = {f"{PACKAGES}/{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.
 GOOD = '{"bomFormat": "CycloneDX", "components": [{"name": "tar"}]}'
 
 
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    directory = tmp_path / "tmp"
-    directory.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(directory))
-    yield directory
-    assert list(directory.iterdir()) == []
+pytestmark = pytest.mark.usefixtures("temporary")
 
 
 def beside(path: Path) -> set[str]:
