@@ -9,10 +9,10 @@ import click
 
 from ..config.load import load_cluster
 from ..core.names import visible
-from ..images.convert import Converted, convert, default_output
-from ..images.current import is_current
-from ..images.definition import Definition, find_definitions
-from ..images.reproducible import LATEST
+from ..images.definitions.definition import Definition, find_definitions
+from ..images.making.convert import Converted, convert, default_output
+from ..images.making.current import is_current
+from ..images.making.reproducible import LATEST
 from ..transports import open_transport
 from .definitions import definitions_option, do_each
 from .options import SIF

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..core.errors import CommandFailed, HpcRegistryError
-from ..images.definition import Definition
+from ..images.definitions.definition import Definition
 from .show import say_error
 
 definitions_option = click.option(

@@ -11,11 +11,11 @@ import click
 
 from ..core.messages import count
 from ..core.names import excerpt, visible
-from ..images.build import Builder
-from ..images.definition import Definition, find_definitions
-from ..images.difference import compare
+from ..images.definitions.definition import Definition, find_definitions
+from ..images.inventory.difference import compare
+from ..images.making.build import Builder
+from ..images.making.plan import plan
 from ..images.output import check_output, write_file
-from ..images.plan import plan
 from .definitions import definitions_option, do_each
 from .options import SIF
 from .show import say, show_document, show_json, show_table
@@ -88,7 +88,7 @@ def image_sbom(path: Path, output: Path | None, force: bool) -> None:
     Example:
       hpc-container-manager image sbom build/containers/apptainer/pytorch.sif --output pytorch.cdx.json
     """
-    from ..images import sbom  # with the library that writes it; the other commands do not wait for that
+    from ..images.inventory import sbom  # with the library that writes it; the other commands do not wait for that
 
     if output is not None:
         check_output(output, force, path)
@@ -116,7 +116,7 @@ def image_diff(old: Path, new: Path, as_json: bool) -> None:
     Example:
       hpc-container-manager image diff pytorch-1.sif pytorch-2.sif
     """
-    from ..images.sbom import read_packages
+    from ..images.inventory.sbom import read_packages
 
     before, after = read_packages(old), read_packages(new)
     for path, read in ((old, before), (new, after)):

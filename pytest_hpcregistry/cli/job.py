@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from ..cluster import job_script
 from ..cluster.client import open_client
 from ..config.load import load_cluster
 from ..core.names import visible
+from ..images import job_script
+from ..images.output import check_output, write_file
 from .options import SIF, which_cluster
 from .show import say, show_document
 
@@ -67,9 +68,11 @@ def job_render(
         if twice:
             raise click.UsageError(f"--image sets {twice[0]}: do not --set it as well")
         values = values | found
+    if output is not None:
+        check_output(output, force, template)
     script = job_script.render(template, values)
     if output is None:
         show_document(script)
     else:
-        job_script.save(script, output, template, force=force)
+        write_file(output, script.encode())
         say(f"✓ {visible(output)}")

@@ -10,7 +10,7 @@ import click
 from ..core.messages import count
 from ..core.model import Cluster
 from ..core.names import excerpt, visible
-from ..images.scan import Scanned, scan
+from ..images.scanning.scan import Scanned, scan
 from .options import SIF, cluster_options
 from .show import say, show_json, show_table
 

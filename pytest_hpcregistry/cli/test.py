@@ -16,9 +16,9 @@ from ..config.load import load_cluster
 from ..core.fields import read_memory
 from ..core.messages import count
 from ..core.names import visible
-from ..images.checks import from_file
-from ..images.container import MEMORY, check_file
-from ..images.outcomes import PASSED, SKIPPED
+from ..images.definitions.checks import from_file
+from ..images.running.container import MEMORY, check_file
+from ..images.running.outcomes import PASSED, SKIPPED
 from ..report.junit import write_checks
 from ..report.lines import BANNER
 from .options import SIF, which_cluster

@@ -25,8 +25,8 @@ from ..core.events import (
     UnderWay,
 )
 from ..core.names import excerpt, image_name, visible
-from ..images.container import check_file
-from ..images.scan import scan
+from ..images.running.container import check_file
+from ..images.scanning.scan import scan
 from . import signing
 from . import verify as verifying
 from .client import AS_CONFIGURED, ControllerClient, SyncOptions

@@ -12,9 +12,9 @@ from ..core.events import Listener
 from ..core.layout import inside, object_path
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, NODE_NAME, full_name, visible
-from ..images.checks import Check, from_labels
-from ..images.container import MEMORY, Container
-from ..images.outcomes import START, Outcome, Place, run_checks
+from ..images.definitions.checks import Check, from_labels
+from ..images.running.container import MEMORY, Container
+from ..images.running.outcomes import START, Outcome, Place, run_checks
 from ..transports import CommandResult
 from .client import QUICK, ControllerClient
 from .jobs import Slurm

@@ -11,8 +11,8 @@ from pytest_hpcregistry.cluster.image_checks import check_by_slurm, refuse_root
 from pytest_hpcregistry.cluster.jobs import Slurm
 from pytest_hpcregistry.core.catalog import Entry
 from pytest_hpcregistry.core.errors import UsageError
-from pytest_hpcregistry.images.checks import from_labels
-from pytest_hpcregistry.images.outcomes import FAILED, PASSED, SKIPPED, UNKNOWN
+from pytest_hpcregistry.images.definitions.checks import from_labels
+from pytest_hpcregistry.images.running.outcomes import FAILED, PASSED, SKIPPED, UNKNOWN
 
 pytestmark = pytest.mark.e2e
 HINT = "build the image again, and deploy it; or mend its checks in image.yaml"

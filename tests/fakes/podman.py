@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_hpcregistry.images.build import Builder
+from pytest_hpcregistry.images.making.build import Builder
 
 STANDS_IN = """\
 import json, os, pathlib, sys, time

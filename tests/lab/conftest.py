@@ -16,7 +16,7 @@ from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core.cache import cache_directory, only_one
 from pytest_hpcregistry.core.model import Cluster
-from pytest_hpcregistry.images.definition import find_definitions
+from pytest_hpcregistry.images.definitions.definition import find_definitions
 from pytest_hpcregistry.lab.podman import podman
 from pytest_hpcregistry.testing.sif import Sif, system_partition
 from pytest_hpcregistry.transports import CommandResult, open_transport

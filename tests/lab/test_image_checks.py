@@ -14,8 +14,8 @@ import pytest
 import pytest_hpcregistry
 from pytest_hpcregistry.core.digest import hash_file
 from pytest_hpcregistry.core.sif import check as read_sif
-from pytest_hpcregistry.images.checks import from_labels
-from pytest_hpcregistry.images.definition import find_definitions
+from pytest_hpcregistry.images.definitions.checks import from_labels
+from pytest_hpcregistry.images.definitions.definition import find_definitions
 
 from .conftest import IMAGES, Cli
 from .machines import CATALOG, CONTROLLER, Machines, refused
@@ -57,8 +57,8 @@ GPU = "checks:\n  - run: [nvidia-smi]\n    output: GPU\n    gpu: yes\n"
 SCRIPT = """
 import dataclasses, json, sys
 from pathlib import Path
-from pytest_hpcregistry.images.checks import from_file
-from pytest_hpcregistry.images.container import check_file
+from pytest_hpcregistry.images.definitions.checks import from_file
+from pytest_hpcregistry.images.running.container import check_file
 path, checks, memory = sys.argv[1:]
 own = from_file(Path(checks)) if checks else None
 print(json.dumps(dataclasses.asdict(check_file(Path(path), lambda event: None, checks=own, memory=int(memory)))))

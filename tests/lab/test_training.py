@@ -18,9 +18,9 @@ import pytest
 
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.core.digest import hash_file
-from pytest_hpcregistry.images.convert import default_output
-from pytest_hpcregistry.images.current import is_current
-from pytest_hpcregistry.images.definition import find_definitions
+from pytest_hpcregistry.images.definitions.definition import find_definitions
+from pytest_hpcregistry.images.making.convert import default_output
+from pytest_hpcregistry.images.making.current import is_current
 from pytest_hpcregistry.lab.podman import podman
 from tests import ROOT
 from tests.fakes.osv import osv_server

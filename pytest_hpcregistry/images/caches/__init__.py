@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ...core.errors import HpcRegistryError
 from ...transports import Transport
 from ...transports.local import LocalTransport
-from ..build import TOOLS
+from ..making.build import TOOLS
 from .directories import find_apptainer, find_own
 from .entry import Cache, Entry, measure, size_of
 from .stored import find_images

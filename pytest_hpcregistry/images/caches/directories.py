@@ -12,7 +12,7 @@ from ...core.cache import cache_directory
 from ...core.errors import CommandFailed
 from ...core.names import visible
 from ...transports import Transport
-from ..container import find_program
+from ..running.container import find_program
 from .entry import LONG, SHORT, Cache, Entry, measure
 
 NOT_CONTENT = ("*.lock", "containers.conf")

@@ -16,8 +16,8 @@ from ...core.cache import OWN_IMAGES
 from ...core.errors import CommandFailed
 from ...core.names import excerpt
 from ...transports import Transport
-from ..build import IMAGE
-from ..definition import OURS
+from ..definitions.definition import OURS
+from ..making.build import IMAGE
 from .entry import LONG, Cache, Entry, measure
 
 ROOTS = {"podman": "{{.Store.GraphRoot}}", "docker": "{{.DockerRootDir}}"}

@@ -13,13 +13,13 @@ from click.testing import CliRunner, Result
 from pytest_hpcregistry import cli
 from pytest_hpcregistry.cli import convert as convert_command
 from pytest_hpcregistry.core.errors import CommandFailed, Undetermined, UsageError
-from pytest_hpcregistry.images.build import local_base
-from pytest_hpcregistry.images.convert import Converted
-from pytest_hpcregistry.images.definition import find_definitions, read
+from pytest_hpcregistry.images.definitions.definition import find_definitions, read
+from pytest_hpcregistry.images.making.build import local_base
+from pytest_hpcregistry.images.making.convert import Converted
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
 from tests.fakes.image import DEBIAN, debian, lay, pack
 from tests.fakes.podman import Stand
-from tests.unit.images.test_definition import FIXTURES, define
+from tests.unit.images.definitions.test_definition import FIXTURES, define
 
 
 def run(definitions: Path, *words: str) -> Result:

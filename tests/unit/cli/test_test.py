@@ -15,8 +15,8 @@ from pytest_hpcregistry.cli import test as test_command
 from pytest_hpcregistry.core.digest import hash_file
 from pytest_hpcregistry.core.errors import CheckFailed, Unreachable, UsageError
 from pytest_hpcregistry.core.events import CheckEnded
-from pytest_hpcregistry.images.checks import LABEL, Check, to_label
-from pytest_hpcregistry.images.outcomes import Outcome
+from pytest_hpcregistry.images.definitions.checks import LABEL, Check, to_label
+from pytest_hpcregistry.images.running.outcomes import Outcome
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
 
 PASSES, FAILS = Check(run=("echo", "a b"), output="a b"), Check(run=("false",), name="no")

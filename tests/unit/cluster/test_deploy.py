@@ -45,7 +45,7 @@ from pytest_hpcregistry.core.facts import Facts
 from pytest_hpcregistry.core.machine import Question
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.core.scan import Scan, Waiver
-from pytest_hpcregistry.images.checks import LABEL, Check, to_label
+from pytest_hpcregistry.images.definitions.checks import LABEL, Check, to_label
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, gathered, image, machine
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
 from tests.fakes.image import debian, lay, pack

@@ -12,8 +12,8 @@ from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.catalog import Catalog, Version
 from pytest_hpcregistry.core.errors import CheckFailed, CommandTimeout, ConfigError, Unreachable, UsageError
 from pytest_hpcregistry.core.model import Cluster, Controller, Slurm
-from pytest_hpcregistry.images.checks import LABEL, Check, to_label
-from pytest_hpcregistry.images.outcomes import Outcome
+from pytest_hpcregistry.images.definitions.checks import LABEL, Check, to_label
+from pytest_hpcregistry.images.running.outcomes import Outcome
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, REGISTRY
 from pytest_hpcregistry.transports import Command, CommandResult, Transport
 

@@ -11,7 +11,7 @@ from pytest_hpcregistry.cluster import client
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.phases import suites_directory
 from pytest_hpcregistry.core.catalog import Entry
-from pytest_hpcregistry.images.checks import LABEL, Check, to_label
+from pytest_hpcregistry.images.definitions.checks import LABEL, Check, to_label
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, gathered, image, machine
 from tests.unit.cluster.test_image_checks import PRINTS, SMI, FakeController
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry.core.errors import CommandFailed
-from pytest_hpcregistry.images.build import LOCAL_BASE
 from pytest_hpcregistry.images.caches.stored import find_images
+from pytest_hpcregistry.images.making.build import LOCAL_BASE
 from pytest_hpcregistry.lab import image as node_image
 from tests.fakes.tool import Image, Tool
 
