@@ -123,8 +123,9 @@ def main() -> None:
         say_error(error)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        let_go_of_output()  # who reads has seen enough, as after `| head`
-        sys.exit(128 + signal.SIGPIPE)
+        reader_has_gone()
+    except SystemExit:  # what click makes of a BrokenPipeError; its 1 is drift here
+        reader_has_gone()
     except OSError as error:
         let_go_of_output()
         name = "" if error.filename is None else f"{error.filename}: "
@@ -132,6 +133,12 @@ def main() -> None:
         sys.exit(HpcRegistryError.exit_code)
     except KeyboardInterrupt as interrupt:
         interrupted(interrupt)
+
+
+def reader_has_gone() -> NoReturn:
+    """Who reads has seen enough, as after `| head`: leave as a program that SIGPIPE ends."""
+    let_go_of_output()
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def let_go_of_output() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ..core.errors import CommandFailed
 from ..core.messages import count
 from ..core.names import excerpt, visible
 from ..images.definitions.definition import Definition, find_definitions
@@ -43,17 +44,22 @@ def image_build(name: str, definitions: Path, force: bool, dry_run: bool) -> Non
       hpc-container-manager image build all --dry-run --definitions fixtures/images
     """
     builder = Builder(say)
-    if dry_run:
-        for definition in find_definitions(definitions, name):
-            say("\n".join(plan(builder, definition, force=force).lines()))
-        return
+
+    def show_plan(definition: Definition) -> None:
+        planned = plan(builder, definition, force=force)
+        say("\n".join(planned.lines()))
+        if planned.reason and planned.problem:
+            raise CommandFailed(f"{planned.definition.image} cannot be built on this machine now: {planned.problem}")
 
     def build(definition: Definition) -> None:
         built = builder.build(definition, force=force)
         state = f"built in {built.seconds:.1f} s" if built.fresh else "up to date"
         say(f"✓ {built.image}: {state} ({built.digest.removeprefix('sha256:')[:12]})")
 
-    do_each(find_definitions(definitions, name), build, "built")
+    if dry_run:
+        do_each(find_definitions(definitions, name), show_plan, "ready to be built")
+    else:
+        do_each(find_definitions(definitions, name), build, "built")
 
 
 @command.command("prompt")

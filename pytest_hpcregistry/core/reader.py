@@ -15,6 +15,9 @@ from .kinds import LOCAL_FILE, Kind, settings_of
 from .model import SECTIONS
 from .names import CONTROLLER, NO_NODE
 
+NOTHING = ("", "~", "null", "Null", "NULL")
+"""What YAML reads as no value. Here it is text."""
+
 
 class Reader:
     """Reads what a cluster file or config.yaml says, and gathers the mistakes on the way.
@@ -40,7 +43,7 @@ class Reader:
         optional = {field.name for field in dataclasses.fields(kind) if field.default is None}
         values: dict[str, Any] = {}
         for key, value in self.mapping(raw, (name,), settings).items():
-            if key in optional and value in ("", "~", "null", "Null", "NULL"):
+            if key in optional and value in NOTHING:
                 continue
             try:
                 values[key] = self.value(settings[key].kind, value)
@@ -86,7 +89,7 @@ class Reader:
 
     def mapping(self, raw: Any, path: KeyPath, known: Mapping[str, Any]) -> dict[str, Any]:
         """The known keys of *raw*. Nothing under a heading, as when all is commented out, is an empty mapping."""
-        if raw == "":
+        if raw in NOTHING:
             return {}
         if not isinstance(raw, dict):
             self.add(path, f"must be a mapping with keys such as {', '.join(list(known)[:3])}")

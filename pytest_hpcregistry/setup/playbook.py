@@ -157,11 +157,11 @@ def connected(cluster: Cluster, here: Transport, control_path: str) -> Iterator[
 
 
 def ansible_playbook() -> str:
-    """The ansible-playbook of this environment, else the one on the PATH. Raises CommandFailed without either."""
+    """The ansible-playbook of this environment, else the one on the PATH. Raises UsageError without either."""
     beside = Path(sys.executable).parent / "ansible-playbook"
     found = str(beside) if beside.exists() else shutil.which("ansible-playbook")
     if found is None:
-        raise CommandFailed("there is no ansible-playbook", hint="pip install ansible-core into this environment")
+        raise UsageError("there is no ansible-playbook", hint="pip install ansible-core into this environment")
     return found
 
 

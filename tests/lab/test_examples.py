@@ -27,6 +27,18 @@ EXPECTED = {
     "checkpoint.sh": {"checkpoint.out": "saved at step ([0-9]+)\n(.*\n)*done after 20 steps"},
 }
 
+# Slurm itself would send the signal after nine minutes, and lets a job that is queued again wait for two.
+CHECKPOINT = """
+    job=$(sbatch --parsable checkpoint.sh)
+    state() { squeue -h -j "$job" -o %T,%r; }
+    until state | grep -q ^RUNNING; do sleep 0.5; done
+    sleep 4
+    scancel --batch --signal=USR1 "$job"
+    until state | grep -qx PENDING,BeginTime; do sleep 0.5; done
+    scontrol update jobid="$job" starttime=now
+    while state | grep -q .; do sleep 0.5; done
+"""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def images(
@@ -53,12 +65,9 @@ def test_no_example_is_left_out() -> None:
 def test_an_example_runs(on: Cli, name: str) -> None:
     submit(on, name)
     wait = f"sbatch --wait {name}"
-    if name == "checkpoint.sh":  # Slurm itself would send the signal after nine minutes
-        wait = (
-            f"sbatch {name}; until grep -q R <<< $(squeue -h -n checkpoint -o %t); do sleep 0.5; done; sleep 4; "
-            "scancel -b -s USR1 -n checkpoint; while squeue -h -n checkpoint | grep -q .; do sleep 0.5; done"
-        )
-    on(ALICE, f"cd ~/{name}.d && {{ {wait}; }}", timeout=180).check()
+    if name == "checkpoint.sh":
+        wait = CHECKPOINT
+    on(ALICE, f"cd ~/{name}.d && {{ {wait}\n}}", timeout=180).check()
     for file, pattern in EXPECTED[name].items():
         shown = on(ALICE, f"cat ~/{name}.d/{file}").check().stdout
         assert re.fullmatch(pattern, shown.strip()), shown

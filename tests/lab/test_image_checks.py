@@ -246,5 +246,5 @@ def test_a_deploy_that_cannot_test_sends_nothing(
     before = machines.trees()
     copy = tmp_path / "another.sif"
     shutil.copy(demo_sif, copy)
-    refused(cli("deploy", "single", "-s", "--test", copy), 3, "there is no Apptainer on this machine")
+    refused(cli("deploy", "single", "-s", "--test", copy), 2, "there is no Apptainer on this machine")
     assert machines.trees() == before

@@ -35,7 +35,6 @@ class Plan:
         return [
             f"{self.definition.image}: " + (f"would be built: {self.reason}" if self.reason else "up to date"),
             f"  base: {self.base}",
-            *([f"! it cannot be built on this machine now: {self.problem}"] if self.problem else []),
             *([f"  wheels: {', '.join(wheels)}, by pip for Python {self.definition.python}"] if wheels else []),
             *(f"  label: {name}={value}" for name, value in self.labels.items()),
             f"  {CONTEXT}: {context}",

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ...core import sif
 from ...core.digest import hash_file
-from ...core.errors import CommandFailed, Unreachable, UsageError
+from ...core.errors import CommandFailed, UsageError
 from ...core.events import Listener
 from ...core.names import visible
 from ...transports import CommandResult, Transport
@@ -47,7 +47,7 @@ class Run(Protocol):
 class Container(Place):
     """One image on one machine; each command gets a container of its own, which ends with it.
 
-    Raises Unreachable where there is no Apptainer.
+    Raises UsageError where there is no Apptainer.
     """
 
     def __init__(self, run: Run, image: str, memory: int, where: str) -> None:
@@ -56,7 +56,7 @@ class Container(Place):
         self.program = find_program(run)
         if self.program is None:
             hint = "install the package apptainer, or test the image on a node: --on NODE"
-            raise Unreachable(f"there is no Apptainer on {where}", hint=hint)
+            raise UsageError(f"there is no Apptainer on {where}", hint=hint)
         # Root of a user namespace is nobody outside. Where the machine forbids these, Apptainer is a setuid program.
         forbidden = "0" in self.machine(["cat", *USER_NAMESPACES], timeout=SHORT).stdout.split()
         self.options = [*CLOSED_OFF, *([] if forbidden else ["--userns"])]
@@ -116,8 +116,8 @@ def check_file(
 ) -> Outcome:
     """Run the checks of the SIF *path*, or others, on this machine. *memory* in bytes.
 
-    Raises UsageError for a file that is no sound SIF or has changed meanwhile, ConfigError for checks that are not as
-    they should be, Unreachable where there is no Apptainer.
+    Raises UsageError for a file that is no sound SIF or has changed meanwhile and where there is no Apptainer,
+    ConfigError for checks that are not as they should be.
     """
     if not path.exists():
         hint = "an image of the registry is tested where it lies: --on NODE"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,6 +144,9 @@ def run_scanner(settings: Scan, places: dict[str, Path], output: Path, where: st
     """What the scanner prints."""
     argv = [PLACE.sub(lambda place: str(places[place[1]]), word) for word in settings.command]
     program = excerpt(settings.command[0])
+    if shutil.which(settings.command[0]) is None:
+        hint = "install it, or correct scan.command in the cluster file"
+        raise UsageError(f"there is no scanner {program} on this machine", where=where, hint=hint)
     try:
         with BoundedFile(output, "w") as stream:
             result = LocalTransport(where).run(argv, timeout=settings.timeout, stdout=stream)

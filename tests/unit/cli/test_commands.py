@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -385,6 +387,19 @@ def test_an_upload_does_not_fail_because_nobody_reads_how_far_it_is(monkeypatch:
     show.show(UnderWay(what="x.sif", text="40 %"))
     with pytest.raises(BrokenPipeError):  # as any other program: its reader wants no more
         show.show(Noticed(message="x"))
+
+
+@pytest.mark.parametrize("words", [("--help",), ("schema",), ("no-such-command",)])
+def test_a_reader_that_has_gone_is_no_drift(words: tuple[str, ...]) -> None:
+    """As after `| head`: the end of a program by SIGPIPE, as any other's, and no word of it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        argv = [sys.executable, "-c", "from pytest_hpcregistry import cli; cli.main()", *words]
+        ended = subprocess.run(argv, stdout=gone, stderr=subprocess.PIPE, check=False)
+    wrong = words[0] == "no-such-command"
+    assert ended.returncode == (2 if wrong else 128 + signal.SIGPIPE)
+    assert bool(ended.stderr) == wrong
 
 
 def test_inspect_a_sound_sif() -> None:

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from pytest_hpcregistry import cli
 from pytest_hpcregistry.cli import test as test_command
 from pytest_hpcregistry.core.digest import hash_file
-from pytest_hpcregistry.core.errors import CheckFailed, Unreachable, UsageError
+from pytest_hpcregistry.core.errors import CheckFailed, UsageError
 from pytest_hpcregistry.core.events import CheckEnded
 from pytest_hpcregistry.images.definitions.checks import LABEL, Check, to_label
 from pytest_hpcregistry.images.running.outcomes import Outcome
@@ -58,11 +58,11 @@ def test_what_is_not_green(apptainer: Path, checks: tuple[Check, ...], kind: typ
     assert ("✗ x.sif: no: failed: exit code 1, not 0: it said nothing" in result.output) == bool(checks)
 
 
-def test_without_apptainer_it_could_not_be_determined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_apptainer_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     Path("old.xml").touch()
     result = run(sif(PASSES), "--junitxml", "old.xml")
-    assert isinstance(result.exception, Unreachable)
+    assert isinstance(result.exception, UsageError)
     assert not Path("old.xml").exists(), "nobody takes an old report for this test's"
 
 

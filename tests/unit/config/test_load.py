@@ -163,6 +163,11 @@ def test_a_section_whose_lines_are_all_commented_out_is_the_default(tmp_path: Pa
     assert load(tmp_path, MINIMAL + "registry: {keep: 0}\n").registry.keep == 0
 
 
+@pytest.mark.parametrize("nothing", ["", "null", "~"])
+def test_a_section_that_is_null_is_the_default(tmp_path: Path, nothing: str) -> None:
+    assert load(tmp_path, f"{MINIMAL}scan: {nothing}\n").scan == Scan()
+
+
 @pytest.mark.parametrize("text", ["nodes: slurm\n", "controller:\nnodes: slurm\n", "controller: {port: 22}\n"])
 def test_a_cluster_without_a_controller_is_refused(tmp_path: Path, text: str) -> None:
     found = mistakes(tmp_path, text)

@@ -109,6 +109,7 @@ def test_yaml_is_read_as_editors_read_it() -> None:
         MINIMAL,
         EVERY_VALUE,
         MINIMAL + "sync:\n  # window: 3\nslurm:\nregistry: {keep: 0, directories: [2024]}\n",
+        MINIMAL + "scan: null\nsync: ~\n",
         *(file_with("sync", "key_from", value) for value, _ in KEY_FROM),
         *(f"{MINIMAL}nodes: {value}\n" for value, _ in GOOD_NODES),
         *(file_with(section, key, value) for section, key, values in GOOD_VALUES for value in values),

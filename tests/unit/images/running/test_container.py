@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hpcregistry.core.digest import hash_file
-from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, Unreachable, UsageError
+from pytest_hpcregistry.core.errors import CheckFailed, ConfigError, UsageError
 from pytest_hpcregistry.core.events import CheckEnded, Event
 from pytest_hpcregistry.images.definitions.checks import LABEL, Check, to_label
 from pytest_hpcregistry.images.running import container as module
@@ -170,7 +170,7 @@ def test_a_file_that_changes_meanwhile_proves_nothing(apptainer: Path, tmp_path:
 
 def test_without_apptainer_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Unreachable, match="there is no Apptainer on this machine") as caught:
+    with pytest.raises(UsageError, match="there is no Apptainer on this machine") as caught:
         check_file(sif(tmp_path / "x.sif", PRINTS), nobody)
     assert "--on NODE" in caught.value.hint
 

@@ -157,7 +157,7 @@ def test_a_scanner_that_fails(
 
 
 def test_a_scanner_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(CommandFailed, match=r"debian.sif: no-such-scanner cannot be run: there is no such program"):
+    with pytest.raises(UsageError, match=r"debian.sif: there is no scanner no-such-scanner on this machine"):
         scan(debian(tmp_path), Scan(command=("no-such-scanner", "{sbom}")))
 
 
