@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from io import StringIO
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -20,6 +20,7 @@ from ..core.wire import to_line
 from ..report import lines
 
 TELL_EVERY = 10  # seconds between two lines of progress where there is no terminal
+MARKS = {"✗": "red", "!": "yellow", "✓": "green"}
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -29,9 +30,19 @@ def say(text: str, *, err: bool = False) -> None:
 
 def say_error(error: HpcRegistryError) -> None:
     """Print what happened, and a line for each thing to do about it."""
-    click.secho(printable(f"error: {error}"), fg="red", err=True)
+    text = printable(f"error: {error}")
+    click.echo(click.style(text, fg="red") if is_coloured(sys.stderr) else text, err=True)
     for hint in error.hint.splitlines():
         say(f"hint: {hint}", err=True)
+
+
+def is_coloured(stream: TextIO) -> bool:
+    """Whether *stream* is a terminal that shows colours, and nobody has asked for none: https://no-color.org."""
+    return stream.isatty() and is_capable(os.environ) and not os.environ.get("NO_COLOR")
+
+
+def is_capable(environ: Mapping[str, str]) -> bool:
+    return environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
 def say_usage_error(error: click.ClickException) -> None:
@@ -48,7 +59,7 @@ def say_usage_error(error: click.ClickException) -> None:
 @contextmanager
 def shown() -> Iterator[Listener]:
     """A listener for what takes long: bars on a terminal, elsewhere lines, with one of progress now and then."""
-    if sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+    if sys.stdout.isatty() and is_capable(os.environ):
         from ..report import bars  # slow to import, and of no use without a terminal
 
         with bars.on_this_terminal() as shower:
@@ -63,7 +74,8 @@ def show(event: Event) -> None:
     if line:
         # stdout may be closed (`… | head`): ignore that for progress, the next important line raises.
         with suppress(OSError) if isinstance(event, UnderWay) else nullcontext():
-            say(line, err=line.startswith("✗"))
+            style = MARKS.get(line[0]) if is_coloured(sys.stdout) else None
+            click.echo(click.style(line, fg=style) if style else line)
 
 
 def show_json_line(event: Event) -> None:

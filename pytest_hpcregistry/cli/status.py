@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import click
@@ -15,7 +15,7 @@ from ..core import facts as facts_of
 from ..core.errors import CheckFailed, Unreachable
 from ..core.facts import Facts
 from ..core.model import Cluster
-from ..core.names import excerpt, visible
+from ..core.names import CONTROLLER, excerpt, visible
 from ..core.nodeset import fold, fold_by
 from ..report import lines
 from .options import client_options
@@ -52,15 +52,21 @@ def command(as_json: bool, client: ControllerClient) -> None:
             }
         )
     else:
-        rows = [[excerpt(name), row.pop("controller", "-"), lines.states(row)] for name, row in found.matrix().items()]
-        show_table([["IMAGE", "CONTROLLER", "NODES"], *rows])
+        show_table([["IMAGE", "CONTROLLER", "NODES"], *map(table_row, matrix.items())])
         for reason, nodes in fold_by(found.unreachable, found.unreachable.__getitem__).items():
-            say(visible(f"{nodes}: {reason}"), err=True)
+            say(visible(f"unreachable {nodes}: {reason}"))
         for one in odd:
-            say(visible(str(one)), err=True)
+            say(visible(str(one)))
         if found.syncing.under_way:
             say("! a sync is under way")
     raise_for_status(found, matrix, odd)
+
+
+def table_row(image: tuple[str, Mapping[str, str]]) -> list[str]:
+    """The states of one image. The nodes that could not be asked are said once, below the table."""
+    name, by_machine = image
+    nodes = {node: state for node, state in by_machine.items() if state != facts_of.UNREACHABLE and node != CONTROLLER}
+    return [excerpt(name), by_machine.get(CONTROLLER, "-"), lines.states(nodes) or "-"]
 
 
 def find_odd_files(found: Facts, cluster: Cluster) -> Iterator[Finding]:

@@ -31,11 +31,10 @@ STYLES = {"✓": "green", "✗": "red", "!": "yellow"}
 
 
 class Bars:
-    """While it is open, *console* shows the events of its listener `listen`; failures go to *errors*."""
+    """While it is open, *console* shows the events of its listener `listen`."""
 
-    def __init__(self, console: Console, errors: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
-        self.errors = errors
         self.clock = clock
         self.lock = threading.RLock()
         self.transfers = Transfers()
@@ -47,7 +46,7 @@ class Bars:
             console=console,
             auto_refresh=False,
             transient=True,
-            redirect_stderr=errors is console,
+            redirect_stderr=sys.stderr.isatty(),
             get_renderable=self.render,
         )
         self.closing = threading.Event()
@@ -112,7 +111,7 @@ class Bars:
         text.stylize(STYLES.get(line[0], ""), 0, None if line[0] == "✗" else 1)
         with suppress(OSError):
             self.live.refresh()  # what the line says is over has no bar below it
-            (self.errors if line[0] == "✗" else self.console).print(text, soft_wrap=True)
+            self.console.print(text, soft_wrap=True)
 
     # --- what is drawn
 
@@ -121,7 +120,9 @@ class Bars:
             now = self.clock()
             transfers = self.transfers
             table = Table.grid(padding=(0, 2, 0, 0))
-            for column in ("left", "left", "right", "right", "right", "left"):
+            table.add_column(no_wrap=True)
+            table.add_column()  # the bar: in a narrow terminal what may be wrapped is cut first
+            for column in ("right", "right", "right", "left"):
                 table.add_column(justify=column, no_wrap=True)
             for name, track in transfers.uploads.items():
                 table.add_row(Text(visible(name.rpartition("/")[2])), *cells(track, now, track.left(now)))
@@ -171,6 +172,5 @@ def cells(track: Track, now: float, left: float | None) -> list[RenderableType]:
 
 
 def on_this_terminal() -> Bars:
-    """Bars on standard output; failures go to standard error where that is not the same terminal."""
-    console = Console(highlight=False)
-    return Bars(console, console if sys.stderr.isatty() else Console(stderr=True, highlight=False))
+    """Bars on standard output."""
+    return Bars(Console(highlight=False))

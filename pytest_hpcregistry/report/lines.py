@@ -116,7 +116,7 @@ def ended(state: str, message: str, events: Sequence[NodeFinished]) -> str:
     if len(nodes) > LONGEST and len(events) > 1:  # with many gaps; those that fill them are named elsewhere
         nodes = f"{len(events)} nodes"
     if state == "unchanged":
-        return f"✓ {nodes}: up to date"
+        return f"✓ {nodes}: nothing to send (names and sizes compared)"
     moved = span([event.bytes / 1e6 for event in events])
     return f"✓ {nodes}: synced, {moved} MB in {span([event.seconds for event in events])} s"
 

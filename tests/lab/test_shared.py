@@ -53,6 +53,6 @@ def test_going_back_is_seen_too(tool: Cli, machines: Machines, sif: Sifs, tmp_pa
 
 def test_a_node_with_a_directory_of_its_own_is_named(tool: Cli, machines: Machines) -> None:
     own = f"{ALONE}: has a {REGISTRY} of its own, not the controller's on a shared file system"
-    refused(tool("sync", "--engine", "shared"), 4, own, "hint: ", "c001: up to date", "c002: up to date")
+    refused(tool("sync", "--engine", "shared"), 4, own, "hint: ", "c001: nothing to send", "c002: nothing to send")
     machines.tell("c002", f"umount {REGISTRY}")  # it was not mounted again after a reboot
-    refused(tool("sync", "--engine", "shared"), 4, "c[002-003]: has a ", "c001: up to date")
+    refused(tool("sync", "--engine", "shared"), 4, "c[002-003]: has a ", "c001: nothing to send")

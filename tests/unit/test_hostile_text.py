@@ -166,7 +166,7 @@ def lines_of(error: HpcRegistryError, capsys: pytest.CaptureFixture[str], tmp_pa
 
 def bars_of(error: HpcRegistryError, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> str:
     console = Console(file=StringIO(), force_terminal=True, color_system=None, width=80, highlight=False)
-    drawn = bars.Bars(console, console)
+    drawn = bars.Bars(console)
     for event in shown_events(error):
         drawn.listen(event)
     drawn.flush()

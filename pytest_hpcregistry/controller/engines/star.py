@@ -48,6 +48,7 @@ REASONS = {
 def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     """See engines.Engine."""
     at_once = max(1, min(job.settings.sync.window, len(job.wanted)))
+    sending = min(at_once, sum(map(bool, job.wanted.values())))
 
     def serve(node: str) -> Outcome:
         try:
@@ -62,7 +63,7 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
                 prepared = {"bases": job.bases[node], "network": job.settings.sync.network}
                 address = job.sessions[node].ask("prepare", prepared)["address"]
                 to = check_address(node, address, job.settings) if job.settings.sync.network else node
-            send(node, to, job, share(job.settings.sync.limit_rate, at_once))
+            send(node, to, job, share(job.settings.sync.limit_rate, sending))
         return job.arrived(node)
 
     return fan_out(job.wanted, serve, window=at_once, on_error=job.failed)

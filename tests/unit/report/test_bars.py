@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -43,15 +44,15 @@ def plain(text: str) -> str:
 
 
 class Screen:
-    """Bars on a terminal of 100 columns that is a string, with a clock that is set by hand and ticks that are too."""
+    """Bars on a terminal that is a string, with a clock that is set by hand and ticks that are too."""
 
-    def __init__(self, height: int = 40, errors: Console | None = None) -> None:
+    def __init__(self, height: int = 40, width: int = 100) -> None:
         self.now = 0.0
         self.file = io.StringIO()
         self.console = Console(
-            file=self.file, force_terminal=True, width=100, height=height, color_system="standard", highlight=False
+            file=self.file, force_terminal=True, width=width, height=height, color_system="standard", highlight=False
         )
-        self.bars = Bars(self.console, errors or self.console, clock=lambda: self.now)
+        self.bars = Bars(self.console, clock=lambda: self.now)
         self.bars.run = lambda: None  # type: ignore[method-assign]
         self.bars.thread.run = lambda: None  # type: ignore[method-assign]
 
@@ -62,7 +63,7 @@ class Screen:
 
     def drawn(self) -> list[str]:
         """What the bars show now, without colours and blanks at the end."""
-        paper = Console(file=io.StringIO(), width=100, height=40)
+        paper = Console(file=io.StringIO(), width=self.console.width, height=40)
         with paper.capture() as capture:
             paper.print(self.bars.render())
         return [line.rstrip() for line in capture.get().splitlines()]
@@ -109,6 +110,15 @@ def test_the_whole_and_each_node_with_rate_and_time_left() -> None:
         "  c001     ▬  20 %  20 MB of 100 MB  10 MB/s  0:08",
         "  c002     ▬  60 %  60 MB of 100 MB  30 MB/s  0:02",
     ]
+
+
+def test_a_narrow_terminal_has_shorter_bars_and_all_the_rest() -> None:
+    screen = Screen(width=60)
+    screen.say(*begin("gpu-a100-01"))
+    screen.say(arrive(**{"gpu-a100-01": 10 * MB}), at=1)
+    screen.say(arrive(**{"gpu-a100-01": 20 * MB}), at=2)
+    drawn = [re.sub("[━╸╺]+ *", "▬  ", line) for line in screen.drawn()]
+    assert drawn[1] == "  gpu-a100-01  ▬  20 %  20 MB of 100 MB  10 MB/s  0:08"
 
 
 def test_only_the_slowest_of_many_have_a_bar() -> None:
@@ -215,16 +225,17 @@ def test_failures_are_red_and_tidy() -> None:
     assert f"{RED}✗ c[001-002]: [bold]full\\x1b[2J" in screen.file.getvalue()
 
 
-def test_failures_go_to_an_error_output_that_is_a_file() -> None:
-    errors = io.StringIO()
-    screen = Screen(errors=Console(file=errors, highlight=False))
+def test_failures_are_whole_lines_and_an_error_file_stays_one(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    screen = Screen()
     message = "very " * 50 + "long"
     with screen.bars:
         screen.say(*begin("c001"), end("c001", "failed", message))
         print("a warning", file=sys.stderr)  # noqa: T201
-    assert errors.getvalue() == f"✗ c001: {message}\n"
-    assert "very" not in screen.file.getvalue()
+    assert f"✗ c001: {message}" in screen.lines()
     assert "a warning" not in screen.file.getvalue()
+    assert capfd.readouterr().err == "a warning\n"
 
 
 def test_the_same_lines_as_without_a_terminal() -> None:
@@ -302,11 +313,36 @@ def test_control_c_brings_the_cursor_back_and_is_130() -> None:
     said, code = run_in_terminal(60, "asking 1 of 2 nodes")
     assert code == 130
     assert said.rindex(SHOW) > said.rindex(HIDE)
-    assert plain(said).index("✓ c001: up to date") < plain(said).index("interrupted")
+    assert plain(said).index("✓ c001: nothing to send (names and sizes compared)") < plain(said).index("interrupted")
+
+
+@pytest.mark.parametrize(("asked_for", "coloured"), [("", True), ("1", False)])
+def test_marks_are_coloured_unless_nobody_wants_that(asked_for: str, coloured: bool) -> None:
+    """https://no-color.org: a word that is empty does not count."""
+    program = """
+from pytest_hpcregistry.cli import show
+from pytest_hpcregistry.core.errors import CheckFailed
+from pytest_hpcregistry.core.events import Verified
+show.show(Verified("x.sif", {"c1": "missing"}))
+show.say_error(CheckFailed("it differs"))
+"""
+    said = run_on_terminal([sys.executable, "-c", program], NO_COLOR=asked_for)
+    assert ("\x1b[31m✗ x.sif: missing c1\x1b[0m" in said) == coloured
+    assert ("\x1b[31merror: it differs\x1b[0m" in said) == coloured
+    assert ("\x1b" in said) == coloured
+
+
+def run_on_terminal(argv: Sequence[str], **environment: str) -> str:
+    ours, theirs = pty.openpty()
+    subprocess.run(argv, stdout=theirs, stderr=theirs, check=True, env={**os.environ, "TERM": "xterm", **environment})
+    os.close(theirs)
+    said = os.read(ours, 65536)
+    os.close(ours)
+    return said.decode()
 
 
 def test_a_dumb_terminal_gets_lines_only() -> None:
-    said, code = run_in_terminal(60, "up to date", term="dumb")
+    said, code = run_in_terminal(60, "nothing to send", term="dumb")
     assert code == 130
     assert "\x1b" not in said
     assert "  all images: 0 of 2 nodes" in said
@@ -319,7 +355,7 @@ def test_no_terminal_gets_lines_only() -> None:
     assert done.stdout.splitlines() == [
         "  syncing all images to c[001-002]",
         "  all images: 0 of 2 nodes",
-        "✓ c001: up to date",
+        "✓ c001: nothing to send (names and sizes compared)",
         "  all images: 1 of 2 nodes",
     ]
     assert done.stderr == ""

@@ -50,7 +50,7 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
         (Published(name=NAME, changed=False, digest="x"), f"✓ {NAME}: already published there"),
         (NodeFinished(node="c1", state="synced", bytes=5_000_000, seconds=1.25, what="x"),
          "✓ c1: synced, 5.0 MB in 1.2 s"),
-        (NodeFinished(node="c1", state="unchanged", what="x"), "✓ c1: up to date"),
+        (NodeFinished(node="c1", state="unchanged", what="x"), "✓ c1: nothing to send (names and sizes compared)"),
         (NodeFinished(node="c1", state="failed", message="disk full", what="x"), "✗ c1: disk full"),
         (RolledBack(name=NAME, digest=DIGEST, before=OTHER, published="2025-10-07T12:00:00Z", by="x"),
          f"✓ {NAME}: version aaaaaaaaaaaa of 2025-10-07T12:00:00Z is current on the controller (was bbbbbbbbbbbb)"),
@@ -94,7 +94,7 @@ def test_nodes_that_ended_alike_are_one_line() -> None:
     ]
     assert lines.nodes_finished(events) == [
         "✓ c[001-004]: synced, 0.9 to 5.0 MB in 1.0 to 2.5 s",
-        "✓ c005: up to date",
+        "✓ c005: nothing to send (names and sizes compared)",
         "✗ c[006-007]: full\\x1b[2J",
         "✗ c008: no route",
     ]
@@ -107,7 +107,7 @@ def test_a_node_set_with_many_gaps_is_a_number_but_of_trouble_each_is_named() ->
     (line,) = lines.nodes_finished([ended(node, "failed", message="full") for node in gaps])
     assert "c[001,003,005" in line
     long = "c" * 70
-    assert lines.nodes_finished([ended(long, "unchanged")]) == [f"✓ {long}: up to date"]
+    assert lines.nodes_finished([ended(long, "unchanged")]) == [f"✓ {long}: nothing to send (names and sizes compared)"]
 
 
 def test_all_the_same_is_a_tick() -> None:

@@ -248,11 +248,13 @@ def test_the_limit_is_shared_by_all_nodes_at_once(
     assert ran.asked == {node: argv_of(nodes, node, "--whole-file", f"--bwlimit={each}") for node in ("c1", "c2", "c3")}
 
 
-def test_one_node_alone_has_the_whole_limit(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_one_node_that_lacks_something_has_the_whole_limit(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran = Ran()
     nodes.settings = change(nodes.settings, limit_rate=1 << 20)
-    distribute(nodes, monkeypatch, ran, c1=[DIGEST])
-    assert "--bwlimit=1024" in ran.asked["c1"]
+    distribute(nodes, monkeypatch, ran, c1=[DIGEST], c2=[])
+    assert "--bwlimit=1024" in ran.asked["c1"], "to c2 nothing is sent"
 
 
 def test_no_more_are_sent_to_at_once_than_the_window(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
