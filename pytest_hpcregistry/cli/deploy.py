@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,33 @@ from .show import say, show, shown
 BUILT = Path("build/containers/apptainer")
 
 
-@click.group("deploy")
+class Deploy(click.Group):
+    """A group whose command `default` need not be named."""
+
+    default = "single"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = not args or args[0] in (*self.commands, *ctx.help_option_names)
+        return super().parse_args(ctx, args if named else [self.default, *args])
+
+
+@click.group("deploy", cls=Deploy)
 def command() -> None:
-    """Copy SIF files to the cluster, and check them there."""
+    """Copy SIF files to the cluster, and check them there.
+
+    What is no command is a file: `deploy SIF…` is `deploy single SIF…`.
+
+    \b
+    Example:
+      hpc-container-manager deploy --sync-nodes --verify build/containers/apptainer/pytorch.sif build/tools.sif
+    """
 
 
 def deploy_options(function: Any) -> Any:
-    """What every deploy can be told, by the names of deploying.deploy's arguments."""
+    """What every deploy can be told: the names of deploying.deploy's arguments, and dry_run."""
     function = engine_options(function)
+    text = "Check them and say what would be done; change nothing."
+    function = click.option("-n", "--dry-run", is_flag=True, help=text)(function)
     text = "First run the checks of the images on this machine, and deploy none if one fails."
     function = click.option("--test", is_flag=True, help=text)(function)
     text = "Deploy without the scan that the cluster file asks for."
@@ -33,6 +53,14 @@ def deploy_options(function: Any) -> Any:
     function = click.option("--any-architecture", is_flag=True, help=text)(function)
     function = click.option("-v", "--verify", is_flag=True, help="Read the images back from every disk.")(function)
     return click.option("-s", "--sync-nodes", is_flag=True, help="Bring them to all compute nodes too.")(function)
+
+
+def several_options(function: Any) -> Any:
+    """What a deploy of several images can be told."""
+    text = "How many images are sent at once."
+    function = click.option("-p", "--parallel", type=click.IntRange(1, 16), default=1, help=text)(function)
+    text = "The directory to deploy to [default: REGISTRY/ml-frameworks]."
+    return click.option("-r", "--registry-path", help=text)(function)
 
 
 @command.command("to-cluster")
@@ -48,38 +76,30 @@ def deploy_to_cluster(path: Path, target: str, client: ControllerClient, **how: 
       hpc-container-manager deploy to-cluster build/pytorch.sif \\
         /opt/containers/ml-frameworks/pytorch.sif --controller hpc-controller --sync-nodes --verify
     """
-    image = deploying.check(path, target, client)
-    with shown() as listener:
-        deploying.deploy([image], client, listener, **how)
+    deploy([(path, target)], client, **how)
 
 
 @command.command("single")
-@click.argument("path", metavar="SIF", type=SIF)
-@click.option("-r", "--registry-path", help="The directory to deploy to [default: REGISTRY/ml-frameworks].")
+@click.argument("paths", metavar="SIF...", nargs=-1, required=True, type=SIF)
+@several_options
 @deploy_options
 @client_options
-def deploy_single(path: Path, registry_path: str | None, client: ControllerClient, **how: Any) -> None:
-    """Deploy SIF under its own name.
+def deploy_single(paths: Sequence[Path], registry_path: str | None, client: ControllerClient, **how: Any) -> None:
+    """Deploy each SIF under its own name.
 
     \b
     Example:
       hpc-container-manager deploy single -s -v build/containers/apptainer/pytorch.sif
     """
-    image = deploying.check(path, target_of(path, registry_path, client), client)
-    with shown() as listener:
-        deploying.deploy([image], client, listener, **how)
+    deploy([(path, target_of(path, registry_path, client)) for path in paths], client, **how)
 
 
 @command.command("all")
 @click.argument("directory", type=SIF, default=BUILT)
-@click.option("-r", "--registry-path", help="The directory to deploy to [default: REGISTRY/ml-frameworks].")
-@click.option("-n", "--dry-run", is_flag=True, help="Check them and say what would be done; change nothing.")
-@click.option("-p", "--parallel", type=click.IntRange(1, 16), default=1, help="How many images are sent at once.")
+@several_options
 @deploy_options
 @client_options
-def deploy_all(
-    directory: Path, registry_path: str | None, dry_run: bool, parallel: int, client: ControllerClient, **how: Any
-) -> None:
+def deploy_all(directory: Path, registry_path: str | None, client: ControllerClient, **how: Any) -> None:
     """Deploy every SIF file in DIRECTORY [default: build/containers/apptainer].
 
     \b
@@ -91,18 +111,23 @@ def deploy_all(
         raise UsageError(
             f"{visible(directory)}: there is no *.sif file", hint="convert an image first, or name the directory"
         )
-    images = [deploying.check(path, target_of(path, registry_path, client), client) for path in paths]
-    if dry_run:
-        if how["test"]:
-            deploying.run_checks(images, show)
-        scanned = "" if how["no_scan"] or not client.cluster.scan.command else ", after a scan"
-        for image in images:
-            present = deploying.look(image, client, any_architecture=how["any_architecture"])
-            size = 0 if present else image.size
-            say(f"would deploy {visible(image.path)} as {image.name}{scanned}, sending {size} bytes")
+    deploy([(path, target_of(path, registry_path, client)) for path in paths], client, **how)
+
+
+def deploy(wanted: Sequence[tuple[Path, str]], client: ControllerClient, *, dry_run: bool, **how: Any) -> None:
+    """Deploy each file to its target, or say what that would come to."""
+    images = deploying.check_all(wanted, client)
+    if not dry_run:
+        with shown() as listener:
+            deploying.deploy(images, client, listener, **how)
         return
-    with shown() as listener:
-        deploying.deploy(images, client, listener, parallel=parallel, **how)
+    if how["test"]:
+        deploying.run_checks(images, show)
+    scanned = "" if how["no_scan"] or not client.cluster.scan.command else ", after a scan"
+    for image in images:
+        present = deploying.look(image, client, any_architecture=how["any_architecture"])
+        size = 0 if present else image.size
+        say(f"would deploy {visible(image.path)} as {image.name}{scanned}, sending {size} bytes")
 
 
 def target_of(path: Path, registry_path: str | None, client: ControllerClient) -> str:

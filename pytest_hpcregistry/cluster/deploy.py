@@ -24,6 +24,7 @@ from ..core.events import (
     Published,
     UnderWay,
 )
+from ..core.fields import find_repeated
 from ..core.names import excerpt, image_name, visible
 from ..images.running.container import check_file
 from ..images.scanning.scan import scan
@@ -55,6 +56,22 @@ def check(path: Path, target: str, client: ControllerClient) -> Image:
     found = sif.check(path)
     digest = hash_file(path)
     return Image(path, name, digest, found.size, found.architecture, found.labels, found.warnings)
+
+
+def check_all(wanted: Sequence[tuple[Path, str]], client: ControllerClient) -> list[Image]:
+    """As `check`, for each file and its target. Raises UsageError with all that is wrong with any of them."""
+    images: list[Image] = []
+    failures: list[HpcRegistryError] = []
+    for path, target in wanted:
+        try:
+            images.append(check(path, target, client))
+        except HpcRegistryError as error:
+            failures.append(error)
+    raise_worst(failures)
+    twice = find_repeated([image.name for image in images])
+    if twice:
+        raise UsageError(f"two files would be {', '.join(twice)}", hint="deploy one of them by another name")
+    return images
 
 
 def run_checks(images: Sequence[Image], listener: Listener) -> None:

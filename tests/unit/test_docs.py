@@ -33,8 +33,9 @@ def check_command(line: str) -> str | None:
     """What is wrong with a command line, going down the tree of commands as click would."""
     words = line.split("#", maxsplit=1)[0].split()[1:]
     command: click.Command = commands
-    while words and isinstance(command, click.Group) and not words[0].startswith("-"):
-        name = words.pop(0)
+    while words and isinstance(command, click.Group) and words[0] not in ("--help", "--version"):
+        default = getattr(command, "default", None)
+        name = words.pop(0) if default is None or words[0] in command.commands else default
         found = command.get_command(click.Context(command), name)
         if found is None:
             return f"{line}: there is no {name}"
@@ -66,7 +67,7 @@ def test_every_command_shown_is_one(document: str) -> None:
 
 def test_the_readme_shows_the_workflow() -> None:
     shown = {" ".join(line.split()[1:3]) for line in shown_commands(README)}
-    assert {"registry setup", "convert to-apptainer", "deploy single", "test --all"} <= shown
+    assert {"registry setup", "convert to-apptainer", "deploy --sync-nodes", "test --all"} <= shown
     assert {"$ make demo", "$ make test"} <= set(README.splitlines())
 
 

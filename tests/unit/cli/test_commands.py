@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -189,7 +190,9 @@ def test_exit_codes(
         (["gone"], "No such command"),
         (["status", "--gone"], "No such option"),
         (["status"], "no cluster is named"),
-        (["deploy", "single", "-p", "2", "x.sif"], "No such option"),
+        (["deploy", "single", "-q", "x.sif"], "No such option"),
+        (["deploy", "-q", "x.sif"], "No such option"),
+        (["deploy", "--sync-nodes"], "Missing argument 'SIF...'"),
         (["deploy", "all", "-p", "0"], "is not in the range"),
         (["test", "--phase", "one"], "is not one of"),
         (["test", "--phase", "e2e", "--all"], "exclude each other"),
@@ -337,11 +340,37 @@ def test_deploy_single_into_another_directory(monkeypatch: pytest.MonkeyPatch, d
     assert sent == ["base-images/x.sif"]
 
 
+def test_several_images_are_deployed_without_the_word_single(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[list[str], bool]] = []
+    monkeypatch.setattr(
+        deploy, "deploy", lambda images, *rest, **how: sent.append(([one.name for one in images], how["verify"]))
+    )
+    for name in ("all", "x.sif", "y.sif"):
+        Path(name).write_bytes(Sif().to_bytes())
+    assert run("deploy", "-v", "x.sif", "y.sif", "--controller", "hpc").exit_code == 0
+    assert run("deploy", "y.sif", "--controller", "hpc").exit_code == 0
+    assert sent == [(["ml-frameworks/x.sif", "ml-frameworks/y.sif"], True), (["ml-frameworks/y.sif"], False)]
+    assert "single" in run("deploy", "--help").output
+
+
+def test_everything_that_is_wrong_with_several_images_is_said_at_once() -> None:
+    Path("good.sif").write_bytes(Sif().to_bytes())
+    Path("other").mkdir()
+    Path("other/good.sif").write_bytes(Sif().to_bytes())
+    Path("bad.sif").write_bytes(b"no SIF")
+    error = raised(run("deploy", "bad.sif", "good.sif", "gone.sif", "--controller", "hpc"))
+    assert error.exit_code == 2
+    assert re.fullmatch(r"bad\.sif: .*\ngone\.sif: .*", str(error))
+    error = raised(run("deploy", "good.sif", "other/good.sif", "--controller", "hpc"))
+    assert str(error) == "two files would be ml-frameworks/good.sif"
+
+
 def test_dry_run_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy, "deploy", lambda *words, **how: 1 // 0)
     monkeypatch.setattr(ControllerClient, "look", lambda client, digest, size: Looked(False, ["x86_64"]))
     Path("x.sif").write_bytes(Sif().to_bytes())
     result = run("deploy", "all", "-n", "--controller", "hpc", ".")
+    assert run("deploy", "-n", "--controller", "hpc", "x.sif").output == result.output
     size = Path("x.sif").stat().st_size
     assert result.output == f"would deploy x.sif as {NAME}, sending {size} bytes\n"
     monkeypatch.setattr(ControllerClient, "look", lambda client, digest, size: Looked(False, ["aarch64"]))
