@@ -12,7 +12,7 @@ from ..cluster import deploy as deploying
 from ..cluster.client import ControllerClient
 from ..core.errors import UsageError
 from ..core.names import visible
-from .options import SIF, client_options, engine_options
+from .options import SIF, engine_options, node_options
 from .show import say, show, shown
 
 BUILT = Path("build/containers/apptainer")
@@ -67,7 +67,7 @@ def several_options(function: Any) -> Any:
 @click.argument("path", metavar="SIF", type=SIF)
 @click.argument("target")
 @deploy_options
-@client_options
+@node_options
 def deploy_to_cluster(path: Path, target: str, client: ControllerClient, **how: Any) -> None:
     """Deploy SIF under the name TARGET in the registry.
 
@@ -83,7 +83,7 @@ def deploy_to_cluster(path: Path, target: str, client: ControllerClient, **how: 
 @click.argument("paths", metavar="SIF...", nargs=-1, required=True, type=SIF)
 @several_options
 @deploy_options
-@client_options
+@node_options
 def deploy_single(paths: Sequence[Path], registry_path: str | None, client: ControllerClient, **how: Any) -> None:
     """Deploy each SIF under its own name.
 
@@ -98,7 +98,7 @@ def deploy_single(paths: Sequence[Path], registry_path: str | None, client: Cont
 @click.argument("directory", type=SIF, default=BUILT)
 @several_options
 @deploy_options
-@client_options
+@node_options
 def deploy_all(directory: Path, registry_path: str | None, client: ControllerClient, **how: Any) -> None:
     """Deploy every SIF file in DIRECTORY [default: build/containers/apptainer].
 

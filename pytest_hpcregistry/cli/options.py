@@ -14,6 +14,7 @@ from ..config.load import load_cluster
 from ..config.options import CLUSTER_OPTIONS
 from ..core.fields import read_rate
 from ..core.model import SYNC_METHODS, Cluster
+from ..core.nodeset import Choice
 
 SIF = click.Path(path_type=Path)
 
@@ -44,11 +45,18 @@ def client_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @cluster_options
     @functools.wraps(function)
-    def wrapper(*args: Any, cluster: Cluster, **kwargs: Any) -> Any:
-        with open_client(cluster) as client:
+    def wrapper(*args: Any, cluster: Cluster, only: str = "", exclude: str = "", **kwargs: Any) -> Any:
+        with open_client(cluster, Choice(only, exclude)) as client:
             return function(*args, client=client, **kwargs)
 
     return wrapper
+
+
+def node_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As client_options, with --nodes and --exclude, by which the `client` asks and changes these nodes only."""
+    text = "Only these nodes: c[001-010], or @gpu, a group of the controller's ClusterShell."
+    function = click.option("-w", "--nodes", "only", default="", metavar="NODESET", help=text)(client_options(function))
+    return click.option("-x", "--exclude", default="", metavar="NODESET", help="All nodes but these.")(function)
 
 
 def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from ..cluster.client import ControllerClient
 from ..cluster.outcomes import raise_worst, sync_failures
 from ..core.errors import HpcRegistryError
 from ..core.names import full_name
-from .options import client_options
+from .options import node_options
 from .show import show, show_json_line
 
 
@@ -18,7 +18,7 @@ from .show import show, show_json_line
 @click.argument("name")
 @click.option("--to", metavar="VERSION", help="At least 6 digits of its digest [default: the version before].")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
-@client_options
+@node_options
 def command(name: str, to: str | None, as_json: bool, client: ControllerClient) -> None:
     """Go back to an older version of NAME, on every machine.
 

@@ -18,13 +18,13 @@ from ..core.model import Cluster
 from ..core.names import CONTROLLER, excerpt, visible
 from ..core.nodeset import fold, fold_by
 from ..report import lines
-from .options import client_options
+from .options import node_options
 from .show import say, show_json, show_table
 
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-@client_options
+@node_options
 def command(as_json: bool, client: ControllerClient) -> None:
     """Show every image on every node.
 

@@ -10,7 +10,7 @@ from ..cluster.client import ControllerClient, SyncOptions
 from ..cluster.outcomes import raise_worst, sync_failures
 from ..core.errors import HpcRegistryError
 from ..core.names import check_directory
-from .options import client_options, engine_options
+from .options import engine_options, node_options
 from .show import show_json_line, shown
 
 
@@ -18,7 +18,7 @@ from .show import show_json_line, shown
 @click.argument("subdirectory", required=False, metavar="[SUBDIR]")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @engine_options
-@client_options
+@node_options
 def command(subdirectory: str | None, as_json: bool, options: SyncOptions, client: ControllerClient) -> None:
     """Bring the catalog's images to every node.
 

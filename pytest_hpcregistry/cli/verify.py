@@ -10,13 +10,13 @@ from ..cluster.outcomes import raise_worst
 from ..core import facts as facts_of
 from ..core.errors import UsageError
 from ..core.names import full_name
-from .options import client_options
+from .options import node_options
 from .show import show
 
 
 @click.command("verify")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@client_options
+@node_options
 def command(names: tuple[str, ...], client: ControllerClient) -> None:
     """Read images back from every disk.
 

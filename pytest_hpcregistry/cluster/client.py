@@ -29,6 +29,7 @@ from ..core.events import (
 from ..core.machine import FactsRequest, Question
 from ..core.model import Cluster
 from ..core.names import full_name
+from ..core.nodeset import Choice
 from ..core.records import plain
 from ..core.settings import chosen
 from ..transports import Transport, open_transport
@@ -61,6 +62,7 @@ def option(name: str, value: object) -> list[str]:
 
 
 AS_CONFIGURED = SyncOptions()
+ALL = Choice()
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,13 @@ class Wait:
 
 
 class ControllerClient:
-    """Questions and orders to one cluster's controller, over one transport."""
+    """Questions and orders to one cluster's controller, over one transport; of the nodes only those of *choice* are
+    asked or changed."""
 
-    def __init__(self, cluster: Cluster, transport: Transport) -> None:
+    def __init__(self, cluster: Cluster, transport: Transport, choice: Choice = ALL) -> None:
         self.cluster = cluster
         self.transport = transport
+        self.choice = choice
         self.program = RemoteProgram(cluster, transport)
 
     def __enter__(self) -> ControllerClient:
@@ -98,6 +102,7 @@ class ControllerClient:
             connect_timeout=sync.connect_timeout,
             timeout=sync.timeout if question.content else QUICK,
             question=question,
+            choice=self.choice,
             texts=[f"{sync.key}.pub"] if question.host else [],
             wait_for_sync=wait.for_sync,
             wait_for_end=wait.for_end,
@@ -213,7 +218,10 @@ class ControllerClient:
         """
         only = [word for name in names for word in ("--name", name)]
         where = [] if subdirectory is None else [subdirectory]
-        return self.nodes_of("sync", [*self.settings(), *options.words(), *only, *where], listener)
+        return self.nodes_of("sync", [*self.settings(), *self.chosen(), *options.words(), *only, *where], listener)
+
+    def chosen(self) -> list[str]:
+        return [*option("--nodes", self.choice.only or None), *option("--exclude", self.choice.exclude or None)]
 
     def settings(self) -> list[str]:
         """What the cluster file says, for the controller to report what of it is not in force."""
@@ -228,7 +236,7 @@ class ControllerClient:
         """
         words = [name, *option("--to", version), "--by", by]
         words += ["--signature", json.dumps(signature)] if signature else []
-        return self.nodes_of("rollback", [*self.settings(), *words], listener)
+        return self.nodes_of("rollback", [*self.settings(), *self.chosen(), *words], listener)
 
     def gc(
         self, listener: Listener, *, by: str, keep: int | None = None, grace: int | None = None, dry_run: bool = False
@@ -257,9 +265,9 @@ class ControllerClient:
         return layout.inside(self.cluster.registry.path, inside)
 
 
-def open_client(cluster: Cluster) -> ControllerClient:
+def open_client(cluster: Cluster, choice: Choice = ALL) -> ControllerClient:
     """A client, closed at the end of a `with`; nothing is connected before its first question."""
-    return ControllerClient(cluster, open_transport(cluster))
+    return ControllerClient(cluster, open_transport(cluster), choice)
 
 
 class ProgressFile(FileIO):

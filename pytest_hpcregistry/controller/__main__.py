@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import __version__
 from ..core.errors import RUN_SETUP, HpcRegistryError, UsageError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..core.settings import Settings
     from .rollout import Outcome
 
+Result = TypeVar("Result")
 TELL_EVERY = 30  # seconds between two lines of progress in the log
 
 
@@ -187,6 +188,7 @@ def run_rollback(arguments: argparse.Namespace) -> int:
     listener = listener_of(arguments, config)
     report_differences(arguments, config, listener)
     name = image_name(arguments.name, config.registry.path, config.registry.directories)
+    config = with_nodes(arguments, config)
     before, now = publish.rollback(config, name, arguments.to, arguments.signature)
     who = {"by": arguments.by, "published": now.published}
     listener(RolledBack(name=name, digest=now.digest, before=before.digest, **who))
@@ -222,6 +224,7 @@ def run_sync(arguments: argparse.Namespace) -> int:
     how = config.sync
     rate = how.limit_rate if arguments.limit_rate is None else arguments.limit_rate
     config = replace(config, sync=replace(how, method=arguments.engine or how.method, limit_rate=rate))
+    config = logged(config, lambda: with_nodes(arguments, config))
     return exit_code_of(logged(config, lambda: sync(config, arguments.subdirectory, arguments.name, listener)))
 
 
@@ -233,7 +236,21 @@ def report_differences(arguments: argparse.Namespace, config: Settings, listener
         listener(Noticed(f"{sentence}: {RUN_SETUP}"))
 
 
-def logged(config: Settings, work: Callable[[], Mapping[str, Outcome]]) -> Mapping[str, Outcome]:
+def with_nodes(arguments: argparse.Namespace, config: Settings) -> Settings:
+    """The *config* with the nodes that are meant: those of the cluster file of whoever asks, where it names any, and of
+    these the chosen ones. Raises UsageError, and as list_nodes.
+    """
+    from ..core.nodeset import Choice, expand
+    from .nodes import choose_nodes
+
+    theirs, choice = (arguments.settings or {}).get("nodes"), Choice(arguments.nodes, arguments.exclude)
+    if theirs is None and choice == Choice():
+        return config
+    configured = config.nodes if theirs is None else None if theirs == "slurm" else expand(str(theirs))
+    return replace(config, nodes=tuple(choose_nodes(configured, choice)))
+
+
+def logged(config: Settings, work: Callable[[], Result]) -> Result:
     """Have *work* done; if it is not even begun, the log says why, for cron's sake."""
     try:
         return work()

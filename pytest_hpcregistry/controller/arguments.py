@@ -65,6 +65,11 @@ def parse() -> argparse.Namespace:
             metavar="JSON",
             help="settings of a cluster file: those not in force are reported",
         )
+    for command in (one, back):
+        command.add_argument(
+            "-w", "--nodes", default="", metavar="NODESET", help="only these nodes: c[001-010], or a group, @gpu"
+        )
+        command.add_argument("-x", "--exclude", default="", metavar="NODESET", help="all nodes but these")
     for command in (back, free):
         command.add_argument("--by", default=f"{getpass.getuser()}@{platform.node()}", help="who, for the log")
     commands.add_parser("facts", help="facts of the controller and all nodes; a JSON request on the command line")

@@ -18,7 +18,7 @@ from ..core.records import build, plain
 from .answers import check_facts
 from .limits import FACTS, make_room
 from .lock import Watch
-from .nodes import ask_facts, list_nodes, slurm_nodes
+from .nodes import ask_facts, choose_nodes, slurm_nodes
 
 LONGEST_FACTS = 8 << 20  # bytes of one node's facts; a line of twice as many is not read by whoever asks
 
@@ -27,7 +27,7 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
     """The facts of the whole cluster: the *listener* gets `node_facts` of each node as soon as they are there,
     and nothing keeps them; returned is the end, with the controller's own. The window is as large as open files allow.
     """
-    nodes = list_nodes(request.nodes)
+    nodes = choose_nodes(request.nodes, request.choice)
     question = request.question
     room = make_room(len(nodes), request.window, held=0, each=FACTS)
     watch = Watch(question.registry)

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from ..agent.address import peers
 from ..agent.forms import read_json
 from ..core import layout
-from ..core.errors import RUN_SETUP, CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
+from ..core.errors import RUN_SETUP, CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
+from ..core.fields import limit_nodes
 from ..core.names import CONTROLLER, NO_NODE, NODE_NAME, excerpt, last_line, visible
+from ..core.nodeset import Choice, expand, fold
 from ..transports.process import run_process
 from ..transports.ssh import ssh_to_node, unreachable_reason
 
@@ -62,6 +64,32 @@ def list_nodes(configured: Sequence[str] | None) -> list[str]:
     if CONTROLLER in names:
         raise HpcRegistryError(NO_NODE, hint="list the nodes in the cluster file, that one by its full name")
     return sorted(set(names))
+
+
+def choose_nodes(configured: Sequence[str] | None, choice: Choice) -> list[str]:
+    """As list_nodes, but those of *choice*. Raises UsageError where it names others, or leaves none."""
+    names = list_nodes(configured)
+    only, exclude = (expand_chosen(text) for text in (choice.only, choice.exclude))
+    unknown = sorted({*only, *exclude} - set(names))
+    if unknown:
+        raise UsageError(f"{fold(unknown)}: no such node in this cluster", hint=f"it has {fold(names)}")
+    left = [name for name in names if (name in only or not choice.only) and name not in exclude]
+    if not left:
+        raise UsageError("no node is left to be asked", hint=f"the cluster has {fold(names)}")
+    return left
+
+
+def expand_chosen(text: str) -> set[str]:
+    """The nodes of a node set, with groups; none of an empty one. Raises UsageError for one that means none."""
+    try:
+        limit_nodes(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    found = set(expand(text, groups=True)) if text else set()
+    if text and not found:
+        hint = "groups are those of ClusterShell's configuration on the controller: groups.conf(5)"
+        raise UsageError(f"{visible(text)} means no node", hint=hint)
+    return found
 
 
 def machines(configured: Sequence[str] | None) -> list[str]:

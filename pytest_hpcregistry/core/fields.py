@@ -252,8 +252,7 @@ def read_node_names(text: str) -> list[str]:
         raise ValueError(f"{text!r} must not use groups (@) or *; write the names out")
     # Split first: ClusterShell silently drops a name that is there twice. Its operators need the whole text.
     parts = [text] if re.search("[!&^]", text) else re.split("," + OUTSIDE_BRACKETS, text)
-    if sum(count_at_most(part) for part in re.split("[,!&^]" + OUTSIDE_BRACKETS, text)) > NODE_LIMIT:
-        raise ValueError(f"{text!r} means more than {NODE_LIMIT} nodes")
+    limit_nodes(text)
     if len(parts) > 1 and not all(part.strip() for part in parts):
         raise ValueError(f"{text!r} has a comma too many")
     try:
@@ -264,6 +263,12 @@ def read_node_names(text: str) -> list[str]:
         if not is_name(name, NODE_NAME):
             raise ValueError(f"{name!r} is not a name for a node: letters, digits, . _ and - only")
     return names
+
+
+def limit_nodes(text: str) -> None:
+    """Raise ValueError for a node set of more than NODE_LIMIT nodes, before it is expanded."""
+    if sum(count_at_most(part) for part in re.split("[,!&^]" + OUTSIDE_BRACKETS, text)) > NODE_LIMIT:
+        raise ValueError(f"{text!r} means more than {NODE_LIMIT} nodes")
 
 
 def count_at_most(part: str) -> int:

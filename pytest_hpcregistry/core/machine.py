@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
+from .nodeset import Choice
+
 
 @dataclass(frozen=True)
 class File:
@@ -160,7 +162,8 @@ class Question:
 
 @dataclass(frozen=True)
 class FactsRequest:
-    """A question to the whole cluster. `nodes`: None for those that Slurm knows; at most `window` are asked at once.
+    """A question to the whole cluster, or to the nodes of `choice`. `nodes`: None for those that Slurm knows; at most
+    `window` are asked at once.
 
     `wait_for_sync` and `wait_for_end` are seconds to wait first: until a sync begins, and then until none is under way.
     `texts` are files of the controller alone.
@@ -172,5 +175,6 @@ class FactsRequest:
     timeout: int
     question: Question
     texts: list[str] = field(default_factory=list)
+    choice: Choice = field(default_factory=Choice)
     wait_for_sync: float = 0.0
     wait_for_end: float = 0.0

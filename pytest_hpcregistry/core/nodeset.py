@@ -6,6 +6,7 @@ It is imported where it is used: out of an archive it is compiled anew each time
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from .errors import UsageError
@@ -14,13 +15,25 @@ from .names import CONTROLLER
 Key = TypeVar("Key", bound=Hashable)
 
 
-def expand(text: str) -> list[str]:
-    """`c[001-003],login` -> the names, in order. Raises UsageError for text that is no node set."""
+@dataclass(frozen=True)
+class Choice:
+    """Which of a cluster's nodes are meant: of the node set `only` (empty: all of them), and not of `exclude`."""
+
+    only: str = ""
+    exclude: str = ""
+
+
+def expand(text: str, *, groups: bool = False) -> list[str]:
+    """`c[001-003],login` -> the names, in order. Raises UsageError for text that is no node set.
+
+    With *groups* also `@gpu`, as ClusterShell's configuration on this machine has it: groups.conf(5).
+    """
     from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
+    from ClusterShell.NodeUtils import GroupResolverError
 
     try:
-        return list(NodeSet(text, resolver=RESOLVER_NOGROUP))
-    except NodeSetException as error:
+        return list(NodeSet(text, resolver=None if groups else RESOLVER_NOGROUP))
+    except (NodeSetException, GroupResolverError) as error:
         raise UsageError(f"{text!r} is not a node set: {error}", hint="write for example c[001-064],gpu01") from None
 
 

@@ -45,6 +45,7 @@ from pytest_hpcregistry.core.events import (
 )
 from pytest_hpcregistry.core.facts import Facts
 from pytest_hpcregistry.core.machine import MachineFacts, Syncing
+from pytest_hpcregistry.core.nodeset import Choice
 from pytest_hpcregistry.core.wire import to_data
 from pytest_hpcregistry.report.junit import Counts
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, events, gathered, image, machine
@@ -258,6 +259,30 @@ def test_status_sees_owner_and_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(one["id"], one["where"], one["found"]) for one in told["findings"]] == [
         ("images.modes", "c[1-2]", "file 0755 alice:slurm")
     ]
+
+
+@pytest.mark.parametrize(
+    "words", [("sync",), ("rollback", "x.sif"), ("status",), ("verify",), ("deploy", "-s", "x.sif")]
+)
+def test_nodes_can_be_chosen_and_left_out(monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    Path("x.sif").write_bytes(Sif().to_bytes())
+    chosen: list[Choice] = []
+
+    class Enough(HpcRegistryError):
+        pass
+
+    def init(client: ControllerClient, cluster: object, transport: object, choice: Choice) -> None:
+        chosen.append(choice)
+        raise Enough("")
+
+    monkeypatch.setattr(ControllerClient, "__init__", init)
+    for options, choice in (
+        ((), Choice()),
+        (("-w", "c[1-9]", "-x", "c3"), Choice("c[1-9]", "c3")),
+        (("--nodes=@gpu", "--exclude=c3"), Choice("@gpu", "c3")),
+    ):
+        assert isinstance(run(*words, "--controller", "hpc", *options).exception, Enough)
+        assert chosen.pop() == choice
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pytest_hpcregistry import __version__, agent
 from pytest_hpcregistry.cluster import client
 from pytest_hpcregistry.cluster.client import ControllerClient, SyncOptions, Wait
 from pytest_hpcregistry.cluster.programs import build_controller
+from pytest_hpcregistry.cluster.remote import ignore
 from pytest_hpcregistry.core.errors import (
     CheckFailed,
     CommandFailed,
@@ -39,6 +40,7 @@ from pytest_hpcregistry.core.events import (
 )
 from pytest_hpcregistry.core.layout import PROGRAM
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm
+from pytest_hpcregistry.core.nodeset import Choice
 from pytest_hpcregistry.core.records import plain
 from pytest_hpcregistry.core.wire import from_line
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, events, machine
@@ -149,6 +151,20 @@ def test_rollback_and_gc_are_brought_to_their_end_as_a_sync() -> None:
     assert list(asked(one).asked[0])[-len(words) :] == words
     with pytest.raises(CommandFailed, match="the gc ended before it was done"):
         talk(GcStarted([], 2, 1, "me", False), exit_code=0).gc(lambda _: None, by="me")
+
+
+def test_only_the_chosen_nodes_are_asked_and_changed() -> None:
+    choice = Choice("c[1-9],@gpu", "c3")
+    words = ["--nodes", "c[1-9],@gpu", "--exclude", "c3"]
+    for command in ("sync", "rollback"):
+        one = talk(STARTED, FINISHED)
+        one.choice = choice
+        _ = one.sync(ignore) if command == "sync" else one.rollback(NAME, None, "me", ignore)
+        assert " ".join(words) in " ".join(asked(one).asked[0])
+    one = talk(*events({"c1": machine()}))
+    one.choice = choice
+    one.facts()
+    assert json.loads(asked(one).asked[0][-1])["choice"] == {"only": "c[1-9],@gpu", "exclude": "c3"}
 
 
 # --- questions and orders

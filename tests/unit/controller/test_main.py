@@ -28,6 +28,8 @@ SYNC: dict[str, Any] = {
     "limit_rate": None,
     "settings": None,
     "name": None,
+    "nodes": "",
+    "exclude": "",
 }
 BACK: dict[str, Any] = {
     "command": "rollback",
@@ -36,6 +38,8 @@ BACK: dict[str, Any] = {
     "to": None,
     "by": "me@here",
     "signature": {},
+    "nodes": "",
+    "exclude": "",
 }
 FREE: dict[str, Any] = {
     "command": "gc",
@@ -67,8 +71,10 @@ def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
         ("sync --name a/x.sif --name b/y.sif", {**SYNC, "name": ["a/x.sif", "b/y.sif"]}),
         ('sync --settings {"sync.window":9}', {**SYNC, "settings": {"sync.window": 9}}),
         ("sync --settings {}", {**SYNC, "settings": {}}),
+        ("sync -w c[1-9] -x c3,@gpu", {**SYNC, "nodes": "c[1-9]", "exclude": "c3,@gpu"}),
         ("rollback a/x.sif", BACK),
         ("rollback a/x.sif --to 12ab --by you@x", {**BACK, "to": "12ab", "by": "you@x"}),
+        ("rollback a/x.sif --exclude c3", {**BACK, "exclude": "c3"}),
         ('rollback a/x.sif --signature {"signed":"x"}', {**BACK, "signature": {"signed": "x"}}),
         ("gc", FREE),
         ("gc --keep 0 --grace 0 --dry-run --by you@x", {**FREE, "keep": 0, "grace": 0, "dry_run": True, "by": "you@x"}),
@@ -217,3 +223,33 @@ def test_a_limit_of_0_takes_the_place_of_the_configured_one(monkeypatch: pytest.
         monkeypatch.setattr(sys, "argv", ["program", "--config", str(file), "sync", *words])
         program.run(arguments.parse())
     assert seen == [5, 0, 9]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ("c1", "c2", "c3")),
+        (["-w", "c[2-3]"], ("c2", "c3")),
+        (["--exclude", "c2"], ("c1", "c3")),
+        (["--settings", '{"nodes": "c[1-5]"}'], ("c1", "c2", "c3", "c4", "c5")),
+        (["--settings", '{"nodes": "c[1-5]"}', "-x", "c[1-2]"], ("c3", "c4", "c5")),
+        (["--settings", '{"sync.window": 3}'], ("c1", "c2", "c3")),
+        (["--nodes", "c9"], None),
+    ],
+)
+def test_a_sync_is_of_the_nodes_that_are_meant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], expected: tuple[str, ...] | None
+) -> None:
+    """Those of the cluster file of whoever asks, which may be others than phase 1 has written down."""
+    file, seen = tmp_path / "config.yaml", list[tuple[str, ...] | None]()
+    file.write_text(config_text(make_settings(tmp_path, nodes=("c1", "c2", "c3"), log=str(tmp_path / "log"))))
+
+    def sync(config: Settings, *_: object) -> dict[str, object]:
+        seen.append(config.nodes)
+        return {}
+
+    monkeypatch.setattr("pytest_hpcregistry.controller.sync.sync", sync)
+    monkeypatch.setattr(sys, "argv", ["program", "--config", str(file), "sync", *words])
+    assert program.run(arguments.parse()) == (0 if expected else 2)
+    assert seen == ([expected] if expected else [])
+    assert (expected is None) == (tmp_path / "log").exists() or "--settings" in words, "cron reads the log"

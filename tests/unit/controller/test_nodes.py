@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 import secrets
 import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,8 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import nodes
-from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable
+from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
+from pytest_hpcregistry.core.nodeset import Choice
 from pytest_hpcregistry.core.settings import Settings
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.ssh import ssh_to_node
@@ -74,6 +78,53 @@ def test_slurm_that_does_not_tell_is_unreachable(
         nodes.list_nodes(None)
     assert str(caught.value) == says
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("only", "exclude", "left"),
+    [
+        ("", "", ["c1", "c2", "c3", "gpu1"]),
+        ("c[1-2]", "", ["c1", "c2"]),
+        ("gpu1,c3", "", ["c3", "gpu1"]),
+        ("", "c[1-3]", ["gpu1"]),
+        ("c[1-3]", "c2", ["c1", "c3"]),
+        ("c[1-3]!c1", "", ["c2", "c3"]),
+    ],
+)
+def test_the_nodes_that_are_chosen(only: str, exclude: str, left: list[str]) -> None:
+    assert nodes.choose_nodes(["gpu1", "c3", "c2", "c1"], Choice(only, exclude)) == left
+
+
+@pytest.mark.parametrize(
+    ("only", "exclude", "says"),
+    [
+        ("c[1-9]", "", r"c\[4-9\]: no such node in this cluster"),
+        ("", "c4", "c4: no such node in this cluster"),
+        ("c1", "c[1-2]", "no node is left to be asked"),
+        ("c[1-", "", "is not a node set"),
+        ("@gone", "", "@gone means no node"),
+        ("", "@gone", "@gone means no node"),
+        ("c[1-999999999]", "", "means more than 100000 nodes"),
+        ("", "c[1-9999]x[1-9999]", "means more than 100000 nodes"),
+    ],
+)
+def test_a_choice_that_cannot_be(only: str, exclude: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        nodes.choose_nodes(["c1", "c2", "c3"], Choice(only, exclude))
+
+
+def test_groups_are_those_of_clustershell_on_this_machine(tmp_path: Path) -> None:
+    """As clush -w @gpu has them: groups.conf(5)."""
+    (tmp_path / "groups.conf").write_text("[Main]\ndefault: mine\n[mine]\nmap: echo c[2-3]\nall: echo c[1-3]\n")
+    code = (
+        "from pytest_hpcregistry.controller.nodes import choose_nodes\n"
+        "from pytest_hpcregistry.core.nodeset import Choice\n"
+        "print(*choose_nodes(['c1', 'c2', 'c3'], Choice('@gpu')))\n"
+        "print(*choose_nodes(['c1', 'c2', 'c3'], Choice(exclude='@gpu')))\n"
+    )
+    environment = {**os.environ, "CLUSTERSHELL_CFGDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["c2 c3", "c1"]
 
 
 def test_configured_nodes_are_all_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
