@@ -22,6 +22,7 @@ from pytest_hpcregistry.controller.facts import gather
 from pytest_hpcregistry.controller.limits import BASE, FACTS, FEWEST, RSYNC, SESSION, Room, make_room
 from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
+from pytest_hpcregistry.core import fanout
 from pytest_hpcregistry.core.errors import UsageError
 from pytest_hpcregistry.core.machine import FactsRequest, Question
 from pytest_hpcregistry.testing.listener import recorder
@@ -160,7 +161,8 @@ def test_what_the_system_says_is_put_into_words(error: OSError, says: str) -> No
 
 @pytest.fixture
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
-    """Three nodes that lack an image, one at a time."""
+    """Three nodes that lack an image, one at a time, and all in one round however busy this machine is."""
+    monkeypatch.setattr(fanout, "PATIENCE", 60)
     found = FakeNodes(tmp_path, "c1", "c2", "c3")
     found.use(monkeypatch)
     found.publish(NAME)
