@@ -19,6 +19,7 @@ from .facts import (
     hash_file,
 )
 from .publish import apply, locked, opened, opened_private, prove, publish, publish_catalog, unlink_if_there
+from .repair import QUARANTINE, put_away_damaged
 from .signatures import SIGNED, accept
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "LOCK",
     "OBJECTS",
     "PEERS",
+    "QUARANTINE",
     "SIGNED",
     "SIGNERS",
     "STAGING",
@@ -43,5 +45,6 @@ __all__ = [
     "prove",
     "publish",
     "publish_catalog",
+    "put_away_damaged",
     "unlink_if_there",
 ]

@@ -28,6 +28,7 @@ from .facts import (
 )
 from .in_use import Hidden, Inode, in_use, inode, is_open_elsewhere
 from .publish import locked, opened, publish_catalog, unguessable, unlink_if_there
+from .repair import QUARANTINE
 
 Files = Dict[str, os.stat_result]
 # What publish.py writes beside a name before it renames it: a kill in between leaves it behind.
@@ -57,10 +58,12 @@ def collect(registry: str, request: Json) -> Json:
 
 
 def clean(registry: str, request: Json) -> Files:
-    """Remove what killed transfers left in staging/ and bases/, and return it. No lock is needed: nothing there has a
-    name that people see, and it may be much."""
+    """Remove what killed transfers left in staging/ and bases/, and what a repair put away, and return it. No lock is
+    needed: nothing there has a name that people see, and it may be much."""
     oldest = time.time() - request["grace"]
-    files = {**regular_files(registry, STAGING), **regular_files(registry, BASES)}
+    files: Files = {}
+    for place in (STAGING, BASES, QUARANTINE):
+        files.update(regular_files(registry, place))
     old = {path: found for path, found in files.items() if found.st_ctime <= oldest}
     used, hidden = in_use(registry, old.values()) if old else (set(), None)
     idle = {path: found for path, found in old.items() if inode(found) not in used}

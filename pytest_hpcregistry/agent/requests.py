@@ -46,6 +46,7 @@ VERBS = {
         },
         {"network": network},
     ),
+    "repair": record({"objects": items(digest, MOST_IMAGES)}),
     "expect": record({"link": link}),
     "send": record(
         {

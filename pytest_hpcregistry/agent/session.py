@@ -56,6 +56,7 @@ class Session:
             "prepare": self.prepare,
             "publish": lambda request: publish(registry, request),
             "gc": self.collect,
+            "repair": self.put_away_damaged,
             "relay": self.start_relay,
             "expect": self.expect,
             "send": self.send,
@@ -120,6 +121,11 @@ class Session:
         from .gc import collect  # here, as every login loads all anew, on every node
 
         return collect(self.registry, request)
+
+    def put_away_damaged(self, request: Json) -> Json:
+        from .repair import put_away_damaged  # as above
+
+        return put_away_damaged(self.registry, request)
 
     def start_relay(self, request: Json) -> Json:
         """Be ready to receive; tells where."""

@@ -19,7 +19,6 @@ HINTS = {
     MISSING: SYNC,
     OLDER: SYNC,
     DIFFERS: f"{SYNC} puts the catalog's version there; what is there now is none that the catalog knows",
-    DAMAGED: f"remove exactly the object that is named, on that machine, then: {SYNC}",
     UNMANAGED: "the catalog does not know it: deploy it, or remove it by hand",
     UNREACHABLE: "see: hpc-container-manager status",
 }
@@ -103,8 +102,8 @@ def is_comparable(machine: Machine, facts: Facts, name: str) -> bool:
 
 
 def hint_for(machine: Machine, facts: Facts, name: str) -> str:
-    """What mends an image there: a sync brings nothing to the controller, and nothing in place of damaged bytes."""
+    """What mends an image there: a sync alone brings nothing to the controller, and nothing in place of damage."""
     state = machine.state_of(name, facts.catalog.images.get(name))
-    if machine.name == CONTROLLER and state not in (UNMANAGED, PRESENT):
-        return DEPLOY_AGAIN
+    if state == DAMAGED or (machine.name == CONTROLLER and state not in (UNMANAGED, PRESENT)):
+        return f"{SYNC} --repair {name}"
     return HINTS.get(state, BUILD_AGAIN)

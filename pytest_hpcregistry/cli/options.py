@@ -60,7 +60,7 @@ def node_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --engine and --limit-rate; the function gets both as `options`."""
+    """Add --engine, --limit-rate and --repair; the function gets them as `options`."""
 
     @click.option(
         "--engine", type=click.Choice(SYNC_METHODS), help="How bytes reach the nodes [default: the cluster file's]."
@@ -70,10 +70,13 @@ def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="RATE",
         help="The most that one machine sends: bytes/s, or 500K, 100M, 1G (powers of 1024); 0: no limit.",
     )
+    @click.option(
+        "--repair", is_flag=True, help="First read the images on every machine, and replace copies that are damaged."
+    )
     @functools.wraps(function)
-    def wrapper(*args: Any, engine: str | None, limit_rate: str | None, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, engine: str | None, limit_rate: str | None, repair: bool, **kwargs: Any) -> Any:
         try:
-            options = SyncOptions(engine, read_rate(limit_rate) if limit_rate else None)
+            options = SyncOptions(engine, read_rate(limit_rate) if limit_rate else None, repair)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--limit-rate") from None
         return function(*args, options=options, **kwargs)

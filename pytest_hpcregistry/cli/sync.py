@@ -9,20 +9,23 @@ import click
 from ..cluster.client import ControllerClient, SyncOptions
 from ..cluster.outcomes import raise_worst, sync_failures
 from ..core.errors import HpcRegistryError
-from ..core.names import check_directory
+from ..core.names import check_directory, full_name
 from .options import engine_options, node_options
 from .show import show_json_line, shown
 
 
 @click.command("sync")
-@click.argument("subdirectory", required=False, metavar="[SUBDIR]")
+@click.argument("wanted", nargs=-1, metavar="[SUBDIR | NAME.sif...]")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @engine_options
 @node_options
-def command(subdirectory: str | None, as_json: bool, options: SyncOptions, client: ControllerClient) -> None:
+def command(wanted: tuple[str, ...], as_json: bool, options: SyncOptions, client: ControllerClient) -> None:
     """Bring the catalog's images to every node.
 
-    All of them, or those of SUBDIR; only what a node lacks moves.
+    All of them, those of SUBDIR, or those named; only what a node lacks moves. Names and sizes are compared.
+
+    With --repair every byte is read first, on the controller too. Damaged copies go to .registry/quarantine, which gc
+    empties, and are replaced: the controller's from a node that has the right bytes.
 
     It runs on the controller: when this command is interrupted, the sync goes on there.
 
@@ -30,12 +33,17 @@ def command(subdirectory: str | None, as_json: bool, options: SyncOptions, clien
     Examples:
       hpc-container-manager sync
       hpc-container-manager sync ml-frameworks
+      hpc-container-manager sync --repair pytorch.sif
       hpc-container-manager sync --engine relay --limit-rate 100M
     """
-    if subdirectory is not None:
-        check_directory(subdirectory, client.cluster.registry.directories)
+    registry = client.cluster.registry
+    named = [word for word in wanted if word.endswith(".sif")]
+    directories = [check_directory(word, registry.directories) for word in wanted if word not in named]
+    if len(directories) > bool(not named):
+        raise click.UsageError("give one SUBDIR, or names of images, or neither")
+    names = [full_name(name, registry.path, registry.directories) for name in named]
     with nullcontext(show_json_line) if as_json else shown() as listener:
-        finished = client.sync(listener, options, subdirectory=subdirectory)
+        finished = client.sync(listener, options, subdirectory=next(iter(directories), None), names=names)
     raise_worst(sync_failures(finished))
     if not finished:
         raise HpcRegistryError("the sync reported no node, so nothing is proven")

@@ -47,13 +47,16 @@ PROGRESS_INTERVAL = 1.0  # seconds between two reports of how far an upload is
 
 @dataclass(frozen=True)
 class SyncOptions:
-    """How bytes reach the nodes, where that is not as configured; `limit_rate` in bytes/s."""
+    """How bytes reach the nodes, where that is not as configured; `limit_rate` in bytes/s. `repair`: copies are read
+    first, and damaged ones replaced."""
 
     engine: str | None = None
     limit_rate: int | None = None
+    repair: bool = False
 
     def words(self) -> list[str]:
-        return [*option("--engine", self.engine), *option("--limit-rate", self.limit_rate)]
+        words = [*option("--engine", self.engine), *option("--limit-rate", self.limit_rate)]
+        return [*words, *(["--repair"] if self.repair else [])]
 
 
 def option(name: str, value: object) -> list[str]:

@@ -225,7 +225,9 @@ def run_sync(arguments: argparse.Namespace) -> int:
     rate = how.limit_rate if arguments.limit_rate is None else arguments.limit_rate
     config = replace(config, sync=replace(how, method=arguments.engine or how.method, limit_rate=rate))
     config = logged(config, lambda: with_nodes(arguments, config))
-    return exit_code_of(logged(config, lambda: sync(config, arguments.subdirectory, arguments.name, listener)))
+    return exit_code_of(
+        logged(config, lambda: sync(config, arguments.subdirectory, arguments.name, listener, repair=arguments.repair))
+    )
 
 
 def report_differences(arguments: argparse.Namespace, config: Settings, listener: Listener) -> None:

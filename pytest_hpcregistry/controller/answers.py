@@ -111,6 +111,7 @@ ANSWERS: dict[str, Form] = {
     "prepare": record({"address": address}),
     "publish": record({"changed": items(image_name, MOST_IMAGES), "catalog": text("written|behind|kept")}),
     "relay": record({"address": address, "port": number(1024, 65535)}),
+    "repair": record({"damaged": mapping("[0-9a-f]{64}", content, MOST_IMAGES)}),
     "expect": record({}),
     "send": record({}),
     "gc": collected,

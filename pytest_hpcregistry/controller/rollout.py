@@ -24,6 +24,7 @@ from .engines import ENGINES, Job
 from .engines.cost import Load, choose, link_rate
 from .meter import Meter
 from .probe import probing
+from .repair import repair_node
 from .session import NodeSession
 
 PUBLISH_SECONDS_PER_GB = 60  # a node reads back what it received; 214 MB/s and core was the slowest hash measured
@@ -47,7 +48,10 @@ class Outcome:
 
 
 class Rollout:
-    """One sync of the images *wanted* (*what*, in words), with the *catalog* as its file has it."""
+    """One sync of the images *wanted* (*what*, in words), with the *catalog* as its file has it.
+
+    With *repair* each node first reads what it has of them, and puts away what is damaged.
+    """
 
     def __init__(
         self,
@@ -56,8 +60,11 @@ class Rollout:
         wanted: Mapping[str, Entry],
         catalog: tuple[str, Catalog],
         listener: Listener,
+        *,
+        repair: bool = False,
     ) -> None:
         self.settings = settings
+        self.repair = repair
         self.what = what
         self.wanted = wanted
         self.catalog_text = catalog[0]
@@ -133,6 +140,9 @@ class Rollout:
         """Ask what the node has, so what it lacks, and whether there is room for that."""
         answer = self.sessions[node].ask("have", self.probe.request)
         self.has[node] = has = {**answer, "shared": self.probe.is_seen(answer)}
+        if self.repair and not has["shared"]:
+            damaged = repair_node(self.sessions[node], has["objects"], self.wanted, self.listener)
+            has["objects"] = {digest: size for digest, size in has["objects"].items() if digest not in damaged}
         self.lacks[node] = lacks = sorted(
             digest for digest, size in self.sizes.items() if has["objects"].get(digest) != size
         )

@@ -15,14 +15,23 @@ from .engines import check_method
 from .limits import RSYNC, SESSION, make_room
 from .lock import only_one_sync
 from .nodes import list_nodes
+from .repair import repair_controller
 from .rollout import Outcome, Rollout
 
 
 def sync(
-    settings: Settings, subdirectory: str | None, names: Sequence[str] | None, listener: Listener
+    settings: Settings,
+    subdirectory: str | None,
+    names: Sequence[str] | None,
+    listener: Listener,
+    *,
+    repair: bool = False,
 ) -> dict[str, Outcome]:
     """Bring the catalog's images (those in *subdirectory*, those named, or all) to every node, then the catalog itself
-    where everything in it is present."""
+    where everything in it is present.
+
+    With *repair* every machine reads its copies first, and damaged ones are replaced: the controller's from a node.
+    """
     if subdirectory is not None:
         check_directory(subdirectory, settings.registry.directories)
     what = ", ".join(names or ()) or subdirectory or "all images"
@@ -39,12 +48,15 @@ def sync(
         listener(SyncStarted(what=what, nodes=nodes))
         if room.note:
             listener(Noticed(message=room.note))
+        if repair:
+            repair_controller(settings, wanted, nodes, listener)
         rollout = Rollout(
             replace(settings, sync=replace(settings.sync, window=room.window)),
             what,
             wanted,
             (catalog_text, catalog),
             listener,
+            repair=repair,
         )
         outcomes = rollout.run(nodes, room.nodes)
     listener(SyncFinished(what=what, states={node: out.state for node, out in outcomes.items()}))

@@ -31,6 +31,7 @@ SYNC_LOCK = f"{METADATA}/sync.lock"
 OBJECTS = f"{METADATA}/objects/sha256"
 STAGING = f"{METADATA}/staging"
 BASES = f"{METADATA}/bases"
+QUARANTINE = f"{METADATA}/quarantine"
 
 
 def inside(registry: str, path: str) -> str:

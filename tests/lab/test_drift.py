@@ -21,6 +21,8 @@ from .machines import CONTROLLER, LAUNCHER, OBJECTS, REGISTRY, STAGING, Machines
 
 pytestmark = pytest.mark.lab
 NODE = "c002"
+PROGRAM = "/usr/local/lib/hpcregistry/controller.pyz"
+QUARANTINE = f"{REGISTRY}/.registry/quarantine"
 SYNC_LOG = "/var/log/container-registry-sync.log"
 Sifs = Callable[..., Path]
 
@@ -54,12 +56,28 @@ def test_flipped_bit_is_seen_by_verify_and_repaired_as_its_hint_says(tool: Cli, 
     flip_a_bit(machines, NODE, digest)
     tool("status").check()  # reads no image, and says so in its help
     damaged = f"{NODE}: {name} damaged: {OBJECTS}/{digest}"
-    refused(tool("verify", "rotten.sif"), 1, damaged, "remove exactly the object")
+    refused(tool("verify", "rotten.sif"), 1, damaged, f"hint: hpc-container-manager sync --repair {name}")
     tool("deploy", "single", "-s", sif("other")).check()  # neither a sync nor a deploy of something else heals it
     refused(tool("verify"), 1, damaged)
-    machines.tell(NODE, f"rm {OBJECTS}/{digest}")
-    tool("sync").check()
+    said = tool("sync", "--repair", name).check().stdout
+    assert f"! {NODE}: {name} damaged (" in said
     tool("verify").check()
+    assert machines.digests(name) == {digest}
+    machines.tell(NODE, f"test -f {QUARANTINE}/{digest}")
+    machines.tell(CONTROLLER, f"python3 {PROGRAM} gc --grace 0")
+    machines.tell(NODE, f"test ! -e {QUARANTINE}/{digest}")
+
+
+def test_the_controllers_own_copy_is_repaired_from_a_node(tool: Cli, machines: Machines, sif: Sifs) -> None:
+    tool("deploy", "-s", sif("source")).check()
+    name = "ml-frameworks/source.sif"
+    digest = machines.digest(CONTROLLER, name)
+    flip_a_bit(machines, CONTROLLER, digest)
+    refused(tool("verify", name), 1, f"controller: {name} damaged", f"sync --repair {name}")
+    said = tool("sync", "--repair", name).check().stdout
+    assert f"! controller: {name} damaged (" in said
+    assert f"! controller: {name} fetched from c001" in said
+    tool("verify", name).check()
     assert machines.digests(name) == {digest}
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from io import FileIO
 from pathlib import Path
 
 from ...core import sif
@@ -16,6 +14,7 @@ from ...core.digest import hash_file
 from ...core.errors import CheckFailed, CommandFailed, CommandTimeout, Undetermined, UsageError
 from ...core.names import excerpt, visible
 from ...core.scan import PLACE, Scan
+from ...transports.bounded import BoundedFile
 from ...transports.local import LocalTransport
 from ..inventory.contents import list_contents, unpack, unpacking_directory
 from ..inventory.packages import Package
@@ -60,19 +59,6 @@ class Scanned:
         one = len(blocking) == 1
         what = "1 vulnerability that blocks" if one else f"{len(blocking)} vulnerabilities that block"
         raise CheckFailed(f"the scanner found {what} it: {named}{more}", where=visible(self.path.name), hint=HINT)
-
-
-class BoundedFile(FileIO):
-    """A file that takes no more than MOST_OUTPUT bytes."""
-
-    is_full = False
-
-    def write(self, data: bytes, /) -> int:  # type: ignore[override]
-        """Raises OSError."""
-        if self.tell() + len(data) > MOST_OUTPUT:
-            self.is_full = True
-            raise OSError(errno.EFBIG, f"more than {MOST_OUTPUT >> 20} MiB")
-        return super().write(data)
 
 
 def scan(path: Path, settings: Scan, *, today: date | None = None) -> Scanned:
@@ -148,7 +134,7 @@ def run_scanner(settings: Scan, places: dict[str, Path], output: Path, where: st
         hint = "install it, or correct scan.command in the cluster file"
         raise UsageError(f"there is no scanner {program} on this machine", where=where, hint=hint)
     try:
-        with BoundedFile(output, "w") as stream:
+        with BoundedFile(output, MOST_OUTPUT) as stream:
             result = LocalTransport(where).run(argv, timeout=settings.timeout, stdout=stream)
     except CommandTimeout:
         what = f"the scanner {program} was still running after {settings.timeout} s and was stopped"

@@ -139,6 +139,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "dry_run": False,
         "shared": False,
     },
+    "repair": {"objects": ["a" * 64]},
 }
 BEYOND: list[tuple[str, str, Any]] = [
     ("publish", "images", GOOD["publish"]["images"] * 101),
@@ -170,6 +171,8 @@ BEYOND: list[tuple[str, str, Any]] = [
     ("gc", "shared", 1),
     ("prepare", "network", "10.0.0.0/8; id"),
     ("have", "probe", "../lock"),
+    ("repair", "objects", ["../lock"]),
+    ("repair", "objects", ["a" * 64] * 101),
 ]
 
 

@@ -348,8 +348,8 @@ def test_a_catalog_that_cannot_be_read_passes_no_check(check: Callable[..., Any]
 @pytest.mark.parametrize(
     ("where", "what", "hint"),
     [
-        ("c1", {"object": DIGEST, "sha256": OTHER, "header": ""}, "remove exactly the object"),
-        ("controller", {"object": DIGEST, "sha256": OTHER, "header": ""}, "deploy the image again"),
+        ("c1", {"object": DIGEST, "sha256": OTHER, "header": ""}, f"sync --repair {NAME}"),
+        ("controller", {"object": DIGEST, "sha256": OTHER, "header": ""}, f"sync --repair {NAME}"),
         ("c1", {"header": ""}, "build the image again"),
     ],
 )

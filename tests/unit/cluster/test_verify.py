@@ -77,23 +77,23 @@ def test_each_state_has_its_nodes_and_what_to_do() -> None:
         "c8": GOOD,
     }
     found = failures(look(nodes))
-    remove = "remove exactly the object that is named, on that machine, then: hpc-container-manager sync"
+    repair = f"hpc-container-manager sync --repair {NAME}"
     assert [(type(error), str(error), error.hint) for error in found] == [
-        (CheckFailed, f"c[1-2]: {NAME} damaged: {OBJECTS}/{DIGEST}", remove),
-        (CheckFailed, f"c7: {NAME} damaged: {OBJECTS}/{OTHER}", remove),
+        (CheckFailed, f"c[1-2]: {NAME} damaged: {OBJECTS}/{DIGEST}", repair),
+        (CheckFailed, f"c7: {NAME} damaged: {OBJECTS}/{OTHER}", repair),
         (CheckFailed, f"c6: {NAME} differs", images.HINTS["differs"]),
         (CheckFailed, f"c3: {NAME} missing", "hpc-container-manager sync"),
         (CheckFailed, f"c5: {NAME} older version", "hpc-container-manager sync"),
         (Unreachable, f"c4: {NAME} unreachable", "see: hpc-container-manager status"),
     ]
-    assert [error for error in found if "remove" in error.hint and "damaged" not in str(error)] == []
+    assert [error for error in found if "repair" in error.hint and "damaged" not in str(error)] == []
 
 
 @pytest.mark.parametrize("own", [[], [image(sha256=THIRD)], [image(digest=None, sha256=THIRD)]])
-def test_a_sync_does_not_mend_the_controller(own: list[ImageFile]) -> None:
+def test_a_sync_alone_does_not_mend_the_controller(own: list[ImageFile]) -> None:
     found = gathered({"c1": GOOD}, controller=machine(*own))
     (error,) = failures(Reading(found, False, frozenset(verify.find_damage(found, None, True))))
-    assert error.hint == "deploy the image again"
+    assert error.hint == f"hpc-container-manager sync --repair {NAME}"
 
 
 def test_an_owner_or_a_mode_that_somebody_changed_is_found() -> None:

@@ -30,6 +30,7 @@ SYNC: dict[str, Any] = {
     "name": None,
     "nodes": "",
     "exclude": "",
+    "repair": False,
 }
 BACK: dict[str, Any] = {
     "command": "rollback",
@@ -71,6 +72,7 @@ def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
         ("sync --name a/x.sif --name b/y.sif", {**SYNC, "name": ["a/x.sif", "b/y.sif"]}),
         ('sync --settings {"sync.window":9}', {**SYNC, "settings": {"sync.window": 9}}),
         ("sync --settings {}", {**SYNC, "settings": {}}),
+        ("sync --repair", {**SYNC, "repair": True}),
         ("sync -w c[1-9] -x c3,@gpu", {**SYNC, "nodes": "c[1-9]", "exclude": "c3,@gpu"}),
         ("rollback a/x.sif", BACK),
         ("rollback a/x.sif --to 12ab --by you@x", {**BACK, "to": "12ab", "by": "you@x"}),
@@ -214,7 +216,7 @@ def test_a_limit_of_0_takes_the_place_of_the_configured_one(monkeypatch: pytest.
     file, seen = tmp_path / "config.yaml", list[int]()
     file.write_text(config_text(make_settings(tmp_path, limit_rate=5, log=str(tmp_path / "log"))))
 
-    def sync(config: Settings, *_: object) -> dict[str, object]:
+    def sync(config: Settings, *_: object, repair: bool) -> dict[str, object]:
         seen.append(config.sync.limit_rate)
         return {}
 
@@ -244,7 +246,7 @@ def test_a_sync_is_of_the_nodes_that_are_meant(
     file, seen = tmp_path / "config.yaml", list[tuple[str, ...] | None]()
     file.write_text(config_text(make_settings(tmp_path, nodes=("c1", "c2", "c3"), log=str(tmp_path / "log"))))
 
-    def sync(config: Settings, *_: object) -> dict[str, object]:
+    def sync(config: Settings, *_: object, repair: bool) -> dict[str, object]:
         seen.append(config.nodes)
         return {}
 

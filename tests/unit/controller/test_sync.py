@@ -52,7 +52,8 @@ class Rollouts:
         self.reckoned.append((words, how))
         return self.room
 
-    def make(self, settings: Settings, *words: Any) -> Rollouts:
+    def make(self, settings: Settings, *words: Any, repair: bool) -> Rollouts:
+        assert not repair
         self.made.append((settings, *words))
         return self
 
