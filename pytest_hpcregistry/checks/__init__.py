@@ -38,6 +38,7 @@ OF_MACHINES: tuple[MachineCheck, ...] = (
     structure.private_directories,
     structure.files,
     structure.root_files,
+    structure.history,
     access.group,
     access.readers,
     configuration.peers,

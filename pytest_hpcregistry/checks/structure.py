@@ -48,6 +48,13 @@ def files(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]
             yield Finding("structure.files", machine.name, path, "empty")
 
 
+def history(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    """It names people, and only root adds to it. There is none before the first change."""
+    path = layout.inside(cluster.registry.path, layout.HISTORY)
+    if machine.path(path):
+        yield from compare("structure.history", machine, path, f"file 0640 root:{cluster.registry.group}")
+
+
 def root_files(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
     for name, mode in ROOTS.items():
         path = layout.inside(cluster.registry.path, name)

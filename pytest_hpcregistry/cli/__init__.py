@@ -29,6 +29,7 @@ COMMANDS = {
     "docker": "As image, by its name in the bash framework.",
     "deploy": "Copy SIF files to the cluster, and check them there.",
     "gc": "Remove objects that no image and no kept version refers to.",
+    "history": "Show who changed what, when, and how it ended.",
     "image": "Build images from their definitions, and list what is in a SIF file.",
     "inspect": "Show what is in a SIF file.",
     "job": "Make job scripts that run an image.",

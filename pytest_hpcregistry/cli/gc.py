@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from ..cluster import deploy as deploying
 from ..cluster.client import ControllerClient
 from ..cluster.outcomes import raise_worst, sync_failures
 from .options import client_options
@@ -36,8 +35,6 @@ def command(keep: int | None, grace: int | None, dry_run: bool, as_json: bool, c
       hpc-container-manager gc --dry-run
       hpc-container-manager gc --keep 1
     """
-    finished = client.gc(
-        show_json_line if as_json else show, by=deploying.operator(), keep=keep, grace=grace, dry_run=dry_run
-    )
+    finished = client.gc(show_json_line if as_json else show, keep=keep, grace=grace, dry_run=dry_run)
     hint = "repair what is named above, then: hpc-container-manager gc"
     raise_worst(sync_failures(finished, hint))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from ..cluster import deploy as deploying
 from ..cluster import signing
 from ..cluster.client import ControllerClient
 from ..cluster.outcomes import raise_worst, sync_failures
@@ -33,7 +32,7 @@ def command(name: str, to: str | None, as_json: bool, client: ControllerClient) 
     wanted = full_name(name, registry.path, registry.directories)
     told = show_json_line if as_json else show
     version, signature = signing.for_rollback(client, wanted, to)
-    finished = client.rollback(wanted, version, deploying.operator(), told, signature)
+    finished = client.rollback(wanted, version, told, signature)
     raise_worst(sync_failures(finished))
     if not finished:
         raise HpcRegistryError("the rollback reported no node, so nothing is proven")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -66,6 +68,11 @@ def option(name: str, value: object) -> list[str]:
 
 AS_CONFIGURED = SyncOptions()
 ALL = Choice()
+
+
+def operator() -> str:
+    """Who this is, for the catalog, the log and the history."""
+    return f"{getpass.getuser()}@{platform.node()}"
 
 
 @dataclass(frozen=True)
@@ -139,14 +146,14 @@ class ControllerClient:
         )
         if not host:
             return asked
-        containers = f"{slurm.conf_dir}/oci.conf"
+        containers, history = f"{slurm.conf_dir}/oci.conf", self.path(layout.HISTORY)
         return replace(
             asked,
             host=True,
             users=[registry.owner, "slurm"],
             groups=[registry.group],
             readers=sorted({"slurm", slurm.run_as or "slurm"}),
-            paths=[*INSTALLED, sync.key, sync.log, containers, *self.cluster.runtime.sources()],
+            paths=[*INSTALLED, sync.key, sync.log, history, containers, *self.cluster.runtime.sources()],
             texts=[
                 self.path(layout.CONFIG),
                 self.path(layout.PEERS),
@@ -200,10 +207,10 @@ class ControllerClient:
         with ProgressFile(path, on_sent) as stream:
             self.program.ask(Received, ["receive", digest, str(size)], stdin=stream, timeout=timeout)
 
-    def publish(self, request: Mapping[str, Any]) -> Event:
+    def publish(self, request: Mapping[str, Any], listener: Listener = ignore) -> Event:
         """Give received bytes their name on the controller, and write the catalog."""
-        body = json.dumps(request).encode()
-        return self.program.ask(Event, ["publish"], stdin=body, timeout=QUICK + request["size"] / SLOWEST_HASH)
+        body, timeout = json.dumps(request).encode(), QUICK + request["size"] / SLOWEST_HASH
+        return self.program.ask(Event, ["publish", "--by", operator()], stdin=body, timeout=timeout, listener=listener)
 
     def sync(
         self,
@@ -221,7 +228,8 @@ class ControllerClient:
         """
         only = [word for name in names for word in ("--name", name)]
         where = [] if subdirectory is None else [subdirectory]
-        return self.nodes_of("sync", [*self.settings(), *self.chosen(), *options.words(), *only, *where], listener)
+        words = [*self.settings(), *self.chosen(), "--by", operator(), *options.words(), *only, *where]
+        return self.nodes_of("sync", words, listener)
 
     def chosen(self) -> list[str]:
         return [*option("--nodes", self.choice.only or None), *option("--exclude", self.choice.exclude or None)]
@@ -231,25 +239,25 @@ class ControllerClient:
         return ["--settings", json.dumps(chosen(self.cluster))]
 
     def rollback(
-        self, name: str, version: str | None, by: str, listener: Listener, signature: Mapping[str, str] | None = None
+        self, name: str, version: str | None, listener: Listener, signature: Mapping[str, str] | None = None
     ) -> dict[str, NodeFinished]:
         """Let *name* mean *version* (a digest's beginning; None: the one before) again, on all machines; as sync.
 
         *signature* is one for that.
         """
-        words = [name, *option("--to", version), "--by", by]
+        words = [name, *option("--to", version), "--by", operator()]
         words += ["--signature", json.dumps(signature)] if signature else []
         return self.nodes_of("rollback", [*self.settings(), *self.chosen(), *words], listener)
 
     def gc(
-        self, listener: Listener, *, by: str, keep: int | None = None, grace: int | None = None, dry_run: bool = False
+        self, listener: Listener, *, keep: int | None = None, grace: int | None = None, dry_run: bool = False
     ) -> dict[str, Freed]:
         """Free what nothing refers to, but *keep* older versions and what came within *grace* seconds (None: as
         configured); returns what became of each machine. Raises as sync."""
         words = [
             *self.settings(),
             "--by",
-            by,
+            operator(),
             *(["--dry-run"] if dry_run else []),
             *option("--keep", keep),
             *option("--grace", grace),

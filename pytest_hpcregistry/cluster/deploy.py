@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import platform
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,7 +28,8 @@ from ..images.running.container import check_file
 from ..images.scanning.scan import scan
 from . import signing
 from . import verify as verifying
-from .client import AS_CONFIGURED, ControllerClient, SyncOptions
+from .client import AS_CONFIGURED, ControllerClient, SyncOptions, operator
+from .history import note_test
 from .outcomes import raise_worst, sync_failures
 
 FROM_LABEL = "org.label-schema.usage.singularity.deffile.from"  # what Apptainer itself notes of the source
@@ -74,12 +73,18 @@ def check_all(wanted: Sequence[tuple[Path, str]], client: ControllerClient) -> l
     return images
 
 
-def run_checks(images: Sequence[Image], listener: Listener) -> None:
-    """Run the checks of all *images* on this machine. Raises what the worst of it was, in the end."""
+def run_checks(images: Sequence[Image], listener: Listener, client: ControllerClient | None = None) -> None:
+    """Run the checks of all *images* on this machine; the controller of *client* notes what becomes of them.
+
+    Raises what the worst of it was, in the end.
+    """
     failures: list[HpcRegistryError] = []
     for image in images:
         try:
-            outcome = check_file(image.path, listener).check()
+            outcome = check_file(image.path, listener)
+            if client:
+                note_test(client, listener, image.name, outcome, where=[], detail="on the workstation, to deploy it")
+            outcome.check()
             if outcome.digest != image.digest:
                 raise UsageError(f"{visible(image.path)}: has changed since it was looked at", hint="deploy it again")
         except HpcRegistryError as error:
@@ -147,11 +152,11 @@ def publish(image: Image, client: ControllerClient, listener: Listener, *, any_a
         "labels": dict(image.labels),
         **signature,
     }
-    event = client.publish(request)
+    event = client.publish(request, listener)
     if isinstance(event, BytesMissing):
         # They had no name, and a garbage collection took them after they were looked for.
         send()
-        event = client.publish(request)
+        event = client.publish(request, listener)
     if not isinstance(event, Published):
         raise CommandFailed(
             f"{image.name} was removed twice while it was being published",
@@ -160,11 +165,6 @@ def publish(image: Image, client: ControllerClient, listener: Listener, *, any_a
         )
     listener(event)
     return event.changed
-
-
-def operator() -> str:
-    """Who works here, for the catalog and the log."""
-    return f"{getpass.getuser()}@{platform.node()}"
 
 
 def deploy(
@@ -190,7 +190,7 @@ def deploy(
     if not images:
         raise UsageError("there is no image to deploy")
     if test:
-        run_checks(images, listener)
+        run_checks(images, listener, client)
     failures: list[HpcRegistryError] = []
 
     def publish_one(image: Image) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..core.catalog import Entry
-from ..core.errors import CheckFailed, CommandFailed, Unreachable, UsageError
+from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import Listener
 from ..core.layout import inside, object_path
 from ..core.model import Cluster
@@ -17,6 +17,7 @@ from ..images.running.container import MEMORY, Container
 from ..images.running.outcomes import START, Outcome, Place, run_checks
 from ..transports import CommandResult
 from .client import QUICK, ControllerClient
+from .history import note_test
 from .jobs import Slurm
 
 IN_NAMESPACE = ("APPTAINER_UNSHARE_PID=1", "SINGULARITY_UNSHARE_PID=1")
@@ -96,7 +97,7 @@ def check_on(
         return check_by_slurm(slurm, name, entry, chosen, listener, node=where, memory=memory)
     require_same(slurm.run(look_at(client, name, entry), timeout=QUICK), name, entry, CONTROLLER)
     place = Container(slurm.run, inside(registry.path, name), memory or MEMORY, CONTROLLER)
-    return run_checks(name, entry.digest, chosen, place, listener)
+    return noted(run_checks(name, entry.digest, chosen, place, listener), client, entry, chosen, listener)
 
 
 def check_by_slurm(
@@ -122,7 +123,21 @@ def check_by_slurm(
         require_same(step(slurm, job, look_at(slurm.client, name, entry), QUICK), name, entry, where)
         limit = ", ".join(["memory: as Slurm confines jobs", *size])
         place = Step(slurm, job, path, where=where, limit=limit, gpu=gpu)
-        return run_checks(name, entry.digest, checks, place, listener)
+        outcome = run_checks(name, entry.digest, checks, place, listener)
+    return noted(outcome, slurm.client, entry, checks, listener)
+
+
+def noted(
+    outcome: Outcome, client: ControllerClient, entry: Entry, checks: Sequence[Check], listener: Listener
+) -> Outcome:
+    """Return *outcome*, which the controller notes in its history: also that *checks* are others than the image's."""
+    try:
+        own = list(from_labels(entry.labels, outcome.image)) == list(checks)
+    except HpcRegistryError:
+        own = False
+    detail = "" if own else "by other checks than its own"
+    note_test(client, listener, outcome.image, outcome, where=[outcome.where], detail=detail)
+    return outcome
 
 
 def refuse_root(cluster: Cluster) -> None:

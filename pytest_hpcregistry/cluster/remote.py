@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from .. import __version__
 from ..core import layout
 from ..core.errors import RUN_SETUP, CommandFailed, HpcRegistryError, UsageError
-from ..core.events import Event, Failed, Listener
+from ..core.events import Event, Failed, Listener, Noticed
 from ..core.model import Cluster
 from ..core.wire import from_line
 from ..transports import CommandResult, Transport
@@ -26,11 +26,19 @@ with tempfile.NamedTemporaryFile(suffix=".pyz") as program:
 DAMAGED = ("can't find '__main__' module", "ModuleNotFoundError:", "ImportError:", "SyntaxError:")
 """What Python says of a program that lacks a part, and nothing else of it."""
 
+OTHER_WORDS = ("invalid choice: ", "unrecognized arguments: ")
+"""What the program says of a command or an option that it does not have, though it calls itself of this version."""
+
 Kind = TypeVar("Kind", bound=Event)
 
 
 def ignore(_: Event) -> None:
     """The listener of who does not want to know."""
+
+
+def last_of(events: Sequence[Event]) -> Event | None:
+    """What a program ended with: what it only noticed may come after that."""
+    return next((event for event in reversed(events) if not isinstance(event, Noticed)), None)
 
 
 class RemoteProgram:
@@ -40,12 +48,28 @@ class RemoteProgram:
         self.cluster = cluster
         self.transport = transport
 
-    def ask(self, kind: type[Kind], words: Sequence[str], *, timeout: float, stdin: Any = None) -> Kind:
-        """The event that the controller program answers with."""
-        last = self.run(self.installed(*words), stdin=stdin, timeout=timeout)[-1]
+    def ask(
+        self,
+        kind: type[Kind],
+        words: Sequence[str],
+        *,
+        timeout: float,
+        stdin: Any = None,
+        listener: Listener = ignore,
+    ) -> Kind:
+        """The event that the controller program answers with; what it notices beside that is the *listener*'s."""
+        events = self.run(self.installed(*words), stdin=stdin, timeout=timeout)
+        for event in events:
+            if isinstance(event, Noticed):
+                listener(event)
+        last = last_of(events)
         if not isinstance(last, kind):
-            raise CommandFailed(f"no answer to {words[0]}", where=self.cluster.controller.name, hint=RUN_SETUP)
+            raise self.unanswered(words[0])
         return last
+
+    def unanswered(self, command: str) -> CommandFailed:
+        """It ended well, and said nothing that answers the *command*."""
+        return CommandFailed(f"no answer to {command}", where=self.cluster.controller.name, hint=RUN_SETUP)
 
     def installed(self, *words: str) -> list[str]:
         """The program that phase 1 installed; one of another version does nothing."""
@@ -116,6 +140,10 @@ class RemoteProgram:
             )
         if any(word in result.stderr for word in DAMAGED):
             return UsageError(f"the controller program there is damaged: {said}", where=name, hint=RUN_SETUP)
+        if any(word in result.stderr for word in OTHER_WORDS):
+            return UsageError(
+                f"the controller program there is another one than this: {said}", where=name, hint=RUN_SETUP
+            )
         if "sudo:" in result.stderr:
             hint = f"let {self.cluster.controller.user} run `sudo -n` there without a password"
             return UsageError(said, where=name, hint=hint)
@@ -127,7 +155,7 @@ class RemoteProgram:
         """Run a command that the controller must bring to its end; returns its events, and the one that is its end."""
         argv = self.installed(command, *arguments)
         events = self.run(argv, timeout=self.cluster.sync.timeout * 2, listener=listener)
-        last = events[-1]
+        last = last_of(events)
         if not isinstance(last, end):
             raise CommandFailed(
                 f"the {command} ended before it was done",

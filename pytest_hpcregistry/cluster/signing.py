@@ -120,5 +120,5 @@ def sign_again(client: ControllerClient, names: Sequence[str], *, unsigned: bool
     for name in names:
         entry = images[name]
         request: dict[str, Any] = {"name": name, **asdict(entry), **sign(registry, name, entry.digest, entry.size)}
-        client.publish(request)
+        client.publish({**request, "sign_again": True}, listener)
         listener(Noticed(f"{name}: signed, sha256 {entry.digest[:12]}…"))

@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import argparse
 import errno
+import getpass
 import json
 import os
+import platform
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..core.errors import RUN_SETUP, HpcRegistryError, UsageError
-from ..core.events import BytesMissing, Failed, Listener, Looked, Noticed, Published, Received, RolledBack, Tried
+from ..core.events import (
+    BytesMissing,
+    Failed,
+    Happened,
+    HistoryEnded,
+    Looked,
+    Published,
+    Received,
+    RolledBack,
+    Tried,
+)
 from ..core.listeners import to_all
 from ..core.machine import FactsRequest
 from ..core.names import image_name, printable, visible
-from ..core.pace import throttled
 from ..core.records import build
 from . import limits
 from .arguments import parse
-from .log import json_lines, log_lines, plain_lines
+from .log import json_lines, listener_of, logged, plain_lines, report_differences
 
 # Each command imports what it needs: out of an archive all is compiled anew each time, PyYAML and ClusterShell too.
 if TYPE_CHECKING:
     from ..core.settings import Settings
     from .rollout import Outcome
-
-Result = TypeVar("Result")
-TELL_EVERY = 30  # seconds between two lines of progress in the log
 
 
 def main() -> int:
@@ -99,13 +108,6 @@ def in_words(error: OSError) -> HpcRegistryError:
     return HpcRegistryError(f"{said}{file}", where="controller", hint=hint)
 
 
-def listener_of(arguments: argparse.Namespace, config: Settings) -> Listener:
-    log = log_lines(config.sync.log)
-    if arguments.json:
-        return to_all(throttled(TELL_EVERY, log), json_lines(sys.stdout))
-    return throttled(TELL_EVERY, to_all(log, plain_lines(sys.stdout)))
-
-
 def run_facts(arguments: argparse.Namespace) -> int:
     from .facts import gather
 
@@ -167,55 +169,58 @@ def run_unpack(arguments: argparse.Namespace) -> int:
 
 
 def run_publish(arguments: argparse.Namespace) -> int:
-    from . import publish, settings
+    from . import history, publish, settings
 
     config = settings.load(arguments.config)
     request: Mapping[str, Any] = json.loads(sys.stdin.read())
-    try:
-        version, changed = publish.publish(config, request)
-    except publish.BytesMissing:
-        json_lines(sys.stdout)(BytesMissing(digest=request["digest"]))
-        return 0
-    listener_of(arguments, config)(Published(name=request["name"], digest=version.digest, changed=changed))
+    name, command = request["name"], "sign" if request.get("sign_again") else "deploy"
+    told = listener_of(arguments, config)
+    with history.noted(config.registry, told, command, claimed=arguments.by, images=[name]) as listener:
+        try:
+            version, changed, before = publish.publish(config, request)
+        except publish.BytesMissing:
+            listener(BytesMissing(digest=request["digest"]))
+            return 0
+        listener(Published(name=name, digest=version.digest, changed=changed, before=before))
     return 0
 
 
 def run_rollback(arguments: argparse.Namespace) -> int:
-    from . import publish, settings
+    from . import history, publish, settings
     from .sync import sync
 
     config = settings.load(arguments.config)
     listener = listener_of(arguments, config)
     report_differences(arguments, config, listener)
     name = image_name(arguments.name, config.registry.path, config.registry.directories)
-    config = with_nodes(arguments, config)
-    before, now = publish.rollback(config, name, arguments.to, arguments.signature)
-    who = {"by": arguments.by, "published": now.published}
-    listener(RolledBack(name=name, digest=now.digest, before=before.digest, **who))
-    return exit_code_of(logged(config, lambda: sync(config, None, [name], listener)))
+    with history.noted(config.registry, listener, "rollback", claimed=arguments.by, images=[name]) as listener:
+        config = with_nodes(arguments, config)
+        before, now = publish.rollback(config, name, arguments.to, arguments.signature)
+        who = {"by": sender(arguments), "published": now.published}
+        listener(RolledBack(name=name, digest=now.digest, before=before.digest, **who))
+        return exit_code_of(logged(config, lambda: sync(config, None, [name], listener)))
 
 
 def run_gc(arguments: argparse.Namespace) -> int:
-    from . import gc, settings
+    from . import gc, history, settings
 
     config = settings.load(arguments.config)
     listener = listener_of(arguments, config)
     if arguments.dry_run:
         listener = json_lines(sys.stdout) if arguments.json else plain_lines(sys.stdout)
     report_differences(arguments, config, listener)
-    machines = gc.collect(
-        config,
-        listener,
-        keep=config.registry.keep if arguments.keep is None else arguments.keep,
-        grace=gc.GRACE if arguments.grace is None else arguments.grace,
-        by=arguments.by,
-        dry_run=arguments.dry_run,
-    )
+    keep = config.registry.keep if arguments.keep is None else arguments.keep
+    grace = gc.GRACE if arguments.grace is None else arguments.grace
+    how = f"keep {keep}, grace {grace} s"
+    noted = history.noted(config.registry, listener, "gc", claimed=arguments.by, detail=how)
+    with nullcontext(listener) if arguments.dry_run else noted as listener:
+        by = sender(arguments)
+        machines = gc.collect(config, listener, keep=keep, grace=grace, by=by, dry_run=arguments.dry_run)
     return worst(machine.state for machine in machines.values())
 
 
 def run_sync(arguments: argparse.Namespace) -> int:
-    from . import settings
+    from . import history, settings
     from .sync import sync
 
     config = settings.load(arguments.config)
@@ -224,18 +229,33 @@ def run_sync(arguments: argparse.Namespace) -> int:
     how = config.sync
     rate = how.limit_rate if arguments.limit_rate is None else arguments.limit_rate
     config = replace(config, sync=replace(how, method=arguments.engine or how.method, limit_rate=rate))
-    config = logged(config, lambda: with_nodes(arguments, config))
-    return exit_code_of(
-        logged(config, lambda: sync(config, arguments.subdirectory, arguments.name, listener, repair=arguments.repair))
-    )
+    where, which, by = arguments.subdirectory, arguments.name or (), arguments.by
+    command = "repair" if arguments.repair else "sync"
+    with history.noted(config.registry, listener, command, claimed=by, images=which, detail=where or "") as listener:
+        config = logged(config, lambda: with_nodes(arguments, config))
+        done = logged(config, lambda: sync(config, where, arguments.name, listener, repair=arguments.repair))
+        return exit_code_of(done)
 
 
-def report_differences(arguments: argparse.Namespace, config: Settings, listener: Listener) -> None:
-    """Report what the cluster file says and is not in force."""
-    from ..core.settings import differences
+def run_note(arguments: argparse.Namespace) -> int:
+    from . import history, settings
 
-    for sentence in differences(arguments.settings or {}, config):
-        listener(Noticed(f"{sentence}: {RUN_SETUP}"))
+    config, listener = settings.load(arguments.config), json_lines(sys.stdout)
+    listener(Happened(history.note(config.registry, arguments.record, arguments.by, listener)))
+    return 0
+
+
+def run_history(arguments: argparse.Namespace) -> int:
+    from . import settings
+    from .recall import recall
+
+    registry = settings.load(arguments.config).registry.path
+    found, unreadable = recall(registry, since=arguments.since or "", image=arguments.image, last=arguments.last)
+    listener = json_lines(sys.stdout)
+    for record in found:
+        listener(Happened(record))
+    listener(HistoryEnded(unreadable))
+    return 0
 
 
 def with_nodes(arguments: argparse.Namespace, config: Settings) -> Settings:
@@ -252,13 +272,9 @@ def with_nodes(arguments: argparse.Namespace, config: Settings) -> Settings:
     return replace(config, nodes=tuple(choose_nodes(configured, choice)))
 
 
-def logged(config: Settings, work: Callable[[], Result]) -> Result:
-    """Have *work* done; if it is not even begun, the log says why, for cron's sake."""
-    try:
-        return work()
-    except HpcRegistryError as error:
-        log_lines(config.sync.log)(Failed(error.what, where=error.where or None))
-        raise
+def sender(arguments: argparse.Namespace) -> str:
+    """Who, for the log: as the sender says, or who runs this program."""
+    return arguments.by or f"{getpass.getuser()}@{platform.node()}"
 
 
 def exit_code_of(outcomes: Mapping[str, Outcome]) -> int:
@@ -281,6 +297,8 @@ COMMANDS = {
     "has": run_has,
     "receive": run_receive,
     "publish": run_publish,
+    "note": run_note,
+    "history": run_history,
     "try-key": run_try_key,
     "unpack": run_unpack,
 }

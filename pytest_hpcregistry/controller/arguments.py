@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
-import platform
 from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import __version__
 from ..core import layout
+from ..core.history import SINCE, read_since
 from ..core.model import SYNC_METHODS
 from ..core.names import visible
 
@@ -73,8 +72,6 @@ def parse() -> argparse.Namespace:
             "-w", "--nodes", default="", metavar="NODESET", help="only these nodes: c[001-010], or a group, @gpu"
         )
         command.add_argument("-x", "--exclude", default="", metavar="NODESET", help="all nodes but these")
-    for command in (back, free):
-        command.add_argument("--by", default=f"{getpass.getuser()}@{platform.node()}", help="who, for the log")
     commands.add_parser("facts", help="facts of the controller and all nodes; a JSON request on the command line")
     commands.choices["facts"].add_argument("request")
     two = commands.add_parser("receive", help="receive an object from standard input, unless it is present")
@@ -85,7 +82,17 @@ def parse() -> argparse.Namespace:
     commands.choices["has"].add_argument("size", type=int)
     commands.add_parser("try-key", help="whether the sync key works on every node, and does nothing but sync")
     commands.choices["try-key"].add_argument("nodes", nargs="*", metavar="NODE", help="instead of all")
-    commands.add_parser("publish", help="publish received bytes on the controller; a JSON request on standard input")
+    give = commands.add_parser(
+        "publish", help="publish received bytes on the controller; a JSON request on standard input"
+    )
+    note = commands.add_parser("note", help="add to the history what was done elsewhere")
+    note.add_argument("record", type=mapping, metavar="JSON", help="`command`, `state` and more, as history has them")
+    for command in (one, back, free, give, note):
+        command.add_argument("--by", default="", metavar="USER@HOST", help="who the sender says to be, for the history")
+    past = commands.add_parser("history", help="report what the history says, the newest last; always JSON lines")
+    past.add_argument("--since", type=read_since, metavar="WHEN", help=SINCE)
+    past.add_argument("--image", metavar="DIRECTORY/NAME.sif", help="only what names this one")
+    past.add_argument("--last", type=natural, metavar="N", help="only so many")
     commands.add_parser("unpack", help="unpack this archive beside itself, compiled; phase 1 does it")
     return parser.parse_args()
 

@@ -5,14 +5,25 @@ A listener that can't be reached any more, such as a workstation that went away,
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
-from typing import TextIO
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from ..core.events import Event, Listener
+from ..core.errors import RUN_SETUP, HpcRegistryError
+from ..core.events import Event, Failed, Listener, Noticed
+from ..core.listeners import to_all
 from ..core.messages import describe
 from ..core.names import printable, visible
+from ..core.pace import throttled
 from ..core.wire import to_line
+
+if TYPE_CHECKING:
+    from ..core.settings import Settings
+
+Result = TypeVar("Result")
+TELL_EVERY = 30  # seconds between two lines of progress in the log
 
 
 def json_lines(stream: TextIO) -> Listener:
@@ -59,3 +70,27 @@ def plain_lines(stream: TextIO) -> Listener:
 def stamp(line: str) -> str:
     """`[YYYY-MM-DD HH:MM:SS] line`, with control characters made visible: names in it may come from anywhere."""
     return time.strftime("[%Y-%m-%d %H:%M:%S] ") + visible(printable(line)) + "\n"
+
+
+def listener_of(arguments: argparse.Namespace, config: Settings) -> Listener:
+    log = log_lines(config.sync.log)
+    if arguments.json:
+        return to_all(throttled(TELL_EVERY, log), json_lines(sys.stdout))
+    return throttled(TELL_EVERY, to_all(log, plain_lines(sys.stdout)))
+
+
+def report_differences(arguments: argparse.Namespace, config: Settings, listener: Listener) -> None:
+    """Report what the cluster file says and is not in force."""
+    from ..core.settings import differences
+
+    for sentence in differences(arguments.settings or {}, config):
+        listener(Noticed(f"{sentence}: {RUN_SETUP}"))
+
+
+def logged(config: Settings, work: Callable[[], Result]) -> Result:
+    """Have *work* done; if it is not even begun, the log says why, for cron's sake."""
+    try:
+        return work()
+    except HpcRegistryError as error:
+        log_lines(config.sync.log)(Failed(error.what, where=error.where or None))
+        raise

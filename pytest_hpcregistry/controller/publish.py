@@ -80,11 +80,11 @@ def copy_and_hash(source: BinaryIO, target: BinaryIO, size: int) -> str:
     return total.hexdigest()
 
 
-def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bool]:
+def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bool, str | None]:
     """Give the bytes a name on the controller and write it into the catalog, under one lock.
 
-    Returns the version, and whether anything changed. Raises CheckFailed when the file is no sound SIF, BytesMissing
-    when there is none.
+    Returns the version, whether anything changed, and the digest that the name meant before. Raises CheckFailed when
+    the file is no sound SIF, BytesMissing when there is none.
     """
     name = image_name(request["name"], settings.registry.path, settings.registry.directories)
     digest, size = request["digest"], int(request["size"])
@@ -120,7 +120,7 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
         answer = agent.apply(root, wanted)
         if not known:
             write_catalog(root, after, settings.registry.path)
-    return known or version, bool(answer["changed"]) or not known
+    return known or version, bool(answer["changed"]) or not known, before.digest if before else None
 
 
 def refuse_unsigned(settings: Settings, images: list[dict[str, Any]]) -> None:

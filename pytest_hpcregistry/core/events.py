@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from .errors import HpcRegistryError, from_exit_code
+from .history import Record
 from .machine import MachineFacts, SlurmFacts, Syncing
 
 
@@ -89,11 +90,12 @@ class BytesMissing(Event):
 
 @dataclass(frozen=True)
 class Published(Event):
-    """A name means these bytes on the controller; `changed`: it did not before."""
+    """A name means these bytes on the controller; `changed`: it did not before. `before`: what it meant then."""
 
     name: str
     digest: str
     changed: bool
+    before: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,20 @@ class Verified(Event):
 
     name: str
     states: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Happened(Event):
+    """What the history says of one command."""
+
+    record: Record
+
+
+@dataclass(frozen=True)
+class HistoryEnded(Event):
+    """All of the history that was asked for has been reported; so many of its lines cannot be read."""
+
+    unreadable: int
 
 
 @dataclass(frozen=True)

@@ -29,3 +29,7 @@ def test_files(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None
 
 def test_files_of_root(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
     assert list(structure.root_files(machine, cluster_facts, cluster)) == []
+
+
+def test_history(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
+    assert list(structure.history(machine, cluster_facts, cluster)) == []

@@ -20,9 +20,10 @@ CATALOG = f"{REGISTRY}/.registry/catalog.yaml"
 CONFIG = f"{REGISTRY}/.registry/config.yaml"
 LAUNCHER = "/usr/local/bin/registry-sync-to-nodes.sh"
 CONTROLLER = "hpc-controller"
-# Files with their digests, all with their modes; locks are opened by everyone who looks.
+# Files with their digests, all with their modes; locks are opened by everyone who looks, and refusals are noted too.
 TREE = (
-    f"cd {REGISTRY} && find . -type f ! -name '*lock' -printf '%p %m %u %g %T@\\n' -exec sha256sum {{}} ';' | sort;"
+    f"cd {REGISTRY} && find . -type f ! -name '*lock' ! -name 'history.jsonl*' -printf '%p %m %u %g %T@\\n'"
+    " -exec sha256sum {} ';' | sort;"
     " find . ! -type f -printf '%p %M %u %g %l\\n' | sort"
 )
 

@@ -503,6 +503,7 @@ LEFT = [
     ".registry/.catalog.yaml.4711",
 ]
 NOT_OURS = [*(f"ml-frameworks/{name}" for name in (".x.sif.swp", ".x.sif.47x", "x.sif.4711", ".4711")), ".x.sif.1"]
+NOT_OURS += [f".registry/history.{name}" for name in ("jsonl", "jsonl.1", "lock")]  # the controller's
 
 
 def leave(registry: Path, *names: str) -> None:

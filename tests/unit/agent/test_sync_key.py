@@ -142,6 +142,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "repair": {"objects": ["a" * 64]},
 }
 BEYOND: list[tuple[str, str, Any]] = [
+    ("publish", "images", [{"name": ".registry/history.jsonl", "digest": "a" * 64, "size": 1}]),
     ("publish", "images", GOOD["publish"]["images"] * 101),
     ("publish", "mode", "0o755"),
     ("publish", "mode", " 0755"),

@@ -35,6 +35,7 @@ KEY = AuthorizedKey(
     f'restrict,from="10.0.0.1",command="/usr/bin/python3 -I {layout.AGENT} serve --registry {REGISTRY}"',
 )
 CONFIG, PEERS, OCI = f"{REGISTRY}/.registry/config.yaml", f"{REGISTRY}/.registry/peers", "/etc/slurm/oci.conf"
+HISTORY = f"{REGISTRY}/.registry/history.jsonl"
 SIGNERS = f"{REGISTRY}/.registry/allowed_signers"
 Broken = Callable[["Sound"], None]
 
@@ -54,6 +55,7 @@ def sound_paths() -> dict[str, File | None]:
         **{f"{REGISTRY}/{name}": plain for name in ("README.md", layout.CONFIG, layout.CATALOG)},
         PEERS: roots,
         SIGNERS: roots,
+        HISTORY: {"mode": "0640"},
         f"{REGISTRY}/.registry/lock": {**roots, "mode": "0600"},
         layout.LIBRARY: {**roots, "type": "directory", "mode": "0755"},
         layout.AGENT: roots,
@@ -200,6 +202,8 @@ BROKEN: list[tuple[str, str, Broken]] = [
     ("structure.files", "c1", path("c1", f"{REGISTRY}/README.md", size=0)),
     ("structure.files", "controller", path("controller", CATALOG_PATH, mode="0666")),
     ("structure.root_files", "c2", path("c2", f"{REGISTRY}/.registry/lock", mode="0644")),
+    ("structure.history", "controller", path("controller", HISTORY, mode="0660")),
+    ("structure.history", "controller", path("controller", HISTORY, owner="alice")),
     ("access.group", "c2", no_group),
     ("access.readers", "c2", denied("c2", {"slurm": [], "alice": [REGISTRY]})),
     ("access.readers", "c2", denied("c2", {"slurm": [], "alice": [f"{REGISTRY}/x"]})),

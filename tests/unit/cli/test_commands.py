@@ -530,13 +530,12 @@ def test_rollback_asks_for_one_image_and_ends_as_a_sync(monkeypatch: pytest.Monk
     finished = {"c1": NodeFinished("c1", "x", "synced")}
 
     def roll_back(client: ControllerClient, *words: Any) -> dict[str, NodeFinished]:
-        asked.append(words[:3])
+        asked.append(words[:2])
         return finished
 
     monkeypatch.setattr(ControllerClient, "rollback", roll_back)
-    monkeypatch.setattr(deploy, "operator", lambda: "me@x")
     assert run("rollback", "--controller", "hpc", "x.sif", "--to", "abcdef").exit_code == 0
-    assert asked == [(NAME, "abcdef", "me@x")]
+    assert asked == [(NAME, "abcdef")]
     finished["c1"] = NodeFinished("c1", "x", "unreachable", message="no route", hint="is it on?")
     failure = raised(run("rollback", "--controller", "hpc", "x.sif"))
     assert (failure.exit_code, str(failure)) == (3, "c1: no route")
@@ -554,12 +553,11 @@ def test_gc_passes_its_options_on_and_tells_of_failures(monkeypatch: pytest.Monk
         return finished
 
     monkeypatch.setattr(ControllerClient, "gc", free)
-    monkeypatch.setattr(deploy, "operator", lambda: "me@x")
     assert run("gc", "--controller", "hpc").exit_code == 0
     assert run("gc", "--controller", "hpc", "-n", "--keep", "0", "--grace", "0").exit_code == 0
     assert asked == [
-        {"by": "me@x", "keep": None, "grace": None, "dry_run": False},
-        {"by": "me@x", "keep": 0, "grace": 0, "dry_run": True},
+        {"keep": None, "grace": None, "dry_run": False},
+        {"keep": 0, "grace": 0, "dry_run": True},
     ]
     finished["c2"] = Freed("failed", "disk")
     failure = raised(run("gc", "--controller", "hpc"))

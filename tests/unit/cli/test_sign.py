@@ -39,7 +39,7 @@ def published(alice: Signer, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     given: list[Any] = []
     catalog = Catalog({NAME: signed(alice, NAME, DIGEST), SECOND: signed(alice, SECOND, OTHER)})
 
-    def publish(client: ControllerClient, request: Any) -> Published:
+    def publish(client: ControllerClient, request: Any, listener: object) -> Published:
         given.append(request)
         return Published(request["name"], request["digest"], True)
 

@@ -114,6 +114,12 @@ def test_a_program_that_did_not_start(stderr: str, user: str, kind: type[HpcRegi
 
 # --- sync
 
+
+@pytest.fixture(autouse=True)
+def _me(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_hpcregistry.cluster.client.operator", lambda: "me@x")
+
+
 STARTED, FINISHED = SyncStarted("x", ["c1", "c2"]), SyncFinished("x", {})
 ONE, TWO = (NodeFinished(name, "x", "synced") for name in ("c1", "c2"))
 
@@ -127,7 +133,8 @@ def test_sync_tells_as_it_goes_and_returns_each_nodes_end(code: int) -> None:
         "c2": TWO,
     }
     assert told == [STARTED, ONE, TWO, FINISHED]
-    words = ["sync", "--settings", "{}", "--engine", "star", "--limit-rate", "5", "--name", NAME, "ml-frameworks"]
+    words = ["sync", "--settings", "{}", "--by", "me@x"]
+    words += ["--engine", "star", "--limit-rate", "5", "--name", NAME, "ml-frameworks"]
     assert list(asked(one).asked[0])[-len(words) :] == words
 
 
@@ -142,15 +149,15 @@ def test_a_sync_that_was_ended_is_no_success(events: tuple[Any, ...], code: int)
 
 def test_rollback_and_gc_are_brought_to_their_end_as_a_sync() -> None:
     one = talk(STARTED, ONE, TWO, FINISHED)
-    assert one.rollback(NAME, "abcdef", "me@x", lambda _: None) == {"c1": ONE, "c2": TWO}
+    assert one.rollback(NAME, "abcdef", lambda _: None) == {"c1": ONE, "c2": TWO}
     assert list(asked(one).asked[0])[-8:] == ["rollback", "--settings", "{}", NAME, "--to", "abcdef", "--by", "me@x"]
     machines = {"controller": Freed("freed"), "c1": Freed("failed", "disk", "make room")}
     one = talk(GcStarted([], 2, 1, "me", False), GcFinished(machines, False), exit_code=4)
-    assert one.gc(lambda _: None, by="me@x", keep=0, grace=0, dry_run=True) == machines
+    assert one.gc(lambda _: None, keep=0, grace=0, dry_run=True) == machines
     words = ["gc", "--settings", "{}", "--by", "me@x", "--dry-run", "--keep", "0", "--grace", "0"]
     assert list(asked(one).asked[0])[-len(words) :] == words
     with pytest.raises(CommandFailed, match="the gc ended before it was done"):
-        talk(GcStarted([], 2, 1, "me", False), exit_code=0).gc(lambda _: None, by="me")
+        talk(GcStarted([], 2, 1, "me", False), exit_code=0).gc(lambda _: None)
 
 
 def test_only_the_chosen_nodes_are_asked_and_changed() -> None:
@@ -190,8 +197,8 @@ ORDERS: list[Callable[[ControllerClient], object]] = [
     lambda one: one.look(DIGEST, 10).present,
     lambda one: one.publish({"size": 1}),
     lambda one: one.sync(lambda _: None),
-    lambda one: one.rollback(NAME, None, "me", lambda _: None),
-    lambda one: one.gc(lambda _: None, by="me"),
+    lambda one: one.rollback(NAME, None, lambda _: None),
+    lambda one: one.gc(lambda _: None),
     lambda one: one.try_sync_key(),
 ]
 

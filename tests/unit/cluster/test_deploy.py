@@ -51,6 +51,17 @@ from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
 from tests.fakes.image import debian, lay, pack
 
 
+class Program:
+    """The controller program, which is asked for no more than to note what was done."""
+
+    def __init__(self) -> None:
+        self.noted: list[Any] = []
+
+    def ask(self, kind: object, words: Sequence[str], **how: object) -> None:
+        assert words[0] == "note"
+        self.noted.append(json.loads(words[1]))
+
+
 class FakeClient(ControllerClient):
     """A controller that has *present* digests, fails for *broken* names, and answers with *data*."""
 
@@ -64,6 +75,7 @@ class FakeClient(ControllerClient):
         self.data = gathered({"c1": machine(image())})
         self.asked: list[dict[str, Any]] = []
         self.machines = ["x86_64"]
+        self.program: Any = Program()
         self.freed = 0  # how often the bytes are gone when they shall be published
 
     def look(self, digest: str, size: int) -> Looked:
@@ -73,7 +85,7 @@ class FakeClient(ControllerClient):
         on_sent(size // 2)
         self.sent.append(digest)
 
-    def publish(self, request: Any) -> Event:
+    def publish(self, request: Any, listener: object = None) -> Event:
         if request["name"] in self.broken:
             raise self.broken[request["name"]]
         if self.freed:
@@ -168,6 +180,11 @@ def test_images_are_tested_before_a_byte_moves(images: list[Image], tmp_path: Pa
     with pytest.raises(CheckFailed, match=r"b\.sif: 1 of its checks failed: test '!' -e"):
         deploy.deploy(images, client, events.append, sync_nodes=True, test=True)
     assert (client.sent, client.published, client.synced) == ([], [], [])
+    noted = [(one["images"], one["after"], one["state"], one["detail"]) for one in client.program.noted]
+    assert noted == [
+        ([image.name], image.digest, state, "on the workstation, to deploy it")
+        for image, state in zip(images, ("ok", "failed"), strict=True)
+    ]
     states = [(one.name, one.state) for one in events if isinstance(one, CheckEnded)]
     assert states == [("a.sif", "passed")] * 2 + [("b.sif", "passed"), ("b.sif", "failed")]
     (tmp_path / "broken").unlink()

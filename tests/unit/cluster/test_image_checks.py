@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from pytest_hpcregistry.cluster.image_checks import check_on
 from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.catalog import Catalog, Version
 from pytest_hpcregistry.core.errors import CheckFailed, CommandTimeout, ConfigError, Unreachable, UsageError
+from pytest_hpcregistry.core.events import Event, Happened, Noticed
+from pytest_hpcregistry.core.history import Record
 from pytest_hpcregistry.core.model import Cluster, Controller, Slurm
+from pytest_hpcregistry.core.wire import to_line
 from pytest_hpcregistry.images.definitions.checks import LABEL, Check, to_label
 from pytest_hpcregistry.images.running.outcomes import Outcome
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, REGISTRY
@@ -34,15 +38,26 @@ class FakeController(Transport):
         self.catalog = documents.dump(Catalog().with_version(NAME, version, 2).to_data())
         self.answers = {"look": (0, "8:1\n8:1\n", ""), "gpus": "(null)\n", "state": "RUNNING", **answers}
         self.asked: list[list[str]] = []
+        self.events: list[Event] = []
+        self.noted: list[Any] = []  # by the controller's history, if it can
 
     def execute(self, command: Command) -> CommandResult:
         argv = list(command.argv)
+        if "note" in argv:
+            return self.note(command, json.loads(argv[argv.index("note") + 1]))
         if argv[0] == "runuser":
             assert argv[:7] == ["runuser", "-u", "alice", "--", "env", "-C", "/home/alice"]
             del argv[:7]
         self.asked.append(argv)
         code, out, err = self.answer(argv)
         return CommandResult("hpc", tuple(argv), code, out, err, 0.5)
+
+    def note(self, command: Command, record: Any) -> CommandResult:
+        self.noted.append(record)
+        code, out, err = self.answers.get("note", (0, to_line(Happened(Record("0" * 15, "now", "test"))), ""))
+        assert command.on_line
+        command.on_line(out)
+        return CommandResult("hpc", tuple(command.argv), code, "", err, 0.1)
 
     def answer(self, argv: list[str]) -> tuple[int, str, str]:
         if argv[0] == "cat":
@@ -77,7 +92,7 @@ class FakeController(Transport):
 
     def test(self, where: str = "c1", name: str = NAME, **how: Any) -> Outcome:
         cluster = Cluster(controller=Controller(name="hpc", host="h"), slurm=Slurm(run_as=self.user))
-        return check_on(where, name, ControllerClient(cluster, self), lambda event: None, **how)
+        return check_on(where, name, ControllerClient(cluster, self), self.events.append, **how)
 
 
 @pytest.mark.parametrize("user", [None, "root"])
@@ -248,3 +263,36 @@ def test_a_label_of_another_form_is_not_run() -> None:
     with pytest.raises(ConfigError, match=f"{NAME}: label {LABEL}"):
         fake.test()
     assert len(fake.asked) == 1
+
+
+def test_the_controller_notes_what_became_of_the_checks() -> None:
+    fake = FakeController(PRINTS, SMI)
+    fake.test()
+    assert fake.noted == [
+        {
+            "command": "test",
+            "images": [NAME],
+            "after": DIGEST,
+            "state": "ok",
+            "done": "c1",
+            "checks": {"passed": 1, "failed": 0, "skipped": 1, "unknown": 0},
+            "seconds": 1.0,
+            "detail": "",
+            "reason": "",
+        }
+    ]
+    fake = FakeController(PRINTS, python3=(0, "b a", ""))
+    fake.test("controller")
+    (noted,) = fake.noted
+    assert (noted["state"], noted["failed"], noted["checks"]["failed"]) == ("failed", "controller", 1)
+    assert "1 of its checks failed" in noted["reason"]
+    fake = FakeController(PRINTS)
+    fake.test(checks=[Check(run=("python3",))])
+    assert fake.noted[0]["detail"] == "by other checks than its own"
+
+
+@pytest.mark.parametrize("answer", [(2, "", "controller.pyz: error: invalid choice: 'note'"), (0, "", "")])
+def test_a_test_is_none_the_worse_for_a_history_that_cannot_be_written(answer: tuple[int, str, str]) -> None:
+    fake = FakeController(PRINTS, note=answer)
+    assert fake.test().check()
+    assert [event.message[:20] for event in fake.events if isinstance(event, Noticed)] == ["not in the history: "]

@@ -44,7 +44,7 @@ class Client(ControllerClient):
     def catalog(self) -> Catalog:
         return Catalog(self.images)
 
-    def publish(self, request: Any) -> Event:
+    def publish(self, request: Any, listener: object = None) -> Event:
         self.published.append(request)
         return Published(request["name"], request["digest"], True)
 

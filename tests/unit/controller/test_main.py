@@ -31,13 +31,14 @@ SYNC: dict[str, Any] = {
     "nodes": "",
     "exclude": "",
     "repair": False,
+    "by": "",
 }
 BACK: dict[str, Any] = {
     "command": "rollback",
     "settings": None,
     "name": "a/x.sif",
     "to": None,
-    "by": "me@here",
+    "by": "",
     "signature": {},
     "nodes": "",
     "exclude": "",
@@ -48,14 +49,8 @@ FREE: dict[str, Any] = {
     "keep": None,
     "grace": None,
     "dry_run": False,
-    "by": "me@here",
+    "by": "",
 }
-
-
-@pytest.fixture(autouse=True)
-def _me(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("getpass.getuser", lambda: "me")
-    monkeypatch.setattr("platform.node", lambda: "here")
 
 
 def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
@@ -85,7 +80,13 @@ def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
         ("has ab 12", {"command": "has", "digest": "ab", "size": 12}),
         ("try-key", {"command": "try-key", "nodes": []}),
         ("try-key c1 c2", {"command": "try-key", "nodes": ["c1", "c2"]}),
-        ("publish", {"command": "publish"}),
+        ("publish --by you@x", {"command": "publish", "by": "you@x"}),
+        ('note {"command":"setup"}', {"command": "note", "by": "", "record": {"command": "setup"}}),
+        ("history", {"command": "history", "since": None, "image": None, "last": None}),
+        (
+            "history --since 2026-11-01 --image a/x.sif --last 3",
+            {"command": "history", "since": "2026-11-01T00:00:00Z", "image": "a/x.sif", "last": 3},
+        ),
     ],
 )
 def test_each_command_has_its_options(monkeypatch: pytest.MonkeyPatch, words: str, found: dict[str, Any]) -> None:
@@ -104,7 +105,8 @@ def test_each_command_has_its_options(monkeypatch: pytest.MonkeyPatch, words: st
     "words",
     ["", "gossip", "sync a b", "sync --limit-rate much", "rollback", "gc --keep -1", "gc --grace -1", "gc --keep few",
      "gc --keep 1.5", "facts", "receive ab", "receive ab many", "has ab", "has ab many", "publish x",
-     "sync --settings []", "sync --settings {", "sync --settings 1"],
+     "sync --settings []", "sync --settings {", "sync --settings 1", "note", "note []", "history --since yesterday",
+     "history --last -1"],
 )  # fmt: skip
 def test_what_is_no_command_is_wrong_use(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
@@ -120,10 +122,12 @@ def test_what_is_no_command_is_wrong_use(
     [
         ("-h", ["--expect VERSION do nothing unless", "sync bring ", "rollback let a name mean an older version again",
                 "gc remove objects", "facts facts of the controller", "receive receive an object", "has report whether",
+                "note add to the history", "history report what the history says",
                 "try-key whether the sync key works", "publish publish received bytes", "--json events as JSON lines"]),
         ("sync -h", ["usage: registry-sync-to-nodes.sh", "SUBDIR only this one", "--engine ENGINE auto, star",
                      "--limit-rate BYTES the most", "--settings JSON settings of", "--name NAME only this image"]),
-        ("rollback -h", ["DIRECTORY/NAME.sif", "--to VERSION the beginning of its digest", "--by BY who, for the log"]),
+        ("rollback -h", ["DIRECTORY/NAME.sif", "--to VERSION the beginning of its digest",
+                         "--by USER@HOST who the sender"]),
         ("gc -h", ["--keep N older versions", "--grace SECONDS how long", "--dry-run only report"]),
         ("try-key -h", ["usage: controller.pyz try-key", "NODE instead of all"]),
     ],

@@ -87,7 +87,7 @@ NAME = "ml-frameworks/x.sif"
 def publish(settings: Settings, content: bytes, **more: object) -> tuple[Version, bool]:
     data = Sif(parts=(system_partition(content=content),)).to_bytes()
     receive(settings, data)
-    return registry.publish(settings, {**request(data), **more})
+    return registry.publish(settings, {**request(data), **more})[:2]
 
 
 def test_a_registry_without_a_catalog_is_not_set_up(settings: Settings) -> None:

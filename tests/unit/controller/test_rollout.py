@@ -604,16 +604,16 @@ def test_what_the_program_tells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], as_json: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Progress is worked out for people; programs get the bytes and no more."""
-    monkeypatch.setattr(program, "TELL_EVERY", 0)
-    log = tmp_path / "log"
-    listen = program.listener_of(Namespace(json=as_json), make_settings("/r", log=str(log)))
+    monkeypatch.setattr(log, "TELL_EVERY", 0)
+    file = tmp_path / "log"
+    listen = log.listener_of(Namespace(json=as_json), make_settings("/r", log=str(file)))
     listen(SyncStarted("all images", ["c1"]))
     listen(TransferStarted("star", "x", {"c1": 100}))
     listen(Progress({"c1": 50}))
-    assert log.read_text().splitlines()[-1].endswith("Syncing all images: 0 of 1 nodes, 50 % of 0.1 kB")
+    assert file.read_text().splitlines()[-1].endswith("Syncing all images: 0 of 1 nodes, 50 % of 0.1 kB")
     said = capsys.readouterr().out
     assert ("under_way" in said, "50 %" in said) == (False, not as_json)
-    assert as_json or said == log.read_text()
+    assert as_json or said == file.read_text()
 
 
 # --- the whole program

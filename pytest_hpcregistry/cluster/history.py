@@ -1,0 +1,82 @@
+"""The controller's history: asked for what it says, and told what was done without the controller program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.errors import HpcRegistryError
+from ..core.events import Event, Happened, HistoryEnded, Listener, Noticed
+from ..core.history import FAILED, OK, Record
+from ..core.names import full_name
+from ..images.running.outcomes import FAILED as CHECK_FAILED
+from ..images.running.outcomes import PASSED, SKIPPED, UNKNOWN, Outcome
+from .client import QUICK, ControllerClient, operator, option
+from .remote import last_of
+
+READING = 120
+"""Seconds to read 100 MiB of history and bring it here."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What was asked for, the newest last; `unreadable` lines of the files are none of ours."""
+
+    records: list[Record]
+    unreadable: int
+
+
+def read(client: ControllerClient, *, since: str | None, image: str | None, last: int | None) -> History:
+    """What the controller's history says *since* then (see core/history.py), of *image*, the *last* records of it.
+
+    Raises UsageError where phase 1 of this version has not been run, Unreachable.
+    """
+    registry = client.cluster.registry
+    name = None if image is None else full_name(image, registry.path, registry.directories)
+    words = ["history", *option("--since", since), *option("--image", name), *option("--last", last)]
+    records: list[Record] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Happened):
+            records.append(event.record)
+
+    program = client.program
+    end = last_of(program.run(program.installed(*words), timeout=READING, listener=listen, keep=False))
+    if not isinstance(end, HistoryEnded):
+        raise program.unanswered("history")
+    return History(records, end.unreadable)
+
+
+def note(client: ControllerClient, listener: Listener, command: str, **fields: Any) -> None:
+    """Have the controller note a *command* with these fields of a record. What keeps it from that is a warning."""
+    record = json.dumps({"command": command, **fields})
+    try:
+        client.program.ask(Happened, ["note", record, "--by", operator()], timeout=QUICK, listener=listener)
+    except HpcRegistryError as error:
+        listener(Noticed(f"not in the history: {error}"))
+
+
+def note_test(
+    client: ControllerClient, listener: Listener, name: str, outcome: Outcome, *, where: Sequence[str], detail: str = ""
+) -> None:
+    """Have the controller note what became of the checks of the image *name* on these machines."""
+    reason = ""
+    try:
+        outcome.check()
+    except HpcRegistryError as error:
+        reason = str(error)
+    note(
+        client,
+        listener,
+        "test",
+        images=[name],
+        after=outcome.digest,
+        state=FAILED if reason else OK,
+        **{"failed" if reason else "done": ",".join(where)},
+        checks={state: outcome.count(state) for state in (PASSED, CHECK_FAILED, SKIPPED, UNKNOWN)},
+        seconds=round(sum(one.seconds for one in outcome.ended), 1),
+        detail=detail,
+        reason=reason,
+    )
