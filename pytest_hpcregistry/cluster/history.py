@@ -51,9 +51,9 @@ def read(client: ControllerClient, *, since: str | None, image: str | None, last
 
 def note(client: ControllerClient, listener: Listener, command: str, **fields: Any) -> None:
     """Have the controller note a *command* with these fields of a record. What keeps it from that is a warning."""
-    record = json.dumps({"command": command, **fields})
+    record, words = json.dumps({"command": command, **fields}).encode(), ["note", "--by", operator()]
     try:
-        client.program.ask(Happened, ["note", record, "--by", operator()], timeout=QUICK, listener=listener)
+        client.program.ask(Happened, words, stdin=record, timeout=QUICK, listener=listener)
     except HpcRegistryError as error:
         listener(Noticed(f"not in the history: {error}"))
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import errno
-import getpass
 import json
 import os
-import platform
 import re
 import signal
 import sys
@@ -35,7 +33,7 @@ from ..core.machine import FactsRequest
 from ..core.names import image_name, printable, visible
 from ..core.records import build
 from . import limits
-from .arguments import parse
+from .arguments import parse, sender
 from .log import json_lines, listener_of, logged, plain_lines, report_differences
 
 # Each command imports what it needs: out of an archive all is compiled anew each time, PyYAML and ClusterShell too.
@@ -241,7 +239,7 @@ def run_note(arguments: argparse.Namespace) -> int:
     from . import history, settings
 
     config, listener = settings.load(arguments.config), json_lines(sys.stdout)
-    listener(Happened(history.note(config.registry, arguments.record, arguments.by, listener)))
+    listener(Happened(history.note(config.registry, sys.stdin.read(), arguments.by, listener)))
     return 0
 
 
@@ -270,11 +268,6 @@ def with_nodes(arguments: argparse.Namespace, config: Settings) -> Settings:
         return config
     configured = config.nodes if theirs is None else None if theirs == "slurm" else expand(str(theirs))
     return replace(config, nodes=tuple(choose_nodes(configured, choice)))
-
-
-def sender(arguments: argparse.Namespace) -> str:
-    """Who, for the log: as the sender says, or who runs this program."""
-    return arguments.by or f"{getpass.getuser()}@{platform.node()}"
 
 
 def exit_code_of(outcomes: Mapping[str, Outcome]) -> int:

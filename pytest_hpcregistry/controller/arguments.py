@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
+import platform
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -85,8 +87,9 @@ def parse() -> argparse.Namespace:
     give = commands.add_parser(
         "publish", help="publish received bytes on the controller; a JSON request on standard input"
     )
-    note = commands.add_parser("note", help="add to the history what was done elsewhere")
-    note.add_argument("record", type=mapping, metavar="JSON", help="`command`, `state` and more, as history has them")
+    note = commands.add_parser(
+        "note", help="add to the history what was done elsewhere; a JSON record on standard input"
+    )
     for command in (one, back, free, give, note):
         command.add_argument("--by", default="", metavar="USER@HOST", help="who the sender says to be, for the history")
     past = commands.add_parser("history", help="report what the history says, the newest last; always JSON lines")
@@ -110,3 +113,8 @@ def natural(text: str) -> int:
     if number < 0:
         raise ValueError
     return number
+
+
+def sender(arguments: argparse.Namespace) -> str:
+    """Who, for the log: as the sender says, or who runs this program."""
+    return arguments.by or f"{getpass.getuser()}@{platform.node()}"

@@ -14,16 +14,15 @@ import pwd
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 from ..core.errors import UsageError
 from ..core.events import Listener, Noticed
-from ..core.history import ENDINGS, OK, Record, checked, new_id, now, stamp, to_line
+from ..core.history import ENDINGS, OK, Record, checked, new_id, now, read_json, stamp, to_line
 from ..core.layout import HISTORY, HISTORY_LOCK
 from ..core.model import Registry
 from ..core.names import excerpt, visible
@@ -164,8 +163,8 @@ def noted(
     record = replace(new_record(command, claimed), images=list(images), detail=detail)
     note = Note(record, listener)
     with Journal(registry, listener) as journal:
-        journal.begin(record)
         try:
+            journal.begin(record)
             yield note.listen
         except BaseException as error:
             note.fail(error)
@@ -174,14 +173,17 @@ def noted(
             journal.write(note.ended(time.monotonic() - began))
 
 
-def note(registry: Registry, given: Mapping[str, Any], claimed: str, warn: Listener) -> Record:
-    """Add to the history a command that was done elsewhere: *given* are fields of a record, as its sender says.
+def note(registry: Registry, given: str, claimed: str, warn: Listener) -> Record:
+    """Add to the history a command that was done elsewhere: *given* is JSON, fields of a record, as its sender says.
 
     Raises UsageError when they are not as they should be.
     """
     own = asdict(new_record("note", claimed))
-    fields = {name: value for name, value in given.items() if name not in OWN}
     try:
+        data = read_json(given)
+        if not isinstance(data, dict):
+            raise ValueError("it is no JSON object")
+        fields = {name: value for name, value in data.items() if name not in OWN}
         record = checked(build(Record, {**own, "state": OK, **fields}, "the record"))
         if record.state not in ENDINGS:
             raise ValueError(f"{record.state} is how no command ends")

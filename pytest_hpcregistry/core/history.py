@@ -83,12 +83,16 @@ def to_line(record: Record) -> str:
 
 def from_line(line: str) -> Record:
     """The other way round. Raises ValueError for anything that is no record."""
-    try:
-        data = json.loads(line, parse_constant=refuse)
-    except RecursionError:
-        raise ValueError("no JSON of ours") from None
-    record: Record = build(Record, data, "the line")
+    record: Record = build(Record, read_json(line), "the line")
     return checked(record)
+
+
+def read_json(text: str) -> Any:
+    """Raises ValueError, also for what is nested too deep, and for numbers that are none."""
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def refuse(constant: str) -> NoReturn:

@@ -166,7 +166,7 @@ def test_only_the_chosen_nodes_are_asked_and_changed() -> None:
     for command in ("sync", "rollback"):
         one = talk(STARTED, FINISHED)
         one.choice = choice
-        _ = one.sync(ignore) if command == "sync" else one.rollback(NAME, None, "me", ignore)
+        _ = one.sync(ignore) if command == "sync" else one.rollback(NAME, None, ignore)
         assert " ".join(words) in " ".join(asked(one).asked[0])
     one = talk(*events({"c1": machine()}))
     one.choice = choice

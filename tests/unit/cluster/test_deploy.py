@@ -57,9 +57,9 @@ class Program:
     def __init__(self) -> None:
         self.noted: list[Any] = []
 
-    def ask(self, kind: object, words: Sequence[str], **how: object) -> None:
+    def ask(self, kind: object, words: Sequence[str], *, stdin: bytes, **how: object) -> None:
         assert words[0] == "note"
-        self.noted.append(json.loads(words[1]))
+        self.noted.append(json.loads(stdin))
 
 
 class FakeClient(ControllerClient):

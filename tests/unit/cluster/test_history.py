@@ -71,9 +71,8 @@ def test_what_was_done_here_is_noted_there(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(history, "operator", lambda: "me@x")
     one, told = talk(Happened(ONE), Noticed("not in the history: disk")), list[Event]()
     history.note(one, told.append, "test", images=[NAME])
-    words = list(asked(one).asked[0])
-    assert json.loads(words[-3]) == {"command": "test", "images": [NAME]}
-    assert words[-2:] == ["--by", "me@x"]
+    assert list(asked(one).asked[0])[-3:] == ["note", "--by", "me@x"]
+    assert json.loads(asked(one).sent[0]) == {"command": "test", "images": [NAME]}
     assert told == [Noticed("not in the history: disk")]
 
 

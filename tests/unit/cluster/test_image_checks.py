@@ -44,7 +44,8 @@ class FakeController(Transport):
     def execute(self, command: Command) -> CommandResult:
         argv = list(command.argv)
         if "note" in argv:
-            return self.note(command, json.loads(argv[argv.index("note") + 1]))
+            assert isinstance(command.stdin, bytes)
+            return self.note(command, json.loads(command.stdin))
         if argv[0] == "runuser":
             assert argv[:7] == ["runuser", "-u", "alice", "--", "env", "-C", "/home/alice"]
             del argv[:7]

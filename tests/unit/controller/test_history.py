@@ -192,7 +192,7 @@ def test_sudo_hides_neither_the_login_nor_the_address(registry: Registry) -> Non
 def test_a_note_of_what_was_done_elsewhere(registry: Registry) -> None:
     given = {"command": "test", "images": [NAME], "seconds": 3600, "checks": {"passed": 2}, "done": "c1,c3,c2"}
     lies = {"user": "root", "address": "192.0.2.1", "claimed": "root@x", "id": "0" * 15, "time": "2020-01-01T00:00:00Z"}
-    history.note(registry, {**given, **lies}, "me@x", nothing)
+    history.note(registry, json.dumps({**given, **lies}), "me@x", nothing)
     (found,), _ = recall(registry.path)
     assert (found.command, found.state, found.checks, found.claimed) == ("test", "ok", {"passed": 2}, "me@x")
     assert found.done == "c[1-3]"
@@ -202,7 +202,7 @@ def test_a_note_of_what_was_done_elsewhere(registry: Registry) -> None:
 
 
 def test_names_that_are_no_node_set_are_noted_as_they_are(registry: Registry) -> None:
-    assert history.note(registry, {"command": "test", "failed": "c[1"}, "", nothing).failed == "c[1"
+    assert history.note(registry, '{"command": "test", "failed": "c[1"}', "", nothing).failed == "c[1"
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_names_that_are_no_node_set_are_noted_as_they_are(registry: Registry) ->
 )  # fmt: skip
 def test_a_note_without_form_is_refused(registry: Registry, given: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="cannot be noted"):
-        history.note(registry, given, "", nothing)
+        history.note(registry, json.dumps(given), "", nothing)
     assert not file_of(registry).exists()
 
 
@@ -541,7 +541,10 @@ def test_every_command_that_changes_something_is_noted(nodes: FakeNodes) -> None
     assert start(nodes, "sync", "gone").returncode == 2
     assert start(nodes, "sync", "--name", "ml-frameworks/gone.sif").returncode == 2
     note = json.dumps({"command": "setup", "done": "c1,c2"})
-    assert start(nodes, "note", note, "--by", "you@y").returncode == 0
+    assert start(nodes, "note", "--by", "you@y", input=note).returncode == 0
+    for nonsense in ("", "[]", "{", "[" * 100_000):
+        refused = start(nodes, "note", input=nonsense)
+        assert (refused.returncode, "cannot be noted in the history" in refused.stderr) == (2, True)
     found = [(one["command"], one["state"], one["claimed"]) for one in past(nodes)]
     assert found == [
         ("sync", "ok", "me@x"),

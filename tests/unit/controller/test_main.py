@@ -81,7 +81,7 @@ def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
         ("try-key", {"command": "try-key", "nodes": []}),
         ("try-key c1 c2", {"command": "try-key", "nodes": ["c1", "c2"]}),
         ("publish --by you@x", {"command": "publish", "by": "you@x"}),
-        ('note {"command":"setup"}', {"command": "note", "by": "", "record": {"command": "setup"}}),
+        ("note --by you@x", {"command": "note", "by": "you@x"}),
         ("history", {"command": "history", "since": None, "image": None, "last": None}),
         (
             "history --since 2026-11-01 --image a/x.sif --last 3",
@@ -105,7 +105,7 @@ def test_each_command_has_its_options(monkeypatch: pytest.MonkeyPatch, words: st
     "words",
     ["", "gossip", "sync a b", "sync --limit-rate much", "rollback", "gc --keep -1", "gc --grace -1", "gc --keep few",
      "gc --keep 1.5", "facts", "receive ab", "receive ab many", "has ab", "has ab many", "publish x",
-     "sync --settings []", "sync --settings {", "sync --settings 1", "note", "note []", "history --since yesterday",
+     "sync --settings []", "sync --settings {", "sync --settings 1", "note x", "history --since yesterday",
      "history --last -1"],
 )  # fmt: skip
 def test_what_is_no_command_is_wrong_use(
@@ -247,6 +247,7 @@ def test_a_sync_is_of_the_nodes_that_are_meant(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], expected: tuple[str, ...] | None
 ) -> None:
     """Those of the cluster file of whoever asks, which may be others than phase 1 has written down."""
+    (tmp_path / ".registry").mkdir()
     file, seen = tmp_path / "config.yaml", list[tuple[str, ...] | None]()
     file.write_text(config_text(make_settings(tmp_path, nodes=("c1", "c2", "c3"), log=str(tmp_path / "log"))))
 
