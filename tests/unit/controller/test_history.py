@@ -442,10 +442,12 @@ with noted(Registry(path=sys.argv[1]), print, "sync", claimed="me@x"):
 def runner(registry: Registry) -> Iterator[subprocess.Popen[str]]:
     argv = [sys.executable, "-c", RUNNER, registry.path]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as program:
-        assert program.stdout
-        assert program.stdout.readline() == "begun\n"
-        yield program
-        program.kill()
+        try:
+            assert program.stdout
+            assert program.stdout.readline() == "begun\n"
+            yield program
+        finally:
+            program.kill()
 
 
 def states(registry: Registry) -> list[str]:
