@@ -30,6 +30,7 @@ from pytest_hpcregistry.core import messages
 from pytest_hpcregistry.core.errors import CheckFailed, CommandFailed, ConfigError, Unreachable, UsageError
 from pytest_hpcregistry.core.events import Freed, GcFinished, Noticed
 from pytest_hpcregistry.core.fanout import fan_out
+from pytest_hpcregistry.core.layout import HISTORY
 from pytest_hpcregistry.core.wire import from_line
 from tests.fakes.nodes import FakeNodes
 from tests.fakes.settings import change
@@ -77,12 +78,14 @@ def history(nodes: FakeNodes) -> list[str]:
 
 
 def trees(nodes: FakeNodes) -> dict[str, Any]:
+    """All files, but for the history, where refusals are noted too."""
     found = {}
     for machine in ALL:
         for path in [top(nodes, machine), *top(nodes, machine).rglob("*")]:
             status = path.lstat()
             content = path.read_bytes() if path.is_file() else None
             found[str(path)] = (status.st_ino, status.st_mode, status.st_mtime_ns, status.st_ctime_ns, content)
+    found.pop(str(nodes.registry / HISTORY), None)
     return found
 
 
@@ -185,6 +188,7 @@ def test_a_node_without_the_old_bytes_gets_them(nodes: FakeNodes) -> None:
 )
 def test_wrong_versions_are_wrong_use(nodes: FakeNodes, words: list[str], code: int, says: str) -> None:
     deploy(nodes, b"1")
+    back(nodes, *words)  # the first that is noted makes the history's file
     before = trees(nodes)
     exit_code, told = back(nodes, *words)
     assert exit_code == code
