@@ -230,9 +230,8 @@ def run_sync(arguments: argparse.Namespace) -> int:
     where, which, by = arguments.subdirectory, arguments.name or (), arguments.by
     command = "repair" if arguments.repair else "sync"
     with history.noted(config.registry, listener, command, claimed=by, images=which, detail=where or "") as listener:
-        config = logged(config, lambda: with_nodes(arguments, config))
-        done = logged(config, lambda: sync(config, where, arguments.name, listener, repair=arguments.repair))
-        return exit_code_of(done)
+        config, repair = logged(config, lambda: with_nodes(arguments, config)), arguments.repair
+        return exit_code_of(logged(config, lambda: sync(config, where, arguments.name, listener, repair=repair)))
 
 
 def run_note(arguments: argparse.Namespace) -> int:
