@@ -15,8 +15,10 @@ from pathlib import Path
 
 from cyclonedx.model import HashAlgorithm, HashType, Property
 from cyclonedx.model.bom import Bom
+from cyclonedx.model.bom_ref import BomRef
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.model.component_evidence import ComponentEvidence, Occurrence
+from cyclonedx.model.dependency import Dependency
 from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
@@ -33,6 +35,10 @@ WARNING = "hpcregistry:warning"
 """The name of the properties that say what could not be read."""
 MOST_BYTES = 64 << 20
 """Of an SBOM that is read."""
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""What `parse` raises for JSON that is no SBOM."""
+NO_NAME = BomRef()
+"""Of the places where a package is listed: with one each, which have no order, they would come in another each time."""
 OF_SYSTEM = ("deb", "apk", "rpm")
 """Kinds of packages that belong to an operating system, and have its name in their package URL."""
 
@@ -83,7 +89,9 @@ def write(name: str, digest: str, inventory: Inventory) -> str:
     bom.metadata.properties = [Property(name=WARNING, value=warning) for warning in inventory.warnings]
     components = list(components_of(inventory))
     bom.components = components
-    bom.register_dependency(image, components)
+    # As Bom.register_dependency does, which takes the square of their number.
+    each = [Dependency(one.bom_ref) for one in components]
+    bom.dependencies = [Dependency(image.bom_ref, each), *each]
     text: str = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=1)
     return text + "\n"
 
@@ -106,7 +114,9 @@ def components_of(inventory: Inventory) -> Iterable[Component]:
             version=same[0].version,
             purl=url,
             bom_ref=url.to_string(),
-            evidence=ComponentEvidence(occurrences=[Occurrence(location=f"/{one.place}") for one in same]),
+            evidence=ComponentEvidence(
+                occurrences=[Occurrence(bom_ref=NO_NAME, location=f"/{one.place}") for one in same]
+            ),
         )
 
 
@@ -135,11 +145,16 @@ def read_packages(path: Path) -> Inventory:
     if len(text) > MOST_BYTES:
         raise UsageError(f"{visible(path)}: larger than {MOST_BYTES >> 20} MiB, so it is not read")
     try:
-        found = parse(text.decode())
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return require_packages(text.decode(), visible(path))
+    except MALFORMED:
         raise UsageError(f"{visible(path)}: neither a SIF nor a CycloneDX SBOM in JSON") from None
+
+
+def require_packages(text: str, where: str) -> Inventory:
+    """As `parse`, but raises Undetermined when no package is in it."""
+    found = parse(text)
     if not found.packages:
-        raise Undetermined("no package is in it", where=visible(path))
+        raise Undetermined("no package is in it", where=where)
     return found
 
 

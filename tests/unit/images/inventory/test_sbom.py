@@ -62,6 +62,22 @@ def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:
     assert json.loads(other.text)["serialNumber"] != json.loads(first.text)["serialNumber"]
 
 
+def test_a_package_that_is_listed_in_many_places_has_them_in_order() -> None:
+    inventory = Inventory()
+    for number in (3, 1, 4, 0, 2):
+        inventory.add("pypi", "numpy", "2.1.0", f"opt/venv{number}/METADATA")
+    (numpy,) = json.loads(write("x.sif", "0" * 64, inventory))["components"]
+    places = [f"/opt/venv{number}/METADATA" for number in range(5)]
+    assert [one["location"] for one in numpy["evidence"]["occurrences"]] == places
+
+
+def test_an_image_depends_on_all_that_is_in_it(tmp_path: Path) -> None:
+    data = check_valid(make_sbom(debian(tmp_path, **NUMPY)).text)
+    references = sorted(one["bom-ref"] for one in data["components"])
+    of_image = {"ref": data["metadata"]["component"]["bom-ref"], "dependsOn": references}
+    assert sorted(data["dependencies"], key=len) == [*({"ref": one} for one in references), of_image]
+
+
 def test_what_was_not_read_is_in_the_bill(tmp_path: Path) -> None:
     made = make_sbom(debian(tmp_path, **{"var/lib/rpm/rpmdb.sqlite": b"damaged"}))
     properties = check_valid(made.text)["metadata"]["properties"]
