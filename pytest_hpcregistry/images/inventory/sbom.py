@@ -1,7 +1,8 @@
 """The SBOM of an image: CycloneDX 1.6 in JSON, written and read again.
 
 The same file gives the same bytes: the serial number is made of its digest, and no time is in it. Beside the packages
-it names the operating system, for Trivy; their package URLs have `distro` and `upstream`, for Grype.
+it names the operating system and what packages were built from, for Trivy, which looks for Debian's and Alpine's
+vulnerabilities by that; their package URLs have `distro` and `upstream`, for Grype.
 """
 
 from __future__ import annotations
@@ -114,10 +115,20 @@ def components_of(inventory: Inventory) -> Iterable[Component]:
             version=same[0].version,
             purl=url,
             bom_ref=url.to_string(),
+            properties=trivy_source(same[0]),
             evidence=ComponentEvidence(
                 occurrences=[Occurrence(bom_ref=NO_NAME, location=f"/{one.place}") for one in same]
             ),
         )
+
+
+def trivy_source(package: Package) -> list[Property]:
+    """Source package and its version, where they are not the package's own. Trivy reads no `upstream`."""
+    source, _, version = dict(package.qualifiers).get("upstream", "").partition("@")
+    if package.kind not in ("deb", "apk") or not source:
+        return []
+    named = {"SrcName": source, "SrcVersion": version or package.version}
+    return [Property(name=f"aquasecurity:trivy:{key}", value=value) for key, value in named.items()]
 
 
 def package_url(package: Package, inventory: Inventory) -> PackageURL:

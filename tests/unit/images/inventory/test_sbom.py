@@ -71,6 +71,23 @@ def test_a_package_that_is_listed_in_many_places_has_them_in_order() -> None:
     assert [one["location"] for one in numpy["evidence"]["occurrences"]] == places
 
 
+def test_trivy_is_told_what_a_package_was_built_from() -> None:
+    inventory = Inventory(system="debian", release="12")
+    for number, upstream in enumerate(("glibc", "glibc@2.36-8", "")):
+        inventory.add("deb", f"libc{number}", "2.36-9", "var/lib/dpkg/status", upstream=upstream)
+    inventory.add("rpm", "bash", "5.1-1", "var/lib/rpm", upstream="bash-5.1-1.src.rpm")
+    data = check_valid(write("x.sif", "0" * 64, inventory))
+    told = {one["name"]: {two["name"]: two["value"] for two in one.get("properties", [])} for one in data["components"]}
+    source = "aquasecurity:trivy:Src"
+    assert told == {
+        "debian": {},
+        "libc0": {f"{source}Name": "glibc", f"{source}Version": "2.36-9"},
+        "libc1": {f"{source}Name": "glibc", f"{source}Version": "2.36-8"},
+        "libc2": {},
+        "bash": {},
+    }
+
+
 def test_an_image_depends_on_all_that_is_in_it(tmp_path: Path) -> None:
     data = check_valid(make_sbom(debian(tmp_path, **NUMPY)).text)
     references = sorted(one["bom-ref"] for one in data["components"])
