@@ -4,6 +4,7 @@
 key, which writes. This page names what the controller program uses of it.
 """
 
+from .attachments import SBOMS, SCANS, attach
 from .facts import (
     BASES,
     CATALOG,
@@ -29,6 +30,8 @@ __all__ = [
     "OBJECTS",
     "PEERS",
     "QUARANTINE",
+    "SBOMS",
+    "SCANS",
     "SIGNED",
     "SIGNERS",
     "STAGING",
@@ -36,6 +39,7 @@ __all__ = [
     "Refused",
     "accept",
     "apply",
+    "attach",
     "filesystem",
     "gather",
     "hash_file",

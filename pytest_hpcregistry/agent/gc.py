@@ -11,6 +11,7 @@ import stat
 import time
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
+from .attachments import PLACES, list_attachments
 from .facts import (
     BASES,
     CATALOG,
@@ -100,17 +101,21 @@ def sweep(registry: str, request: Json, cleaned: Files) -> Json:
     freed = remove(registry, idle, hidden, request["dry_run"])
     cleaned = {**cleaned, **remove(registry, idle_debris, hidden, request["dry_run"])}
     held = {path: found for path, found in old.items() if path not in freed}
+    present = {digest_of(path) for path in objects if path not in freed}
+    orphans, strangers = beside_objects(registry, present)
+    orphans = remove(registry, orphans, None, request["dry_run"])
     known = set(request["names"])
     return {
         "shared": False,
         "objects": digests_of(freed),
         "debris": sorted(os.path.basename(path) for path in cleaned),
-        "bytes": sum(found.st_size for found in gone({**freed, **cleaned})),
+        "attachments": sorted(orphans),
+        "bytes": sum(found.st_size for found in gone({**freed, **cleaned, **orphans})),
         "in_use": digests_of(held),
         "in_use_bytes": sum(found.st_size for found in held.values()),
         "young": digests_of(young),
         "young_bytes": sum(found.st_size for found in young.values()),
-        "unmanaged": sorted(path for path in names if "/" in path and path not in known),
+        "unmanaged": sorted([path for path in names if "/" in path and path not in known] + strangers),
     }
 
 
@@ -133,11 +138,22 @@ def gone(removed: Files) -> List[os.stat_result]:
 def leftovers(registry: str) -> Files:
     """What a killed publish leaves behind beside a name."""
     found: Files = {}
-    places = [".registry", *list_directories(registry)]
+    places = [".registry", *PLACES, *list_directories(registry)]
     for place in places:
         beside = regular_files(registry, place)
         found.update((path, status) for path, status in beside.items() if LEFTOVER.match(os.path.basename(path)))
     return found
+
+
+def beside_objects(registry: str, present: Set[str]) -> Tuple[Files, List[str]]:
+    """Attachments of objects other than the *present* ones; and what lies there that we did not put there."""
+    orphans, strangers = {}, []  # type: Files, List[str]
+    for path, found, digest in list_attachments(registry):
+        if digest and digest not in present:
+            orphans[path] = found
+        elif not digest and not LEFTOVER.match(os.path.basename(path)):
+            strangers.append(path)
+    return orphans, strangers
 
 
 def own_catalog(registry: str, request: Json) -> Set[str]:

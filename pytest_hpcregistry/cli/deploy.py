@@ -125,8 +125,8 @@ def deploy(wanted: Sequence[tuple[Path, str]], client: ControllerClient, *, dry_
         deploying.run_checks(images, show)
     scanned = "" if how["no_scan"] or not client.cluster.scan.command else ", after a scan"
     for image in images:
-        present = deploying.look(image, client, any_architecture=how["any_architecture"])
-        size = 0 if present else image.size
+        found = deploying.look(image, client, any_architecture=how["any_architecture"])
+        size = 0 if found.present else image.size
         say(f"would deploy {visible(image.path)} as {image.name}{scanned}, sending {size} bytes")
 
 

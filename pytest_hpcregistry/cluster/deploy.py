@@ -18,6 +18,7 @@ from ..core.events import (
     ImageScanned,
     ImageSent,
     Listener,
+    Looked,
     Noticed,
     Published,
     UnderWay,
@@ -25,7 +26,7 @@ from ..core.events import (
 from ..core.fields import find_repeated
 from ..core.names import excerpt, image_name, visible
 from ..images.running.container import check_file
-from ..images.scanning.scan import scan
+from ..images.scanning.scan import Scanned, scan
 from . import signing
 from . import verify as verifying
 from .client import AS_CONFIGURED, ControllerClient, SyncOptions, operator
@@ -92,8 +93,8 @@ def run_checks(images: Sequence[Image], listener: Listener, client: ControllerCl
     raise_worst(failures)
 
 
-def look(image: Image, client: ControllerClient, *, any_architecture: bool = False) -> bool:
-    """Whether the controller has the bytes of *image*.
+def look(image: Image, client: ControllerClient, *, any_architecture: bool = False) -> Looked:
+    """What the controller has of *image*.
 
     Raises CheckFailed when no node's machine runs it, but for *any_architecture*.
     """
@@ -104,10 +105,10 @@ def look(image: Image, client: ControllerClient, *, any_architecture: bool = Fal
             where=image.name,
             hint="build it for their architecture; --any-architecture deploys it all the same",
         )
-    return found.present
+    return found
 
 
-def pass_scan(image: Image, client: ControllerClient, listener: Listener) -> None:
+def pass_scan(image: Image, client: ControllerClient, listener: Listener) -> Scanned:
     """Scan *image* by the cluster file's scanner. Raises CheckFailed when a finding blocks it, and as `scan`."""
     settings = client.cluster.scan
     listener(UnderWay(image.name, f"is scanned by {excerpt(settings.command[0])}"))
@@ -119,10 +120,20 @@ def pass_scan(image: Image, client: ControllerClient, listener: Listener) -> Non
     scanned.check()
     found = len(scanned.report.findings)
     listener(ImageScanned(image.name, scanned.report.components, found, len(scanned.verdict.waived)))
+    return scanned
 
 
-def publish(image: Image, client: ControllerClient, listener: Listener, *, any_architecture: bool = False) -> bool:
-    """Bring *image* to the controller if its bytes are not there, and give it its name. True if anything changed."""
+def publish(
+    image: Image,
+    client: ControllerClient,
+    listener: Listener,
+    *,
+    any_architecture: bool = False,
+    scanned: Scanned | None = None,
+) -> bool:
+    """Bring *image* to the controller if its bytes are not there, and give it its name; its SBOM and what was *scanned*
+    go along, as the cluster file says. True if what the name means has changed.
+    """
     for warning in image.warnings:
         listener(Noticed(f"{image.name}: {warning}"))
     listener(ImageChecked(name=image.name, digest=image.digest, size=image.size))
@@ -138,10 +149,11 @@ def publish(image: Image, client: ControllerClient, listener: Listener, *, any_a
     def send() -> None:
         client.send(image.path, image.digest, image.size, tell)
 
-    present = look(image, client, any_architecture=any_architecture)
-    if not present:
+    found = look(image, client, any_architecture=any_architecture)
+    attached = attach(image, found, scanned, listener) if registry.sbom else {}
+    if not found.present:
         send()
-    listener(ImageSent(name=image.name, bytes=0 if present else image.size))
+    listener(ImageSent(name=image.name, bytes=0 if found.present else image.size))
     request = {
         "name": image.name,
         "digest": image.digest,
@@ -151,6 +163,7 @@ def publish(image: Image, client: ControllerClient, listener: Listener, *, any_a
         "source": image.labels.get(FROM_LABEL, ""),
         "labels": dict(image.labels),
         **signature,
+        "attachments": attached,
     }
     event = client.publish(request, listener)
     if isinstance(event, BytesMissing):
@@ -165,6 +178,13 @@ def publish(image: Image, client: ControllerClient, listener: Listener, *, any_a
         )
     listener(event)
     return event.changed
+
+
+def attach(image: Image, found: Looked, scanned: Scanned | None, listener: Listener) -> dict[str, str]:
+    """What shall be kept beside *image* on the controller; see `attachments.collect`."""
+    from . import attachments  # with the library that writes an SBOM
+
+    return attachments.collect(image.path, image.name, image.digest, found, scanned, listener)
 
 
 def deploy(
@@ -195,11 +215,12 @@ def deploy(
 
     def publish_one(image: Image) -> str | None:
         try:
+            scanned = None
             if no_scan:
                 listener(Noticed(f"{image.name}: not scanned, by --no-scan"))
             elif client.cluster.scan.command:
-                pass_scan(image, client, listener)
-            publish(image, client, listener, any_architecture=any_architecture)
+                scanned = pass_scan(image, client, listener)
+            publish(image, client, listener, any_architecture=any_architecture, scanned=scanned)
         except Unreachable:
             raise  # the controller: there is nobody to go on with
         except HpcRegistryError as error:

@@ -23,6 +23,7 @@ from ..core.events import (
     Happened,
     HistoryEnded,
     Looked,
+    Noticed,
     Published,
     Received,
     RolledBack,
@@ -119,12 +120,13 @@ def run_facts(arguments: argparse.Namespace) -> int:
 
 
 def run_has(arguments: argparse.Namespace) -> int:
-    from . import publish, settings
+    from . import attachments, publish, settings
     from .nodes import machines
 
     config = settings.load(arguments.config)
     present = publish.has_object(config.registry.path, arguments.digest, arguments.size)
-    json_lines(sys.stdout)(Looked(present, machines(config.nodes)))
+    beside = attachments.digests(config.registry.path, arguments.digest)
+    json_lines(sys.stdout)(Looked(present, machines(config.nodes), beside))
     return 0
 
 
@@ -167,7 +169,7 @@ def run_unpack(arguments: argparse.Namespace) -> int:
 
 
 def run_publish(arguments: argparse.Namespace) -> int:
-    from . import history, publish, settings
+    from . import attachments, history, publish, settings
 
     config = settings.load(arguments.config)
     request: Mapping[str, Any] = json.loads(sys.stdin.read())
@@ -179,7 +181,10 @@ def run_publish(arguments: argparse.Namespace) -> int:
         except publish.BytesMissing:
             listener(BytesMissing(digest=request["digest"]))
             return 0
-        listener(Published(name=name, digest=version.digest, changed=changed, before=before))
+        attached, lost = attachments.attach(config.registry.path, request)
+        for sentence in lost:
+            listener(Noticed(sentence))
+        listener(Published(name, version.digest, changed, before, attached))
     return 0
 
 

@@ -22,6 +22,7 @@ room = number(0, 1 << 80)
 identifier = number(0, 1 << 64)
 file_name = anything(600)
 path = anything(4096)
+attachment = text(r"\.registry/(sbom|scan)/[0-9a-f]{64}\.json")
 
 SHARED = record({"in_use": items(digest, MOST_OBJECTS)})
 FREED = record(
@@ -34,7 +35,8 @@ FREED = record(
         "young": items(digest, MOST_FILES),
         "young_bytes": room,
         "unmanaged": items(path, MOST_FILES),
-    }
+    },
+    {"attachments": items(attachment, MOST_FILES)},
 )
 
 

@@ -68,10 +68,14 @@ class ImageSent(Event):
 
 @dataclass(frozen=True)
 class Looked(Event):
-    """Whether the controller has the bytes that were asked for, and what the nodes' machines are (`uname -m`)."""
+    """Whether the controller has the bytes that were asked for, and what the nodes' machines are (`uname -m`).
+
+    `attachments` has the SHA-256 of what is kept beside them, by its kind; None is a program that keeps nothing there.
+    """
 
     present: bool
     machines: list[str] = field(default_factory=list)
+    attachments: Optional[dict[str, str]] = None
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,16 @@ class BytesMissing(Event):
 
 @dataclass(frozen=True)
 class Published(Event):
-    """A name means these bytes on the controller; `changed`: it did not before. `before`: what it meant then."""
+    """A name means these bytes on the controller; `changed`: it did not before. `before`: what it meant then.
+
+    `attached` is the kinds of what came with them and is kept beside them now.
+    """
 
     name: str
     digest: str
     changed: bool
     before: Optional[str] = None
+    attached: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -198,7 +206,8 @@ class Freed:
 
     `message` and `hint` are the reason of the latter two. `objects` were removed; `in_use` and `young` were kept,
     because somebody has them open, and because they have been unreferenced for less than the grace period; `debris` is
-    what killed transfers had left; `unmanaged` files are not in the catalog.
+    what killed transfers had left, `attachments` lay beside objects that are gone; `unmanaged` files are not in the
+    catalog.
     """
 
     state: str
@@ -206,6 +215,7 @@ class Freed:
     hint: str = ""
     objects: list[str] = field(default_factory=list)
     debris: list[str] = field(default_factory=list)
+    attachments: list[str] = field(default_factory=list)
     bytes: int = 0
     in_use: list[str] = field(default_factory=list)
     in_use_bytes: int = 0

@@ -34,6 +34,8 @@ OBJECTS = f"{METADATA}/objects/sha256"
 STAGING = f"{METADATA}/staging"
 BASES = f"{METADATA}/bases"
 QUARANTINE = f"{METADATA}/quarantine"
+SBOMS = f"{METADATA}/sbom"
+SCANS = f"{METADATA}/scan"
 
 
 def inside(registry: str, path: str) -> str:
@@ -43,6 +45,16 @@ def inside(registry: str, path: str) -> str:
 
 def object_path(registry: str, digest: str) -> str:
     """Where the bytes with this SHA-256 *digest* (64 hex digits) lie in *registry*. Raises UsageError if it is none."""
+    return inside(registry, f"{OBJECTS}/{check_digest(digest)}")
+
+
+def attachment_path(registry: str, place: str, digest: str) -> str:
+    """Where that which is kept in *place*, SBOMS or SCANS, of these bytes lies. Raises as object_path."""
+    return inside(registry, f"{place}/{check_digest(digest)}.json")
+
+
+def check_digest(digest: str) -> str:
+    """Return *digest* if it is one of SHA-256, in hex; raise UsageError if not."""
     if not DIGEST.match(digest):
         raise UsageError(f"{digest!r} is not a SHA-256 digest")
-    return inside(registry, f"{OBJECTS}/{digest}")
+    return digest

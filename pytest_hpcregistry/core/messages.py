@@ -120,7 +120,10 @@ def describe_freed(one: Freed, would: str) -> list[tuple[str, str]]:
         return [("ERROR", one.message)]
     if one.state == "shared":
         return [("SUCCESS", "shares the controller's registry")]
-    freed = count(len(one.objects), "object") + (f" and {count(len(one.debris), 'leftover')}" if one.debris else "")
+    removed = [count(len(one.objects), "object")]
+    removed += [count(len(one.attachments), "attachment")] if one.attachments else []
+    removed += [count(len(one.debris), "leftover")] if one.debris else []
+    freed = " and ".join([", ".join(removed[:-1]), removed[-1]] if removed[1:] else removed)
     lines = [("SUCCESS", f"{freed} {would}freed, {one.bytes / 1e6:.1f} MB")]
     for kept, size, why in (
         (one.in_use, one.in_use_bytes, "in use"),

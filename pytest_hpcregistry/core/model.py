@@ -95,6 +95,14 @@ class Registry:
             "How many older versions of an image are kept beside the current one; a rollback moves nothing then.",
         ),
     )
+    sbom: bool = field(
+        default=True,
+        metadata=setting(
+            kinds.SWITCH,
+            "Whether a deploy keeps the SBOM of an image, and the scanner's report, in the controller's registry.",
+            ours=True,
+        ),
+    )
     signatures: str = field(
         default="off",
         metadata=setting(

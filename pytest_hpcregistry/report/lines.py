@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ..core.attachments import NOUNS
 from ..core.events import (
     CheckEnded,
     Event,
@@ -66,7 +67,9 @@ def image_sent(event: ImageSent) -> str:
 
 
 def published(event: Published) -> str:
-    return f"✓ {event.name}: " + ("published on the controller" if event.changed else "already published there")
+    kept = " and ".join(NOUNS[kind] for kind in event.attached if kind in NOUNS)
+    state = "published on the controller" if event.changed else "already published there"
+    return f"✓ {event.name}: {state}" + (f", its {kept} kept beside it" if kept else "")
 
 
 def rolled_back(event: RolledBack) -> str:

@@ -31,6 +31,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "shared": False,
         "objects": [D],
         "debris": ["x"],
+        "attachments": [f".registry/sbom/{D}.json"],
         "bytes": 1,
         "in_use": [E],
         "in_use_bytes": 1,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...core import sif
 from ...core.digest import hash_file
@@ -20,6 +21,9 @@ from ..inventory.contents import list_contents, unpack, unpacking_directory
 from ..inventory.packages import Package
 from ..output import write_file
 from .findings import Report, Verdict, comparable, judge, read_report
+
+if TYPE_CHECKING:
+    from ..inventory.sbom import Sbom
 
 SBOM = ".sbom.json"
 REPORT = ".scan.json"
@@ -39,7 +43,8 @@ HINT = (
 class Scanned:
     """What was found in the image at `path` with this SHA-256 `digest`.
 
-    `warnings` say what the SBOM lacks, and what is to be said of waivers.
+    `output` is the report as the scanner printed it; `warnings` say what the SBOM lacks, and what is to be said of
+    waivers.
     """
 
     path: Path
@@ -48,6 +53,8 @@ class Scanned:
     verdict: Verdict
     warnings: tuple[str, ...]
     seconds: float
+    sbom: Sbom
+    output: bytes
 
     def check(self) -> None:
         """Raise CheckFailed when a finding keeps the image from being deployed."""
@@ -90,7 +97,7 @@ def scan(path: Path, settings: Scan, *, today: date | None = None) -> Scanned:
     write_file(kept, output)
     verdict = judge(report.findings, settings, today or datetime.now(UTC).date())
     warnings = (*made.warnings, *coverage, *verdict.notes)
-    return Scanned(path, made.digest, report, verdict, warnings, time.monotonic() - began)
+    return Scanned(path, made.digest, report, verdict, warnings, time.monotonic() - began, made, output)
 
 
 def check_coverage(report: Report, packages: Sequence[Package], where: str) -> list[str]:

@@ -43,7 +43,7 @@ from pytest_hpcregistry.core.events import (
 )
 from pytest_hpcregistry.core.facts import Facts
 from pytest_hpcregistry.core.machine import Question
-from pytest_hpcregistry.core.model import Cluster, Controller
+from pytest_hpcregistry.core.model import Cluster, Controller, Registry
 from pytest_hpcregistry.core.scan import Scan, Waiver
 from pytest_hpcregistry.images.definitions.checks import LABEL, Check, to_label
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, gathered, image, machine
@@ -66,7 +66,7 @@ class FakeClient(ControllerClient):
     """A controller that has *present* digests, fails for *broken* names, and answers with *data*."""
 
     def __init__(self, *, present: Sequence[str] = (), broken: dict[str, HpcRegistryError] | None = None) -> None:
-        self.cluster = Cluster(controller=Controller(name="hpc", host="hpc"))
+        self.cluster = Cluster(controller=Controller(name="hpc", host="hpc"), registry=Registry(sbom=False))
         self.present, self.broken = present, broken or {}
         self.sent: list[str] = []
         self.published: list[dict[str, Any]] = []
@@ -85,7 +85,7 @@ class FakeClient(ControllerClient):
         on_sent(size // 2)
         self.sent.append(digest)
 
-    def publish(self, request: Any, listener: object = None) -> Event:
+    def publish(self, request: Any, listener: Listener = lambda _: None) -> Event:
         if request["name"] in self.broken:
             raise self.broken[request["name"]]
         if self.freed:

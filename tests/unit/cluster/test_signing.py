@@ -13,7 +13,7 @@ from pytest_hpcregistry.cluster import signing
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.core.catalog import Catalog, Entry, Version
 from pytest_hpcregistry.core.errors import CheckFailed, CommandFailed, UsageError
-from pytest_hpcregistry.core.events import Event, Noticed, Published
+from pytest_hpcregistry.core.events import Event, Listener, Noticed, Published
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry
 from pytest_hpcregistry.core.signatures import statement
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, entry
@@ -44,7 +44,7 @@ class Client(ControllerClient):
     def catalog(self) -> Catalog:
         return Catalog(self.images)
 
-    def publish(self, request: Any, listener: object = None) -> Event:
+    def publish(self, request: Any, listener: Listener = lambda _: None) -> Event:
         self.published.append(request)
         return Published(request["name"], request["digest"], True)
 

@@ -93,6 +93,7 @@ BAD_VALUES = [
         ],
     ),
     ("registry", "signing_key", ["/no/such"]),
+    ("registry", "sbom", ["maybe", "[]"]),
     ("sync", "window", ["0", "-1", "many", "1e3", "9999999999"]),
     ("sync", "timeout", ["0", "10s"]),
     ("sync", "method", ["rsync", "''"]),

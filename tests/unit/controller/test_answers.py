@@ -22,6 +22,7 @@ STATUS = {
 }  # fmt: skip
 IMAGE = {**STATUS, "name": "x.sif", "object": D, "header": "ab", "sha256": D, "inspect": {"exit": 0, "says": "x"}}
 OBJECT = {"size": 1, "inode": 1, "device": 1, "sha256": D}
+BESIDE = f".registry/scan/{D}.json"
 LEFT = {"name": "x", "size": 1, "modified": 1.5}
 KEY = {"fingerprint": D, "options": "restrict"}
 HOST: dict[str, Any] = {
@@ -110,6 +111,8 @@ BOUNDS = [
     *each("gc", "objects in_use young", [D] * MANY, [D] * (MANY + 1)),
     *each("gc", "debris unmanaged", ["x"] * MANY, ["x"] * (MANY + 1)),
     *each("gc", "debris.0", "x" * 600, "x" * 601),
+    *each("gc", "attachments", [BESIDE] * MANY, [BESIDE] * (MANY + 1)),
+    *each("gc", "attachments.0", BESIDE, f"{BESIDE}.gz"),
     *each("gc", "unmanaged.0", "x" * 4096, "x" * 4097),
     *each("gc", "bytes in_use_bytes young_bytes", 1 << 80, (1 << 80) + 1),
     *each("gc", "bytes in_use_bytes young_bytes", 0, -1),
@@ -202,6 +205,7 @@ def test_what_is_said_is_handed_on() -> None:
 MAY_BE_LEFT_OUT = {
     ("have", "from"),
     ("have", "changed"),
+    ("gc", "attachments"),
     *(("facts", key) for key in ("sha256", "header", "inspect", "host")),
 }
 MAPPINGS = {"paths", "texts", "objects", "names", "users", "groups", "denied", "programs"}

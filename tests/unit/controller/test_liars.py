@@ -33,6 +33,7 @@ TRUTHS = {
     ("have", ("changed",), "missing"),
     ("have", ("probe",), "null"),
     ("gc", ("shared",), "true"),
+    ("gc", ("attachments",), "missing"),
     *(("gc", (place, 0), kind) for place in ("debris", "unmanaged") for kind in ("text", "hostile")),
 }
 OF_FIELDS = [lie for lie in liar.lies() if lie["path"]]

@@ -115,6 +115,10 @@ def test_what_the_log_does_not_want(event: Event) -> None:
             ["SUCCESS: c1: 1 object and 2 leftovers freed, 2000000.0 MB"],
         ),
         (
+            replace(MACHINE, objects=[D, E], attachments=["x"], debris=["y"]),
+            ["SUCCESS: c1: 2 objects, 1 attachment and 1 leftover freed, 0.0 MB"],
+        ),
+        (
             replace(MACHINE, in_use=[D, E], in_use_bytes=2 * 10**12, young=[D], young_bytes=10**6),
             [
                 "SUCCESS: c1: 0 objects freed, 0.0 MB",

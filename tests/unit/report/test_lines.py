@@ -48,6 +48,11 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
         (ImageSent(name=NAME, bytes=0), f"✓ {NAME}: the controller has its bytes"),
         (Published(name=NAME, changed=True, digest="x"), f"✓ {NAME}: published on the controller"),
         (Published(name=NAME, changed=False, digest="x"), f"✓ {NAME}: already published there"),
+        (Published(NAME, "x", True, ["sbom"]), f"✓ {NAME}: published on the controller, its SBOM kept beside it"),
+        (
+            Published(NAME, "x", False, ["sbom", "scan", "of a later version"]),
+            f"✓ {NAME}: already published there, its SBOM and scanner's report kept beside it",
+        ),
         (NodeFinished(node="c1", state="synced", bytes=5_000_000, seconds=1.25, what="x"),
          "✓ c1: synced, 5.0 MB in 1.2 s"),
         (NodeFinished(node="c1", state="unchanged", what="x"), "✓ c1: nothing to send (names and sizes compared)"),
