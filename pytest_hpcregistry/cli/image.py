@@ -6,10 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.errors import CommandFailed
+from ..cluster.client import open_client
+from ..config.load import load_cluster
+from ..core.errors import CommandFailed, UsageError
 from ..core.messages import count
 from ..core.names import excerpt, visible
 from ..images.definitions.definition import Definition, find_definitions
@@ -18,8 +21,11 @@ from ..images.making.build import Builder
 from ..images.making.plan import plan
 from ..images.output import check_output, write_file
 from .definitions import definitions_option, do_each
-from .options import SIF
+from .options import OF_WHICH_CLUSTER, SIF, refuse, which_cluster
 from .show import say, show_document, show_json, show_table
+
+if TYPE_CHECKING:
+    from ..images.inventory.sbom import Sbom
 
 
 @click.group("image")
@@ -80,54 +86,89 @@ def image_prompt(name: str, definitions: Path) -> None:
 
 
 @command.command("sbom")
-@click.argument("path", metavar="SIF", type=SIF)
+@click.argument("sif")
+@click.option("--version", metavar="VERSION", help="NAME: this one, by the beginning of its digest [default: current].")
 @click.option("--output", "-o", type=SIF, metavar="FILE", help="Write it there, not to standard output.")
 @click.option("--force", "-f", is_flag=True, help="Overwrite FILE.")
-def image_sbom(path: Path, output: Path | None, force: bool) -> None:
-    """Write the SBOM of a SIF file: CycloneDX 1.6, JSON.
+@which_cluster
+def image_sbom(sif: str, version: str | None, output: Path | None, force: bool, **which: Any) -> None:
+    """Write the SBOM of a SIF file, or the one that the registry keeps: CycloneDX 1.6, JSON.
+
+    SIF is a file of this machine; where there is no such file, or with --version, it is the NAME of an image in the
+    registry, and its SBOM is the one that was made when it was deployed.
 
     It has the packages that dpkg, rpm, apk, pip and conda know in the image, which is neither run nor mounted.
     What could not be read is in it as hpcregistry:warning, and on standard error. The same file gives the same SBOM,
     byte for byte.
 
     \b
-    Example:
+    Examples:
       hpc-container-manager image sbom build/containers/apptainer/pytorch.sif --output pytorch.cdx.json
+      hpc-container-manager image sbom ml-frameworks/pytorch.sif --version 2e1f1c
     """
     from ..images.inventory import sbom  # with the library that writes it; the other commands do not wait for that
 
+    is_file = version is None and os.path.lexists(sif)
+    if is_file:
+        refuse(OF_WHICH_CLUSTER, f"is for an image of the registry, and {visible(sif)} is a file")
     if output is not None:
-        check_output(output, force, path)
-    made = sbom.make_sbom(path)
-    sbom.check_evidence(made, path)
+        check_output(output, force, Path(sif))
+    if is_file:
+        made = sbom.make_sbom(Path(sif))
+        sbom.check_evidence(made, Path(sif))
+    else:
+        try:
+            (made,) = fetch(sif, [version], which)
+        except UsageError as error:
+            what = f"{visible(sif)} is no file here, so it is taken for an image of the registry: {error}"
+            raise error if version else UsageError(what, hint=error.hint) from None
     for warning in made.warnings:
-        say(f"! {warning}", err=True)
+        say(f"! {excerpt(warning)}", err=True)
     if output is None:
         show_document(made.text)
     else:
         write_file(output, made.text.encode())
-        say(f"✓ {visible(output)}: {count(made.packages, 'package')} of {visible(path)}, sha256 {made.digest[:12]}…")
+        say(f"✓ {visible(output)}: {count(made.packages, 'package')} of {visible(sif)}, sha256 {made.digest[:12]}…")
+
+
+def fetch(name: str, versions: Sequence[str | None], which: dict[str, Any]) -> list[Sbom]:
+    """SBOMs that the registry keeps of the image *name*."""
+    from ..cluster.attachments import fetch_sboms
+
+    with open_client(load_cluster(which.pop("cluster"), **which)) as client:
+        return fetch_sboms(client, name, *versions)
 
 
 @command.command("diff")
-@click.argument("old", type=SIF)
-@click.argument("new", type=SIF)
+@click.argument("words", nargs=-1, metavar="OLD NEW | NAME V1 V2")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def image_diff(old: Path, new: Path, as_json: bool) -> None:
-    """Show which packages differ between OLD and NEW.
+@which_cluster
+def image_diff(words: tuple[str, ...], as_json: bool, **which: Any) -> None:
+    """Show which packages differ between two images.
 
-    Each is a SIF file, or an SBOM that `image sbom` or a scan has left.
+    OLD and NEW are files of this machine, each a SIF file, or an SBOM that `image sbom` or a scan has left. With three
+    words, NAME is an image of the registry, and V1 and V2 are versions of it, by the beginnings of their digests; the
+    SBOMs are those that were made when these were deployed.
 
     \b
-    Example:
+    Examples:
       hpc-container-manager image diff pytorch-1.sif pytorch-2.sif
+      hpc-container-manager image diff ml-frameworks/pytorch.sif 2e1f1c 9b8f05
     """
-    from ..images.inventory.sbom import read_packages
+    from ..images.inventory.sbom import parse, read_packages
 
-    before, after = read_packages(old), read_packages(new)
-    for path, read in ((old, before), (new, after)):
-        for warning in read.warnings:
-            say(f"! {visible(path)}: {warning}", err=True)
+    if len(words) == 2:
+        refuse(OF_WHICH_CLUSTER, "is for an image of the registry: NAME V1 V2")
+        named = [(visible(word), read_packages(Path(word))) for word in words]
+    elif len(words) == 3:
+        name, *versions = words
+        named = [(one.digest[:12], parse(one.text)) for one in fetch(name, versions, which)]
+    else:
+        raise click.UsageError("give two files, or the name of an image and two of its versions")
+    for what, inventory in named:
+        for warning in inventory.warnings:
+            say(f"! {what}: {excerpt(warning)}", err=True)
+    (old, before), (new, after) = named
     changes = compare(before.packages, after.packages)
     if as_json:
         show_json([{"state": one.state, **asdict(one)} for one in changes])
@@ -135,7 +176,8 @@ def image_diff(old: Path, new: Path, as_json: bool) -> None:
     rows = [[one.state, one.kind, excerpt(one.name), shown(one.old), shown(one.new)] for one in changes]
     if rows:
         show_table([["", "KIND", "PACKAGE", "OLD", "NEW"], *rows])
-    say(f"{len(changes)} packages differ between {visible(old)} and {visible(new)}")
+    verb = "differs" if len(changes) == 1 else "differ"
+    say(f"{count(len(changes), 'package')} {verb} between {old} and {new}")
 
 
 def shown(versions: Sequence[str]) -> str:

@@ -17,6 +17,16 @@ from ..core.model import SYNC_METHODS, Cluster
 from ..core.nodeset import Choice
 
 SIF = click.Path(path_type=Path)
+OF_WHICH_CLUSTER = tuple(option.name for option in CLUSTER_OPTIONS)
+
+
+def refuse(names: tuple[str, ...], because: str) -> None:
+    """Raise UsageError for an option that is of no use here."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        given = context.get_parameter_source(str(option.name)) == click.core.ParameterSource.COMMANDLINE
+        if given and option.name in names:
+            raise click.UsageError(f"{option.opts[-1]} {because}")
 
 
 def which_cluster(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -21,7 +21,7 @@ from ..images.running.container import MEMORY, check_file
 from ..images.running.outcomes import PASSED, SKIPPED
 from ..report.junit import write_checks
 from ..report.lines import BANNER
-from .options import SIF, which_cluster
+from .options import SIF, refuse, which_cluster
 from .show import say, show, show_json
 
 OF_A_CLUSTER = ("phase", "everything", "workers", "allow_changes", "reports")
@@ -91,15 +91,6 @@ def command(
         refuse(OF_AN_IMAGE, "needs a SIF")
         options = [f"--hpc-{name}={value}" for name, value in {**which, "image": image}.items() if value is not None]
         test_cluster(options, **{name: given[name] for name in OF_A_CLUSTER})
-
-
-def refuse(names: tuple[str, ...], because: str) -> None:
-    """Raise UsageError for an option that is of no use here."""
-    context = click.get_current_context()
-    for option in context.command.params:
-        given = context.get_parameter_source(str(option.name)) == click.core.ParameterSource.COMMANDLINE
-        if given and option.name in names:
-            raise click.UsageError(f"{option.opts[-1]} {because}")
 
 
 def test_image(

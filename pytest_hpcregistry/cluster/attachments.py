@@ -6,15 +6,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..core.attachments import NOUNS, SBOM, SCAN, Unfit, check, pack
+from ..core.attachments import NOUNS, PLACES, SBOM, SCAN, Unfit, check, pack
 from ..core.catalog import Version, plain
 from ..core.errors import RUN_SETUP, HpcRegistryError, Undetermined, UsageError
 from ..core.events import Listener, Looked, Noticed
-from ..core.layout import object_path
+from ..core.layout import attachment_path, object_path
 from ..core.names import excerpt
 from ..images.inventory.sbom import MALFORMED, Sbom, check_evidence, make_sbom, require_packages
 from ..images.scanning.scan import Scanned
-from .client import ControllerClient
+from .client import QUICK, ControllerClient
 
 
 def collect(
@@ -80,7 +80,7 @@ def fetch_sboms(client: ControllerClient, name: str, *versions: str | None) -> l
 
 def fetch_sbom(client: ControllerClient, name: str, version: Version) -> Sbom:
     where = f"{name}, version {version.digest[:12]}"
-    data = client.read_attachment(SBOM, version.digest)
+    data = read(client, SBOM, version.digest)
     controller, lies_at = client.cluster.controller.host, object_path(client.cluster.registry.path, version.digest)
     hint = (
         f"deploy it again, which makes one; or get the image, and use the file: "
@@ -96,3 +96,17 @@ def fetch_sbom(client: ControllerClient, name: str, version: Version) -> Sbom:
         why = error if isinstance(error, Unfit) else "it is not what a CycloneDX SBOM may be"
         raise Undetermined(f"the SBOM in the registry cannot be used: {why}", where=where, hint=hint) from None
     return Sbom(version.digest, text, len(inventory.packages), tuple(inventory.warnings))
+
+
+def read(client: ControllerClient, kind: str, digest: str) -> bytes | None:
+    """What the controller keeps beside the object *digest*; None where there is nothing.
+
+    Raises CommandFailed when it cannot be read, or is larger than what a command may print.
+    """
+    path = attachment_path(client.cluster.registry.path, PLACES[kind], digest)
+    result = client.transport.run(client.program.as_root(["cat", path]), timeout=QUICK)
+    if result.exit_code == 0:
+        return result.stdout.encode()
+    if "No such file" in result.stderr:
+        return None
+    raise client.program.no_answer(result)

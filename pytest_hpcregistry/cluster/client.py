@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ..core import documents, facts, layout
-from ..core.attachments import PLACES
 from ..core.catalog import Catalog, Entry, from_data
 from ..core.errors import Unreachable, UsageError
 from ..core.events import (
@@ -214,19 +213,6 @@ class ControllerClient:
         body = json.dumps(request).encode()
         timeout = QUICK + request["size"] / SLOWEST_HASH + len(body) / SLOWEST_LINK
         return self.program.ask(Event, ["publish", "--by", operator()], stdin=body, timeout=timeout, listener=listener)
-
-    def read_attachment(self, kind: str, digest: str) -> bytes | None:
-        """What the controller keeps beside the object *digest*; None where there is nothing.
-
-        Raises CommandFailed when it cannot be read, or is too large.
-        """
-        path = layout.attachment_path(self.cluster.registry.path, PLACES[kind], digest)
-        result = self.transport.run(self.program.as_root(["cat", path]), timeout=QUICK)
-        if result.exit_code == 0:
-            return result.stdout.encode()
-        if "No such file" in result.stderr:
-            return None
-        raise self.program.no_answer(result)
 
     def sync(
         self,

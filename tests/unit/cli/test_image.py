@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,16 @@ from click.testing import CliRunner, Result
 
 from pytest_hpcregistry import cli
 from pytest_hpcregistry.cli import convert as convert_command
+from pytest_hpcregistry.core import documents
+from pytest_hpcregistry.core.catalog import Catalog, Entry, Version
 from pytest_hpcregistry.core.errors import CommandFailed, Undetermined, UsageError
 from pytest_hpcregistry.images.definitions.definition import find_definitions, read
+from pytest_hpcregistry.images.inventory.sbom import make_sbom
 from pytest_hpcregistry.images.making.build import local_base
 from pytest_hpcregistry.images.making.convert import Converted
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
+from pytest_hpcregistry.testing.transport import FakeTransport
+from pytest_hpcregistry.transports import Command, CommandResult
 from tests.fakes.image import DEBIAN, debian, lay, pack
 from tests.fakes.podman import Stand
 from tests.unit.images.definitions.test_definition import FIXTURES, define
@@ -204,3 +210,99 @@ def test_what_cannot_be_printed_is_not_done() -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([program, "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (4, "error: No space left on device\n")
+
+
+# --- of the registry
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A controller whose registry has two versions of x.sif with their SBOMs; returns their digests, the older first.
+
+    It answers `cat` and nothing else, as its files are the only thing that is asked for.
+    """
+    newer = DEBIAN["var/lib/dpkg/status"].replace("2.36-9", "2.41-1")
+    made = [make_sbom(debian(tmp_path / "1")), make_sbom(debian(tmp_path / "2", **{"var/lib/dpkg/status": newer}))]
+    one, two = [one.digest for one in made]
+    older = Version(one, 1, "", "", "amd64")
+    entry = Entry(two, 1, "", "", "amd64", versions=(older,))
+    files = {f"/opt/containers/.registry/sbom/{one.digest}.json": one.text for one in made}
+    files["/opt/containers/.registry/catalog.yaml"] = documents.dump(Catalog({REGISTERED: entry}).to_data())
+
+    class Controller(FakeTransport):
+        def execute(self, command: Command) -> CommandResult:
+            program, path = command.argv
+            assert program == "cat"
+            missing = "" if path in files else f"cat: {path}: No such file or directory\n"
+            return CommandResult("hpc", tuple(command.argv), 1 if missing else 0, files.get(path, ""), missing, 0.0)
+
+    monkeypatch.setattr("pytest_hpcregistry.cluster.client.open_transport", lambda cluster: Controller())
+    monkeypatch.chdir(tmp_path)
+    for name in ("HPC_CLUSTER", "TEST_CONTROLLER"):
+        monkeypatch.delenv(name, raising=False)
+    return [one, two]
+
+
+REGISTERED = "ml-frameworks/x.sif"
+HPC = ("--controller", "hpc")
+
+
+def image(*words: str | Path) -> Result:
+    return CliRunner().invoke(cli.commands, ["image", *map(str, words)])
+
+
+def test_the_sbom_that_the_registry_keeps(registry: list[str]) -> None:
+    one, two = registry
+    shown = image("sbom", REGISTERED, *HPC)
+    assert json.loads(shown.stdout)["metadata"]["component"]["version"] == f"sha256:{two}"
+    assert image("sbom", "x.sif", *HPC).stdout == shown.stdout
+    written = image("sbom", "x.sif", "--version", one[:8], "-o", "out.json", *HPC)
+    assert written.stdout == f"✓ out.json: 2 packages of x.sif, sha256 {one[:12]}…\n"
+    assert json.loads(Path("out.json").read_text())["metadata"]["component"]["version"] == f"sha256:{one}"
+
+
+def test_a_file_of_that_name_is_taken_unless_a_version_is_named(registry: list[str], tmp_path: Path) -> None:
+    mine = debian(tmp_path / "mine", **{"etc/mine": "x"})
+    shutil.copy(mine, "x.sif")
+    shown = json.loads(image("sbom", "x.sif").stdout)
+    assert shown["metadata"]["component"]["version"] not in [f"sha256:{one}" for one in registry]
+    shown = json.loads(image("sbom", "x.sif", "--version", registry[0], *HPC).stdout)
+    assert shown["metadata"]["component"]["version"] == f"sha256:{registry[0]}"
+    result = image("sbom", "x.sif", *HPC)
+    assert result.exit_code == 2
+    assert "--controller is for an image of the registry, and x.sif is a file" in result.stderr
+
+
+def test_what_is_neither_a_file_nor_in_the_registry(registry: list[str]) -> None:
+    for word, why in (("y.sif", "is not in the catalog"), ("build/x.sif", "does not lie in a directory")):
+        result = image("sbom", word, *HPC)
+        assert isinstance(result.exception, UsageError)
+        assert str(result.exception).startswith(f"{word} is no file here, so it is taken for an image of the registry:")
+        assert why in str(result.exception)
+    result = image("sbom", "y.sif")
+    assert isinstance(result.exception, UsageError)
+    assert "no cluster is named" in str(result.exception)
+    assert "--cluster FILE" in result.exception.hint
+    result = image("sbom", "y.sif", "--version", registry[0], *HPC)
+    assert str(result.exception) == f"{REGISTERED.replace('x', 'y')} is not in the catalog"
+
+
+def test_diff_of_two_versions(registry: list[str]) -> None:
+    one, two = registry
+    result = image("diff", "x.sif", one[:6], two[:7], *HPC)
+    *rows, last = result.stdout.splitlines()
+    assert [row.split() for row in rows[1:]] == [["changed", "deb", "libc6", "2.36-9", "2.41-1"]]
+    assert last == f"1 package differs between {one[:12]} and {two[:12]}"
+    shown = json.loads(image("diff", REGISTERED, two, one, "--json", *HPC).stdout)
+    assert [(row["old"], row["new"]) for row in shown] == [(["2.41-1"], ["2.36-9"])]
+    assert image("diff", "x.sif", one, one, *HPC).stdout == f"0 packages differ between {one[:12]} and {one[:12]}\n"
+
+
+def test_diff_takes_two_files_or_a_name_and_two_versions(registry: list[str], tmp_path: Path) -> None:
+    for words in ([], ["x.sif"], ["x.sif", "a", "b", "c"]):
+        result = image("diff", *words, *HPC)
+        assert result.exit_code == 2
+        assert "give two files, or the name of an image and two of its versions" in result.stderr
+    result = image("diff", tmp_path / "1" / "debian.sif", tmp_path / "2" / "debian.sif", *HPC)
+    assert result.exit_code == 2
+    assert "--controller is for an image of the registry: NAME V1 V2" in result.stderr
