@@ -24,7 +24,6 @@ from ..core.events import (
     Looked,
     NodeFacts,
     NodeFinished,
-    Noticed,
     Received,
     SyncFinished,
     Tried,

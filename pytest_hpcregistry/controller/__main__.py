@@ -184,7 +184,7 @@ def run_publish(arguments: argparse.Namespace) -> int:
         attached, lost = attachments.attach(config.registry.path, request)
         for sentence in lost:
             listener(Noticed(sentence))
-        listener(Published(name, version.digest, changed, before, attached))
+        listener(Published(name, version.digest, changed, attached, before))
     return 0
 
 

@@ -102,8 +102,8 @@ class Published(Event):
     name: str
     digest: str
     changed: bool
-    before: Optional[str] = None
     attached: list[str] = field(default_factory=list)
+    before: Optional[str] = None
 
 
 @dataclass(frozen=True)
