@@ -81,6 +81,8 @@ TESTS = {
         "controller/rollout",
     ),
     "controller/nodes.py": ("controller/nodes", "controller/rollout"),
+    "controller/note.py": ("controller/history",),
+    "controller/recall.py": ("controller/history",),
     "controller/probe.py": ("controller/engines/shared", "controller/gc"),
     "controller/publish.py": ("controller/publish", "controller/gc"),
     "controller/session.py": ("controller/session", "controller/liars"),

@@ -48,7 +48,7 @@ class Here(Transport):
         if argv[0] == "python3":
             words = argv[argv.index("--json") :]
             argv = [sys.executable, "-m", "pytest_hpcregistry.controller", "--config", str(self.config), *words]
-        if argv[-1] == "publish":
+        if "publish" in argv:
             assert isinstance(command.stdin, bytes)
             self.requests.append(json.loads(command.stdin))
         return run_command("hpc", replace(command, argv=argv))

@@ -60,6 +60,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "have": {**liar.ANSWERS["have"], "from": "c1"},
     "facts": FACTS,
     "prepare": {"address": "10.0.0.1"},
+    "repair": {"damaged": {D: D}},
     "expect": {},
     "send": {},
 }
@@ -106,6 +107,8 @@ BOUNDS = [
     *each("publish", "changed", ["a/x.sif"] * 100, ["a/x.sif"] * 101),
     *each("publish", "changed.0", "a/x.sif", "a/x"),
     *((each("publish", "catalog", word, f"{word} ")[0]) for word in ("written", "behind", "kept")),
+    *each("repair", "damaged", dict.fromkeys(digests(100), D), dict.fromkeys(digests(101), D)),
+    *each("repair", f"damaged.{D}", "unreadable", "gone"),
     *each("relay", "port", 1024, 1023),
     *each("relay", "port", 65535, 65536),
     *each("gc", "objects in_use young", [D] * MANY, [D] * (MANY + 1)),
@@ -208,7 +211,7 @@ MAY_BE_LEFT_OUT = {
     ("gc", "attachments"),
     *(("facts", key) for key in ("sha256", "header", "inspect", "host")),
 }
-MAPPINGS = {"paths", "texts", "objects", "names", "users", "groups", "denied", "programs"}
+MAPPINGS = {"paths", "texts", "objects", "names", "users", "groups", "denied", "programs", "damaged"}
 
 
 @pytest.mark.parametrize("what", [*GOOD, *EVENTS])

@@ -108,9 +108,9 @@ def test_a_sync_says_what_became_of_each_node(registry: Registry) -> None:
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
-        (Published(NAME, NEW, True, OLD), (OLD, NEW, "")),
+        (Published(NAME, NEW, True, before=OLD), (OLD, NEW, "")),
         (Published(NAME, NEW, True), ("", NEW, "")),
-        (Published(NAME, NEW, False, NEW), (NEW, NEW, "was there already")),
+        (Published(NAME, NEW, False, before=NEW), (NEW, NEW, "was there already")),
         (RolledBack(NAME, OLD, NEW, "me@x", now()), (NEW, OLD, "")),
     ],
 )

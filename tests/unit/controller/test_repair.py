@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import repair
+from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CommandFailed
+from pytest_hpcregistry.testing.facts import DIGEST, entry
+from pytest_hpcregistry.testing.facts import OTHER as OTHER_DIGEST
 from pytest_hpcregistry.testing.listener import recorder
 from tests.fakes.nodes import FakeNodes
 
@@ -120,6 +123,20 @@ def test_where_no_node_has_the_bytes_a_deploy_is_needed(nodes: FakeNodes) -> Non
     assert caught.value.hint == "deploy the image again"
     assert not (nodes.root / "c1" / "rsynced").read_text().count(nodes.catalog().images[NAME].digest) > 1
     assert list((nodes.registry / agent.STAGING).iterdir()) == []
+
+
+def test_a_node_tells_only_of_what_it_was_asked_for() -> None:
+    class Liar:
+        node = "c1"
+
+        def ask(self, verb: str, request: dict[str, Any], *, timeout: float) -> dict[str, Any]:
+            return {"damaged": {OTHER_DIGEST: DIGEST, DIGEST: OTHER_DIGEST}}
+
+    told: list[dict[str, Any]] = []
+    wanted = {NAME: entry(DIGEST)}
+    found = repair.repair_node(cast("NodeSession", Liar()), {DIGEST: 1, OTHER_DIGEST: 1}, wanted, recorder(told))
+    assert found == {DIGEST}
+    assert len(told) == 1
 
 
 def test_a_node_that_sends_without_end_is_left(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
