@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from pytest_hpcregistry.cluster.client import ControllerClient
-from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.catalog import Catalog, Entry
 from pytest_hpcregistry.core.machine import Question
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry
@@ -54,7 +53,7 @@ def made_up_cluster(directory: Path, nodes: int, images: int) -> ControllerClien
     programs.mkdir()
     names = {f"ml-frameworks/pytorch-2.{number}-cuda12.sif": f"{number:064x}" for number in range(images)}
     entries = {name: Entry(digest, 10, "2025-10-07T12:00:00Z", "me@laptop", "amd64") for name, digest in names.items()}
-    (registry / ".registry/catalog.yaml").write_text(documents.dump(Catalog(entries).to_data()))
+    (registry / ".registry/catalog.yaml").write_text(Catalog(entries).to_text())
     found = [image(name, digest, header="ab" * 128) for name, digest in names.items()]
     answer = machine(*found, host=host(texts={f"/etc/{number}": "x" * 1000 for number in range(3)}))
     (directory / "answer.json").write_text(json.dumps(plain(answer)) + "\n")

@@ -9,6 +9,7 @@ file before it does no harm. The answer holds either the result or {"error": tex
 """
 
 import contextlib
+import functools
 import grp
 import hashlib
 import itertools
@@ -60,8 +61,9 @@ def gather(request: Json) -> Json:
     content = Hashes(request.get("names")) if request.get("content") else None
     objects = list_objects(registry, content)
     files = look_for_images(registry, request.get("directories", []), objects)
-    images = [describe_image(registry, *file, content, bool(request.get("inspect"))) for file in files]
-    found = {"objects": objects, "images": images, "catalog_digest": hash_file(os.path.join(registry, CATALOG))}
+    images = [describe_image(registry, *file, content, request) for file in files]
+    shown = {} if request.get("brief") else objects
+    found = {"objects": shown, "images": images, "catalog_digest": hash_file(os.path.join(registry, CATALOG))}
     if request.get("host"):
         found["host"] = describe_host(registry, request, images)
     return found
@@ -102,10 +104,9 @@ def registry_paths(registry: str, request: Json) -> List[str]:
 def describe(path: str) -> Optional[Json]:
     """The lstat of *path* in words, or None if it does not exist."""
     try:
-        found = os.lstat(path)
+        return describe_stat(os.lstat(path))
     except OSError:
         return None
-    return describe_stat(found)
 
 
 def describe_stat(found: os.stat_result) -> Json:
@@ -123,6 +124,7 @@ def describe_stat(found: os.stat_result) -> Json:
     }
 
 
+@functools.lru_cache()  # thousands of images have one owner, whom a directory service knows
 def name_of(lookup: Callable[[int], Any], number: int) -> str:
     try:
         return str(lookup(number)[0])
@@ -144,11 +146,11 @@ def open_regular(path: str, parent: Optional[int] = None, follow_links: bool = F
     return descriptor
 
 
-def read_text(path: str) -> Optional[str]:
-    """The first MiB of a text file that may be a link; None if there is none."""
+def read_text(path: str, most: int = 1 << 20) -> Optional[str]:
+    """The first MiB, or *most* characters, of a text file that may be a link; None if there is none."""
     try:
         with open(open_regular(path, follow_links=True), errors="replace") as stream:
-            return stream.read(1 << 20)
+            return stream.read(most)
     except (OSError, Refused):
         return None
 
@@ -231,20 +233,15 @@ def look_for_images(registry: str, directories: List[str], objects: Json) -> Ite
 
 
 def describe_image(
-    registry: str,
-    name: str,
-    found: os.stat_result,
-    digest: Optional[str],
-    content: Optional[Hashes],
-    inspect: bool,
+    registry: str, name: str, found: os.stat_result, digest: Optional[str], content: Optional[Hashes], request: Json
 ) -> Json:
     path = os.path.join(registry, name)
     image = dict(describe_stat(found), name=name, object=digest)
-    if image["type"] == "file":
+    if image["type"] == "file" and not request.get("brief"):
         image["header"] = read_header(path)
         if content and (content.names is None or name in content.names):
             image["sha256"] = content.digest(path, found)
-            if inspect:
+            if request.get("inspect"):
                 image["inspect"] = run(["apptainer", "inspect", path])
     return image
 

@@ -30,8 +30,10 @@ from .facts import (
 from .in_use import Hidden, Inode, in_use, inode, is_open_elsewhere
 from .publish import locked, opened, publish_catalog, unguessable, unlink_if_there
 from .repair import QUARANTINE
+from .requests import LARGEST_CATALOG
 
 Files = Dict[str, os.stat_result]
+NAMED = re.compile("(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")  # each digest in a catalog
 # What publish.py writes beside a name before it renames it: a kill in between leaves it behind.
 LEFTOVER = re.compile(r"\.(catalog\.yaml|[A-Za-z0-9][A-Za-z0-9._+-]{0,199})\.[0-9]+\Z")
 
@@ -53,7 +55,7 @@ def collect(registry: str, request: Json) -> Json:
     if request["dry_run"]:
         return sweep(registry, request, cleaned)
     with locked(registry) as root:
-        if read_text(os.path.join(registry, CATALOG)) != request["catalog"]:
+        if read_catalog(registry) != request["catalog"]:
             publish_catalog(root, request["catalog"], request["objects"])
         return sweep(registry, request, cleaned)
 
@@ -158,11 +160,15 @@ def beside_objects(registry: str, present: Set[str]) -> Tuple[Files, List[str]]:
 
 def own_catalog(registry: str, request: Json) -> Set[str]:
     """Where this machine's catalog lags behind the controller's: the objects that it still means."""
-    text = read_text(os.path.join(registry, CATALOG)) or ""
+    text = read_catalog(registry) or ""
     present = {entry.name for entry in scan(os.path.join(registry, OBJECTS))}
     if text == request["catalog"] or present.issuperset(request["objects"]):
         return set()
-    return {digest for digest in present if digest in text}
+    return present.intersection(NAMED.findall(text))
+
+
+def read_catalog(registry: str) -> Optional[str]:
+    return read_text(os.path.join(registry, CATALOG), LARGEST_CATALOG)
 
 
 def regular_files(registry: str, directory: str) -> Files:

@@ -10,11 +10,12 @@ from .forms import Misshapen, flag, items, mapping, maybe, number, prose, record
 
 LONGEST_SILENCE = 100000  # a little more than a day
 MOST_IMAGES = 100  # in one request: their names are changed under the registry's lock, which nobody shall hold for long
-MOST_OBJECTS = 20000  # more than a catalog of the size below can name
+MOST_OBJECTS = 100000  # that a catalog names
 LARGEST_OBJECT = 1 << 50
 SMALLEST_PIECE, LARGEST_PIECE = 128 << 10, 1 << 20  # of a transfer; one is held in memory, and a digest for each
 LARGEST_SIGNATURE = 8192  # characters; that of an RSA key of 16384 bits, the longest that OpenSSH takes, has 5,700
-LARGEST_CATALOG = 1 << 20  # characters; documents.py reads no larger one
+LARGEST_CATALOG = 32 << 20  # bytes; core/catalog.py writes and reads no larger one
+LONGEST_REQUEST = 3 * LARGEST_CATALOG  # bytes: each quote in a catalog is two characters of JSON
 LONGEST_GRACE = 10 * 366 * 86400
 
 digest = text("[0-9a-f]{64}")

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from .relay import Relay
 
 FIRST_LINE = 60  # seconds that the first line may take to come
-MAX_REQUEST = 8 << 20  # bytes; a catalog of some thousand images fits
 
 
 class Session:
@@ -71,7 +70,7 @@ class Session:
         self.nonce, self.patience = first["nonce"], first["seconds"]
 
     def next_request(self) -> Any:
-        line = self.lines.readline(MAX_REQUEST)
+        line = self.lines.readline(requests.LONGEST_REQUEST)
         try:
             return read_json(line.decode()) if line else None
         except (ValueError, RecursionError):

@@ -102,8 +102,11 @@ def is_comparable(machine: Machine, facts: Facts, name: str) -> bool:
 
 
 def hint_for(machine: Machine, facts: Facts, name: str) -> str:
-    """What mends an image there: a sync alone brings nothing to the controller, and nothing in place of damage."""
-    state = machine.state_of(name, facts.catalog.images.get(name))
+    """What mends an image there: a sync alone brings no bytes to the controller, and nothing in place of damage."""
+    entry = facts.catalog.images.get(name)
+    state = machine.state_of(name, entry)
+    if machine.name == CONTROLLER and entry and state in (MISSING, OLDER) and entry.digest in machine.facts.objects:
+        return SYNC  # a name that is lost, or that a killed publish has left, follows the catalog when a sync begins
     if state == DAMAGED or (machine.name == CONTROLLER and state not in (UNMANAGED, PRESENT)):
         return f"{SYNC} --repair {name}"
     return HINTS.get(state, BUILD_AGAIN)

@@ -36,7 +36,7 @@ def command(as_json: bool, client: ControllerClient) -> None:
     Example:
       hpc-container-manager status --json
     """
-    found = client.facts()
+    found = client.facts(client.question(brief=True))
     facts_of.require_nodes(found)
     matrix = found.matrix()
     odd = fold_findings(find_odd_files(found, client.cluster))

@@ -12,10 +12,11 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from ..core import documents, facts, layout
-from ..core.catalog import Catalog, Entry, from_data
+from ..core import facts, layout
+from ..core.catalog import LARGEST, Catalog, Entry, from_text
 from ..core.errors import Unreachable, UsageError
 from ..core.events import (
+    CatalogPart,
     Event,
     Freed,
     Gathered,
@@ -101,7 +102,7 @@ class ControllerClient:
 
     def gather(self, question: Question, listener: Listener, wait: Wait | None = None) -> None:
         """Have the controller ask itself and all nodes, one login each. The *listener* gets `node_facts` of each node,
-        `gathered` as the last, and before them what is waited for.
+        the catalog in parts, `gathered` as the last, and before them what is waited for.
 
         Raises Unreachable when the controller cannot be reached, CommandFailed when its program fails.
         """
@@ -127,13 +128,19 @@ class ControllerClient:
         found: list[Event] = []
 
         def listen(event: Event) -> None:
-            (found.append if isinstance(event, (NodeFacts, Gathered)) else listener)(event)
+            (found.append if isinstance(event, (NodeFacts, CatalogPart, Gathered)) else listener)(event)
 
         self.gather(question or self.question(), listen, wait)
         return facts.read(found, self.cluster.registry.path)
 
     def question(
-        self, *, content: bool = False, names: Sequence[str] | None = None, inspect: bool = False, host: bool = False
+        self,
+        *,
+        content: bool = False,
+        names: Sequence[str] | None = None,
+        inspect: bool = False,
+        host: bool = False,
+        brief: bool = False,
     ) -> Question:
         """What to ask of this cluster's machines: *content* reads every byte of the images (of *names*)."""
         registry, sync, slurm = self.cluster.registry, self.cluster.sync, self.cluster.slurm
@@ -143,6 +150,7 @@ class ControllerClient:
             content=content,
             names=None if names is None else list(names),
             inspect=inspect,
+            brief=brief,
         )
         if not host:
             return asked
@@ -179,11 +187,13 @@ class ControllerClient:
 
     def catalog(self) -> Catalog:
         """The controller's catalog. Raises UsageError when there is none, ConfigError when it is broken."""
-        path = self.path(layout.CATALOG)
-        result = self.transport.run(self.program.as_root(["cat", path]), timeout=QUICK)
+        path, lines = self.path(layout.CATALOG), list[str]()
+        # Line by line, as all of it may be more than a command may print; what is too large is cut, and refused.
+        argv = self.program.as_root(["head", "-c", str(LARGEST + 1), path])
+        result = self.transport.run(argv, timeout=QUICK, on_line=lines.append)
         if result.exit_code != 0:
             raise self.program.no_answer(result)
-        return from_data(documents.load(result.stdout, path), path)
+        return from_text("\n".join([*lines, ""]), path)
 
     def find_image(self, name: str) -> tuple[str, Entry]:
         """An image's full name and what the catalog says of it. Raises UsageError when it is not there; as catalog."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import sif
+from ..core.catalog import MOST_LABELS, fit_labels
 from ..core.digest import hash_file
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import (
@@ -136,6 +137,9 @@ def publish(
     """
     for warning in image.warnings:
         listener(Noticed(f"{image.name}: {warning}"))
+    if left_out := fit_labels(image.labels)[1]:
+        why = f"the catalog takes {MOST_LABELS} bytes of labels of an image, and so not {', '.join(left_out)}"
+        listener(Noticed(f"{image.name}: {why}"))
     listener(ImageChecked(name=image.name, digest=image.digest, size=image.size))
 
     def tell(sent: int) -> None:

@@ -12,7 +12,7 @@ from ..core.events import Listener
 from ..core.layout import inside, object_path
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, NODE_NAME, full_name, visible
-from ..images.definitions.checks import Check, from_labels
+from ..images.definitions.checks import Check, from_version
 from ..images.running.container import MEMORY, Container
 from ..images.running.outcomes import START, Outcome, Place, run_checks
 from ..transports import CommandResult
@@ -91,7 +91,7 @@ def check_on(
     entry = client.catalog().images.get(name)
     if entry is None:
         raise UsageError(f"{name} is not in the catalog", hint="deploy it first, or leave --on out to test a file")
-    chosen = from_labels(entry.labels, name) if checks is None else checks
+    chosen = from_version(entry, name) if checks is None else checks
     slurm = Slurm(client)
     if where != CONTROLLER:
         return check_by_slurm(slurm, name, entry, chosen, listener, node=where, memory=memory)

@@ -16,6 +16,7 @@ from ..core.names import excerpt
 from ..core.records import plain
 
 MOST_FILES = 100_000  # in one registry, counting those that are not ours
+MOST_KEYS = 20_000  # in one authorized_keys
 HINT = f"is it of another version? {RUN_SETUP}"
 
 room = number(0, 1 << 80)
@@ -72,7 +73,7 @@ HOST = record(
         ),
         "denied": mapping(".{1,256}", maybe(items(path, 1000)), 100),
         "programs": mapping(".{1,256}", maybe(path), 100),
-        "authorized_keys": items(record({"fingerprint": digest, "options": anything(1 << 16)}), MOST_OBJECTS),
+        "authorized_keys": items(record({"fingerprint": digest, "options": anything(1 << 16)}), MOST_KEYS),
     }
 )
 FACTS = record(
@@ -146,7 +147,8 @@ def unanswered(question: Question, answer: Any) -> Iterator[str]:
         if image["type"] != "file":
             continue
         wanted = question.content and (question.names is None or image["name"] in question.names)
-        for key in ("header", *(["sha256"] * wanted), *(["inspect"] * (wanted and question.inspect))):
+        keys = {"header": not question.brief, "sha256": wanted, "inspect": wanted and question.inspect}
+        for key in (key for key, is_asked in keys.items() if is_asked):
             if key not in image:
                 yield f"{key} of {image['name']}"
     if question.content and question.names is None:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from .. import agent
 from ..agent.facts import read_text
 from ..core import layout
+from ..core.catalog import LARGEST
 from ..core.errors import CommandFailed, HpcRegistryError
-from ..core.events import Gathered, Listener, NodeFacts, Noticed
+from ..core.events import CatalogPart, Gathered, Listener, NodeFacts, Noticed
 from ..core.fanout import fan_out
 from ..core.machine import FactsRequest, MachineFacts, Question, SlurmFacts
 from ..core.names import excerpt
@@ -20,7 +21,8 @@ from .limits import FACTS, make_room
 from .lock import Watch
 from .nodes import ask_facts, choose_nodes, slurm_nodes
 
-LONGEST_FACTS = 8 << 20  # bytes of one node's facts; a line of twice as many is not read by whoever asks
+LONGEST_FACTS = 12 << 20  # bytes of one node's facts; a line of 16 MiB is not read by whoever asks
+PART = 1 << 20  # characters of the catalog in one event
 
 
 def gather(request: FactsRequest, listener: Listener) -> Gathered:
@@ -48,8 +50,11 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
                 listener(unreachable(node, result))
     # The catalog after all images: what was published meanwhile leaves a machine behind the catalog, which another look
     # explains, and never ahead of it.
-    catalog = read_text(layout.inside(question.registry, layout.CATALOG))
-    return Gathered(len(nodes), own.result(), watch.tell(), catalog, slurm.result() if slurm else None)
+    catalog = read_text(layout.inside(question.registry, layout.CATALOG), LARGEST + 1)
+    if catalog is not None:
+        for start in range(0, max(1, len(catalog)), PART):
+            listener(CatalogPart(catalog[start : start + PART]))
+    return Gathered(len(nodes), own.result(), watch.tell(), slurm.result() if slurm else None)
 
 
 def ask_node(node: str, request: FactsRequest) -> MachineFacts:

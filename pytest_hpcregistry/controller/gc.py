@@ -16,12 +16,12 @@ from ..core.fanout import fan_out
 from ..core.names import CONTROLLER, excerpt
 from ..core.settings import Settings
 from .answers import HINT
-from .catalog import catalog_of, read_catalog_text, write_catalog
+from .catalog import catalog_of, read_catalog_text, text_of
 from .limits import SESSION, make_room
 from .lock import only_one_sync
 from .nodes import list_nodes
 from .probe import probing
-from .session import NodeSession
+from .session import NodeSession, encoded
 
 GRACE = 3600  # seconds that an object stays after its last name has gone, or since it came
 TIMEOUT = 300  # seconds for one machine to look at its processes and to remove files
@@ -43,6 +43,7 @@ def collect(
         if room.note:
             listener(Noticed(message=room.note))
         request = request_for(text, catalog, grace, dry_run)
+        common = encoded(request)
 
         sharers: set[str] = set()
 
@@ -51,7 +52,7 @@ def collect(
                 shared = probe.is_seen(session.ask("have", probe.request))
                 if shared:
                     sharers.add(node)
-                return freed(session.ask("gc", {**request, "shared": shared}, timeout=TIMEOUT), shared)
+                return freed(session.ask("gc", {"shared": shared}, timeout=TIMEOUT, common=common), shared)
 
         with probing(settings.registry.path) as probe:
             answers = fan_out(nodes, ask, window=room.window)
@@ -75,7 +76,10 @@ def trim(registry: str, keep: int, dry_run: bool) -> tuple[str, Catalog]:
         text = read_catalog_text(registry)
         catalog = catalog_of(text, registry)
         trimmed = catalog.trimmed(keep)
-        return text if trimmed == catalog else write_catalog(root, trimmed, registry), trimmed
+        if trimmed != catalog:
+            text = text_of(trimmed, registry)
+            agent.publish_catalog(root, text, [])
+        return text, trimmed
 
 
 def request_for(text: str, catalog: Catalog, grace: int, dry_run: bool) -> dict[str, Any]:

@@ -6,21 +6,23 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import agent
 from ..agent.facts import RESERVE
+from ..agent.signatures import is_named
 from ..core import sif
-from ..core.catalog import Version, plain
+from ..core.catalog import Catalog, Version, fit_labels, plain
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, UsageError
+from ..core.events import Listener, Noticed
 from ..core.kinds import write_mode
 from ..core.layout import object_path
-from ..core.names import DIGEST, image_name
+from ..core.names import CONTROLLER, DIGEST, image_name
 from ..core.settings import Settings
-from .catalog import read_catalog, text_of, write_catalog
+from .catalog import catalog_of, read_catalog, read_catalog_text, replaced, text_of
 
 CLOCKS_MAY_DIFFER = 300  # seconds
 
@@ -90,17 +92,16 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
     digest, size = request["digest"], int(request["size"])
     signature = signature_of(request)
     images: list[dict[str, Any]] = [{"name": name, "digest": digest, "size": size, **signature}]
-    wanted = {
-        "images": images,
-        "mode": write_mode(settings.registry.file_mode),
-    }
     with refusals(), no_debris(settings.registry.path, digest):
         refuse_unsigned(settings, images)
-        read_catalog(settings.registry.path)  # where that cannot be, no object is made that nothing will name
+        text = read_catalog_text(settings.registry.path)
+        catalog = catalog_of(text, settings.registry.path)  # where that cannot be, no object is made for nothing
         check_structure(settings.registry.path, digest)
-        agent.prove(settings.registry.path, wanted)
+        agent.prove(settings.registry.path, {"images": images, "mode": mode_of(settings)})
     with refusals(), agent.locked(settings.registry.path) as root:
-        catalog = read_catalog(settings.registry.path)
+        now = read_catalog_text(settings.registry.path)
+        catalog = catalog if now == text else catalog_of(now, settings.registry.path)
+        labels, left_out = fit_labels(request["labels"])
         version = Version(
             digest=digest,
             size=size,
@@ -108,19 +109,94 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
             by=request["by"],
             architecture=request["architecture"],
             source=request["source"],
-            labels=request["labels"],
+            labels=labels,
+            left_out=left_out or tuple(request.get("left_out", ())),
             **signature,
         )
         before = catalog.images.get(name)
         known = before if before and before.digest == digest else None
         if known and signature:  # the same bytes, signed again
             version, known = replace(plain(known), **signature), None
-        after = catalog if known else catalog.with_version(name, version, settings.registry.keep)
-        text_of(after, settings.registry.path)  # what cannot be written down gets no name
-        answer = agent.apply(root, wanted)
-        if not known:
-            write_catalog(root, after, settings.registry.path)
-    return known or version, bool(answer["changed"]) or not known, before.digest if before else None
+        after = None if known else catalog.with_version(name, version, settings.registry.keep)
+        changed = change(root, settings, images[0], after)
+    return known or version, changed or not known, before.digest if before else None
+
+
+def change(root: int, settings: Settings, image: Mapping[str, Any], after: Catalog | None) -> bool:
+    """Let the catalog be *after*, if it is to change, and then *image*'s name mean its digest: both, or none of them.
+    For a caller who holds the lock. Returns whether the name meant another file.
+
+    Who is killed in between leaves a catalog that the name does not follow, which `follow_catalog` mends.
+    """
+
+    def is_done() -> bool:
+        return is_named(root, dict(image))
+
+    text = None if after is None else text_of(after, settings.registry.path)
+    try:
+        with nullcontext() if text is None else replaced(root, text, is_done):
+            return bool(agent.apply(root, {"images": [image], "mode": mode_of(settings)})["changed"])
+    except OSError as error:
+        if is_done():
+            raise
+        why = f"{error.strerror or error}: {image['name']} means what it meant before, there and in the catalog"
+        raise HpcRegistryError(why, where=CONTROLLER) from error
+
+
+def follow_catalog(settings: Settings, listener: Listener) -> tuple[str, Catalog]:
+    """The catalog as its file has it and as it is meant, and the controller's names as it says, after a publish that
+    was killed half-way. A file in place of a name that is no object's is left: nobody has its bytes elsewhere.
+    """
+    registry = settings.registry.path
+    with agent.locked(registry) as root:
+        text = read_catalog_text(registry)
+        catalog = catalog_of(text, registry)
+        strays = [name for name, entry in catalog.images.items() if is_behind(registry, name, entry)]
+        ours = {None, *objects_here(registry)} if strays else set()
+        for name in strays:
+            if inode_of(Path(registry, name)) not in ours:
+                continue
+            entry = catalog.images[name]
+            what = f"{name} on the controller was not the catalog's version {entry.digest[:12]}"
+            try:
+                with refusals():
+                    change(root, settings, image_of(name, entry), None)
+                listener(Noticed(f"{what}, as after a publish that was killed: it is now"))
+            except HpcRegistryError as error:
+                listener(Noticed(f"{what}, and cannot be made so: {error.what}"))
+    return text, catalog
+
+
+def is_behind(registry: str, name: str, entry: Version) -> bool:
+    """Whether the catalog's bytes are here, and the name means others or none."""
+    try:
+        found = os.lstat(object_path(registry, entry.digest))
+    except FileNotFoundError:
+        return False
+    return found.st_size == entry.size and inode_of(Path(registry, name)) != (found.st_dev, found.st_ino)
+
+
+def objects_here(registry: str) -> set[tuple[int, int] | None]:
+    return {inode_of(path) for path in Path(registry, agent.OBJECTS).iterdir()}
+
+
+def inode_of(path: Path) -> tuple[int, int] | None:
+    """Which file it is, if there is one."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def image_of(name: str, version: Version) -> dict[str, Any]:
+    """What a publish asks for."""
+    image = {"name": name, "digest": version.digest, "size": version.size}
+    return {**image, "signed": version.signed, "signature": version.signature}
+
+
+def mode_of(settings: Settings) -> str:
+    return write_mode(settings.registry.file_mode)
 
 
 def refuse_unsigned(settings: Settings, images: list[dict[str, Any]]) -> None:
@@ -164,12 +240,10 @@ def rollback(
                 where="controller",
                 hint="deploy that image again",
             )
-        image = {"name": name, "digest": chosen.digest, "size": chosen.size}
-        image |= {"signed": chosen.signed, "signature": chosen.signature}
-        agent.apply(root, {"images": [image], "mode": write_mode(settings.registry.file_mode)})
-        if chosen.digest != before.digest:
-            # None is dropped, whatever `keep` is: the way back must stay open.
-            write_catalog(root, catalog.with_version(name, chosen, len(before.versions)), settings.registry.path)
+        # None is dropped, whatever `keep` is: the way back must stay open.
+        other = chosen.digest != before.digest
+        after = catalog.with_version(name, chosen, len(before.versions)) if other else None
+        change(root, settings, image_of(name, chosen), after)
     return before, chosen
 
 

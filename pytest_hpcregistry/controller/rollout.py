@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ..agent.facts import RESERVE, Refused, open_regular
@@ -25,7 +26,7 @@ from .engines.cost import Load, choose, link_rate
 from .meter import Meter
 from .probe import probing
 from .repair import repair_node
-from .session import NodeSession
+from .session import NodeSession, encoded
 
 PUBLISH_SECONDS_PER_GB = 60  # a node reads back what it received; 214 MB/s and core was the slowest hash measured
 FEW = 0.1  # share of a round's nodes, or one node, that the next round does not wait for
@@ -67,9 +68,8 @@ class Rollout:
         self.repair = repair
         self.what = what
         self.wanted = wanted
-        self.catalog_text = catalog[0]
-        self.catalog_digest = hashlib.sha256(self.catalog_text.encode()).hexdigest()
-        self.catalog_objects = catalog[1].current()
+        self.catalog = catalog
+        self.catalog_digest = hashlib.sha256(catalog[0].encode()).hexdigest()
         self.listener = listener
         self.sizes = {entry.digest: entry.size for entry in wanted.values()}
         self.has: dict[str, Any] = {}
@@ -81,6 +81,12 @@ class Rollout:
         self.turns = threading.BoundedSemaphore(settings.sync.window)
         self.files: dict[str, int] = {}  # objects that are open, for as many rounds and chains as send them
         self.opening = threading.Lock()
+
+    @cached_property
+    def catalog_request(self) -> bytes:
+        """What every node is sent whose catalog is stale."""
+        text, catalog = self.catalog
+        return encoded({"catalog": text, "objects": catalog.current()})
 
     def run(self, nodes: Sequence[str], at_once: int) -> dict[str, Outcome]:
         """Bring every node up to date, *at_once* at a time; nodes that answer late are served in a later round."""
@@ -266,9 +272,8 @@ class Rollout:
         seconds = 60 + size * PUBLISH_SECONDS_PER_GB // 10**9
         for part in parts:
             request: dict[str, Any] = {"images": part, "mode": write_mode(self.settings.registry.file_mode)}
-            if stale and part is parts[-1]:
-                request.update(catalog=self.catalog_text, objects=self.catalog_objects)
-            answer = self.sessions[node].ask("publish", request, timeout=seconds)
+            common = self.catalog_request if stale and part is parts[-1] else b""
+            answer = self.sessions[node].ask("publish", request, timeout=seconds, common=common)
             changed = changed or answer["catalog"] == "written"
         moved = self.sent.get(node, size)
         return self.finish(node, Outcome("synced" if changed else "unchanged", len(lacks), moved))

@@ -48,12 +48,15 @@ class NodeSession:
         """Hang up. The agent removes what it had not published."""
         self.conversation.end()
 
-    def ask(self, verb: str, request: dict[str, Any] | None = None, *, timeout: float = ASK_TIMEOUT) -> Any:
-        """Have the agent do *verb* and return its answer; whatever it says before that is passed over.
+    def ask(
+        self, verb: str, request: dict[str, Any] | None = None, *, timeout: float = ASK_TIMEOUT, common: bytes = b""
+    ) -> Any:
+        """Have the agent do *verb* and return its answer; whatever it says before that is passed over. *common* is what
+        many nodes are asked, from `encoded`.
 
         Raises Unreachable when there is none within *timeout* seconds, CommandFailed with the agent's own words.
         """
-        number = self.tell(verb, request)
+        number = self.tell(verb, request, common)
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             said = self.listen(deadline - time.monotonic())
@@ -61,16 +64,17 @@ class NodeSession:
                 return refuse_error(self.node, said)
         raise no_answer_in_time(self.node)
 
-    def tell(self, verb: str, request: dict[str, Any] | None = None) -> int:
+    def tell(self, verb: str, request: dict[str, Any] | None = None, common: bytes = b"") -> int:
         """Have the agent do *verb*, without waiting for its answer, which will have the number that is returned."""
         number = next(self.numbers)
         self.asked[number] = verb
-        self.send({"do": verb, "id": number, **(request or {})})
+        self.send({"do": verb, "id": number, **(request or {})}, common)
         return number
 
-    def send(self, data: dict[str, Any]) -> None:
+    def send(self, data: dict[str, Any], common: bytes = b"") -> None:
+        line = json.dumps(data)
         try:
-            self.conversation.send(json.dumps(data))
+            self.conversation.send(line[:-1] + ", " if common else line, rest=common)
         except CommandTimeout as error:
             raise Unreachable(str(error)) from None
 
@@ -113,6 +117,11 @@ class NodeSession:
         if verb is None:
             raise CommandFailed("the agent answered a request that was not sent", where=self.node, hint=HINT)
         return said if "error" in said else check_answer(self.node, verb, said)
+
+
+def encoded(request: dict[str, Any]) -> bytes:
+    """The end of a request, for NodeSession.ask: a catalog of thousands of images is held once, not for each node."""
+    return json.dumps(request, ensure_ascii=False)[1:].encode()
 
 
 def try_sync_key(node: str, settings: Settings) -> str:

@@ -10,11 +10,11 @@ from ..core.errors import UsageError
 from ..core.events import Listener, Noticed, SyncFinished, SyncStarted
 from ..core.names import check_directory
 from ..core.settings import Settings
-from .catalog import catalog_of, read_catalog_text
 from .engines import check_method
 from .limits import RSYNC, SESSION, make_room
 from .lock import only_one_sync
 from .nodes import list_nodes
+from .publish import follow_catalog
 from .repair import repair_controller
 from .rollout import Outcome, Rollout
 
@@ -39,8 +39,7 @@ def sync(
     check_method(settings.sync.method)
     with only_one_sync(settings.registry.path):
         # Read once, and after the wait: what was wanted before another deploy must not be brought back over it.
-        catalog_text = read_catalog_text(settings.registry.path)
-        catalog = catalog_of(catalog_text, settings.registry.path)
+        catalog_text, catalog = follow_catalog(settings, listener)
         wanted = choose_images(catalog, settings, subdirectory, names)
         # A relay has all the objects open that a node lacks, which may be all that are wanted.
         files = len(wanted) if settings.sync.method in ("auto", "relay") else 0

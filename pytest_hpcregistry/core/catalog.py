@@ -1,17 +1,33 @@
-"""The catalog: which name means which bytes, and where they came from. The controller writes it, the nodes copy it."""
+"""The catalog: which name means which bytes, and where they came from. The controller writes it, the nodes copy it.
+
+Its file is YAML of the kind that is JSON too, one version on a line: thousands of images are read in a fraction of a
+second, where YAML of another kind takes seconds for each MB. Other YAML is read as well, up to documents.SIZE_LIMIT.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from . import documents
 from .errors import ConfigError, UsageError
 from .names import DIGEST, DIRECTORY_NAME, FILE_NAME, excerpt
 
 SCHEMA = "1"
+LARGEST = 32 << 20
+"""Bytes of a catalog: 5,000 images with two older versions each, and 2 KiB for each version; agent/requests.py too."""
+MOST_LABELS = 4096
+"""Bytes of a version's labels, as they are written, that a catalog takes."""
+LONGEST_NAME, MOST_LEFT_OUT = 100, 20
+"""Characters, and how many, of the names of labels that it does not take."""
+HALF = re.compile(r"\\u[dD][89a-fA-F]")
+SIZE = re.compile(r"[0-9]{1,18}\Z")
 MEND_CATALOG = "put a node's catalog in its place; until then nothing is published, synced or removed"
 """What to do where the controller's catalog cannot be read."""
+KEEP_FEWER = "keep fewer versions: hpc-container-manager gc --keep 1, and registry.keep in the cluster file"
 SHORTEST = 6  # hex digits by which a version can be called
 
 
@@ -19,6 +35,7 @@ SHORTEST = 6  # hex digits by which a version can be called
 class Version:
     """Bytes that a name means or meant: `digest` SHA-256 in hex, `size` in bytes, `published` in ISO 8601 (UTC), `by`
     user@host. `signature` is somebody's for core/signatures.statement, made at the time `signed`; both may be empty.
+    `left_out` names the labels that were too long for the catalog.
     """
 
     digest: str
@@ -30,6 +47,12 @@ class Version:
     labels: Mapping[str, str] = field(default_factory=dict)
     signed: str = ""
     signature: str = ""
+    left_out: tuple[str, ...] = ()
+
+
+KEYS = tuple(one.name for one in fields(Version))
+NEEDED = ("digest", "size", "published", "by", "architecture")
+TEXTS = frozenset(KEYS) - {"size", "labels", "left_out"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +82,22 @@ class Entry(Version):
 
 def plain(version: Version) -> Version:
     """Without what came before it."""
-    return Version(**{name: getattr(version, name) for name in Version.__dataclass_fields__})
+    return Version(**{name: getattr(version, name) for name in KEYS})
+
+
+def fit_labels(labels: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Those of an image's *labels* that a catalog takes, each as it is: the shortest, as many as MOST_LABELS allows.
+    And the names of those that are left out; what is longer than a name is cut.
+    """
+    sizes = {name: len(dumps({name: value}).encode(errors="replace")) for name, value in labels.items()}
+    kept: dict[str, str] = {}
+    room = MOST_LABELS
+    for name in sorted(labels, key=lambda name: (sizes[name], name)):
+        room -= sizes[name]
+        if room >= 0:
+            kept[name] = labels[name]
+    out = sorted(excerpt(name, LONGEST_NAME) for name in labels if name not in kept)
+    return dict(sorted(kept.items())), tuple(out[:MOST_LEFT_OUT])
 
 
 @dataclass(frozen=True)
@@ -87,14 +125,72 @@ class Catalog:
         """Those and the older versions': what nobody may take away."""
         return sorted({one.digest for entry in self.images.values() for one in entry.history()})
 
-    def to_data(self) -> dict[str, Any]:
-        """Plain data for documents.dump, names in order."""
-        images = {name: asdict(entry) for name, entry in sorted(self.images.items())}
-        return {"version": SCHEMA, "images": images}
+    def to_text(self) -> str:
+        """What its file holds. Raises UsageError when something in it is not Unicode."""
+        images = (f"{dumps(name)}: {entry_text(entry)}" for name, entry in sorted(self.images.items()))
+        text = f'{{"version": "{SCHEMA}", "images": {{\n' + ",\n".join(images) + "\n}}\n"
+        if not documents.is_unicode(text):
+            raise UsageError("a text that is not Unicode cannot be written to the catalog")
+        return text
+
+
+def entry_text(entry: Entry) -> str:
+    """One version on a line; what is empty is left out."""
+    current, *older = (version_text(one) for one in (entry, *entry.versions))
+    return current[:-1] + ', "versions": [\n  ' + ",\n  ".join(older) + "]}" if older else current
+
+
+def version_text(version: Version) -> str:
+    return dumps({key: value for key in KEYS if (value := getattr(version, key)) or key in NEEDED})
+
+
+def dumps(value: Any) -> str:
+    """JSON on one line that YAML takes for the same, and that holds nothing that a terminal would obey."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else "".join(map(escaped, text))
+
+
+def escaped(char: str) -> str:
+    return char if char.isprintable() or not documents.is_unicode(char) else json.dumps(char)[1:-1]
+
+
+def check_size(text: str | bytes, source: str) -> None:
+    """Raise ConfigError for a catalog that is too large."""
+    size = len(text.encode()) if isinstance(text, str) else len(text)
+    if size > LARGEST:
+        raise ConfigError(source, [f"larger than {LARGEST >> 20} MiB"], hint=KEEP_FEWER)
+
+
+def from_text(text: str, source: str) -> Catalog:
+    """The catalog that the *text* of its file means. Raises ConfigError with every mistake."""
+    check_size(text, source)
+    try:
+        # All scalars are text, as in YAML of ours: and no number takes hours to read (CVE-2020-10735).
+        data = json.loads(text, object_pairs_hook=unique, parse_int=str, parse_float=str, parse_constant=str)
+        if HALF.search(text):
+            json.dumps(data, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        if len(text) <= documents.SIZE_LIMIT:  # written by phase 1 or by a version of before, or changed by hand
+            return from_data(documents.load(text, source), source)
+        raise ConfigError(source, [f"{source}:{error.lineno}: {error.msg}"]) from None
+    except UnicodeEncodeError:
+        raise ConfigError(source, ["half of a surrogate pair; write the character itself"]) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(source, [excerpt(str(error))]) from None
+    return from_data(data, source)
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError when a key is there twice: what would be dropped may be what was meant."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in found if names.count(name) > 1)!r} is there twice")
+    return found
 
 
 def from_data(data: Any, source: str) -> Catalog:
-    """Read what `to_data` wrote (all scalars as text). Raises ConfigError with every mistake."""
+    """The catalog that plain data means, of which all scalars are text. Raises ConfigError with every mistake."""
     mistakes: list[str] = []
     if not isinstance(data, dict) or data.get("version") != SCHEMA:
         found = data.get("version") if isinstance(data, dict) else None
@@ -103,9 +199,9 @@ def from_data(data: Any, source: str) -> Catalog:
     entries = data.get("images") or {}
     if not isinstance(entries, dict):
         raise ConfigError(source, ["images must be a mapping of names"])
-    for name, fields in entries.items():
+    for name, entry in entries.items():
         try:
-            images[name] = read_entry(name, fields)
+            images[name] = read_entry(name, entry)
         except (KeyError, TypeError, ValueError) as error:
             mistakes.append(excerpt(f"{name}: {type(error).__name__}: {error}"))
     if mistakes:
@@ -113,27 +209,25 @@ def from_data(data: Any, source: str) -> Catalog:
     return Catalog(images)
 
 
-def read_entry(name: str, fields: Mapping[str, Any]) -> Entry:
+def read_entry(name: str, found: Mapping[str, Any]) -> Entry:
     directory, _, file_name = name.partition("/")
     if not DIRECTORY_NAME.match(directory) or not FILE_NAME.match(file_name):
         raise ValueError("not a name DIRECTORY/FILE.sif")
-    current = read_version(fields)
+    current = read_version(found)
     # A catalog of before there were versions has none.
-    older = tuple(Version(**read_version(one)) for one in fields.get("versions") or ())
+    older = tuple(Version(**read_version(one)) for one in found.get("versions") or ())
     return Entry(**current, versions=older)
 
 
-def read_version(fields: Mapping[str, Any]) -> dict[str, Any]:
-    if not DIGEST.match(fields["digest"]):
-        raise ValueError(f"digest {fields['digest']!r} is not SHA-256 in hex")
-    return {
-        "digest": fields["digest"],
-        "size": int(fields["size"]),
-        "published": fields["published"],
-        "by": fields["by"],
-        "architecture": fields["architecture"],
-        "source": fields.get("source", ""),
-        "labels": dict(fields.get("labels") or {}),
-        "signed": fields.get("signed", ""),
-        "signature": fields.get("signature", ""),
-    }
+def read_version(given: Mapping[str, Any]) -> dict[str, Any]:
+    if not DIGEST.match(given["digest"]):
+        raise ValueError(f"digest {given['digest']!r} is not SHA-256 in hex")
+    if not SIZE.match(str(given["size"])):
+        raise ValueError(f"not a number of bytes: size {given['size']!r}")
+    texts = {key: given[key] for key in TEXTS if key in given or key in NEEDED}
+    labels = dict(given.get("labels") or {})
+    left_out = tuple(given.get("left_out") or ())
+    for value in (*texts.values(), *labels.values(), *left_out):
+        if not isinstance(value, str):
+            raise TypeError(f"{value!r} is not a text")
+    return {**texts, "size": int(given["size"]), "labels": labels, "left_out": left_out}

@@ -243,14 +243,20 @@ class NodeFacts(Event):
 
 
 @dataclass(frozen=True)
+class CatalogPart(Event):
+    """A part of the text of the controller's catalog, which is too long for one line; there is none without one."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Gathered(Event):
-    """The end of all facts: how many nodes were asked, the controller's own facts and its catalog's text, if it has
-    one. `slurm` only if it was asked for, with the machines' own."""
+    """The end of all facts: how many nodes were asked, and the controller's own facts. `slurm` only if it was asked
+    for, with the machines' own."""
 
     nodes: int
     controller: MachineFacts
     syncing: Syncing
-    catalog: Optional[str] = None
     slurm: Optional[SlurmFacts] = None
 
 

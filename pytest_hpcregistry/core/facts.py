@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from . import documents, layout
-from .catalog import Catalog, Entry, from_data
+from . import layout
+from .catalog import Catalog, Entry, from_text
 from .errors import ConfigError, HpcRegistryError
-from .events import Event, Gathered, NodeFacts
+from .events import CatalogPart, Event, Gathered, NodeFacts
 from .machine import File, Host, ImageFile, MachineFacts, SlurmFacts, Syncing
 from .names import CONTROLLER
 
@@ -148,7 +148,8 @@ class Facts:
 
 
 def read(events: Iterable[Event], registry: str) -> Facts:
-    """Facts from what the controller program answered: `node_facts` of each node, and `gathered` as the last.
+    """Facts from what the controller program answered: `node_facts` of each node, the catalog in parts,
+    and `gathered` as the last.
 
     Raises HpcRegistryError when that is not the whole.
     """
@@ -158,7 +159,8 @@ def read(events: Iterable[Event], registry: str) -> Facts:
     end = given[-1] if given else None
     if not isinstance(end, Gathered) or end.nodes != len(nodes):
         raise HpcRegistryError("the controller program ended before it had given all facts")
-    catalog, problem = read_catalog(end.catalog, layout.inside(registry, layout.CATALOG))
+    parts = [one.text for one in given if isinstance(one, CatalogPart)]
+    catalog, problem = read_catalog("".join(parts) if parts else None, layout.inside(registry, layout.CATALOG))
     in_order = {name: nodes[name] for name in sorted(nodes)}
     return Facts(Machine(CONTROLLER, end.controller), in_order, catalog, problem, end.syncing, end.slurm, given)
 
@@ -168,7 +170,7 @@ def read_catalog(text: str | None, path: str) -> tuple[Catalog, str | None]:
     if text is None:
         return Catalog(), f"{path} does not exist"
     try:
-        return from_data(documents.load(text, path), path), None
+        return from_text(text, path), None
     except ConfigError as error:
         return Catalog(), str(error)
 

@@ -145,7 +145,8 @@ class Syncing:
 class Question:
     """What the agent is asked: images in `directories`; with `content`, digests of their bytes, of all or of `names`,
     and with `inspect` Apptainer's word on these; with `host`, how the machine is set up. `readers` are users who must
-    be able to read the registry; `paths` and `texts` are files beside the registry's own."""
+    be able to read the registry; `paths` and `texts` are files beside the registry's own. With `brief`, only names,
+    links, owners and modes: no object by itself, and no header."""
 
     registry: str
     directories: list[str]
@@ -158,6 +159,7 @@ class Question:
     readers: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    brief: bool = False
 
 
 @dataclass(frozen=True)

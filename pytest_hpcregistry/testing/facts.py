@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..core import documents, layout
+from ..core import layout
 from ..core.catalog import Catalog, Entry
-from ..core.events import Event, Gathered, NodeFacts
+from ..core.events import CatalogPart, Event, Gathered, NodeFacts
 from ..core.facts import Facts, read
 from ..core.machine import Accounts, File, Filesystem, Host, ImageFile, MachineFacts, Object, SlurmFacts, Syncing
 
@@ -83,13 +83,13 @@ def events(
     The *catalog* is a text, or made of *images*; the controller has all of them, unless it is said what it has.
     """
     wanted = {NAME: entry()} if images is None else images
-    text = documents.dump(Catalog(wanted).to_data()) if catalog is None else catalog
+    text = Catalog(wanted).to_text() if catalog is None else catalog
     own = controller or machine(*(image(name, one.digest, one.size) for name, one in wanted.items()))
     told: list[Event] = [
         NodeFacts(node, unreachable=one, hint="") if isinstance(one, str) else NodeFacts(node, one)
         for node, one in nodes.items()
     ]
-    return [*told, Gathered(len(nodes), own, syncing or Syncing(), text, slurm)]
+    return [*told, CatalogPart(text), Gathered(len(nodes), own, syncing or Syncing(), slurm)]
 
 
 def gathered(nodes: Mapping[str, MachineFacts | str], **more: Any) -> Facts:

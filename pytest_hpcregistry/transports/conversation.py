@@ -16,6 +16,7 @@ from ..core.errors import CommandFailed, CommandTimeout
 from .process import CAPTURE_LIMIT, CHUNK, not_started, start_process, stop_process
 
 LAST_WORDS = 64 << 10  # bytes kept of standard error
+SLOWEST = 100_000  # bytes/s below which it is given up to send what is long
 GOODBYE = 3.0  # seconds that the program gets to end by itself once its input has ended
 
 
@@ -59,17 +60,19 @@ class Conversation:
         self.streams.register(self.socket, selectors.EVENT_READ, self.held)
         self.streams.register(self.process.stderr, selectors.EVENT_READ, self.last_words)
 
-    def send(self, line: str, timeout: float = 30) -> None:
-        """Send one line. A program that has ended is no error here: `receive` tells of it. Raises CommandTimeout."""
-        deadline = time.monotonic() + timeout
-        left = memoryview(line.encode() + b"\n")
+    def send(self, line: str, timeout: float = 30, rest: bytes = b"") -> None:
+        """Send one line, and *rest* as its end: what many programs are sent is one copy. A program that has ended is no
+        error here: `receive` tells of it. Raises CommandTimeout after *timeout* seconds, or more for what is long."""
+        deadline = time.monotonic() + timeout + len(rest) / SLOWEST
         with self.sending, contextlib.suppress(ConnectionError, ValueError), selectors.PollSelector() as writable:
             writable.register(self.socket, selectors.EVENT_WRITE)  # ValueError: it is closed
-            while left:
-                if not writable.select(max(0.0, deadline - time.monotonic())):
-                    raise CommandTimeout("no answer in time", where=self.where)
-                with contextlib.suppress(BlockingIOError):
-                    left = left[self.socket.send(left) :]
+            for part in (line.encode(), rest, b"\n"):
+                left = memoryview(part)
+                while left:
+                    if not writable.select(max(0.0, deadline - time.monotonic())):
+                        raise CommandTimeout("no answer in time", where=self.where)
+                    with contextlib.suppress(BlockingIOError):
+                        left = left[self.socket.send(left) :]
 
     def receive(self, timeout: float) -> str | Ended | None:
         """The next line of output; None when there is none within *timeout* seconds; Ended when none can come."""

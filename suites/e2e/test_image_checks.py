@@ -11,7 +11,7 @@ from pytest_hpcregistry.cluster.image_checks import check_by_slurm, refuse_root
 from pytest_hpcregistry.cluster.jobs import Slurm
 from pytest_hpcregistry.core.catalog import Entry
 from pytest_hpcregistry.core.errors import UsageError
-from pytest_hpcregistry.images.definitions.checks import from_labels
+from pytest_hpcregistry.images.definitions.checks import from_version
 from pytest_hpcregistry.images.running.outcomes import FAILED, PASSED, SKIPPED, UNKNOWN
 
 pytestmark = pytest.mark.e2e
@@ -22,7 +22,7 @@ def test_image_passes_its_own_checks(
     slurm: Slurm, sif: tuple[str, Entry], record_property: Callable[[str, object], None]
 ) -> None:
     name, entry = sif
-    checks = from_labels(entry.labels, name)
+    checks = from_version(entry, name)
     if not checks:
         pytest.skip(f"{name} has no checks: they are in its image.yaml")
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core import documents
+from ...core.catalog import MOST_LABELS, Version
 from ...core.errors import ConfigError
 from ...core.fields import find_repeated, read_number, read_switch, suggest
 from ...core.names import excerpt
@@ -173,6 +174,15 @@ def as_text(value: Any) -> Any:
 
 
 DEFAULTS = {one.name: one.default for one in fields(Check)}
+
+
+def from_version(version: Version, image: str) -> tuple[Check, ...]:
+    """The checks of an *image* of the catalog. Raises ConfigError as `from_labels`, and where the catalog took none."""
+    if LABEL in version.left_out:
+        mistake = f"too long for the catalog, which takes {MOST_LABELS} bytes of labels of an image"
+        hint = "give --checks FILE, or test the SIF file; or build the image again, with long checks in a script"
+        raise ConfigError(f"{image}: label {LABEL}", [mistake], hint=hint)
+    return from_labels(version.labels, image)
 
 
 def from_labels(labels: Mapping[str, str], image: str) -> tuple[Check, ...]:

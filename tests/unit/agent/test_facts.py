@@ -154,6 +154,17 @@ def test_a_file_that_cannot_be_read_has_no_digest(tmp_path: Path, monkeypatch: p
     assert facts.Hashes(None).digest(str(tmp_path / "file"), status) == "unreadable"
 
 
+def test_in_brief_there_are_names_and_links_only(registry: Path) -> None:
+    publish(registry, OLD)
+    asked = {"registry": str(registry), "directories": ["ml-frameworks"]}
+    whole, brief = facts.gather(asked), facts.gather({**asked, "brief": True})
+    assert (list(whole["objects"]), brief["objects"]) == ([digest(OLD)], {})
+    (image,) = whole["images"]
+    assert image.pop("header") == OLD[: facts.HEADER_SIZE].hex()
+    assert brief["images"] == [image]
+    assert image["object"] == digest(OLD)
+
+
 def test_what_has_many_names_is_read_once(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(registry, OLD)
     real = facts.hash_file

@@ -79,7 +79,7 @@ def test_a_line_is_read_to_its_end_or_to_the_limit(registry: Path) -> None:
 
     class Endless:
         def readline(self, limit: int) -> bytes:
-            assert limit == session.MAX_REQUEST == 8 << 20
+            assert limit == requests.LONGEST_REQUEST == 96 << 20
             return b"a" * limit
 
     with pytest.raises(SystemExit, match="a line that is no request"):

@@ -103,7 +103,7 @@ def test_a_deploy_keeps_the_sbom_beside_the_image(nodes: FakeNodes, client: Cont
     assert kept(nodes, agent.SCANS) == {}
     assert fetch_sboms(client, NAME, None) == [made]
     again = deployed(client, path)
-    assert again[-1] == Published(NAME, made.digest, False)
+    assert again[-1] == Published(NAME, made.digest, False, before=made.digest)
     assert sent(client) == [], "it is there with the same bytes"
     (nodes.registry / agent.SBOMS / f"{made.digest}.json").write_text("{}")
     deployed(client, path)

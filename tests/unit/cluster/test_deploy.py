@@ -214,6 +214,12 @@ def test_what_is_odd_about_a_good_image_is_said() -> None:
     assert events[0] == Noticed(f"{NAME}: its labels cannot be read")
 
 
+def test_labels_that_the_catalog_does_not_take_are_named() -> None:
+    events: list[Event] = []
+    deploy.deploy([replace(one(), labels={"a": "b", "long": "x" * 5000})], FakeClient(), events.append)
+    assert events[0] == Noticed(f"{NAME}: the catalog takes 4096 bytes of labels of an image, and so not long")
+
+
 def test_deploy_only_publishes_unless_asked_for_more() -> None:
     client, events = FakeClient(), list[Event]()
     deploy.deploy([one()], client, events.append)

@@ -9,7 +9,6 @@ import pytest
 
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.image_checks import check_on
-from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.catalog import Catalog, Version
 from pytest_hpcregistry.core.errors import CheckFailed, CommandTimeout, ConfigError, Unreachable, UsageError
 from pytest_hpcregistry.core.events import Event, Happened, Noticed
@@ -35,7 +34,7 @@ class FakeController(Transport):
     def __init__(self, *checks: Check, labels: dict[str, str] | None = None, **answers: Any) -> None:
         wanted = {LABEL: to_label(checks)} if labels is None else labels
         version = Version(DIGEST, 10, "2025-10-07T12:00:00Z", "me@x", "amd64", labels=wanted)
-        self.catalog = documents.dump(Catalog().with_version(NAME, version, 2).to_data())
+        self.catalog = Catalog().with_version(NAME, version, 2).to_text()
         self.answers = {"look": (0, "8:1\n8:1\n", ""), "gpus": "(null)\n", "state": "RUNNING", **answers}
         self.asked: list[list[str]] = []
         self.events: list[Event] = []
@@ -51,6 +50,9 @@ class FakeController(Transport):
             del argv[:7]
         self.asked.append(argv)
         code, out, err = self.answer(argv)
+        if command.on_line:
+            for line in out.splitlines():
+                command.on_line(line)
         return CommandResult("hpc", tuple(argv), code, out, err, 0.5)
 
     def note(self, command: Command, record: Any) -> CommandResult:
@@ -61,8 +63,10 @@ class FakeController(Transport):
         return CommandResult("hpc", tuple(command.argv), code, "", err, 0.1)
 
     def answer(self, argv: list[str]) -> tuple[int, str, str]:
+        if argv[0] == "head":
+            return 0, self.catalog, ""
         if argv[0] == "cat":
-            return 0, self.catalog if argv[1].endswith("catalog.yaml") else "", ""
+            return 0, "", ""
         if "salloc" in argv:
             return 0, "", "salloc: Granted job allocation 17"
         if argv[0] == "sinfo":

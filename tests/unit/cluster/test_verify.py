@@ -18,7 +18,7 @@ from pytest_hpcregistry.core.events import Event, Noticed
 from pytest_hpcregistry.core.facts import Facts
 from pytest_hpcregistry.core.machine import ImageFile, Question, Syncing
 from pytest_hpcregistry.core.model import Cluster, Controller
-from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine
+from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, gathered, image, machine, stored
 
 THIRD = "c" * 64
 OBJECTS = f"{REGISTRY}/.registry/objects/sha256"
@@ -87,6 +87,15 @@ def test_each_state_has_its_nodes_and_what_to_do() -> None:
         (Unreachable, f"c4: {NAME} unreachable", "see: hpc-container-manager status"),
     ]
     assert [error for error in found if "repair" in error.hint and "damaged" not in str(error)] == []
+
+
+@pytest.mark.parametrize("own", [[], [image(digest=OTHER, sha256=OTHER)]])
+def test_a_sync_lets_the_controllers_name_follow_its_catalog(own: list[ImageFile]) -> None:
+    """Its bytes are there: a publish was killed half-way, or somebody removed the name."""
+    here = machine(*own, objects={DIGEST: stored(10), OTHER: stored(10)})
+    found = gathered({"c1": GOOD}, images=VERSIONS, controller=here)
+    (error,) = failures(Reading(found, False, frozenset(verify.find_damage(found, None, True))))
+    assert error.hint == "hpc-container-manager sync"
 
 
 @pytest.mark.parametrize("own", [[], [image(sha256=THIRD)], [image(digest=None, sha256=THIRD)]])

@@ -230,11 +230,11 @@ def test_what_may_be_left_out(what: str) -> None:
 
 
 def test_a_registry_that_is_shared_tells_only_what_is_in_use() -> None:
-    assert check("gc", {"shared": True, "in_use": [D] * 20_000})
+    assert check("gc", {"shared": True, "in_use": [D] * 100_000})
 
 
 @pytest.mark.parametrize(
-    "said", [{"shared": True}, {"shared": True, "in_use": [D] * 20_001}, {"shared": 1, "in_use": []}, {"in_use": []}]
+    "said", [{"shared": True}, {"shared": True, "in_use": [D] * 100_001}, {"shared": 1, "in_use": []}, {"in_use": []}]
 )
 def test_a_registry_that_is_shared_must_tell_that(said: Any) -> None:
     with pytest.raises(CommandFailed):

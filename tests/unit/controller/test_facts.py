@@ -9,7 +9,7 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import facts, limits, lock
 from pytest_hpcregistry.core.errors import CommandFailed, HpcRegistryError, Unreachable
-from pytest_hpcregistry.core.events import Event, NodeFacts
+from pytest_hpcregistry.core.events import CatalogPart, Event, NodeFacts
 from pytest_hpcregistry.core.machine import FactsRequest, Question, SlurmFacts, Syncing
 from pytest_hpcregistry.core.records import plain
 from tests.unit.controller.test_answers import ANSWER as FACTS
@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found.append(("slurm",))
         return SlurmFacts()
 
-    def read_catalog(path: str) -> str:
+    def read_catalog(path: str, most: int) -> str:
         found.append((path,))
         return "catalog"
 
@@ -66,7 +66,8 @@ def test_each_node_is_an_event_and_the_catalog_is_read_last(asked: list[Any]) ->
         ("slurm",),
     ]
     assert plain(found.controller) == FACTS
-    assert (found.slurm, found.catalog, found.syncing, found.nodes) == (SlurmFacts(), "catalog", Syncing(), 5)
+    assert (found.slurm, found.syncing, found.nodes) == (SlurmFacts(), Syncing(), 5)
+    assert events[-1] == CatalogPart("catalog")
     assert plain(told["c1"].facts) == FACTS
     assert told["c2"] == NodeFacts("c2", unreachable="no\\nroute", hint="")
     for node in ("c3", "c4"):

@@ -109,7 +109,7 @@ def test_the_catalog_keeps_as_many_older_versions_as_configured(nodes: FakeNodes
 def test_a_catalog_that_nobody_could_read_is_not_written(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes.publish(NAME)
     before = (nodes.registry / agent.CATALOG).read_text()
-    monkeypatch.setattr("pytest_hpcregistry.core.documents.SIZE_LIMIT", len(before) + 10)
+    monkeypatch.setattr("pytest_hpcregistry.core.catalog.LARGEST", len(before) + 10)
     with pytest.raises(ConfigError, match="larger than") as caught:
         nodes.publish(NAME, b"2")
     assert str(nodes.registry / agent.CATALOG) in str(caught.value)
@@ -467,13 +467,13 @@ def test_the_lock_is_held_while_the_catalog_shrinks_and_while_names_are_looked_a
 
     watch("sweep", sweep)
     watch("read_catalog_text", catalog_file.read_catalog_text)
-    watch("write_catalog", catalog_file.write_catalog)
+    watch("text_of", catalog_file.text_of)
     for dry_run in (True, False):
         text, catalog = gc.trim(top, 0, dry_run)
         request = gc.request_for(text, catalog, 0, dry_run)
         assert gc.sweep_here(top, request, {}, set()).state == "freed"
     without = [("read_catalog_text", False), ("sweep", False)]
-    with_it = [(name, True) for name in ("read_catalog_text", "write_catalog", "read_catalog_text", "sweep")]
+    with_it = [(name, True) for name in ("read_catalog_text", "text_of", "read_catalog_text", "sweep")]
     assert held == without + with_it
 
 

@@ -51,9 +51,12 @@ def test_bytes_that_are_refused_are_not_kept(settings: Settings) -> None:
     assert not staged.exists()
 
 
-@pytest.mark.parametrize("label", ["\ud800", "x" * (1 << 21)])
-def test_what_cannot_be_written_into_the_catalog_gets_no_name(settings: Settings, label: str) -> None:
+@pytest.mark.parametrize(("label", "largest"), [("\ud800", 1 << 20), ("x", 100)])
+def test_what_cannot_be_written_into_the_catalog_gets_no_name(
+    settings: Settings, label: str, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a workstation of another version may send it."""
+    monkeypatch.setattr("pytest_hpcregistry.core.catalog.LARGEST", largest)
     data = Sif().to_bytes()
     receive(settings, data)
     with pytest.raises(UsageError):

@@ -34,7 +34,7 @@ from pytest_hpcregistry.controller.session import is_admitted, try_sync_key
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core import layout
 from pytest_hpcregistry.core.errors import CheckFailed, CommandFailed, ConfigError, Unreachable, UsageError
-from pytest_hpcregistry.core.events import Event, NodeFacts, Progress, SyncStarted, TransferStarted
+from pytest_hpcregistry.core.events import CatalogPart, Event, NodeFacts, Progress, SyncStarted, TransferStarted
 from pytest_hpcregistry.core.fields import read_node_names
 from pytest_hpcregistry.core.machine import FactsRequest, Question, SlurmFacts
 from pytest_hpcregistry.core.model import Cluster, Controller
@@ -215,7 +215,8 @@ class Node:
         self.has = {"objects": {}, "names": {}, "changed": [], "catalog_digest": None, "free": 1 << 40, **has}
         self.asked: list[tuple[str, dict[str, Any], float]] = []
 
-    def ask(self, verb: str, request: dict[str, Any], *, timeout: float = 60) -> dict[str, Any]:
+    def ask(self, verb: str, request: dict[str, Any], *, timeout: float = 60, common: bytes = b"") -> dict[str, Any]:
+        request = {**request, **(json.loads(b"{" + common) if common else {})}
         self.asked.append((verb, request, timeout))
         return self.has if verb == "have" else {"changed": [], "catalog": "written" if "catalog" in request else "kept"}
 
@@ -291,7 +292,7 @@ def test_names_are_published_in_parts_and_the_catalog_with_the_last(
     _, *asked = node.asked
     assert [len(request["images"]) for _, request, _ in asked] == [2, 2, 1]
     assert [request.get("catalog") for _, request, _ in asked] == [None, None, "text"]
-    assert asked[-1][1]["objects"] == trip.catalog_objects
+    assert asked[-1][1]["objects"] == trip.catalog[1].current()
     assert {timeout for _, _, timeout in asked} == {60 + 5 * 60}
     assert asked[0][1]["images"][0] == {"name": "d/a.sif", "digest": "a" * 64, "size": 10**9}
     assert asked[0][1]["mode"] == "0755"
@@ -495,7 +496,7 @@ def test_gather_asks_each_node_once(nodes: FakeNodes) -> None:
     events: list[Event] = []
     found = gather(FactsRequest(["c1", "c2", "c3"], 4, 2, 20, question, texts=["/etc/hostname"]), events.append)
     told = {event.node: event for event in events if isinstance(event, NodeFacts)}
-    assert (sorted(told), found.nodes, len(events)) == (["c1", "c2", "c3"], 3, 3)
+    assert (sorted(told), found.nodes, len(events)) == (["c1", "c2", "c3"], 3, 4)
     assert (told["c2"].facts, told["c2"].unreachable) == (None, "login refused")
     assert "registry setup" in str(told["c2"].hint)
     first = told["c1"].facts
@@ -505,7 +506,7 @@ def test_gather_asks_each_node_once(nodes: FakeNodes) -> None:
     assert first.host
     assert found.controller.host
     assert (list(first.host.texts), list(found.controller.host.texts)) == ([], ["/etc/hostname"])
-    assert "version" in str(found.catalog)
+    assert events[-1] == CatalogPart((nodes.registry / agent.CATALOG).read_text())
     assert found.slurm == SlurmFacts(None, {"c1": "idle"})
     assert [len(nodes.asked(node)) - before[node] for node in before] == [1, 1, 1]
 
@@ -515,7 +516,7 @@ def test_a_node_with_too_many_facts_is_a_node_in_trouble(nodes: FakeNodes, monke
     monkeypatch.setattr("pytest_hpcregistry.controller.facts.LONGEST_FACTS", 10)
     told: list[Event] = []
     gather(FactsRequest(["c1"], 1, 2, 20, Question(str(nodes.registry), [])), told.append)
-    assert told == [NodeFacts("c1", unreachable="has more facts than 0 MiB", hint="")]
+    assert told[0] == NodeFacts("c1", unreachable="has more facts than 0 MiB", hint="")
 
 
 def test_slurm_that_is_down_is_a_fact(nodes: FakeNodes) -> None:

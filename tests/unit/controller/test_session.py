@@ -38,10 +38,10 @@ class Script:
         self.argv = argv
         return self
 
-    def send(self, line: str) -> None:
+    def send(self, line: str, rest: bytes = b"") -> None:
         if self.is_full:
             raise CommandTimeout("no answer in time", where="c1")
-        self.sent.append(json.loads(line))
+        self.sent.append(json.loads(line + rest.decode()))
 
     def receive(self, timeout: float) -> str | Ended | None:
         assert timeout >= 0
@@ -280,3 +280,10 @@ def test_the_sync_key_is_tried_as_it_is_meant_and_as_a_thief_would(
     assert (where, argv[0], argv[-2:], timeout) == ("c1", "ssh", ["root@c1", "id -u"], ASK_TIMEOUT)
     assert script.argv[-2:] == ["root@c1", "session"]
     assert script.is_ended
+
+
+def test_what_many_are_asked_is_the_end_of_the_request(session: NodeSession, script: Script) -> None:
+    common = sessions.encoded({"catalog": 'an "é"\n', "objects": ["a"]})
+    number = session.tell("publish", {"images": []}, common)
+    assert script.sent[-1] == {"do": "publish", "id": number, "images": [], "catalog": 'an "é"\n', "objects": ["a"]}
+    assert "é".encode() in common, "at most two characters for one"

@@ -13,7 +13,6 @@ from pytest_hpcregistry.agent import signatures
 from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.rollout import Outcome
 from pytest_hpcregistry.controller.sync import sync
-from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.errors import CheckFailed, UsageError
 from pytest_hpcregistry.core.signatures import allowed_signers
@@ -47,7 +46,7 @@ def change_catalog(nodes: FakeNodes, **fields: Any) -> None:
     """As whoever holds the controller can."""
     catalog = nodes.catalog()
     images = {name: replace(entry, **fields) for name, entry in catalog.images.items()}
-    (nodes.registry / agent.CATALOG).write_text(documents.dump(Catalog(images).to_data()))
+    (nodes.registry / agent.CATALOG).write_text(Catalog(images).to_text())
 
 
 def test_a_signed_image_reaches_every_node(nodes: FakeNodes, alice: Signer) -> None:

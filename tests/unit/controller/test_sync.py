@@ -14,7 +14,6 @@ from pytest_hpcregistry.controller.limits import RSYNC, SESSION, Room
 from pytest_hpcregistry.controller.lock import is_held
 from pytest_hpcregistry.controller.rollout import Outcome
 from pytest_hpcregistry.controller.sync import choose_images, sync
-from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.catalog import Catalog, Entry
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
 from pytest_hpcregistry.core.events import Noticed
@@ -32,7 +31,7 @@ NODES = ("c2", "c1")
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     (tmp_path / ".registry").mkdir()
-    (tmp_path / agent.CATALOG).write_text(documents.dump(CATALOG.to_data()))
+    (tmp_path / agent.CATALOG).write_text(CATALOG.to_text())
     directories = ("ml-frameworks", "custom-images", "custom")
     return make_settings(tmp_path, directories=directories, nodes=NODES, window=4)
 

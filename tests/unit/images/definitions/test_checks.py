@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_hpcregistry.core.catalog import Version
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
 from pytest_hpcregistry.images.definitions import checks as module
 from pytest_hpcregistry.images.definitions.checks import (
@@ -18,6 +20,7 @@ from pytest_hpcregistry.images.definitions.checks import (
     WrongChecks,
     from_file,
     from_labels,
+    from_version,
     read_checks,
     to_label,
 )
@@ -196,3 +199,11 @@ def test_every_example_has_checks_that_fit_into_a_label() -> None:
 def test_the_defaults_are_left_out_of_the_label() -> None:
     assert to_label([Check(run=("a",))]) == '[{"run": ["a"]}]'
     assert set(module.READERS) == set(module.DEFAULTS)
+
+
+def test_checks_that_the_catalog_did_not_take_are_not_taken_for_none() -> None:
+    version = Version("a" * 64, 1, "t", "me@x", "amd64", labels={LABEL: to_label([Check(file="/x")])})
+    assert from_version(version, "x.sif") == (Check(file="/x"),)
+    with pytest.raises(ConfigError, match="too long for the catalog, which takes 4096 bytes") as caught:
+        from_version(replace(version, labels={}, left_out=(LABEL,)), "x.sif")
+    assert "--checks FILE" in caught.value.hint
