@@ -132,7 +132,7 @@ def noted(
 ) -> Outcome:
     """Return *outcome*, which the controller notes in its history: also that *checks* are others than the image's."""
     try:
-        own = list(from_labels(entry.labels, outcome.image)) == list(checks)
+        own = list(from_version(entry, outcome.image)) == list(checks)
     except HpcRegistryError:
         own = False
     detail = "" if own else "by other checks than its own"

@@ -13,7 +13,6 @@ from click.testing import CliRunner, Result
 
 from pytest_hpcregistry import cli
 from pytest_hpcregistry.cli import convert as convert_command
-from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.catalog import Catalog, Entry, Version
 from pytest_hpcregistry.core.errors import CommandFailed, Undetermined, UsageError
 from pytest_hpcregistry.images.definitions.definition import find_definitions, read
@@ -227,7 +226,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     older = Version(one, 1, "", "", "amd64")
     entry = Entry(two, 1, "", "", "amd64", versions=(older,))
     files = {f"/opt/containers/.registry/sbom/{one.digest}.json": one.text for one in made}
-    files["/opt/containers/.registry/catalog.yaml"] = documents.dump(Catalog({REGISTERED: entry}).to_data())
+    files["/opt/containers/.registry/catalog.yaml"] = Catalog({REGISTERED: entry}).to_text()
 
     class Controller(FakeTransport):
         def execute(self, command: Command) -> CommandResult:
