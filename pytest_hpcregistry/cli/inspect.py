@@ -38,6 +38,7 @@ def command(path: Path, as_json: bool) -> None:
                 "objects": [asdict(one) for one in found.descriptors],
                 "labels": dict(found.labels),
                 "signed": found.signed,
+                "signatures": [asdict(one) for one in found.signatures],
                 "warnings": found.warnings,
             }
         )
@@ -47,8 +48,9 @@ def command(path: Path, as_json: bool) -> None:
     for part in found.descriptors:
         kind = f" ({part.partition}, {part.file_system}, {part.architecture})" if part.partition else ""
         say(visible(f"  object {part.id}: {part.type}{kind}, {part.size} bytes at {part.offset}"))
-    if found.signed:
-        say("  signed, which is not verified here: apptainer verify")
+    for one in found.signatures:
+        by = f", by a key that it gives as {one.signer}" if one.signer else ""
+        say(f"  signature (object {one.id}): {one.format}{by}; not verified here")
     for warning in found.warnings:
         say(f"! {warning}")
     for key, value in sorted(found.labels.items()):

@@ -1,7 +1,8 @@
 """The SIF format, read without trusting it: what a file is, and everything that can be wrong with it.
 
-The format's parts are in sif_format.py, its labels in sif_labels.py. Only the header, a bounded table, a few bytes of
-the system partition and one bounded object of labels are ever read.
+The format's parts are in sif_format.py, its labels in sif_labels.py, its signatures in sif_signatures.py. Only the
+header, a bounded table, a few bytes of the system partition and of signatures, and one bounded object of labels are
+ever read.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .filetype import EXT_MAGIC, EXT_MAGIC_OFFSET
 from .names import visible
 from .sif_format import DESCRIPTOR, ENCRYPTED, HEADER, MACHINES, Descriptor, Header, SifFile, read_header, read_table
 from .sif_labels import read_labels
+from .sif_signatures import read_signatures
 
 MAX_DESCRIPTORS = 4096
 """Apptainer makes tables of 48. A table of this many is 2.4 MB."""
@@ -109,12 +111,14 @@ def inspect_stream(path: Path, stream: BinaryIO) -> SifFile:
         # Of a truncated file everything else that is wrong with it only follows from that.
         problems = [truncated] if truncated else first_of(contents_problems(stream, header, descriptors, size))
         labels, warning = read_labels(partial(read_at, stream), descriptors, size)
+        signatures = read_signatures(partial(read_at, stream), descriptors, size)
     except OSError as error:
         raise UsageError(f"{visible(path)}: cannot be read: {error.strerror or error}") from error
     extra = size - header.data_offset - header.data_size
     warnings = (f"{extra} bytes more than its header says" if extra > 0 else None, warning)
     return SifFile(
-        path, size, header, descriptors, tuple(problems), tuple(filter(None, warnings)), bool(truncated), labels
+        *(path, size, header, descriptors, tuple(problems), tuple(filter(None, warnings)), bool(truncated)),
+        *(labels, signatures),
     )
 
 

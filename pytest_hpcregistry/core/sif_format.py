@@ -20,6 +20,7 @@ from .filetype import describe
 HEADER = struct.Struct("<32s10s3s3s16sqqqqqqqq")
 DESCRIPTOR = struct.Struct("<iBIIIqqqqqqq128s384s")
 PARTITION = struct.Struct("<ii3s")
+SIGNATURE = struct.Struct("<i20s")
 
 MAGIC = b"SIF_MAGIC\0"
 VERSION = b"01\0"
@@ -68,7 +69,9 @@ class Header:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """One object in the file. The last three are empty unless it is a partition."""
+    """One object in the file. `file_system` and the two behind it are empty unless it is a partition, `signer` unless
+    it is a signature that names the key it was made with: a fingerprint, in upper-case hex.
+    """
 
     id: int
     type: str
@@ -79,6 +82,16 @@ class Descriptor:
     file_system: str = ""
     partition: str = ""
     architecture: str = ""
+    signer: str = ""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature among the objects, `id`. `format` is PGP, DSSE or unknown; `signer` as in Descriptor."""
+
+    id: int
+    format: str
+    signer: str
 
 
 @dataclass(frozen=True)
@@ -96,6 +109,7 @@ class SifFile:
     warnings: tuple[str, ...]
     truncated: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    signatures: tuple[Signature, ...] = ()
 
     @property
     def architecture(self) -> str:
@@ -118,7 +132,7 @@ class SifFile:
     @property
     def signed(self) -> bool:
         """Whether it holds a signature, of whatever worth: nothing here verifies it."""
-        return any(one.type == "signature" for one in self.descriptors)
+        return bool(self.signatures)
 
 
 def read_header(data: bytes) -> Header:
@@ -138,6 +152,9 @@ def read_table(table: bytes) -> tuple[Descriptor, ...]:
         if not used:
             continue
         words = ("", "", "")
+        signer = b""
+        if kind == 0x4005:
+            _, signer = SIGNATURE.unpack_from(extra)
         if kind == 0x4004:
             file_system, partition, architecture = PARTITION.unpack_from(extra)
             words = (
@@ -146,7 +163,10 @@ def read_table(table: bytes) -> tuple[Descriptor, ...]:
                 architecture_of(architecture),
             )
         found.append(
-            Descriptor(number, TYPES.get(kind, f"unknown ({kind:#x})"), offset, size, decode(name), link, *words)
+            Descriptor(
+                *(number, TYPES.get(kind, f"unknown ({kind:#x})"), offset, size, decode(name), link, *words),
+                signer.hex().upper() if any(signer) else "",
+            )
         )
     return tuple(found)
 

@@ -50,6 +50,7 @@ from pytest_hpcregistry.core.wire import to_data
 from pytest_hpcregistry.report.junit import Counts
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, events, gathered, image, machine
 from pytest_hpcregistry.testing.sif import Sif
+from tests.fakes.image_keys import ERINS_FINGERPRINT, PGP_START, signed_sif
 from tests.unit.test_docs import all_commands
 
 COMMANDS = dict(all_commands())
@@ -464,6 +465,17 @@ def test_inspect_a_sound_sif() -> None:
     shown = json.loads(run("inspect", "--json", "x.sif").output)
     assert shown["architecture"] == "amd64"
     assert shown["size"] == Path("x.sif").stat().st_size
+    assert (shown["signed"], shown["signatures"]) == (False, [])
+
+
+def test_inspect_shows_signatures_and_no_verdict() -> None:
+    Path("x.sif").write_bytes(signed_sif(PGP_START, b"nonsense"))
+    said = run("inspect", "x.sif").output
+    assert f"  signature (object 2): PGP, by a key that it gives as {ERINS_FINGERPRINT}; not verified here\n" in said
+    assert "  signature (object 3): unknown" in said
+    shown = json.loads(run("inspect", "--json", "x.sif").output)
+    assert shown["signed"]
+    assert shown["signatures"][0] == {"id": 2, "format": "PGP", "signer": ERINS_FINGERPRINT}
 
 
 def test_test_passes_its_options_on_and_shows_the_banner(monkeypatch: pytest.MonkeyPatch) -> None:

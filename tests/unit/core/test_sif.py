@@ -27,6 +27,7 @@ from pytest_hpcregistry.core.sif_labels import MOST
 from pytest_hpcregistry.core.squashfs import ABSENT
 from pytest_hpcregistry.testing.sif import DATA_OFFSET, Part, Sif, label_object, squashfs, system_partition
 from tests import ROOT
+from tests.fakes.image_keys import DSSE_START, PGP_START, signed_sif
 
 GOOD = Sif(parts=(label_object({"maintainer": "A"}), system_partition()))
 
@@ -118,7 +119,8 @@ def test_every_architecture_by_its_code(tmp_path: Path, code: str, name: str) ->
 def test_every_kind_of_object(tmp_path: Path, kind: int, name: str) -> None:
     part = Part(kind, b"data", "its name", b"\1\0\0\0\1\0\0\0002\0")
     found = sif.check(write(tmp_path, Sif(parts=(part, system_partition())).to_bytes()))
-    assert found.descriptors[0] == Descriptor(1, name, DATA_OFFSET + 592, 4, "its name", 0)
+    signer = f"0100000032{'00' * 15}" if name == "signature" else ""
+    assert found.descriptors[0] == Descriptor(1, name, DATA_OFFSET + 592, 4, "its name", 0, signer=signer)
 
 
 @pytest.mark.parametrize(
@@ -445,6 +447,25 @@ def test_a_table_of_wrong_objects_is_told_in_short(tmp_path: Path) -> None:
 def test_a_signature_is_named(tmp_path: Path) -> None:
     assert not sif.check(write(tmp_path, GOOD.to_bytes())).signed
     assert sif.check(write(tmp_path, Sif(parts=(system_partition(), Part(0x4005, b"x"))).to_bytes())).signed
+
+
+def test_signatures_have_a_form_and_the_fingerprint_that_the_file_gives(tmp_path: Path) -> None:
+    found = sif.check(write(tmp_path, signed_sif(PGP_START, DSSE_START, b"", b"{}", fingerprint=f"AB{'00' * 19}")))
+    assert [(one.id, one.format, one.signer) for one in found.signatures] == [
+        (2, "PGP", f"AB{'00' * 19}"),
+        (3, "DSSE", f"AB{'00' * 19}"),
+        (4, "unknown", f"AB{'00' * 19}"),
+        (5, "unknown", f"AB{'00' * 19}"),
+    ]
+    assert sif.check(write(tmp_path, signed_sif(DSSE_START, fingerprint="00" * 20))).signatures[0].signer == ""
+
+
+@pytest.mark.parametrize("wrong", [{"offset": -5}, {"offset": 1 << 60}, {"size": -1}, {"size": 1 << 60}])
+def test_a_signature_that_lies_nowhere_is_of_no_form_or_a_problem(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    parts = (system_partition(), Part(0x4005, PGP_START, **wrong))
+    found = sif.inspect(write(tmp_path, Sif(parts=parts).to_bytes()))
+    assert found.problems
+    assert [one.id for one in found.signatures] == [2]
 
 
 def test_every_place_of_the_table_is_read(tmp_path: Path) -> None:
