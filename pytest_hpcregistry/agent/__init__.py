@@ -21,7 +21,7 @@ from .facts import (
 )
 from .publish import apply, locked, opened, opened_private, prove, publish, publish_catalog, unlink_if_there
 from .repair import QUARANTINE, put_away_damaged
-from .signatures import SIGNED, accept
+from .signatures import SIGNED, accept, is_named
 
 __all__ = [
     "BASES",
@@ -43,6 +43,7 @@ __all__ = [
     "filesystem",
     "gather",
     "hash_file",
+    "is_named",
     "locked",
     "opened",
     "opened_private",

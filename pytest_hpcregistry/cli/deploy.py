@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..cluster import deploy as deploying
+from ..cluster import image_signatures
 from ..cluster.client import ControllerClient
 from ..core.errors import UsageError
 from ..core.names import visible
@@ -125,6 +126,7 @@ def deploy(wanted: Sequence[tuple[Path, str]], client: ControllerClient, *, dry_
         deploying.run_checks(images, show)
     scanned = "" if how["no_scan"] or not client.cluster.scan.command else ", after a scan"
     for image in images:
+        image_signatures.look(image.path, image.name, client.cluster.registry, show)
         found = deploying.look(image, client, any_architecture=how["any_architecture"])
         size = 0 if found.present else image.size
         say(f"would deploy {visible(image.path)} as {image.name}{scanned}, sending {size} bytes")

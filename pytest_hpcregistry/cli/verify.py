@@ -40,4 +40,4 @@ def command(names: tuple[str, ...], client: ControllerClient) -> None:
     unknown = [name for name in checked if name not in found.catalog.images] if wanted else []
     if unknown or not checked:
         raise UsageError(f"{unknown[0]} is not in the catalog" if unknown else "there is no image to verify")
-    raise_worst(verifying.failures(reading, checked, client.cluster, show))
+    raise_worst(verifying.failures(reading, checked, client, show))

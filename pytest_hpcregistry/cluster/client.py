@@ -21,6 +21,7 @@ from ..core.events import (
     Freed,
     Gathered,
     GcFinished,
+    ImageSignatures,
     Listener,
     Looked,
     NodeFacts,
@@ -45,6 +46,7 @@ INSTALLED = (
 QUICK = 60  # seconds for a question that moves no image
 SLOWEST_LINK = 1_000_000  # bytes/s below which an upload is given up
 SLOWEST_HASH = 100_000_000  # bytes/s below which reading images back is given up
+SLOWEST_SIGNATURE = 40_000_000  # the same for verifying the signatures of one, which the controller gives up first
 PROGRESS_INTERVAL = 1.0  # seconds between two reports of how far an upload is
 
 
@@ -221,6 +223,8 @@ class ControllerClient:
         """Give received bytes their name on the controller, and write the catalog. The *listener* gets what is odd."""
         body = json.dumps(request).encode()
         timeout = QUICK + request["size"] / SLOWEST_HASH + len(body) / SLOWEST_LINK
+        if self.cluster.registry.image_keys:
+            timeout += QUICK + request["size"] / SLOWEST_SIGNATURE
         return self.program.ask(Event, ["publish", "--by", operator()], stdin=body, timeout=timeout, listener=listener)
 
     def sync(
@@ -278,6 +282,12 @@ class ControllerClient:
     def nodes_of(self, command: str, arguments: Sequence[str], listener: Listener) -> dict[str, NodeFinished]:
         events, _ = self.program.to_its_end(SyncFinished, command, arguments, listener)
         return {event.node: event for event in events if isinstance(event, NodeFinished)}
+
+    def image_signatures(self, sizes: Mapping[str, int], keys: Sequence[str]) -> ImageSignatures:
+        """What the controller's Apptainer says by *keys* of its copies of these images, each with its size in bytes."""
+        body = json.dumps({"names": list(sizes), "keys": list(keys)}).encode()
+        timeout = sum((QUICK + size / SLOWEST_SIGNATURE for size in sizes.values()), start=float(QUICK))
+        return self.program.ask(ImageSignatures, ["signatures"], stdin=body, timeout=timeout)
 
     def try_sync_key(self) -> dict[str, str]:
         """What the sync key can do on each node; "works, refuses a shell" is as it should be."""

@@ -28,7 +28,7 @@ from ..core.fields import find_repeated
 from ..core.names import excerpt, image_name, visible
 from ..images.running.container import check_file
 from ..images.scanning.scan import Scanned, scan
-from . import signing
+from . import image_signatures, signing
 from . import verify as verifying
 from .client import AS_CONFIGURED, ControllerClient, SyncOptions, operator
 from .history import note_test
@@ -220,6 +220,7 @@ def deploy(
     def publish_one(image: Image) -> str | None:
         try:
             scanned = None
+            image_signatures.look(image.path, image.name, client.cluster.registry, listener)
             if no_scan:
                 listener(Noticed(f"{image.name}: not scanned, by --no-scan"))
             elif client.cluster.scan.command:
@@ -239,5 +240,5 @@ def deploy(
         failures += sync_failures(client.sync(listener, options, names=published))
     if verify and published:
         reading = verifying.read_back(client, listener, published, with_nodes=sync_nodes)
-        failures += verifying.failures(reading, published, client.cluster, listener, sync_nodes)
+        failures += verifying.failures(reading, published, client, listener, sync_nodes)
     raise_worst(failures)

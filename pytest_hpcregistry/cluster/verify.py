@@ -13,7 +13,7 @@ from ..core.events import Listener, Noticed, Verified
 from ..core.facts import DAMAGED, MISSING, PRESENT, UNMANAGED, UNREACHABLE, Facts, Machine
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, excerpt
-from . import signing
+from . import image_signatures, signing
 from .client import ControllerClient, Wait
 
 LOOKS = 4  # the first, and at most three more
@@ -84,14 +84,17 @@ def find_damage(found: Facts, names: Sequence[str] | None, with_nodes: bool) -> 
 
 
 def failures(
-    reading: Reading, names: Sequence[str], cluster: Cluster, listener: Listener, with_nodes: bool = True
+    reading: Reading, names: Sequence[str], client: ControllerClient, listener: Listener, with_nodes: bool = True
 ) -> list[HpcRegistryError]:
-    """Compare what was read back from the disks with the catalog: one error for each image and finding."""
-    found = reading.facts
+    """Compare what was read back from the disks with the catalog: one error for each image and finding. The signatures
+    that images carry themselves the controller looks at now.
+    """
+    found, cluster = reading.facts, client.cluster
     if found.catalog_problem:
         return [CheckFailed(found.catalog_problem)]  # it says of no image what it is, so nobody else can
     signed = {name: found.catalog.images[name] for name in names if name in found.catalog.images}
     errors = signing.failures(cluster.registry, signed, listener)
+    errors += image_signatures.failures(client, signed, listener)
     for name, row in found.matrix(list(names)).items():
         looked_at = row if with_nodes else {CONTROLLER: row.get(CONTROLLER, MISSING)}
         listener(Verified(name=name, states=looked_at))

@@ -93,5 +93,9 @@ def check(draft: Draft) -> Cluster:
     registry = sections.get("registry", {})
     if registry.get("signatures", "off") != "off" and not registry.get("signers"):
         reader.add(("registry", "signatures"), "whose signatures? Name them in registry.signers")
+    if registry.get("signatures", "off") == "off" and registry.get("image_keys"):
+        reader.add(
+            ("registry", "image_keys"), "of no effect while registry.signatures is off: make that warn or require"
+        )
     reader.finish(draft.source, "nothing was changed; correct this and try again")
     return Cluster(nodes=nodes, **{name: SECTIONS[name].kind(**values) for name, values in sections.items()})

@@ -139,6 +139,14 @@ def run_receive(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_signatures(arguments: argparse.Namespace) -> int:
+    from . import image_signatures, settings
+
+    config = settings.load(arguments.config)
+    json_lines(sys.stdout)(image_signatures.answer(config.registry.path, sys.stdin.read()))
+    return 0
+
+
 def run_try_key(arguments: argparse.Namespace) -> int:
     from ..core.fanout import fan_out
     from . import settings
@@ -296,6 +304,7 @@ COMMANDS = {
     "publish": run_publish,
     "note": run_note,
     "history": run_history,
+    "signatures": run_signatures,
     "try-key": run_try_key,
     "unpack": run_unpack,
 }

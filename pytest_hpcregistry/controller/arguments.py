@@ -96,6 +96,8 @@ def parse() -> argparse.Namespace:
     past.add_argument("--since", type=read_since, metavar="WHEN", help=SINCE)
     past.add_argument("--image", metavar="DIRECTORY/NAME.sif", help="only what names this one")
     past.add_argument("--last", type=natural, metavar="N", help="only so many")
+    text = "what Apptainer says of the signatures that images carry; a JSON request on standard input"
+    commands.add_parser("signatures", help=text)
     commands.add_parser("unpack", help="unpack this archive beside itself, compiled; phase 1 does it")
     return parser.parse_args()
 

@@ -22,6 +22,7 @@ from ..core.kinds import write_mode
 from ..core.layout import object_path
 from ..core.names import CONTROLLER, DIGEST, image_name
 from ..core.settings import Settings
+from . import image_signatures
 from .catalog import catalog_of, read_catalog, read_catalog_text, replaced, text_of
 
 CLOCKS_MAY_DIFFER = 300  # seconds
@@ -96,8 +97,13 @@ def publish(settings: Settings, request: Mapping[str, Any]) -> tuple[Version, bo
         refuse_unsigned(settings, images)
         text = read_catalog_text(settings.registry.path)
         catalog = catalog_of(text, settings.registry.path)  # where that cannot be, no object is made for nothing
-        check_structure(settings.registry.path, digest)
+        found = check_structure(settings.registry.path, digest)
+        looked_at = None
+        if image_signatures.are_required(settings) and not image_signatures.is_named(settings, name, digest):
+            looked_at = image_signatures.refuse(settings, found)
         agent.prove(settings.registry.path, {"images": images, "mode": mode_of(settings)})
+        if looked_at:
+            image_signatures.refuse_other(settings, digest, looked_at)
     with refusals(), agent.locked(settings.registry.path) as root:
         now = read_catalog_text(settings.registry.path)
         catalog = catalog if now == text else catalog_of(now, settings.registry.path)
@@ -240,8 +246,10 @@ def rollback(
                 where="controller",
                 hint="deploy that image again",
             )
-        # None is dropped, whatever `keep` is: the way back must stay open.
         other = chosen.digest != before.digest
+        if image_signatures.are_required(settings) and other:
+            image_signatures.refuse(settings, Path(object_path(settings.registry.path, chosen.digest)))
+        # None is dropped, whatever `keep` is: the way back must stay open.
         after = catalog.with_version(name, chosen, len(before.versions)) if other else None
         change(root, settings, image_of(name, chosen), after)
     return before, chosen
@@ -267,8 +275,8 @@ def no_debris(registry: str, digest: str) -> Iterator[None]:
         Path(registry, agent.STAGING, digest).unlink(missing_ok=True)
 
 
-def check_structure(registry: str, digest: str) -> None:
-    """The SIF check again on this machine, on the bytes that are about to get a name."""
+def check_structure(registry: str, digest: str) -> Path:
+    """The SIF check again on this machine, on the bytes that are about to get a name; returns where they are."""
     places = (Path(registry, agent.STAGING, digest), Path(object_path(registry, digest)))
     found = [path for path in places if path.exists()]
     if not found:
@@ -279,6 +287,7 @@ def check_structure(registry: str, digest: str) -> None:
         if not found[0].exists():
             raise bytes_missing() from None
         raise CheckFailed(error, where="controller") from None
+    return found[0]
 
 
 def bytes_missing() -> BytesMissing:

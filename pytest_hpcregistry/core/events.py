@@ -268,6 +268,16 @@ class Tried(Event):
 
 
 @dataclass(frozen=True)
+class ImageSignatures(Event):
+    """What Apptainer said of the signatures that images carry themselves: by name, why it refused one, and why that is
+    not known of another. It accepted the others that were asked for and are there.
+    """
+
+    refused: dict[str, str]
+    unknown: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Verified(Event):
     """An image's state on each machine, after its bytes were read."""
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from . import fields
+from . import fields, image_keys
 
 Schema = Mapping[str, Any]
 
@@ -27,7 +28,8 @@ class Kind:
 
     `several`: the value is a tuple, written as a list of such texts, none twice unless they `may_repeat`, and at least
     one unless it `may_be_empty`. `alone` are words that stand in the list's place. `records`: in place of each text is
-    a mapping, which `parse` gets.
+    a mapping, which `parse` gets. `parse_here` is for a file of the workstation, where text may name one: it also gets
+    the folder that paths begin at.
     """
 
     parse: Callable[[Any], Any]
@@ -38,6 +40,7 @@ class Kind:
     may_be_empty: bool = False
     may_repeat: bool = False
     records: bool = False
+    parse_here: Callable[[str, Path], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,14 @@ SWITCH = Kind(
 DIRECTORY_MODE = Kind(fields.read_directory_mode, whole(0o700, 7777, "(0o|0)?[0-7]?7[0-7]{2}"), write_mode)
 FILE_MODE = Kind(fields.read_file_mode, whole(0o400, 777, "(0o|0)?0?[4-7][0-7]{2}"), write_mode)
 REMOTE_PATH = Kind(fields.read_remote_path, text(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._+-]+)+"))
-LOCAL_FILE = Kind(fields.read_local_file, text(r"[^-].*"), str)
+LOCAL_FILE = Kind(fields.read_local_file, text(r"[^-].*"), str, parse_here=fields.read_local_file)
 # Of an unquoted off, YAML 1.1 makes false.
 SIGNATURES = Kind(fields.one_of("off", "warn", "require"), {"enum": ["off", "warn", "require", False]})
 SIGNERS = list_of(fields.read_signer, text(fields.SIGNER.pattern.removesuffix(r"\Z")), least=0)
+IMAGE_KEYS = replace(
+    list_of(image_keys.read_line, text(r"[^-].*"), least=0),
+    parse_here=image_keys.read_file,
+)
 DIRECTORIES = list_of(fields.read_directory, text("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", number=True))
 NETWORK = Kind(fields.read_network, text(rf"{ADDRESS}(/[0-9.]+)?"), lambda network: network or "")
 BINDS = list_of(fields.read_bind, text(r"/[^:,\s]*(:/[^:,\s]*(:(ro|rw))?)?"), least=0)

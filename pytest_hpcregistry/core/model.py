@@ -115,6 +115,14 @@ class Registry:
         default=(),
         metadata=setting(kinds.SIGNERS, "Whose signatures count: PRINCIPAL TYPE KEY, such as alice ssh-ed25519 AAAA…."),
     )
+    image_keys: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            kinds.IMAGE_KEYS,
+            "Public keys, a file for each (armored PGP, or PEM for DSSE): `apptainer verify` must accept each image by "
+            "one of them. Without any, signatures that images carry themselves are not looked at.",
+        ),
+    )
     signing_key: Path | None = field(
         default=None,
         metadata=setting(

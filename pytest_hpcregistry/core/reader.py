@@ -11,7 +11,7 @@ from typing import Any
 from . import fields
 from .documents import KeyPath
 from .errors import ConfigError
-from .kinds import LOCAL_FILE, Kind, settings_of
+from .kinds import Kind, settings_of
 from .model import SECTIONS
 from .names import CONTROLLER, NO_NODE
 
@@ -22,10 +22,11 @@ NOTHING = ("", "~", "null", "Null", "NULL")
 class Reader:
     """Reads what a cluster file or config.yaml says, and gathers the mistakes on the way.
 
-    *place* says where something was said, such as `cluster.yaml:12`; paths of this machine begin at *folder*.
+    *place* says where something was said, such as `cluster.yaml:12`; paths of this machine begin at *folder*. Without
+    one no text names a file of this machine.
     """
 
-    def __init__(self, place: Callable[[KeyPath], str], folder: Path = Path()) -> None:
+    def __init__(self, place: Callable[[KeyPath], str], folder: Path | None = None) -> None:
         self.place = place
         self.folder = folder
         self.mistakes: list[tuple[int, str]] = []
@@ -53,6 +54,9 @@ class Reader:
 
     def value(self, kind: Kind, raw: Any) -> Any:
         """What *raw* means. Raises ValueError."""
+        if kind.parse_here and self.folder is not None:
+            here, folder = kind.parse_here, self.folder
+            kind = dataclasses.replace(kind, parse=lambda text: here(text, folder))
         if raw in kind.alone:
             return (raw,)
         if kind.alone and isinstance(raw, str):
@@ -63,7 +67,7 @@ class Reader:
             raise ValueError(f"must be one value, not a {'mapping' if isinstance(raw, dict) else 'list'}")
         if raw == "":
             raise ValueError("is empty")
-        return fields.read_local_file(raw, self.folder) if kind is LOCAL_FILE else kind.parse(raw)
+        return kind.parse(raw)
 
     def nodes(self, raw: Any) -> tuple[str, ...] | None:
         """The nodes' names; None for `slurm`."""

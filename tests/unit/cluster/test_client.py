@@ -32,6 +32,7 @@ from pytest_hpcregistry.core.events import (
     Freed,
     GcFinished,
     GcStarted,
+    ImageSignatures,
     Looked,
     NodeFinished,
     Noticed,
@@ -45,7 +46,7 @@ from pytest_hpcregistry.core.records import plain
 from pytest_hpcregistry.core.wire import from_line
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, events, machine
 from pytest_hpcregistry.testing.transport import FakeTransport
-from pytest_hpcregistry.transports import Command, CommandResult
+from pytest_hpcregistry.transports import Command, CommandResult, apptainer
 
 EMPTY = "version: 1\nimages: {}\n"
 
@@ -61,6 +62,15 @@ def asked(one: ControllerClient) -> FakeTransport:
 
 
 # --- events
+
+
+def test_the_controller_is_asked_for_signatures_by_the_keys_of_the_cluster_file() -> None:
+    one = talk(ImageSignatures({NAME: "is refused"}, {}))
+    assert one.image_signatures({NAME: 10**10}, ["a key"]).refused == {NAME: "is refused"}
+    assert list(asked(one).asked[0])[-1] == "signatures"
+    assert json.loads(asked(one).sent[0]) == {"names": [NAME], "keys": ["a key"]}
+    assert asked(one).timeouts[0] >= 10**10 / client.SLOWEST_SIGNATURE
+    assert client.SLOWEST_SIGNATURE < apptainer.SLOWEST, "the controller gives up first, and says so"
 
 
 def test_events_are_found_among_whatever_a_login_prints() -> None:

@@ -49,7 +49,7 @@ class FakeClient(ControllerClient):
 def outcome(client: FakeClient, **how: Any) -> tuple[list[HpcRegistryError], list[str]]:
     events: list[Event] = []
     reading = verify.read_back(client, events.append, **how)
-    found = verify.failures(reading, [NAME], client.cluster, lambda _: None, how.get("with_nodes", True))
+    found = verify.failures(reading, [NAME], client, lambda _: None, how.get("with_nodes", True))
     return found, [event.message for event in events if isinstance(event, Noticed)]
 
 
@@ -59,7 +59,7 @@ def look(nodes: dict[str, Any], catalog: str | None = None) -> Reading:
 
 
 def failures(reading: Reading, names: Sequence[str] = (NAME,)) -> list[HpcRegistryError]:
-    return verify.failures(reading, names, Cluster(Controller("hpc", "hpc")), lambda _: None)
+    return verify.failures(reading, names, FakeClient(), lambda _: None)
 
 
 # --- what is found
@@ -117,9 +117,7 @@ def test_an_owner_or_a_mode_that_somebody_changed_is_found() -> None:
 def test_a_name_that_is_nowhere_is_no_success(with_nodes: bool) -> None:
     """A deploy whose image somebody took out of the catalog before it was read back."""
     reading = look({"c1": GOOD})
-    (error,) = verify.failures(
-        reading, ["ml-frameworks/gone.sif"], Cluster(Controller("hpc", "hpc")), lambda _: None, with_nodes
-    )
+    (error,) = verify.failures(reading, ["ml-frameworks/gone.sif"], FakeClient(), lambda _: None, with_nodes)
     assert (type(error), str(error)) == (CheckFailed, "ml-frameworks/gone.sif is not in the catalog")
 
 

@@ -94,6 +94,7 @@ BAD_VALUES = [
     ),
     ("registry", "signing_key", ["/no/such"]),
     ("registry", "sbom", ["maybe", "[]"]),
+    ("registry", "image_keys", ["id", "['-x']", "[[a]]"]),
     ("sync", "window", ["0", "-1", "many", "1e3", "9999999999"]),
     ("sync", "timeout", ["0", "10s"]),
     ("sync", "method", ["rsync", "''"]),

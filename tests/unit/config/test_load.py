@@ -15,11 +15,13 @@ from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
 from pytest_hpcregistry.core.fields import suggest
+from pytest_hpcregistry.core.image_keys import read_file
 from pytest_hpcregistry.core.kinds import settings_of
 from pytest_hpcregistry.core.model import SECTIONS, Cluster, Controller, Jump, Registry, Runtime, Sync
 from pytest_hpcregistry.core.reader import Reader
 from pytest_hpcregistry.core.scan import Scan, Waiver
 from tests import ROOT
+from tests.fakes.image_keys import ED25519, ERIN
 from tests.unit.config.examples import (
     BAD_NODES,
     BAD_VALUES,
@@ -386,6 +388,34 @@ def test_signatures_of_nobody_are_a_mistake(tmp_path: Path, policy: str) -> None
     signers = f"['alice ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43}']"
     assert load(tmp_path, text.replace(policy, f"{policy}, signers: {signers}")).registry.signatures == policy
     assert load(tmp_path, f"{MINIMAL}registry: {{signatures: off}}\n").registry.signatures == "off"
+
+
+@pytest.mark.parametrize(("file", "text"), [("keys/erin.asc", ERIN), ("ci.pem", ED25519)])
+def test_keys_of_images_are_files_beside_the_cluster_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str
+) -> None:
+    """Their text is the setting: it is what goes to the controller, and what is compared."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / file).write_text(text)
+    monkeypatch.chdir("/")
+    signers = f"['alice ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43}']"
+    registry = f"registry: {{signatures: warn, signers: {signers}, image_keys: [{file}]}}\n"
+    (key,) = load(tmp_path, f"{MINIMAL}{registry}").registry.image_keys
+    assert key == read_file(file, tmp_path)
+    (tmp_path / file).write_text("no key")
+    (mistake,) = mistakes(tmp_path, f"{MINIMAL}{registry}")
+    assert "cluster.yaml:2: registry.image_keys: " in mistake
+    assert f"{file} is not one public key: armored PGP, or PEM" in mistake
+
+
+@pytest.mark.parametrize("policy", ["", "signatures: off, "])
+def test_keys_of_images_that_nobody_looks_at_are_a_mistake(tmp_path: Path, policy: str) -> None:
+    (tmp_path / "erin.asc").write_text(ERIN)
+    (mistake,) = mistakes(tmp_path, f"{MINIMAL}registry: {{{policy}image_keys: [erin.asc]}}\n")
+    assert mistake == (
+        "cluster.yaml:2: registry.image_keys: of no effect while registry.signatures is off: make that warn or require"
+    )
+    assert load(tmp_path, f"{MINIMAL}registry: {{image_keys: []}}\n").registry.image_keys == ()
 
 
 def test_the_documented_example_names_every_key_and_every_default() -> None:

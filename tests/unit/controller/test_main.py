@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
         ("facts {}", {"command": "facts", "request": "{}"}),
         ("receive ab 12", {"command": "receive", "digest": "ab", "size": 12}),
         ("has ab 12", {"command": "has", "digest": "ab", "size": 12}),
+        ("signatures", {"command": "signatures"}),
         ("try-key", {"command": "try-key", "nodes": []}),
         ("try-key c1 c2", {"command": "try-key", "nodes": ["c1", "c2"]}),
         ("publish --by you@x", {"command": "publish", "by": "you@x"}),
@@ -214,6 +216,20 @@ def test_an_error_is_two_lines_for_people(
 ) -> None:
     program.report(error, as_json=False)
     assert capsys.readouterr() == ("", says)
+
+
+@pytest.mark.parametrize(
+    "request_text", ["", "[]", "{}", '{"names": []}', '{"names": [], "keys": 1}', '{"names": [], "keys": ["id.asc"]}']
+)
+def test_keys_that_are_none_are_not_asked_by(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request_text: str
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(config_text(make_settings(tmp_path)))
+    monkeypatch.setattr(sys, "argv", ["program", "--config", str(file), "signatures"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(request_text))
+    with pytest.raises(UsageError, match=r"^the request: "):
+        program.run_signatures(arguments.parse())
 
 
 def test_a_limit_of_0_takes_the_place_of_the_configured_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

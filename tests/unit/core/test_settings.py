@@ -15,6 +15,10 @@ from pytest_hpcregistry.core.settings import Settings, chosen, differences, flat
 from pytest_hpcregistry.testing.facts import gathered, host, machine
 from tests.fakes.settings import config_text, earlier_text, make_settings
 
+PEM_LINE = (
+    "pem 81F85D5A667F08310299D9FCA06B5A0BAAD02AD5856143F341418B40793314D9 "
+    "MCowBQYDK2VwAyEAGuIdjYYxkS4l4601ZbOqlkiPW2qS2MpWdllRSYzZmgQ="
+)
 CONTROLLER = Controller(name="ctl", host="ctl")
 # No value is the default.
 REGISTRY = Registry(
@@ -27,6 +31,7 @@ REGISTRY = Registry(
     keep=5,
     signatures="require",
     signers=("alice ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43,),
+    image_keys=(PEM_LINE,),
 )
 SYNC = Sync(
     method="relay", limit_rate=1000, network="10.0.0.0/8", window=3, timeout=60, connect_timeout=4, key="/k",
@@ -59,7 +64,7 @@ def test_what_an_older_version_wrote_is_read(one: Settings) -> None:
     """The controller program is replaced before config.yaml, and a run that ends in between must leave a sync."""
     # It wrote the addresses that the key is admitted from, and not what the cluster file says of them.
     expected = replace(one, sync=replace(one.sync, key_from=("auto",)), runtime=Runtime(), outdated=True)
-    expected = replace(expected, registry=replace(one.registry, signatures="off", signers=()))
+    expected = replace(expected, registry=replace(one.registry, signatures="off", signers=(), image_keys=()))
     assert read(earlier_text(one)) == expected
 
 
@@ -136,7 +141,7 @@ def test_every_setting_that_differs_is_named() -> None:
     data = written(default)
     keys = ["nodes", *(f"{name}.{key}" for name in settings.IN_FORCE for key in data[name])]
     assert [sentence.split()[0] for sentence in found] == keys
-    assert len(keys) == 25
+    assert len(keys) == 26
     for sentence in (
         "nodes is slurm in the cluster file, and c[1-2] on the controller",
         "registry.keep is 2 in the cluster file, and 5 on the controller",

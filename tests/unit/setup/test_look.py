@@ -202,6 +202,24 @@ def test_a_controller_needs_openssl_for_relay(tmp_path: Path, relay: str, named:
     assert (wanted in done.stdout.splitlines()) == named
 
 
+@pytest.mark.parametrize(("there", "said"), [(True, []), (False, ["apptainer (package apptainer, or leave it empty)"])])
+def test_a_controller_needs_apptainer_for_keys_of_images(registry: Path, there: bool, said: list[str]) -> None:
+    program = registry / "apptainer"
+    program.touch()
+    program.chmod(0o755 if there else 0o644)
+    argv = ["/bin/sh", str(ROLE / "files" / "look.sh"), OWNER, GROUP, "0755", "3, 6", "", "", "", str(registry)]
+    done = subprocess.run(
+        [*argv, "needs apptainer it"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": f"/usr/bin:/bin:{registry}"},
+    )
+    assert [line for line in done.stdout.splitlines() if "apptainer" in line] == [
+        f"problem missing: {one}" for one in said
+    ]
+
+
 def test_only_addresses_that_others_can_reach_are_taken() -> None:
     told = ["10.0.0.10", "10.0.0.9", "10.0.0.9", "2001:DB8::1", "fd00::5", "127.0.0.1", "::1", "fe80::1", "169.254.7.7"]
     told += [

@@ -8,6 +8,7 @@
 #   key PATH, root PATH, registry PATH, slurm PATH      who could put something else there is looked at, see guard
 #   authorized PATH                 authorized_keys: made where it is missing, else its owner and mode are left alone
 #   known PATH, peer PATH           is read
+#   needs PROGRAM SETTING           a program that must be there while SETTING has a value
 owner=$1 group=$2 file_mode=$3 python=$4 slurm=$5 host_keys=$6 relay=$7 registry=$8
 shift 8
 export LC_ALL=C
@@ -127,6 +128,7 @@ END
                     *[2367] | *[2367]?) problem "$path can be written by others than root (chmod go-w $path)" ;;
                 esac
             fi ;;
+        needs) command -v "$mode" >/dev/null || missing "$mode (package $mode, or leave $user empty)" ;;
         known | peer) [ ! -f "$path" ] || sed "s/^/$kind /" "$path" ;;
         *) guard "$kind" "$path" ;;
     esac
