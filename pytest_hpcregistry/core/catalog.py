@@ -61,6 +61,9 @@ class Entry(Version):
 
     versions: tuple[Version, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Entry sha256:{self.digest[:12]}, {self.size} bytes, {len(self.versions)} older>"
+
     def history(self) -> tuple[Version, ...]:
         """The current version, then the older ones."""
         return (plain(self), *self.versions)
@@ -105,6 +108,9 @@ class Catalog:
     """All images by name, `DIRECTORY/FILE.sif`."""
 
     images: Mapping[str, Entry] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Catalog: {len(self.images)} images>"
 
     def with_version(self, name: str, version: Version, keep: int) -> Catalog:
         """A catalog in which *name* means *version*; what it meant before is kept, at most *keep* older versions."""

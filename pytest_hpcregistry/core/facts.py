@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 from . import layout
 from .catalog import Catalog, Entry, from_text
@@ -23,6 +24,7 @@ DAMAGED = "damaged"
 """Bytes that were read, and are not what the name of their object says."""
 UNMANAGED = "unmanaged"
 UNREACHABLE = "unreachable"
+Answer = TypeVar("Answer")
 
 
 class Machine:
@@ -55,11 +57,20 @@ class Machine:
 
     def path(self, path: str) -> File | None:
         """What lies at a path that was asked for; None if nothing does."""
-        return self.host.paths[path.rstrip("/")]
+        __tracebackhide__ = True
+        return self.answer(path.rstrip("/") or "/", self.host.paths)
 
     def text(self, path: str) -> str | None:
         """The first MiB of a text file that was asked for; None if there is none."""
-        return self.host.texts[path]
+        __tracebackhide__ = True
+        return self.answer(path, self.host.texts)
+
+    def answer(self, what: str, given: Mapping[str, Answer]) -> Answer:
+        """The answer to a question. Raises LookupError when nobody has asked it."""
+        __tracebackhide__ = True  # pytest shows the line that wants to know
+        if what not in given:
+            raise LookupError(f"{self.name} was not asked for {what}: name it in hpc_paths, or in pytest_hpc_request")
+        return given[what]
 
     @cached_property
     def images(self) -> Mapping[str, ImageFile]:
@@ -118,6 +129,9 @@ class Facts:
     slurm: SlurmFacts | None = None
     events: Sequence[Event] = ()
     """What all this was read from, to be handed to another process."""
+
+    def __repr__(self) -> str:
+        return f"<Facts: {len(self.nodes)} nodes, {len(self.catalog.images)} images>"
 
     @property
     def machines(self) -> dict[str, Machine]:

@@ -121,6 +121,9 @@ class MachineFacts:
     catalog_digest: Optional[str]
     host: Optional[Host] = None
 
+    def __repr__(self) -> str:
+        return f"<MachineFacts: {len(self.images)} images, {len(self.objects)} objects>"
+
 
 @dataclass(frozen=True)
 class SlurmFacts:

@@ -132,6 +132,9 @@ class Registry:
         ),
     )
 
+    def __repr__(self) -> str:
+        return f"<Registry {self.path}>"
+
 
 @dataclass(frozen=True)
 class Sync:
@@ -298,6 +301,9 @@ class Cluster:
     ssh: Ssh = field(
         default_factory=Ssh, metadata=section(Ssh, "The connection from the workstation to the controller.", ours=True)
     )
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self.controller.name}>"
 
 
 SECTIONS: dict[str, Section] = {

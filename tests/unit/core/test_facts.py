@@ -161,7 +161,7 @@ def test_paths_are_told_apart_from_paths_that_were_not_asked_for() -> None:
     assert here.path("/opt/") == directory
     assert here.text("/x") == "y"
     assert here.path("/opt/gone") is None
-    with pytest.raises(KeyError):
+    with pytest.raises(LookupError, match="c1 was not asked for /never-asked: name it in hpc_paths"):
         here.path("/never-asked")
     with pytest.raises(LookupError, match="c1 was not asked how it is set up"):
         Machine("c1", machine()).path("/opt")
