@@ -14,6 +14,7 @@ from .finding import Finding
 USABLE = ("idle", "mixed", "allocated", "completing", "planned", "reserved")
 FLAGS = "*~#!%$@^-+"  # after a state, sinfo(1), NODE STATE CODES
 NEW_ENOUGH = (23, 2)  # IgnoreFileConfigJson, without which a SIF can't be a --container
+REASONS = "why: sinfo -R on the controller"  # the same for every node, so that many are one finding
 HINT = "see `sinfo` and `scontrol ping` on the controller"
 
 
@@ -30,8 +31,7 @@ def usable(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding
     elif state is None:
         yield Finding("slurm.usable", machine.name, "node", "is not known to Slurm", hint=HINT)
     elif state is not None and state.rstrip(FLAGS) not in USABLE:
-        hint = f"why: scontrol show node {machine.name}"
-        yield Finding("slurm.usable", machine.name, "node", f"Slurm says {state}", hint=hint)
+        yield Finding("slurm.usable", machine.name, "node", f"Slurm says {state}", hint=REASONS)
 
 
 def version(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
