@@ -3,16 +3,18 @@ workstation; Python 3.9, so that the controller can run them too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ..core.facts import Facts, Machine
 from ..core.model import Cluster
 from ..core.names import CONTROLLER
 from . import access, catalog, configuration, images, programs, reachable, slurm, structure
-from .finding import Finding
+from .finding import Finding, fold_findings
 
 MachineCheck = Callable[[Machine, Facts, Cluster], Iterator[Finding]]
 ImageCheck = Callable[[Machine, Facts, Cluster, str], Iterator[Finding]]
+Find = Callable[..., list[Finding]]
+"""Checks -> what they find, where that has been chosen: `find_on_machines(structure.modes)` in the suites."""
 
 # A suite asserts on each of these: tests/unit/checks/test_checks.py compares.
 OF_CONTROLLER: tuple[MachineCheck, ...] = (
@@ -72,6 +74,20 @@ def run(facts: Facts, cluster: Cluster) -> Iterator[Finding]:
             yield from check(machine, facts, cluster)
         for name in () if facts.catalog_problem else facts.names():
             yield from of_image(machine, facts, cluster, name)
+
+
+def on_machines(machines: Iterable[Machine], facts: Facts, cluster: Cluster, *wanted: MachineCheck) -> list[Finding]:
+    """What the *wanted* checks find on those of the *machines* that could be asked; the same on several is one."""
+    asked = [one for one in machines if one.unreachable is None]
+    return fold_findings(found for check in wanted for one in asked for found in check(one, facts, cluster))
+
+
+def in_images(
+    machines: Iterable[Machine], names: Iterable[str], facts: Facts, cluster: Cluster, *wanted: ImageCheck
+) -> list[Finding]:
+    """As `on_machines`, of each image of *names* there."""
+    asked = [(one, name) for name in names for one in machines if one.unreachable is None]
+    return fold_findings(found for check in wanted for one, name in asked for found in check(one, facts, cluster, name))
 
 
 def of_image(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:

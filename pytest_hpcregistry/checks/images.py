@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from ..core.errors import RUN_SETUP
 from ..core.facts import DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, UNMANAGED, UNREACHABLE, Facts, Machine
 from ..core.layout import object_path
 from ..core.model import Cluster
 from ..core.names import CONTROLLER
+from ..core.nodeset import expand, fold
 from ..core.sif import check_header
 from .finding import Finding, describe
 
@@ -22,6 +24,9 @@ HINTS = {
     UNMANAGED: "the catalog does not know it: deploy it, or remove it by hand",
     UNREACHABLE: "see: hpc-container-manager status",
 }
+
+IMPLIED = ("images.whole", "images.intact", "images.sound", "images.inspected", "catalog.objects")
+IMPLIED_BY_MISSING = ("images.modes", "images.readable")
 
 
 def state(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
@@ -93,6 +98,20 @@ def readable(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Ite
     for user, paths in denied.items():
         if paths is None or path in paths:
             yield Finding("images.readable", machine.name, name, f"cannot be read by {user}")
+
+
+def without_implied(findings: Iterable[Finding]) -> list[Finding]:
+    """Of an image that is not what the catalog says, its state alone: what else is found of its bytes follows from it,
+    and where it is missing all the rest."""
+    every = [(one, expand(one.where)) for one in dict.fromkeys(findings)]
+    states = {(node, one.what): one.found for one, where in every if one.id == "images.state" for node in where}
+
+    def is_implied(node: str, one: Finding) -> bool:
+        state = states.get((node, one.what))
+        return one.id in ((), IMPLIED, IMPLIED + IMPLIED_BY_MISSING)[(state is not None) + (state == MISSING)]
+
+    left = [(one, [node for node in where if not is_implied(node, one)]) for one, where in every]
+    return [replace(one, where=fold(where)) for one, where in left if where]
 
 
 def is_comparable(machine: Machine, facts: Facts, name: str) -> bool:

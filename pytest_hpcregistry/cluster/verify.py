@@ -11,6 +11,7 @@ from ..checks.finding import Finding, fold_findings
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable
 from ..core.events import Listener, Noticed, Verified
 from ..core.facts import DAMAGED, MISSING, PRESENT, UNMANAGED, UNREACHABLE, Facts, Machine
+from ..core.machine import Question
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, excerpt
 from . import image_signatures, signing
@@ -38,13 +39,14 @@ def read_back(
     names: Sequence[str] | None = None,
     *,
     with_nodes: bool = True,
-    for_suites: bool = False,
+    question: Question | None = None,
 ) -> Reading:
     """Facts with the content of all images (or of *names*), read when no sync is under way, or looked at again.
 
-    It waits, all in all at most as long as a sync may take. Without *with_nodes* only the controller matters.
+    It waits, all in all at most as long as a sync may take. Without *with_nodes* only the controller matters. A
+    *question* asks for more.
     """
-    question = client.question(content=True, names=names, inspect=for_suites, host=for_suites)
+    question = question or client.question(content=True, names=names)
     deadline = time.monotonic() + client.cluster.sync.timeout
     for_sync, before = 0.0, frozenset[Damage]()
     for look in range(LOOKS):

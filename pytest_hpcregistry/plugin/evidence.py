@@ -1,42 +1,77 @@
-"""What a run has proven: written into JUnit, escaped, and never green when every test was skipped."""
+"""What a run has proven: written into each test's report, escaped, and never green when every test was skipped."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from ..checks.finding import Finding
 from ..cluster.phases import PHASES
-from ..core.names import printable
-from .session import FACTS, belongs_to_a_phase, selected_phases
+from ..core.names import excerpt, printable
+from .asking import FACTS, PROBLEM
+from .findings import explain
+from .session import asks_for, belongs_to_a_phase, selected_phases, worker_input
+
+COMPARED = pytest.StashKey[list[Finding]]()
+"""The findings that the running test asserted on."""
+LONGEST = 1000  # characters of what a finding says, in a report
+MACHINE_FIXTURES = ("node", "node_name", "machine", "find_on_nodes", "find_on_machines")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Write into JUnit what a case speaks about."""
+    item.config.stash.setdefault(COMPARED, []).clear()
     marks = {mark.name for mark in item.iter_markers()}
     phase = next((name for name in selected_phases(item.config) or PHASES if name in marks), None)
     if phase is None:
         return
     # Not the environment's PYTEST_XDIST_WORKER: that may be of a session which has started this one.
-    worker = item.config.workerinput["workerid"] if hasattr(item.config, "workerinput") else "main"
+    worker = worker_input(item.config).get("workerid", "main")
     properties: dict[str, object] = {"phase": phase, "worker": worker}
     parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
-    properties["node"] = next((parameters[key] for key in ("node", "node_name", "machine") if key in parameters), None)
-    known, image = item.config.stash.get(FACTS, None), parameters.get("sif")
-    if known and image:
+    image, node = parameters.get("find_in_images") or (parameters.get("sif"), None)
+    properties["node"] = node or next((parameters[key] for key in MACHINE_FIXTURES if key in parameters), None)
+    known = item.config.stash.get(FACTS, None)
+    if known and image and image in known.catalog.images:
         properties.update(image=image, digest="sha256:" + known.catalog.images[image].digest)
     item.user_properties += [(key, value) for key, value in properties.items() if value]
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """What a machine says may be in every message of a suite: none of it reaches a terminal or JUnit unescaped."""
-    report = yield
-    if belongs_to_a_phase(item):
+    report: Any = yield
+    asks = asks_for(item, "cluster_facts", "hpc_client")
+    if asks or belongs_to_a_phase(item):
+        report.hpc_asks = asks  # an attribute of a report travels from xdist's workers to the main process
+        if findings := find_reasons(item, call, report):
+            report.hpc_findings = [shorten(one) for one in findings]
+            if item.config.getoption("tbstyle") == "auto":
+                report.longrepr = "\n".join(explain(findings))
         make_printable(report)
-    return report
+    return report  # type: ignore[no-any-return]
+
+
+def find_reasons(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> list[Finding]:
+    """The findings for which a test failed."""
+    if not report.failed or call.excinfo is None:
+        return []
+    problem, compared = item.config.stash.get(PROBLEM, None), item.config.stash.get(COMPARED, [])
+    if problem and call.when == "setup":
+        return [Finding("cluster.asked", "cluster", "", f"could not be asked: {problem}", hint=problem.hint)]
+    # It may be another assertion, when the one with findings was caught. pytest has cut the end of what was said.
+    return list(compared) if compared and printable(str(compared[0]))[:200] in str(call.excinfo.value) else []
+
+
+def shorten(finding: Finding) -> dict[str, str]:
+    """As plain data, visible and bounded; but the node set is whole."""
+    texts = {key: excerpt(value, LONGEST) for key, value in asdict(finding).items()}
+    return {**texts, "where": printable(finding.where)}
 
 
 def make_printable(report: pytest.TestReport) -> None:
@@ -52,25 +87,28 @@ def make_printable(report: pytest.TestReport) -> None:
         report.longrepr = "\n\n".join(map(printable, texts))
 
 
-def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """`assert list(check(…)) == []`: what was found, a line each, and what to do. A plain pytest cuts the end."""
+def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
+    """`assert find_on_nodes(check) == []`: what was found, a line each, and what to do. A plain pytest cuts the end."""
     if op != "==" or right != [] or not isinstance(left, list) or not left or not isinstance(left[0], Finding):
         return None
-    hints = dict.fromkeys(f"hint: {one.hint}" for one in left if one.hint)
-    first, *others = map(str, left)
-    return [printable(line) for line in (first, *hints, *others)]
+    config.stash[COMPARED] = list(left)
+    return [printable(line) for line in explain(left)]
 
 
 class Evidence:
     """Suites of which every test was skipped have proven nothing: that is not success."""
 
-    def __init__(self) -> None:
-        self.passed = 0
+    def __init__(self, config: pytest.Config) -> None:
+        self.phases = selected_phases(config)
+        self.asked = self.passed = 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.passed += report.when == "call" and report.passed
+        asks = getattr(report, "hpc_asks", False)
+        self.asked += asks
+        self.passed += report.when == "call" and report.passed and bool(asks or self.phases)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        if exitstatus == pytest.ExitCode.OK and self.passed == 0:
+        proven = self.passed or session.config.option.collectonly or not (self.phases or self.asked)
+        if exitstatus == pytest.ExitCode.OK and not proven:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

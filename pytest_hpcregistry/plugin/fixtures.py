@@ -1,31 +1,46 @@
-"""Fixtures for authors of tests: the cluster as it was at the start of the session."""
+"""Fixtures for authors of tests: the cluster as it was when it was asked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
+from .. import checks
+from ..checks import Find
 from ..cluster.client import ControllerClient, open_client
 from ..cluster.jobs import Slurm
 from ..core.catalog import Catalog, Entry
+from ..core.errors import HpcRegistryError
 from ..core.facts import Facts, Machine
 from ..core.model import Cluster, Registry
-from .session import FACTS, load
+from ..core.names import printable
+from . import asking
+from .asking import Names
+from .cases import chosen_images
+from .session import load
+
+NO_NODE = "there is no node to check"
+NO_IMAGE = "there is no such image in the catalog: deploy one first"
 
 
 @pytest.fixture(scope="session")
-def cluster_facts(pytestconfig: pytest.Config) -> Facts:
-    """The facts of all machines, as they were at the start of the session."""
-    if FACTS not in pytestconfig.stash:
-        pytest.fail("select the suites by -m infrastructure, -m deployment or -m e2e", pytrace=False)
-    return pytestconfig.stash[FACTS]
+def cluster_facts(request: pytest.FixtureRequest) -> Facts:
+    """The facts of all machines, asked for once in a session."""
+    try:
+        return asking.get_facts(request.config, request.session.items)
+    except HpcRegistryError as error:
+        pytest.fail(printable(f"the cluster could not be asked: {asking.with_hint(error)}"), pytrace=False)
 
 
 @pytest.fixture(scope="session")
 def cluster(pytestconfig: pytest.Config) -> Cluster:
     """The cluster file."""
-    return load(pytestconfig)
+    try:
+        return load(pytestconfig)
+    except HpcRegistryError as error:
+        pytest.fail(printable(asking.with_hint(error)), pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +65,7 @@ def nodes(cluster_facts: Facts) -> dict[str, Machine]:
 def node_name(request: pytest.FixtureRequest, cluster_facts: Facts) -> str:
     """Each compute node's name in turn, also of those that could not be asked."""
     if request.param is None:
-        pytest.fail("there is no node to check", pytrace=False)
+        pytest.fail(NO_NODE, pytrace=False)
     return str(request.param)
 
 
@@ -67,11 +82,14 @@ def machine(request: pytest.FixtureRequest, cluster_facts: Facts) -> Machine:
 
 
 def reachable(cluster_facts: Facts, name: str | None) -> Machine:
+    """A machine by its name. Skips the test when it could not be asked: that is one finding, not one for each test."""
     if name is None:
-        pytest.fail("there is no node to check", pytrace=False)
+        pytest.fail(NO_NODE, pytrace=False)
+    if name not in cluster_facts.machines:
+        pytest.fail(f"{name} is no machine of this cluster", pytrace=False)
     found = cluster_facts.machines[name]
     if found.unreachable is not None:
-        pytest.skip(f"{name} is unreachable, see test_node_is_reachable[{name}]")
+        pytest.skip("the node could not be asked: see test_node_is_reachable")
     return found
 
 
@@ -86,9 +104,45 @@ def catalog(cluster_facts: Facts) -> Catalog:
 @pytest.fixture
 def sif(request: pytest.FixtureRequest, catalog: Catalog) -> tuple[str, Entry]:
     """Each image of the catalog in turn: its name and its entry."""
+    name = request.param
+    if name is None or name not in catalog.images:
+        pytest.fail(NO_IMAGE, pytrace=False)
+    return name, catalog.images[name]
+
+
+@pytest.fixture
+def find_on_nodes(request: pytest.FixtureRequest, cluster_facts: Facts, cluster: Cluster) -> Find:
+    """`find_on_nodes(CHECK, …)`: the findings of checks on one node or, by the grain, on all that could be asked."""
+    chosen = chosen_machines(request, cluster_facts, list(cluster_facts.nodes))
+    return partial(checks.on_machines, chosen, cluster_facts, cluster)
+
+
+@pytest.fixture
+def find_on_machines(request: pytest.FixtureRequest, cluster_facts: Facts, cluster: Cluster) -> Find:
+    """As `find_on_nodes`, with the controller among them."""
+    chosen = chosen_machines(request, cluster_facts, list(cluster_facts.machines))
+    return partial(checks.on_machines, chosen, cluster_facts, cluster)
+
+
+def chosen_machines(request: pytest.FixtureRequest, cluster_facts: Facts, names: list[str]) -> list[Machine]:
+    """The machine of this case, or all of *names* that could be asked."""
+    if hasattr(request, "param"):
+        return [reachable(cluster_facts, request.param)]
+    known = cluster_facts.machines
+    return [known[name] for name in names if known[name].unreachable is None] or [reachable(cluster_facts, names[0])]
+
+
+@pytest.fixture
+def find_in_images(request: pytest.FixtureRequest, cluster_facts: Facts, catalog: Catalog, cluster: Cluster) -> Find:
+    """`find_in_images(CHECK, …)`: the findings of checks of an image on a machine or, by the grain, of one of the two
+    with all of the other."""
     if request.param is None:
-        pytest.fail("there is no such image in the catalog: deploy one first", pytrace=False)
-    return request.param, catalog.images[request.param]
+        pytest.fail(NO_IMAGE, pytrace=False)
+    image, machine = request.param
+    names = chosen_images(request.config, Names.of((), catalog.images)) if image is None else [image]
+    known = cluster_facts.machines
+    machines = list(known.values()) if machine is None else [reachable(cluster_facts, machine)]
+    return partial(checks.in_images, machines, names, cluster_facts, cluster)
 
 
 @pytest.fixture(scope="session")

@@ -1,30 +1,32 @@
-"""One trip: the main process asks the cluster once, one login for each node."""
+"""What this session was told: options, ini file, marks; and which tests ask for what this plugin has."""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ..cluster import verify
-from ..cluster.client import ControllerClient, open_client
 from ..cluster.phases import PHASES
 from ..config.load import load_cluster
 from ..config.options import CLUSTER_OPTIONS
-from ..core import facts
-from ..core.errors import HpcRegistryError, Unreachable
-from ..core.events import Event, Failed, Noticed
-from ..core.facts import Facts
 from ..core.model import Cluster
-from ..core.names import printable
-from ..core.wire import to_line
 
-FACTS = pytest.StashKey[Facts]()
+CLUSTER = pytest.StashKey[Cluster]()
+FIXTURES = f"{__package__}.fixtures"
 OPTIONS = {
     **{option.name: option.help for option in CLUSTER_OPTIONS},
     "image": "Check only this image of the catalog [default: $TEST_IMAGE, or all].",
 }
+CHOICES = {
+    "grain": (
+        ("auto", "cell", "image", "node"),
+        "The suites' cases: for each image on each machine, each image or each machine [default: auto, by size].",
+    ),
+    "gather": (("auto", "never"), "Whether the cluster may be asked for what tests need [default: auto]."),
+}
+LISTS = {"paths": "Paths on every machine that tests of your own look at, one a line."}
 
 
 def option(config: pytest.Config, name: str) -> str | None:
@@ -33,15 +35,40 @@ def option(config: pytest.Config, name: str) -> str | None:
     return str(value) if value else None
 
 
+def choice(config: pytest.Config, name: str) -> str:
+    """As `option`, one of CHOICES; the first by default. Raises pytest.UsageError."""
+    allowed, _ = CHOICES[name]
+    chosen = option(config, name) or allowed[0]
+    if chosen not in allowed:
+        raise pytest.UsageError(f"hpc_{name}: {chosen!r} is none of {', '.join(allowed)}")
+    return chosen
+
+
+def changes_are_allowed(config: pytest.Config) -> bool:
+    return bool(config.getoption("hpc_allow_changes") or config.getini("hpc_allow_changes"))
+
+
 def load(config: pytest.Config) -> Cluster:
-    """The cluster of the options, or of the environment as load_cluster reads it."""
-    path = option(config, "cluster")
-    return load_cluster(
-        Path(path) if path else None,
-        controller=option(config, "controller"),
-        user=option(config, "user"),
-        key=option(config, "key"),
-    )
+    """The cluster of the options, or of the environment as load_cluster reads it; the same in all of a session."""
+    if CLUSTER not in config.stash:
+        path = option(config, "cluster")
+        config.stash[CLUSTER] = load_cluster(
+            Path(path) if path else None,
+            controller=option(config, "controller"),
+            user=option(config, "user"),
+            key=option(config, "key"),
+        )
+    return config.stash[CLUSTER]
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this is one of xdist's processes, and another one the main process."""
+    return hasattr(config, "workerinput")
+
+
+def worker_input(config: pytest.Config) -> dict[str, Any]:
+    """What xdist's main process has handed to this worker; nothing in the main process."""
+    return getattr(config, "workerinput", {})
 
 
 def selected_phases(config: pytest.Config) -> list[str]:
@@ -52,8 +79,9 @@ def selected_phases(config: pytest.Config) -> list[str]:
     return [phase for phase in PHASES if selects(expression, phase) or selects(expression, phase, "changes")]
 
 
-def selects(expression: str, *markers: str) -> bool:
-    """Whether `-m expression` takes a test that has just these markers."""
+def selects(expression: str, *markers: str, doubt: bool = False) -> bool:
+    """Whether `-m expression` takes a test that has just these markers; *doubt* for one that only pytest can read."""
+    plain = (ast.Expression, ast.BoolOp, ast.boolop, ast.UnaryOp, ast.Not, ast.Name, ast.Load)
 
     def holds(node: ast.expr) -> bool:
         if isinstance(node, ast.BoolOp):
@@ -64,42 +92,34 @@ def selects(expression: str, *markers: str) -> bool:
         return isinstance(node, ast.Name) and node.id in markers
 
     try:
-        return holds(ast.parse(expression, mode="eval").body)
+        tree = ast.parse(expression, mode="eval")
     except SyntaxError:
-        return False  # pytest itself explains what is wrong with the expression
+        return doubt  # pytest itself explains what is wrong with the expression
+    return holds(tree.body) if all(isinstance(node, plain) for node in ast.walk(tree)) else doubt
+
+
+def is_deselected(item: pytest.Item) -> bool:
+    """Whether `-m` leaves a test out, which pytest itself does only after all have been collected."""
+    expression = item.config.getoption("markexpr")
+    return bool(expression) and not selects(expression, *(mark.name for mark in item.iter_markers()), doubt=True)
 
 
 def belongs_to_a_phase(item: pytest.Item) -> bool:
     return any(mark.name in PHASES for mark in item.iter_markers())
 
 
-def gather(config: pytest.Config) -> Facts:
-    """Ask the cluster. Ends the session with the library's exit code when it can't be asked.
-
-    The error then also goes as an event into --hpc-error-file, for the program that has started this session.
-    """
-    try:
-        with open_client(load(config)) as client:
-            content = selected_phases(config) != ["infrastructure"]
-            found = read_back(client, config) if content else client.facts(client.question(host=True))
-        facts.require_nodes(found)
-    except HpcRegistryError as error:
-        if path := config.getoption("hpc_error_file"):
-            Path(path).write_text(to_line(Failed.of(error)), encoding="utf-8")
-        hint = f"\nhint: {error.hint}" if error.hint else ""
-        pytest.exit(printable(f"{error}{hint}"), returncode=error.exit_code)
-    return found
+def asks_for(item: pytest.Item, *names: str) -> bool:
+    """Whether a test gets one of our fixtures of these *names*, and not one of its own project's that has the name."""
+    return any(is_ours(item, name) for name in names)
 
 
-def read_back(client: ControllerClient, config: pytest.Config) -> Facts:
-    """What is on the disks when no sync changes it; says when it waits. Raises Unreachable when syncs never end."""
-    terminal = config.pluginmanager.get_plugin("terminalreporter")
-
-    def listen(event: Event) -> None:
-        if terminal and isinstance(event, Noticed):
-            terminal.write_line(printable(event.message))
-
-    reading = verify.read_back(client, listen, for_suites=True)
-    if reading.unsettled and not reading.damaged:
-        raise Unreachable("syncs went on all the while", hint="run the tests again when no sync is under way")
-    return reading.facts
+def is_ours(item: pytest.Item, name: str) -> bool:
+    # No public name says where a fixture comes from: this is what pytest and its plugins go by.
+    info: Any = getattr(item, "_fixtureinfo", None)
+    definitions = info.name2fixturedefs.get(name, ()) if info else ()
+    for one in reversed(definitions):
+        if one.func.__module__ == FIXTURES:
+            return True
+        if name not in one.argnames:  # it does without the one that it overrides
+            return False
+    return False

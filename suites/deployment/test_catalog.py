@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.checks import catalog
+from pytest_hpcregistry.checks import Find, catalog
 from pytest_hpcregistry.core.facts import Facts, Machine
 from pytest_hpcregistry.core.model import Cluster
 
@@ -19,9 +19,9 @@ def test_catalog_names_images(controller: Machine, cluster_facts: Facts, cluster
     assert list(catalog.has_images(controller, cluster_facts, cluster)) == []
 
 
-def test_catalog_is_the_controllers(node: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
-    assert list(catalog.same(node, cluster_facts, cluster)) == []
+def test_catalog_is_the_controllers(find_on_nodes: Find) -> None:
+    assert find_on_nodes(catalog.same) == []
 
 
-def test_every_entry_has_its_bytes(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
-    assert list(catalog.objects(machine, cluster_facts, cluster)) == []
+def test_every_entry_has_its_bytes(find_on_machines: Find) -> None:
+    assert find_on_machines(catalog.objects) == []

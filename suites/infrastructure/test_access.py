@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.checks import access
+from pytest_hpcregistry.checks import Find, access
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.core.facts import Facts, Machine
 from pytest_hpcregistry.core.model import Cluster
@@ -13,12 +13,12 @@ from pytest_hpcregistry.core.nodeset import fold
 pytestmark = pytest.mark.infrastructure
 
 
-def test_group_exists(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
-    assert list(access.group(machine, cluster_facts, cluster)) == []
+def test_group_exists(find_on_machines: Find) -> None:
+    assert find_on_machines(access.group) == []
 
 
-def test_users_can_read(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
-    assert list(access.readers(machine, cluster_facts, cluster)) == []
+def test_users_can_read(find_on_machines: Find) -> None:
+    assert find_on_machines(access.readers) == []
 
 
 def test_sync_key_is_private(controller: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
@@ -29,8 +29,8 @@ def test_sync_key_has_its_own_known_hosts(controller: Machine, cluster_facts: Fa
     assert list(access.known_hosts(controller, cluster_facts, cluster)) == []
 
 
-def test_sync_key_is_authorized_and_restricted(node: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
-    assert list(access.authorized_key(node, cluster_facts, cluster)) == []
+def test_sync_key_is_authorized_and_restricted(find_on_nodes: Find) -> None:
+    assert find_on_nodes(access.authorized_key) == []
 
 
 def test_sync_key_reaches_every_node_and_only_syncs(hpc_client: ControllerClient, cluster_facts: Facts) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.checks import slurm
+from pytest_hpcregistry.checks import Find, slurm
 from pytest_hpcregistry.core.facts import Facts, Machine
 from pytest_hpcregistry.core.model import Cluster
 
@@ -15,19 +15,19 @@ def test_slurm_answers(controller: Machine, cluster_facts: Facts, cluster: Clust
     assert list(slurm.answers(controller, cluster_facts, cluster)) == []
 
 
-def test_node_is_usable(node: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
-    assert list(slurm.usable(node, cluster_facts, cluster)) == []
+def test_node_is_usable(find_on_nodes: Find) -> None:
+    assert find_on_nodes(slurm.usable) == []
 
 
-def test_slurm_is_new_enough_for_sif(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
-    assert list(slurm.version(machine, cluster_facts, cluster)) == []
+def test_slurm_is_new_enough_for_sif(find_on_machines: Find) -> None:
+    assert find_on_machines(slurm.version) == []
 
 
-def test_container_support_is_configured(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
+def test_container_support_is_configured(find_on_machines: Find, cluster: Cluster) -> None:
     if not cluster.slurm.container:
         pytest.skip("slurm.container is false in the cluster file")
-    assert list(slurm.containers(machine, cluster_facts, cluster)) == []
+    assert find_on_machines(slurm.containers) == []
 
 
-def test_what_an_image_shall_see_is_there(node: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
-    assert list(slurm.binds(node, cluster_facts, cluster)) == []
+def test_what_an_image_shall_see_is_there(find_on_nodes: Find) -> None:
+    assert find_on_nodes(slurm.binds) == []

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_hpcregistry.checks import structure
-from pytest_hpcregistry.core.facts import Facts, Machine
-from pytest_hpcregistry.core.model import Cluster
+from pytest_hpcregistry.checks import Find, structure
 
 pytestmark = pytest.mark.infrastructure
 
 
-def test_directories(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
-    assert list(structure.directories(machine, cluster_facts, cluster)) == []
+def test_directories(find_on_machines: Find) -> None:
+    assert find_on_machines(structure.directories) == []
 
 
-def test_modes_and_ownership(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
-    assert list(structure.modes(machine, cluster_facts, cluster)) == []
+def test_modes_and_ownership(find_on_machines: Find) -> None:
+    assert find_on_machines(structure.modes) == []
 
 
-def test_where_images_arrive_is_closed_to_others(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
-    assert list(structure.private_directories(machine, cluster_facts, cluster)) == []
+def test_where_images_arrive_is_closed_to_others(find_on_machines: Find) -> None:
+    assert find_on_machines(structure.private_directories) == []
 
 
-def test_files(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
-    assert list(structure.files(machine, cluster_facts, cluster)) == []
+def test_files(find_on_machines: Find) -> None:
+    assert find_on_machines(structure.files) == []
 
 
-def test_files_of_root(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
-    assert list(structure.root_files(machine, cluster_facts, cluster)) == []
+def test_files_of_root(find_on_machines: Find) -> None:
+    assert find_on_machines(structure.root_files) == []
 
 
-def test_history(machine: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
-    assert list(structure.history(machine, cluster_facts, cluster)) == []
+def test_history(find_on_machines: Find) -> None:
+    assert find_on_machines(structure.history) == []

@@ -4,76 +4,21 @@ from __future__ import annotations
 
 import shutil
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_hpcregistry.cluster import client
-from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.phases import suites_directory
 from pytest_hpcregistry.core.errors import Unreachable
 from pytest_hpcregistry.core.events import Failed
-from pytest_hpcregistry.core.machine import MachineFacts, Question, Syncing
+from pytest_hpcregistry.core.machine import Syncing
 from pytest_hpcregistry.core.wire import from_line
 from pytest_hpcregistry.plugin import session
-from pytest_hpcregistry.testing.facts import DIGEST, NAME, entry, gathered, image, machine
+from pytest_hpcregistry.testing.facts import DIGEST, NAME, entry, gathered, machine
+from tests.unit.plugin.runs import ONE_OF_EACH, answer, cases_of, phase, properties_of, run
 
 pytest_plugins = "pytester"
-Gather = Callable[..., Any]
-THREE: dict[str, MachineFacts | str] = {"c2": machine(image()), "c1": machine(image()), "c3": "no route"}
-ONE_OF_EACH = """\
-import pytest
-pytestmark = pytest.mark.infrastructure
-def test_node(node): assert node.name.startswith("c")
-def test_machine(machine): assert machine.facts
-def test_sif(sif): assert sif[1].size == 10
-"""
-VARIABLES = ("HPC_CLUSTER", "HPC_USER", "HPC_KEY", "TEST_CONTROLLER", "TEST_IMAGE", "SSH_USER", "SSH_KEY_PATH",
-             "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER")  # fmt: skip
-
-
-class NoTransport:
-    """Whoever runs anything through it fails."""
-
-    def close(self) -> None:
-        pass
-
-
-@pytest.fixture(autouse=True)
-def never_connect(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(client, "open_transport", lambda cluster: NoTransport())
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Every trip to the cluster, which has three nodes: what was asked for."""
-    return answer(monkeypatch, gathered(THREE))
-
-
-def answer(monkeypatch: pytest.MonkeyPatch, data: Any) -> list[dict[str, Any]]:
-    trips: list[dict[str, Any]] = []
-
-    def facts(client: ControllerClient, question: Question, *_: Any) -> Any:
-        trips.append({"question": question, "cluster": client.cluster})
-        if isinstance(data, Exception):
-            raise data
-        return data
-
-    monkeypatch.setattr(ControllerClient, "facts", facts)
-    return trips
-
-
-def run(pytester: pytest.Pytester, *words: str, source: str = ONE_OF_EACH) -> pytest.RunResult:
-    pytester.makepyfile(test_it=source)
-    return pytester.runpytest_inprocess("-p", "no:cacheprovider", "--strict-markers", *words)
-
-
-def phase(pytester: pytest.Pytester, *words: str, source: str = ONE_OF_EACH) -> pytest.RunResult:
-    return run(pytester, "-m", "infrastructure", "--hpc-controller=hpc", *words, source=source)
 
 
 # --- options and markers
@@ -81,8 +26,9 @@ def phase(pytester: pytest.Pytester, *words: str, source: str = ONE_OF_EACH) -> 
 
 def test_options_and_markers_are_documented(pytester: pytest.Pytester) -> None:
     helped = pytester.runpytest_inprocess("--help").stdout.str()
-    for name in (*session.OPTIONS, "allow-changes"):
+    for name in (*session.OPTIONS, *session.CHOICES, "allow-changes"):
         assert f"--hpc-{name}" in helped
+        assert f"  hpc_{name.replace('-', '_')} (" in helped, "the same in an ini file"
     assert "--hpc-error-file" not in helped  # between two of our programs
     markers = pytester.runpytest_inprocess("--markers").stdout.str()
     for name in ("infrastructure", "deployment", "e2e", "changes"):
@@ -243,7 +189,7 @@ def test_one_case_for_each(pytester: pytest.Pytester, asked: list[dict[str, Any]
             "*::test_machine?c1? PASSED*",
             "*::test_machine?controller? PASSED*",
             "*::test_sif?ml-frameworks/x.sif? PASSED*",
-            "SKIPPED*c3 is unreachable, see test_node_is_reachable?c3?",
+            "SKIPPED ?1? test_it.py:3: the node could not be asked: see test_node_is_reachable",
         ]
     )
 
@@ -253,10 +199,9 @@ def test_an_unreachable_node_fails_once_with_the_reason(pytester: pytest.Pyteste
     result = phase(pytester, "--junitxml=x.xml", "-o", "junit_family=xunit1", source="")
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["*c3: unreachable from the controller: no route*"])
-    case = next(case for case in ET.parse("x.xml").iter("testcase") if case.find("failure") is not None)  # noqa: S314
+    case = next(case for case in cases_of() if case.find("failure") is not None)
     assert case.get("name") == "test_node_is_reachable[c3]"
-    properties = {found.get("name"): found.get("value") for found in case.iter("property")}
-    assert properties == {"phase": "infrastructure", "worker": "main", "node": "c3", "unreachable": "no route"}
+    assert properties_of(case) == {"phase": "infrastructure", "worker": "main", "node": "c3", "unreachable": "no route"}
 
 
 def test_no_images_fail_and_do_not_skip(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,12 +232,6 @@ def test_one_image_can_be_chosen(
     assert result.ret == (1 if names == ["none"] else 0)
 
 
-def test_without_facts_the_suites_fail(pytester: pytest.Pytester) -> None:
-    result = run(pytester, "-m", "not e2e")
-    result.assert_outcomes(errors=3)
-    assert "select the suites by -m infrastructure" in result.stdout.str()
-
-
 # --- evidence
 
 
@@ -309,7 +248,8 @@ def test_cases_carry_image_and_digest(
 ) -> None:
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw7")  # of a session that this one was started by
     phase(pytester, "-k", "test_sif", "--junitxml=x.xml", "-o", "junit_family=xunit1")
-    properties = {found.get("name"): found.get("value") for found in ET.parse("x.xml").iter("property")}  # noqa: S314
+    (case,) = cases_of()
+    properties = properties_of(case)
     expected = {"phase": "infrastructure", "worker": "main", "image": NAME, "digest": f"sha256:{DIGEST}"}
     assert properties == expected
 
@@ -349,24 +289,3 @@ def test_another_project_is_left_in_peace(
 def test_another_projects_skipped_tests_are_no_failure(pytester: pytest.Pytester) -> None:
     source = "import pytest\ndef test_it(): pytest.skip('not here')\n"
     assert run(pytester, "-m", "not changes", source=source).ret == 0
-
-
-@pytest.mark.parametrize("names", ['"node"', '"x, node"', '["x", "node"]'])
-def test_a_test_that_gives_a_name_itself_is_left_alone(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, names: str
-) -> None:
-    """Other projects have nodes too, and their tests are collected in the same run."""
-    answer(monkeypatch, gathered(THREE))
-    values = "[1, 2]" if names == '"node"' else "[(1, 2)]"
-    arguments = "node" if names == '"node"' else "x, node"
-    pytester.makepyfile(
-        f"""
-        import pytest
-        @pytest.mark.infrastructure
-        @pytest.mark.parametrize({names}, {values})
-        def test_mine({arguments}):
-            assert node in (1, 2)
-        """
-    )
-    result = pytester.runpytest_inprocess("-m", "infrastructure", "--hpc-controller", "hpc")
-    result.assert_outcomes(passed=2 if names == '"node"' else 1)

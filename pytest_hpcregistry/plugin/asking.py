@@ -1,0 +1,243 @@
+"""Asking the cluster, once in a session and one login for each node: by the main process where `-m` names a phase, else
+when the first test asks; and by one of xdist's workers for all of them.
+
+While tests are collected only the controller is asked, which nodes and images there are; `--collect-only` takes these
+names from pytest's cache where an earlier session left them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..cluster import verify
+from ..cluster.client import open_client
+from ..core import facts
+from ..core.errors import HpcRegistryError, Unreachable, UsageError
+from ..core.events import Event, Failed, Noticed
+from ..core.facts import Facts
+from ..core.messages import count
+from ..core.names import printable
+from ..core.wire import from_line, to_line
+from . import questions
+from .session import choice, is_worker, load, selected_phases, worker_input
+
+FACTS = pytest.StashKey[Facts]()
+NAMES = pytest.StashKey["Names"]()
+PROBLEM = pytest.StashKey[HpcRegistryError]()
+"""Why the cluster could not be asked: it is not tried again in this session."""
+SHARED = pytest.StashKey[Path]()
+CACHED = "hpc/names"
+READ_IMAGES = ("deployment", "e2e")
+"""Phases whose tests need every byte of every image read."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """Nodes and images that there are, in order."""
+
+    nodes: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, nodes: Iterable[str], images: Iterable[str]) -> Names:
+        return cls(tuple(sorted(nodes)), tuple(sorted(images)))
+
+
+def prepare(config: pytest.Config) -> None:
+    """Before the tests are collected: ask where it is certain that tests will need it. Ends the session with the
+    library's exit code when the cluster can't be asked.
+
+    The error then also goes as an event into --hpc-error-file, for the program that has started this session.
+    """
+    phases = selected_phases(config)
+    if not phases or is_worker(config) or config.option.collectonly or choice(config, "gather") == "never":
+        return
+    try:
+        config.stash[FACTS] = gather(config, read_images=phases != ["infrastructure"])
+    except HpcRegistryError as error:
+        if path := config.getoption("hpc_error_file"):
+            Path(path).write_text(to_line(Failed.of(error)), encoding="utf-8")
+        pytest.exit(printable(with_hint(error)), returncode=error.exit_code)
+
+
+def with_hint(error: HpcRegistryError) -> str:
+    return f"{error}\nhint: {error.hint}" if error.hint else str(error)
+
+
+def get_names(config: pytest.Config) -> Names:
+    """What the tests' cases are made of; nothing where that is not to be had, and PROBLEM says why."""
+    if NAMES not in config.stash:
+        try:
+            config.stash[NAMES] = find_names(config)
+        except HpcRegistryError as error:
+            config.stash[PROBLEM], config.stash[NAMES] = error, Names()
+    return config.stash[NAMES]
+
+
+def find_names(config: pytest.Config) -> Names:
+    if FACTS in config.stash or (is_worker(config) and selected_phases(config)):
+        found = get_facts(config, ())
+        return Names.of(found.nodes, found.catalog.images)
+    known = read_cache(config) if config.option.collectonly else None
+    if known:
+        return known
+    refuse_never(config)
+    return Names.of(**json.loads(once(config, "names", lambda: json.dumps(list_names(config)))))
+
+
+def list_names(config: pytest.Config) -> dict[str, list[str]]:
+    """Ask the controller alone, and no node."""
+    with open_client(load(config)) as client:
+        nodes, images = client.list_nodes(), []
+        with suppress(HpcRegistryError):  # the facts say what is wrong with the catalog, and tests of it fail by that
+            images = list(client.catalog().images)
+    write_cache(config, nodes, images)
+    return {"nodes": nodes, "images": images}
+
+
+def get_facts(config: pytest.Config, items: Iterable[pytest.Item]) -> Facts:
+    """The cluster's facts, as they are needed by *items*. Raises HpcRegistryError when it could not be asked."""
+    if PROBLEM in config.stash:
+        raise config.stash[PROBLEM]
+    if FACTS not in config.stash:
+        read_images = any(mark.name in READ_IMAGES for item in items for mark in item.iter_markers())
+        try:
+            config.stash[FACTS] = find_facts(config, read_images)
+        except HpcRegistryError as error:
+            config.stash[PROBLEM] = error
+            raise
+    return config.stash[FACTS]
+
+
+def find_facts(config: pytest.Config, read_images: bool) -> Facts:
+    refuse_never(config)
+    text = once(config, "facts", lambda: to_text(gather(config, read_images=read_images)))
+    found = facts.read(filter(None, map(from_line, text.splitlines())), load(config).registry.path)
+    collected = config.stash.get(NAMES, None)
+    if collected and collected != Names.of(found.nodes, found.catalog.images):
+        raise Unreachable("nodes or images changed while the tests were collected", hint="run the tests again")
+    return found
+
+
+def known_facts(config: pytest.Config) -> Facts | None:
+    """The facts, where somebody has asked for them: for the main process also those of its workers."""
+    directory = shared(config)
+    if FACTS not in config.stash and directory and (directory / "facts").exists():
+        with suppress(HpcRegistryError):
+            config.stash[FACTS] = find_facts(config, read_images=False)
+    return config.stash.get(FACTS, None)
+
+
+def describe(config: pytest.Config) -> list[str]:
+    """What of the cluster the collected tests will not see; nothing, when all of it is known."""
+    found = config.stash.get(FACTS, None)
+    if found and found.unreachable:
+        return [f"hpc: {len(found.unreachable)} of {count(len(found.nodes), 'node')} could not be asked"]
+    if PROBLEM in config.stash:
+        return [printable(f"hpc: nodes and images are not known: {config.stash[PROBLEM]}")]
+    return []
+
+
+def to_text(found: Facts) -> str:
+    return "\n".join(map(to_line, found.events))
+
+
+def refuse_never(config: pytest.Config) -> None:
+    if choice(config, "gather") == "never":
+        raise UsageError("hpc_gather is never: the cluster was not asked", hint="give --hpc-gather=auto")
+
+
+def gather(config: pytest.Config, *, read_images: bool) -> Facts:
+    """One login for each node."""
+    with open_client(load(config)) as client:
+        question = questions.add_to(config, client.question(content=read_images, inspect=read_images, host=True))
+        if read_images:
+            reading = verify.read_back(client, lambda event: say(config, event), question=question)
+            if reading.unsettled and not reading.damaged:
+                raise Unreachable("syncs went on all the while", hint="run the tests again when no sync is under way")
+            found = reading.facts
+        else:
+            found = client.facts(question)
+    facts.require_nodes(found)
+    write_cache(config, found.nodes, found.catalog.images)
+    return found
+
+
+def say(config: pytest.Config, event: Event) -> None:
+    """What is waited for; of a worker nobody sees the terminal."""
+    terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and isinstance(event, Noticed):
+        terminal.write_line(printable(event.message))
+
+
+# --- between processes
+
+
+def share(config: pytest.Config) -> str:
+    """The main process: make, once, the directory by which its workers share answers; its own are put there."""
+    if SHARED not in config.stash:
+        config.stash[SHARED] = directory = Path(tempfile.mkdtemp(prefix="hpcreg-"))
+        config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
+        if FACTS in config.stash:
+            (directory / "facts").write_text(to_text(config.stash[FACTS]), encoding="utf-8")
+    return str(config.stash[SHARED])
+
+
+def shared(config: pytest.Config) -> Path | None:
+    handed = worker_input(config).get("hpc_shared")
+    return Path(handed) if handed else config.stash.get(SHARED, None)
+
+
+def once(config: pytest.Config, what: str, ask: Callable[[], str]) -> str:
+    """What *ask* returns. Of xdist's workers the first asks, and the others wait and read its answer, or its error."""
+    directory = shared(config)
+    if directory is None:
+        return ask()
+    answer = directory / what
+    with (directory / f"{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not answer.exists():
+            try:
+                text = ask()
+            except HpcRegistryError as error:
+                text = to_line(Failed.of(error))
+            answer.write_text(text, encoding="utf-8")
+    text = answer.read_text(encoding="utf-8")
+    failed = from_line(text) if "\n" not in text else None
+    if isinstance(failed, Failed):
+        raise failed.error()
+    return text
+
+
+# --- between sessions
+
+
+def read_cache(config: pytest.Config) -> Names | None:
+    """What an earlier session found of this cluster; None if there is no such session."""
+    cache = getattr(config, "cache", None)
+    known = cache.get(CACHED, None) if cache else None
+    try:
+        return Names.of(known["nodes"], known["images"]) if known and known["cluster"] == identity(config) else None
+    except (KeyError, TypeError):
+        return None  # written by something else
+
+
+def write_cache(config: pytest.Config, nodes: Iterable[str], images: Iterable[str]) -> None:
+    cache = getattr(config, "cache", None)
+    if cache:
+        cache.set(CACHED, {"cluster": identity(config), "nodes": list(nodes), "images": list(images)})
+
+
+def identity(config: pytest.Config) -> str:
+    cluster = load(config)
+    return f"{cluster.controller.host}:{cluster.controller.port}{cluster.registry.path}"
