@@ -50,7 +50,7 @@ class Names:
 
     @classmethod
     def of(cls, nodes: Iterable[str], images: Iterable[str]) -> Names:
-        return cls(tuple(sorted(nodes)), tuple(sorted(images)))
+        return cls(tuple(sorted(set(nodes))), tuple(sorted(set(images))))
 
 
 def prepare(config: pytest.Config) -> None:

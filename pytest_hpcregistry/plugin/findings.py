@@ -15,7 +15,7 @@ from ..core.messages import count
 from ..core.names import printable
 
 MOST_SHOWN = 25
-WIDEST = 24  # columns of the node sets; a longer one stands on a line of its own
+WIDEST = 24  # columns of the node sets; a longer one stands above what is said of it
 
 
 def explain(findings: Sequence[Finding]) -> list[str]:
@@ -36,7 +36,7 @@ def fold(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
 def describe(groups: dict[str, list[Finding]], width: int) -> list[str]:
     """Lines for a terminal of *width* columns: node sets in a column, and below each group what to do."""
     every = [one for group in groups.values() for one in group]
-    column = min(WIDEST, max(len(one.where) for one in every))
+    column = max((len(one.where) for one in every if len(one.where) <= WIDEST), default=2)
     lines: list[str] = []
     left = MOST_SHOWN
     for hint, group in groups.items():

@@ -121,7 +121,7 @@ def test_contributing_names_tests_that_exist() -> None:
 
 def test_fixtures_options_and_variables_exist() -> None:
     for name in re.findall(r"--hpc-([a-z-]+)", README):
-        assert name in {*session.OPTIONS, "allow-changes"}
+        assert name in {*session.OPTIONS, *session.CHOICES, "allow-changes"}
     sentence = README.partition("there are the fixtures")[2].partition("\n\n")[0]
     names = re.findall(r"`(\w+)`", sentence)
     assert names

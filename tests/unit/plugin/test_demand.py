@@ -4,6 +4,7 @@ costs a login.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.core.errors import Unreachable
-from pytest_hpcregistry.testing.facts import NAME, gathered, host, image, machine
+from pytest_hpcregistry.testing.facts import NAME, file, gathered, host, image, machine
+from tests import ROOT
 from tests.unit.plugin.runs import THREE, answer, run
 
 pytest_plugins = "pytester"
@@ -291,6 +293,18 @@ def test_not_asked(node): node.path("/etc/shadow")
     shown = result.stdout.str()
     assert "c1 was not asked for /etc/shadow: name it in hpc_paths" in shown
     assert "core/facts.py" not in shown, "the fault is not in there"
+
+
+def test_what_the_readme_shows(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = (ROOT / "README.md").read_text().partition("## In pytest")[2].partition("\n## ")[0]
+    files = re.findall(r"```(?:ini|python)\n# (\S+)\n(.*?)```", section, re.DOTALL)
+    for name, text in [*files, ("cluster.yaml", "controller: {host: hpc}\n")]:
+        (pytester.path / name).write_text(text)
+    scratch = file(type="directory", mode="1777")
+    ready = machine(host=host(paths={"/scratch": scratch}, programs={"apptainer": "1.4"}))
+    asked = answer(monkeypatch, gathered({"c1": ready, "c2": ready}))
+    pytester.runpytest_inprocess().assert_outcomes(passed=4)
+    assert "/scratch" in asked[0]["question"].paths
 
 
 @pytest.mark.parametrize("path", ["etc/motd", "/a/../b", "/a\x07b", "/" + "a" * 5000])
