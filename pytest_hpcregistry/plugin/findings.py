@@ -62,6 +62,8 @@ class Findings:
         self.findings: dict[Finding, None] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if not report.failed:  # another plugin runs the test again
+            return
         for one in getattr(report, "hpc_findings", ()):
             self.findings[Finding(**one)] = None
 

@@ -13,8 +13,9 @@ from ..core.errors import UsageError
 from ..core.machine import Question
 from ..core.names import excerpt
 
-MOST = {"paths": 1000, "texts": 20}
+MOST_TEXTS = 20
 LONGEST = 4096  # bytes of a path, as the kernel has it
+MOST_BYTES = 32 << 10  # of all paths: the question is one argument of a command, which Linux allows 128 KiB
 
 
 @dataclass
@@ -35,10 +36,14 @@ def pytest_hpc_request(request: Request) -> None:
 
 
 def add_to(config: pytest.Config, question: Question) -> Question:
-    """The question with what this project adds. Raises UsageError for what is no path."""
+    """The question with what this project adds. Raises UsageError for what is no path, or too much."""
     request = Request(paths=[line for line in config.getini("hpc_paths") if line])
     config.hook.pytest_hpc_request(request=request)
-    paths, texts = check(request.paths, "paths"), check(request.texts, "texts")
+    paths, texts = list(map(check, request.paths)), list(map(check, request.texts))
+    if len(texts) > MOST_TEXTS:
+        raise UsageError(f"pytest_hpc_request: {len(texts)} texts are more than {MOST_TEXTS}")
+    if sum(len(path.encode()) for path in (*paths, *texts)) > MOST_BYTES:
+        raise UsageError(f"hpc_paths: all paths together are longer than {MOST_BYTES >> 10} KiB")
     return replace(
         question,
         paths=list(dict.fromkeys([*question.paths, *paths])),
@@ -46,12 +51,9 @@ def add_to(config: pytest.Config, question: Question) -> Question:
     )
 
 
-def check(paths: list[str], kind: str) -> list[str]:
-    for path in paths:
-        if not path.startswith("/") or ".." in PurePosixPath(path).parts or not path.isprintable():
-            raise UsageError(f"hpc_{kind}: {excerpt(path)} is no absolute path")
-        if len(path.encode()) > LONGEST:
-            raise UsageError(f"hpc_{kind}: {excerpt(path, 80)} is longer than {LONGEST} bytes")
-    if len(paths) > MOST[kind]:
-        raise UsageError(f"hpc_{kind}: {len(paths)} are more than the {MOST[kind]} that can be asked for at once")
-    return [path.rstrip("/") or "/" for path in paths]
+def check(path: str) -> str:
+    if not path.startswith("/") or ".." in PurePosixPath(path).parts or not path.isprintable():
+        raise UsageError(f"hpc_paths: {excerpt(path)} is no absolute path")
+    if len(path.encode()) > LONGEST:
+        raise UsageError(f"hpc_paths: {excerpt(path, 80)} is longer than {LONGEST} bytes")
+    return path.rstrip("/") or "/"

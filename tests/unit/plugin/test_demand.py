@@ -307,7 +307,7 @@ def test_what_the_readme_shows(pytester: pytest.Pytester, monkeypatch: pytest.Mo
     assert "/scratch" in asked[0]["question"].paths
 
 
-@pytest.mark.parametrize("path", ["etc/motd", "/a/../b", "/a\x07b", "/" + "a" * 5000])
+@pytest.mark.parametrize("path", ["etc/motd", "/a/../b", "/a\x07b", "/\udcff", "/" + "a" * 5000])
 def test_what_is_no_path(pytester: pytest.Pytester, asked: Asked, path: str) -> None:
     pytester.makeconftest(f"def pytest_hpc_request(request): request.paths.append({path!r})\n")
     result = run(pytester, HPC, source=SITE)
@@ -316,9 +316,16 @@ def test_what_is_no_path(pytester: pytest.Pytester, asked: Asked, path: str) -> 
     assert asked == []
 
 
-def test_a_bounded_number_of_paths(pytester: pytest.Pytester, asked: Asked) -> None:
-    pytester.makeconftest("def pytest_hpc_request(request): request.texts += [f'/{n}' for n in range(21)]\n")
-    assert "21 are more than the 20" in run(pytester, HPC, source=SITE).stdout.str()
+@pytest.mark.parametrize(
+    ("adds", "says"),
+    [
+        ("texts += [f'/{n}' for n in range(21)]", "21 texts are more than 20"),
+        ("paths += [f'/{n:100}'.replace(' ', 'x') for n in range(400)]", "together are longer than 32 KiB"),
+    ],
+)
+def test_no_more_is_asked_than_fits(pytester: pytest.Pytester, asked: Asked, adds: str, says: str) -> None:
+    pytester.makeconftest(f"def pytest_hpc_request(request): request.{adds}\n")
+    assert says in run(pytester, HPC, source=SITE).stdout.str()
     assert asked == []
 
 

@@ -186,6 +186,17 @@ def test_it(nodes):
     assert "hpc: 1 finding" not in result.stdout.str()
 
 
+def test_a_test_that_is_run_again_has_not_failed_yet() -> None:
+    """As pytest-rerunfailures has it: a report that is neither failed nor passed."""
+    collected = shown_findings.Findings()
+    said = [{"id": "a.b", "where": "c1", "what": "/x", "found": "red", "expected": "", "hint": ""}]
+    for outcome in ("rerun", "failed"):
+        assert collected.findings == {}
+        report = pytest.TestReport("x", ("x", 0, "x"), {}, outcome, None, "call", hpc_findings=said)  # type: ignore[arg-type]
+        collected.pytest_runtest_logreport(report)
+    assert list(collected.findings) == [Finding("a.b", "c1", "/x", "red", hint="")]
+
+
 def test_very_many_findings_are_cut() -> None:
     many = [Finding("a.b", "c1", f"/{number}", "red", hint="paint") for number in range(100)]
     lines = shown_findings.describe(shown_findings.fold(many), 80)
