@@ -121,8 +121,11 @@ def get_facts(config: pytest.Config, items: Iterable[pytest.Item]) -> Facts:
 
 def find_facts(config: pytest.Config, read_images: bool) -> Facts:
     refuse_never(config)
-    text = once(config, "facts", lambda: to_text(gather(config, read_images=read_images)))
-    found = facts.read(filter(None, map(from_line, text.splitlines())), load(config).registry.path)
+    if shared(config):
+        text = once(config, "facts", lambda: to_text(gather(config, read_images=read_images)))
+        found = facts.read(filter(None, map(from_line, text.splitlines())), load(config).registry.path)
+    else:
+        found = gather(config, read_images=read_images)
     collected = config.stash.get(NAMES, None)
     if collected and collected != Names.of(found.nodes, found.catalog.images):
         raise Unreachable("nodes or images changed while the tests were collected", hint="run the tests again")

@@ -63,8 +63,7 @@ def seen(state: lab.LabState) -> set[str]:
     """What the infrastructure suite finds wrong: the words of its failed tests' names and findings."""
     argv = ["env", f"HPC_CLUSTER={state.cluster_file}", str(Path(sys.executable).parent / "hpc-container-manager")]
     said = LocalTransport().run([*argv, "test", "--phase", "infrastructure"], timeout=300).stdout
-    found = [line for line in said.splitlines() if line.startswith(("FAILED", "E "))]
-    return {word for line in found for word in re.split(r"[^A-Za-z_.]+", line)}
+    return set(re.split(r"[^A-Za-z_.]+", said.partition("= FAILURES =")[2]))
 
 
 def snapshot(state: lab.LabState) -> dict[str, str]:
