@@ -104,6 +104,16 @@ def test_a_fixture_of_theirs_over_ours(pytester: pytest.Pytester, asked: Asked) 
     run(pytester, HPC, source=source).assert_outcomes(passed=2, skipped=1)
 
 
+def test_a_fixture_of_theirs_beside_ours(pytester: pytest.Pytester, asked: Asked) -> None:
+    source = """\
+import pytest
+@pytest.fixture
+def node(): return "theirs"
+def test_it(node, cluster_facts): assert node == "theirs" and len(cluster_facts.nodes) == 3
+"""
+    run(pytester, HPC, source=source).assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize(
     ("marks", "arguments", "passed"),
     [
