@@ -82,6 +82,7 @@ def describe_host(registry: str, request: Json, images: List[Json]) -> Json:
         "accounts": accounts(request),
         "denied": {user: denied(user, registry, images) for user in request.get("readers", [])},
         "programs": {name: version(argv) for name, argv in PROGRAMS.items()},
+        "runtime": run([request["runtime"], "--check"]) if request.get("runtime") else None,
         "authorized_keys": authorized_keys(),
     }
 
@@ -328,11 +329,13 @@ def run(argv: List[str], seconds: int = 20, stdin: str = "") -> Optional[Json]:
     import shutil  # here, as a session loads this file at each login and runs nothing
     import subprocess
 
-    if not shutil.which(argv[0]):
+    # SingularityCE takes the same words as Apptainer, in whose place it may be.
+    program = shutil.which(argv[0]) or (argv[0] == "apptainer" and shutil.which("singularity"))
+    if not program:
         return None
     try:
         done = subprocess.run(
-            argv,
+            [program, *argv[1:]],
             input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

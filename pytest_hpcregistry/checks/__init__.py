@@ -32,6 +32,7 @@ OF_NODES: tuple[MachineCheck, ...] = (
     configuration.same,
     slurm.usable,
     slurm.binds,
+    slurm.runtime,
     catalog.same,
 )
 OF_MACHINES: tuple[MachineCheck, ...] = (

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 
 from ..core.facts import Facts, Machine
-from ..core.layout import RUNTIME
+from ..core.layout import CONTAINER_RUN, RUNTIME
 from ..core.machine import SlurmFacts
 from ..core.model import Cluster
+from ..core.names import excerpt
 from .finding import Finding
 
 USABLE = ("idle", "mixed", "allocated", "completing", "planned", "reserved")
@@ -64,6 +65,18 @@ def binds(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]
         if machine.path(path) is None:
             hint = "make or mount it there, or take it out of runtime.binds"
             yield Finding("slurm.binds", machine.name, path, "does not exist", hint=hint)
+
+
+def runtime(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    """An ordinary user's job can start an image there; if not, it says what the job itself would."""
+    if not cluster.slurm.container:
+        return
+    found = machine.host.runtime
+    if found is None:
+        yield Finding("slurm.runtime", machine.name, CONTAINER_RUN, "does not exist", hint="run phase 1 again")
+    elif found.exit != 0:
+        hint = "allow user namespaces there, or install a setuid Apptainer; for other reasons run phase 1 again"
+        yield Finding("slurm.runtime", machine.name, "jobs", excerpt(found.says), hint=hint)
 
 
 def asked(facts: Facts) -> SlurmFacts:

@@ -171,6 +171,7 @@ class ControllerClient:
                 containers,
                 layout.RUNTIME,
             ],
+            runtime=layout.CONTAINER_RUN if slurm.container else None,
         )
 
     def list_nodes(self) -> list[str]:

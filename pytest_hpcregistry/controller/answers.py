@@ -59,6 +59,7 @@ STATUS = {
     "modified": seconds,
 }
 content = text("[0-9a-f]{64}|unreadable")
+inspection = record({"exit": number(-256, 256), "says": path})
 HOST = record(
     {
         "hostname": anything(256),
@@ -74,6 +75,7 @@ HOST = record(
         "denied": mapping(".{1,256}", maybe(items(path, 1000)), 100),
         "programs": mapping(".{1,256}", maybe(path), 100),
         "authorized_keys": items(record({"fingerprint": digest, "options": anything(1 << 16)}), MOST_KEYS),
+        "runtime": maybe(inspection),
     }
 )
 FACTS = record(
@@ -90,7 +92,7 @@ FACTS = record(
                 {
                     "header": text("([0-9a-f]{2}){0,256}"),
                     "sha256": content,
-                    "inspect": maybe(record({"exit": number(-256, 256), "says": path})),
+                    "inspect": maybe(inspection),
                 },
             ),
             MOST_FILES,

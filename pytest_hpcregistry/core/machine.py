@@ -28,7 +28,7 @@ class File:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `apptainer inspect` answered: its exit code and a line of its output."""
+    """What a program answered: its exit code and a line of its output."""
 
     exit: int
     says: str
@@ -97,7 +97,8 @@ class AuthorizedKey:
 @dataclass(frozen=True)
 class Host:
     """How a machine is set up. `denied`: user -> paths of the registry that it cannot read, None if that could not be
-    tried; `programs`: name -> version, "" if it prints none, None if it is not installed."""
+    tried; `programs`: name -> version, "" if it prints none, None if it is not installed (`apptainer` may also be
+    SingularityCE); `runtime`: what `container-run --check` said, None if it was not asked for or is not there."""
 
     hostname: str
     time: float
@@ -110,6 +111,7 @@ class Host:
     denied: dict[str, Optional[list[str]]]
     programs: dict[str, Optional[str]]
     authorized_keys: list[AuthorizedKey]
+    runtime: Optional[Inspection]
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,9 @@ class Syncing:
 class Question:
     """What the agent is asked: images in `directories`; with `content`, digests of their bytes, of all or of `names`,
     and with `inspect` Apptainer's word on these; with `host`, how the machine is set up. `readers` are users who must
-    be able to read the registry; `paths` and `texts` are files beside the registry's own. With `brief`, only names,
-    links, owners and modes: no object by itself, and no header."""
+    be able to read the registry; `paths` and `texts` are files beside the registry's own; `runtime` is the program that
+    says by `--check` whether jobs could start an image. With `brief`, only names, links, owners and modes: no object by
+    itself, and no header."""
 
     registry: str
     directories: list[str]
@@ -163,6 +166,7 @@ class Question:
     paths: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     brief: bool = False
+    runtime: Optional[str] = None
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ def host(**more: Any) -> Host:
         "denied": {},
         "programs": {},
         "authorized_keys": [],
+        "runtime": None,
     }
     return Host(**{**nothing, **more})
 

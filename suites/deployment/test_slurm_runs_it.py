@@ -13,5 +13,5 @@ pytestmark = pytest.mark.deployment
 
 def test_slurm_can_execute_it(slurm: Slurm, sif: tuple[str, Entry], registry: Registry) -> None:
     path = f"{registry.path}/{sif[0]}"
-    result = slurm.srun(f"--container={path}", "/bin/sh", "-c", "echo in $APPTAINER_CONTAINER").check()
+    result = slurm.srun(f"--container={path}", "/bin/sh", "-c", "echo in $SINGULARITY_CONTAINER").check()
     assert result.stdout.strip() == f"in {path}"

@@ -12,22 +12,23 @@ from pytest_hpcregistry.core.nodeset import fold
 
 pytestmark = pytest.mark.e2e
 Sif = tuple[str, Entry]
-# Apptainer sets APPTAINER_CONTAINER to the image's path, and only an image has /.singularity.d.
-WHERE = 'test -d /.singularity.d && echo "$SLURMD_NODENAME $APPTAINER_CONTAINER" || echo "$SLURMD_NODENAME the host"'
+# Apptainer and SingularityCE set SINGULARITY_CONTAINER to the image's path, and only an image has /.singularity.d.
+WHERE = 'test -d /.singularity.d && echo "$SLURMD_NODENAME $SINGULARITY_CONTAINER" || echo "$SLURMD_NODENAME the host"'
+BY_HAND = 'program=$(command -v apptainer || command -v singularity) && exec "$program" exec "$@"'
 DISTRIBUTED = """\
 #!/bin/bash
 #SBATCH --job-name=hpcregistry-distributed
 #SBATCH --nodes={nodes}
 #SBATCH --ntasks-per-node=4
 #SBATCH --container={image}
-echo "script on $SLURMD_NODENAME in $APPTAINER_CONTAINER"
+echo "script on $SLURMD_NODENAME in $SINGULARITY_CONTAINER"
 echo "nodes $SLURM_JOB_NUM_NODES tasks $SLURM_NTASKS_PER_NODE job $SLURM_JOB_ID"
 """
 
 
 def test_apptainer_exec_on_every_node(slurm: Slurm, sif: Sif, nodes: dict[str, Machine], registry: Registry) -> None:
     path = f"{registry.path}/{sif[0]}"
-    words = ["apptainer", "exec", "--userns", path, "/bin/sh", "-c", WHERE]
+    words = ["/bin/sh", "-c", BY_HAND, "by-hand", path, "/bin/sh", "-c", WHERE]
     result = slurm.srun(f"--nodelist={fold(nodes)}", f"--nodes={len(nodes)}", "--ntasks-per-node=1", *words).check()
     assert sorted(result.stdout.splitlines()) == [f"{name} {path}" for name in sorted(nodes)]
 
@@ -42,7 +43,7 @@ def test_srun_container_on_every_node(slurm: Slurm, sif: Sif, nodes: dict[str, M
 def test_job_environment_is_inside(slurm: Slurm, sif: Sif, registry: Registry) -> None:
     """Training jobs find their rank by SLURM_PROCID: each task has its own."""
     path = f"{registry.path}/{sif[0]}"
-    words = ["/bin/sh", "-c", 'echo "$SLURM_PROCID of $SLURM_NTASKS in $APPTAINER_CONTAINER"']
+    words = ["/bin/sh", "-c", 'echo "$SLURM_PROCID of $SLURM_NTASKS in $SINGULARITY_CONTAINER"']
     result = slurm.srun("--nodes=1", "--ntasks=4", f"--container={path}", *words).check()
     assert sorted(result.stdout.splitlines()) == [f"{rank} of 4 in {path}" for rank in range(4)]
 

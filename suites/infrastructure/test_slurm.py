@@ -29,5 +29,9 @@ def test_container_support_is_configured(find_on_machines: Find, cluster: Cluste
     assert find_on_machines(slurm.containers) == []
 
 
+def test_jobs_can_start_an_image(find_on_nodes: Find) -> None:
+    assert find_on_nodes(slurm.runtime) == []
+
+
 def test_what_an_image_shall_see_is_there(find_on_nodes: Find) -> None:
     assert find_on_nodes(slurm.binds) == []

@@ -26,7 +26,12 @@ SHORT = 60.0
 CLOSED_OFF = ("--containall", "--no-home", "--cleanenv", "--pwd=/")
 GPUS = {"--nv": "/dev/nvidiactl", "--rocm": "/dev/kfd"}
 """Apptainer's options, and the device that the driver of each maker has."""
-USER_NAMESPACES = ("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone")
+FORBIDDING = {
+    "/proc/sys/user/max_user_namespaces": "0",
+    "/proc/sys/kernel/unprivileged_userns_clone": "0",
+    "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1",
+}
+"""Where it says so, a machine forbids user namespaces to ordinary users."""
 # Run "$@" in a session of its own, and end that after $0 seconds or at a signal, with all that is in it: of a container
 # that is killed, Apptainer leaves the process that serves the image.
 LIMITED = """
@@ -58,7 +63,8 @@ class Container(Place):
             hint = "install the package apptainer, or test the image on a node: --on NODE"
             raise UsageError(f"there is no Apptainer on {where}", hint=hint)
         # Root of a user namespace is nobody outside. Where the machine forbids these, Apptainer is a setuid program.
-        forbidden = "0" in self.machine(["cat", *USER_NAMESPACES], timeout=SHORT).stdout.split()
+        told = self.machine(["grep", "", *FORBIDDING], timeout=SHORT).stdout.split()
+        forbidden = any(f"{path}:{value}" in told for path, value in FORBIDDING.items())
         self.options = [*CLOSED_OFF, *([] if forbidden else ["--userns"])]
         self.cgroup = True
 

@@ -262,6 +262,7 @@ def test_everything_of_a_machine(registry: Path, monkeypatch: pytest.MonkeyPatch
         "slurmd": "slurmd -V", "srun": "srun -V",
     }  # fmt: skip
     assert told["authorized_keys"] == ["keys"]
+    assert told["runtime"] is None, "nobody asked"
     assert told["filesystem"] == {**facts.filesystem(str(registry)), "free": told["filesystem"]["free"]}
 
 
@@ -416,6 +417,27 @@ def test_what_a_program_says(script: str, told: dict[str, Any]) -> None:
 def test_a_program_that_is_not_there_or_hangs() -> None:
     assert facts.run(["no such program"]) is None
     assert facts.run(["sleep", "30"], seconds=1) == {"exit": 124, "says": "no answer within 1 s"}
+
+
+def test_singularity_in_apptainers_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "singularity").write_text("#!/bin/sh\necho singularity-ce version 4.1.5\n")
+    (tmp_path / "singularity").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert facts.version(["apptainer", "--version"]) == "4.1.5"
+    assert facts.run(["podman", "--version"]) is None
+    (tmp_path / "apptainer").write_text("#!/bin/sh\necho apptainer version 1.4.5\n")
+    (tmp_path / "apptainer").chmod(0o755)
+    assert facts.version(["apptainer", "--version"]) == "1.4.5"
+
+
+def test_what_the_runtime_says_of_itself(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "PROGRAMS", {})
+    program = tmp_path / "container-run"
+    program.write_text('#!/bin/sh\necho "asked $*"\nexit 1\n')
+    program.chmod(0o755)
+    host = gathered(registry, host=True, runtime=str(program))["host"]
+    assert host["runtime"] == {"exit": 1, "says": "asked --check"}
+    assert gathered(registry, host=True, runtime="/no/such/program")["host"]["runtime"] is None
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ def sound_host() -> Host:
         denied={"slurm": [], "alice": []},
         programs={"python3": "3.11", "rsync": "3.2.7", "apptainer": "1.3", "slurmd": "23.02.1", "srun": "23.02.1"},
         authorized_keys=[KEY],
+        runtime=Inspection(0, "/usr/bin/apptainer with user namespaces"),
     )
 
 
@@ -145,6 +146,13 @@ def path(where: str, name: str, **what: Any) -> Broken:
 
 def text(where: str, name: str, said: str | None) -> Broken:
     return lambda sound: sound.host(where).texts.update({name: said})
+
+
+def runtime(where: str, said: Inspection | None) -> Broken:
+    def break_it(sound: Sound) -> None:
+        sound.change(where, host=replace(sound.host(where), runtime=said))
+
+    return break_it
 
 
 def program(where: str, name: str, version: str | None) -> Broken:
@@ -233,6 +241,8 @@ BROKEN: list[tuple[str, str, Broken]] = [
     ("programs.guarded", "controller", path("controller", layout.RUNTIME, mode="0666")),
     ("programs.guarded", "c1", path("c1", OCI, mode="0664")),
     ("slurm.binds", "c1", path("c1", "/scratch")),
+    ("slurm.runtime", "c2", runtime("c2", Inspection(1, "container-run: no image can be started on c2"))),
+    ("slurm.runtime", "c2", runtime("c2", None)),
     ("programs.installed", "c2", program("c2", "apptainer", None)),
     ("programs.log", "controller", path("controller", CLUSTER.sync.log, mode="0644")),
     ("slurm.answers", "controller", slurm(error="no slurmctld")),
@@ -327,6 +337,7 @@ def test_every_check_is_in_a_suite() -> None:
 def test_containers_that_slurm_shall_not_run_need_no_oci_conf() -> None:
     sound = Sound()
     sound.host("c2").texts[OCI] = None
+    runtime("c2", None)(sound)
     without = replace(CLUSTER, slurm=replace(CLUSTER.slurm, container=False))
     findings = {one.id for one in checks.run(sound.facts(), without)}
     assert findings == {"configuration.in_force"}, "which says so, and nothing else"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pytest_hpcregistry.cluster import client
 from pytest_hpcregistry.cluster.client import ControllerClient, SyncOptions, Wait
 from pytest_hpcregistry.cluster.programs import build_controller
 from pytest_hpcregistry.cluster.remote import ignore
+from pytest_hpcregistry.core import layout
 from pytest_hpcregistry.core.errors import (
     CheckFailed,
     CommandFailed,
@@ -347,6 +349,9 @@ def test_every_path_that_is_looked_up_is_asked_for(tmp_path: Path) -> None:
     answer = agent.gather(json.loads(json.dumps(plain(question))))
     for path in (*client.INSTALLED, cluster.sync.key, cluster.sync.log):
         assert path in answer["host"]["paths"]
+    assert question.runtime == layout.CONTAINER_RUN
+    without = replace(cluster, slurm=Slurm(container=False))
+    assert ControllerClient(without, FakeTransport()).question(host=True).runtime is None, "nothing runs it there"
 
 
 @pytest.mark.parametrize("told", [[Looked(True)], events({"c1": machine()})[1:], events({"c1": machine()})[:1]])

@@ -37,6 +37,7 @@ HOST: dict[str, Any] = {
     "denied": {"nobody": ["/x"]},
     "programs": {"rsync": "/usr/bin/rsync"},
     "authorized_keys": [KEY],
+    "runtime": {"exit": 0, "says": "x"},
 }
 FACTS: dict[str, Any] = {"catalog_digest": D, "objects": {D: OBJECT}, "images": [IMAGE], "host": HOST}
 QUESTION = Question(
@@ -141,10 +142,10 @@ BOUNDS = [
     *each("facts", f"images.0.sha256 objects.{D}.sha256", "unreadable", "readable"),
     *each("facts", "images.0.header", "0f" * 256, "0f" * 257),
     *each("facts", "images.0.header", "", "0"),
-    *each("facts", "images.0.inspect.exit", 256, 257),
-    *each("facts", "images.0.inspect.exit", -256, -257),
-    *each("facts", "images.0.inspect.says", "x" * 4096, "x" * 4097),
-    *each("facts", "images.0.inspect images.0.object catalog_digest", None, 0),
+    *each("facts", "images.0.inspect.exit host.runtime.exit", 256, 257),
+    *each("facts", "images.0.inspect.exit host.runtime.exit", -256, -257),
+    *each("facts", "images.0.inspect.says host.runtime.says", "x" * 4096, "x" * 4097),
+    *each("facts", "images.0.inspect images.0.object host.runtime catalog_digest", None, 0),
     *each("facts", "host.accounts.users host.accounts.groups", dict.fromkeys(keys(1000)), dict.fromkeys(keys(1001))),
     *each(
         "facts",

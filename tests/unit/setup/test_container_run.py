@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from pytest_hpcregistry.images.running import container
 from tests import ROOT
 
 ROLE = ROOT / "pytest_hpcregistry/setup/roles/container_registry"
@@ -171,17 +172,142 @@ def test_what_open_mpi_keeps_beside_pmixs_directory_is_bound(
     assert found == ["--bind", f"{spool}/pmix.7.0", "--bind", f"{spool}/spmix_appdir_2001_7.0"]
 
 
-@pytest.mark.parametrize(
-    ("told", "options"), [(["0", "1"], []), (["63000", "0"], []), (["63000", "1"], ["--userns"]), ([], ["--userns"])]
+MAX, CLONE, APPARMOR = (
+    "user/max_user_namespaces",
+    "kernel/unprivileged_userns_clone",
+    ("kernel/apparmor_restrict_unprivileged_userns"),
 )
-def test_where_user_namespaces_are_forbidden_it_is_left_to_a_setuid_apptainer(
-    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str], options: list[str]
+
+
+class Node:
+    """A node's sysctls, and its apptainer, as a shell script that says how it was built."""
+
+    def __init__(self, program: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.program, self.place, self.runtime = program, place, place / "apptainer"
+        self.name = os.uname().nodename
+        monkeypatch.setattr(program, "SYSCTLS", str(place / "sys"))
+        monkeypatch.setattr(program, "PROFILES", (str(place / "apparmor.d" / "apptainer*"),))
+
+    def tells(self, **sysctls: str) -> Node:
+        for name, value in sysctls.items():
+            path = self.place / "sys" / {"most": MAX, "clone": CLONE, "apparmor": APPARMOR}[name]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{value}\n")
+        return self
+
+    def builds(self, prefix: str = "APPTAINER", suid: int = 1, mode: int | None = 0o4755, conf: str = "") -> Node:
+        """A runtime with a starter of this *mode*, or with none."""
+        (self.place / "runtime.conf").write_text(conf)
+        starter = self.place / "lib" / prefix.lower() / "bin" / "starter-suid"
+        if mode is not None:
+            starter.parent.mkdir(parents=True)
+            starter.touch()
+            starter.chmod(mode)
+        lines = [f"{prefix}_SUID_INSTALL={suid}", f"LIBEXECDIR={self.place}/lib", "PACKAGE_NAME=x"]
+        lines += [f"{prefix}_CONF_FILE={self.place}/runtime.conf"]
+        says = "\n".join(f"echo {line}" for line in lines)
+        self.runtime.write_text(f'#!/bin/sh\n[ "$1" = buildcfg ] || exit 9\n{says}\n')
+        self.runtime.chmod(0o755)
+        return self
+
+    def options(self, root: bool = False) -> list[str]:
+        return list(self.program.namespace_options(str(self.runtime), root))
+
+
+@pytest.fixture
+def node(program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    return Node(program, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "sysctls", [{}, {"most": "63000", "clone": "1", "apparmor": "0"}, {"most": "1"}, {"clone": "1"}, {"apparmor": "0"}]
+)
+def test_where_users_may_have_a_namespace_each_job_gets_one(node: Node, sysctls: dict[str, str]) -> None:
+    """Nothing is asked of the runtime there: there is none here."""
+    assert node.tells(**sysctls).options() == ["--userns"]
+
+
+FORBIDDEN = [
+    ({"most": "0"}, "user.max_user_namespaces=0"),
+    ({"most": "63000", "clone": "0"}, "kernel.unprivileged_userns_clone=0"),
+    ({"most": "63000", "apparmor": "1"}, "kernel.apparmor_restrict_unprivileged_userns=1"),
+]
+root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root makes a file setuid root")
+
+
+def test_the_workstation_goes_by_the_same_sysctls(program: ModuleType) -> None:
+    paths = {f"/proc/sys/{name.replace('.', '/')}": value for name, value in program.FORBIDDING.items()}
+    assert paths == container.FORBIDDING
+
+
+@root_only
+@pytest.mark.parametrize("sysctls", [sysctls for sysctls, _ in FORBIDDEN])
+@pytest.mark.parametrize("prefix", ["APPTAINER", "SINGULARITY"])
+def test_where_namespaces_are_forbidden_a_setuid_installation_starts_the_image(
+    node: Node, sysctls: dict[str, str], prefix: str
 ) -> None:
-    paths = [tmp_path / "max", tmp_path / "clone"]
-    for path, text in zip(paths, told, strict=False):
-        path.write_text(f"{text}\n")
-    monkeypatch.setattr(program, "USER_NAMESPACES", tuple(map(str, paths)))
-    assert program.namespace_options() == options
+    assert node.tells(**sysctls).builds(prefix, conf="# allow setuid = no\nallow setuid = yes\n").options() == []
+
+
+@root_only
+@pytest.mark.parametrize(("sysctls", "name"), FORBIDDEN)
+@pytest.mark.parametrize(
+    ("built", "why"),
+    [
+        ({"suid": 0, "mode": None}, "{0}/apptainer is no setuid installation"),
+        ({"mode": None}, "{0}/apptainer is no setuid installation"),
+        ({"mode": 0o755}, "{0}/lib/apptainer/bin/starter-suid is not setuid root"),
+        ({"conf": "allow setuid = no\n"}, "{0}/runtime.conf says allow setuid = no"),
+    ],
+)
+def test_where_neither_works_the_job_ends_and_says_why(
+    node: Node, sysctls: dict[str, str], name: str, built: dict[str, Any], why: str
+) -> None:
+    node.tells(**sysctls).builds(**built)
+    with pytest.raises(SystemExit) as caught:
+        node.options()
+    assert str(caught.value) == (
+        f"container-run: no image can be started on {node.name}: {name} forbids user namespaces, and "
+        f"{why.format(node.place)} (package apptainer-suid)"
+    )
+    assert node.options(root=True) == [], "root needs neither"
+
+
+def test_apparmor_lets_a_program_with_a_profile_of_its_own_have_namespaces(node: Node) -> None:
+    node.tells(apparmor="1").builds(mode=None)
+    (node.place / "apparmor.d").mkdir()
+    (node.place / "apparmor.d" / "apptainer").touch()
+    assert node.options() == ["--userns"]
+    node.tells(most="0")
+    with pytest.raises(SystemExit, match=r"user\.max_user_namespaces=0 forbids"):
+        node.options()
+
+
+def test_singularity_reads_apptainers_variables_by_its_own_names(program: ModuleType) -> None:
+    given = {"APPTAINER_BIND": "/a", "APPTAINERENV_X": "1", "APPTAINER_NV": "1", "SINGULARITY_NV": "0", "A": "b"}
+    named = {**given, "SINGULARITY_BIND": "/a", "SINGULARITYENV_X": "1"}
+    assert program.named_for("/usr/bin/singularity", given) == named
+    assert program.named_for("/usr/bin/apptainer", given) == given
+
+
+def test_it_says_whether_jobs_could_start_an_image(tmp_path: Path) -> None:
+    """What the infrastructure suite asks each node."""
+    program = install(tmp_path)
+
+    def ask() -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-I", str(program), "--check"]
+        return subprocess.run(
+            argv, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=20
+        )
+
+    (tmp_path / "singularity").touch(mode=0o755)
+    if not shutil.which("apptainer", path="/usr/local/bin:/usr/bin:/bin"):  # where one is, it comes first
+        assert ask().stdout == f"{tmp_path}/singularity with user namespaces\n"
+    (tmp_path / "apptainer").touch(mode=0o755)
+    done = ask()
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/apptainer with user namespaces\n")
+    (tmp_path / "container-run.json").unlink()
+    assert (ask().returncode, ask().stderr.endswith("; run phase 1 again\n")) == (1, True)
 
 
 def test_an_image_that_is_not_there_is_named_with_the_node(tmp_path: Path) -> None:
