@@ -371,7 +371,7 @@ def test_the_whole_way_through_a_shell(tmp_path: Path, command: list[str]) -> No
     given = {"SLURM_PROCID": "1", "SLURM_SUBMIT_DIR": str(submitted), "PATH": "/bin"}
     words, environment, directory = run_as_slurm_would(tmp_path, command, given)
     assert words == ["--quiet", "exec", "--userns", f"{tmp_path}/x.sif", *command]
-    ours = {"OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
+    ours = {"OMPI_MCA_btl_vader_single_copy_mechanism": "none", "UCX_POSIX_USE_PROC_LINK": "n"}
     assert {name: value for name, value in environment.items() if name not in ("PWD", "LC_CTYPE")} == {**ours, **given}
     assert directory == str(submitted)
 
