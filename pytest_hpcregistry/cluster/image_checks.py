@@ -11,7 +11,7 @@ from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreacha
 from ..core.events import Listener
 from ..core.layout import inside, object_path
 from ..core.model import Cluster
-from ..core.names import CONTROLLER, NODE_NAME, full_name, visible
+from ..core.names import CONTROLLER, NODE_NAME, excerpt, full_name, visible
 from ..images.definitions.checks import Check, from_version
 from ..images.running.container import MEMORY, Container
 from ..images.running.outcomes import START, Outcome, Place, run_checks
@@ -24,10 +24,14 @@ IN_NAMESPACE = ("APPTAINER_UNSHARE_PID=1", "SINGULARITY_UNSHARE_PID=1")
 """A PID namespace for the step: not every Slurm finds all processes that a step leaves (proctrack/linuxproc)."""
 ENDING = 60
 """Seconds for a step that is being ended: Slurm's KillWait is 30."""
+# openpmix.github.io, "How does PMIx work with containers?"
+COMPATIBLE = "the image's MPI must be built with PMIx 1.2.5, 2.0.3, or 2.1.1 and newer; image sbom shows its packages"
 
 
 class Step(Place):
     """Steps of one job, in the image, as its users run it; with one GPU for the checks that need one."""
+
+    has_slurm = True
 
     def __init__(self, slurm: Slurm, job: str, image: str, *, where: str, limit: str, gpu: bool) -> None:
         self.slurm, self.job, self.image = slurm, job, image
@@ -37,14 +41,25 @@ class Step(Place):
         """See Place."""
         return self.run(argv, timeout=timeout, gpu=False)
 
-    def run(self, argv: Sequence[str], *, timeout: float, gpu: bool) -> CommandResult:
+    def run(self, argv: Sequence[str], *, timeout: float, gpu: bool, mpi: str = "") -> CommandResult:
         """See Place. Raises Unreachable when it failed since Slurm has ended the job, or the node has."""
         given = [] if not self.gpu else ["--gres=gpu:1" if gpu else "--gres=none"]
+        given += [f"--mpi={mpi}", "--ntasks=2", "--overcommit"] if mpi else []
         words = [f"--container={self.image}", *given, *argv]
-        result = step(self.slurm, self.job, words, timeout)
+        # MPI libraries take tasks whose PID namespaces differ for tasks of different machines.
+        result = step(self.slurm, self.job, words, timeout, environment=() if mpi else IN_NAMESPACE)
         if result.exit_code != 0:
             self.require_job()
         return result
+
+    def describe_mpi(self, mpi: str) -> str:
+        """See Place. Slurm's PMIx sets PMIX_VERSION for each task."""
+        # On the host, since an image may lack any program.
+        words = [f"--mpi={mpi}", "printenv", "PMIX_VERSION"]
+        version = step(self.slurm, self.job, words, QUICK).stdout.strip()
+        if not version:
+            return f"it was started by srun --mpi={mpi}, which the image's MPI must have been built for"
+        return f"it was started by srun --mpi={mpi}, PMIx {excerpt(version)}: {COMPATIBLE}"
 
     def require_job(self) -> None:
         try:
@@ -59,11 +74,13 @@ class Step(Place):
         return self.gpu
 
 
-def step(slurm: Slurm, job: str, words: Sequence[str], timeout: float) -> CommandResult:
+def step(
+    slurm: Slurm, job: str, words: Sequence[str], timeout: float, environment: Sequence[str] = IN_NAMESPACE
+) -> CommandResult:
     """Run a step of a job, and end it after *timeout* seconds; what srun says of a step that failed is left out."""
     # --overlap: a step that is still being ended keeps the next one waiting otherwise.
     argv = ["srun", "--quiet", f"--jobid={job}", "--overlap", "--nodes=1", "--ntasks=1", *words]
-    limited = ["env", *IN_NAMESPACE, "timeout", f"--kill-after={ENDING}", f"{timeout:g}", *argv]
+    limited = ["env", *environment, "timeout", f"--kill-after={ENDING}", f"{timeout:g}", *argv]
     result = slurm.run(limited, timeout=timeout + 2 * ENDING)
     own = [line for line in result.stderr.splitlines() if not line.startswith("srun: ")]
     return replace(result, stderr="\n".join(own)) if any(own) else result

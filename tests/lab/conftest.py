@@ -142,11 +142,21 @@ def demo_sif(demo_image: str, demo_directory: Path, running_lab: lab.LabState, c
 @pytest.fixture(scope="session")
 def mpi_sif(running_lab: lab.LabState, cli: Cli) -> Path:
     """Debian with Open MPI, built of its definition and converted, once."""
-    path = keep("mpi-base") / "mpi-base.sif"
-    with only_one("mpi"):
+    return convert_once("mpi-base", cli)
+
+
+@pytest.fixture(scope="session")
+def mpich_sif(running_lab: lab.LabState, cli: Cli) -> Path:
+    """Debian with MPICH, likewise."""
+    return convert_once("mpich-base", cli)
+
+
+def convert_once(image: str, cli: Cli) -> Path:
+    path = keep(image) / f"{image}.sif"
+    with only_one(image):
         if not path.exists():
-            cli("image", "build", "mpi-base", "--definitions", IMAGES, timeout=900).check()
-            cli("convert", "to-apptainer", "mpi-base:1.0", path, timeout=900).check()
+            cli("image", "build", image, "--definitions", IMAGES, timeout=900).check()
+            cli("convert", "to-apptainer", f"{image}:1.0", path, timeout=900).check()
     return path
 
 

@@ -39,7 +39,8 @@ class Check:
     """One check: a command to `run`, which ends with `exit` and prints a text that holds `output`; modules that
     `python3` of the image `imports`; or a `file` that is there.
 
-    With `gpu` it is done only where there is a GPU. `timeout` in seconds.
+    With `gpu` it is done only where there is a GPU. With `mpi` it is two tasks of one step, started by `srun --mpi`
+    with that word, and is done only by Slurm. `timeout` in seconds.
     """
 
     run: tuple[str, ...] = ()
@@ -49,6 +50,7 @@ class Check:
     file: str = ""
     name: str = ""
     gpu: bool = False
+    mpi: str = ""
     timeout: int = TIMEOUT
 
     @property
@@ -118,7 +120,7 @@ def read_check(number: int, raw: Any, mistakes: list[tuple[documents.KeyPath, st
             wrong(f"{key}: {error}", key)
     if len([key for key in KINDS if key in raw]) != 1:
         wrong(f"must have one of {', '.join(KINDS)}, and only one")
-    for key in ("output", "exit"):
+    for key in ("output", "exit", "mpi"):
         if key in raw and "run" not in raw:
             wrong(f"{key}: is for run", key)
     return Check(**values)
@@ -158,6 +160,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "file": one_text(re.compile(r"/[^\0\n]{0,1000}\Z"), "the absolute path of a file"),
     "name": converted(read_line),
     "gpu": converted(read_switch),
+    "mpi": one_text(re.compile(r"[a-z][a-z0-9_]{0,31}\Z"), "a word of srun --mpi, such as pmix or pmi2"),
     "timeout": converted(read_timeout),
 }
 

@@ -78,7 +78,7 @@ class Container(Place):
         self.limit = f"memory: {self.memory / (1 << 30):.1f} GiB for {whose}"
         return result
 
-    def run(self, argv: Sequence[str], *, timeout: float, gpu: bool) -> CommandResult:
+    def run(self, argv: Sequence[str], *, timeout: float, gpu: bool, mpi: str = "") -> CommandResult:
         """See Place. All processes end with the first one, whose PID namespace they are in."""
         words = ["sh", "-c", LIMITED, f"{timeout:g}"]
         limits: list[str] = []

@@ -51,7 +51,8 @@ class Outcome:
         if self.count(PASSED) == 0 and self.count(SKIPPED) == 0:
             raise UsageError(f"{image} has no checks: it starts, and nothing else of it was tested", hint=ADD_CHECKS)
         if self.count(PASSED) == 0:
-            raise Unreachable(f"{image}: all of its checks were skipped", hint="test it on a machine with a GPU")
+            hint = "test it on a node (--on NODE), with a GPU for the checks that need one"
+            raise Unreachable(f"{image}: all of its checks were skipped", hint=hint)
         return self
 
 
@@ -64,14 +65,16 @@ class Place(ABC):
 
     where: str
     limit: str
+    has_slurm = False
+    """Whether commands are steps of a job, which can have several tasks."""
 
     @abstractmethod
     def start(self, argv: Sequence[str], timeout: float) -> CommandResult:
         """Run the first command, and find out how to run the others."""
 
     @abstractmethod
-    def run(self, argv: Sequence[str], *, timeout: float, gpu: bool) -> CommandResult:
-        """Run a command, and end it with all that it has started after *timeout* seconds.
+    def run(self, argv: Sequence[str], *, timeout: float, gpu: bool, mpi: str = "") -> CommandResult:
+        """Run a command, as two tasks with *mpi*, and end it with all that it has started after *timeout* seconds.
 
         Raises CommandFailed for one that cannot be listened to, Unreachable when the place is gone.
         """
@@ -79,6 +82,10 @@ class Place(ABC):
     @abstractmethod
     def has_gpu(self) -> bool:
         """Whether a command could have a GPU there."""
+
+    def describe_mpi(self, mpi: str) -> str:
+        """By what the tasks of a command know each other there, for people: asked where one with *mpi* has failed."""
+        return f"--mpi={mpi}"
 
 
 def run_checks(image: str, digest: str, checks: Sequence[Check], place: Place, listener: Listener) -> Outcome:
@@ -97,10 +104,15 @@ def run_check(image: str, check: Check, place: Place) -> CheckEnded:
     try:
         if check.gpu and not place.has_gpu():
             return CheckEnded(image, check.title, SKIPPED, f"no GPU on {place.where}")
+        if check.mpi and not place.has_slurm:
+            return CheckEnded(image, check.title, SKIPPED, "only Slurm starts its tasks together: --on NODE")
         if check is START:
             result = place.start(check.argv, check.timeout)
         else:
-            result = place.run(check.argv, timeout=check.timeout, gpu=check.gpu)
+            result = place.run(check.argv, timeout=check.timeout, gpu=check.gpu, mpi=check.mpi)
+        problem = judge(check, result)
+        if problem and check.mpi:
+            problem += f"; {place.describe_mpi(check.mpi)}"
     except Unreachable as error:
         return CheckEnded(image, check.title, UNKNOWN, excerpt(error.reason(place.where)))
     except CommandTimeout:
@@ -108,7 +120,6 @@ def run_check(image: str, check: Check, place: Place) -> CheckEnded:
     except HpcRegistryError as error:
         why = error.what.rpartition(": stopped: ")[2]  # without all the words by which the command was started
         return CheckEnded(image, check.title, FAILED, excerpt(why))
-    problem = judge(check, result)
     return CheckEnded(image, check.title, FAILED if problem else PASSED, problem or "", result.seconds)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -76,7 +77,7 @@ class FakeController(Transport):
         if argv[-5:] == LOOK:
             return self.told("look")
         if self.steps([argv]):
-            return self.told(self.steps([argv])[0][0])
+            return self.told(re.sub("--(mpi)=.*", r"\1", self.steps([argv])[0][0]))
         return 0, "", ""
 
     def told(self, word: str) -> tuple[int, str, str]:
@@ -176,6 +177,40 @@ def test_whether_there_is_a_gpu_may_be_unknown(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(fake, "answer", lambda argv: (1, "", "no slurmctld") if argv[0] == "sinfo" else answer(argv))
     with pytest.raises(Unreachable, match="does not say whether there are GPUs: no slurmctld"):
         fake.test()
+
+
+SIZE = Check(run=("mpi-size",), output="2 of 2", mpi="pmix")
+
+
+def test_two_tasks_of_one_program() -> None:
+    fake = FakeController(PRINTS, SIZE, mpi=(0, "1 of 2\n2 of 2\n", ""))
+    assert [state for state, _ in ended(fake.test())] == ["passed"] * 3
+    assert fake.steps()[1:] == [list(PRINTS.run), ["--mpi=pmix", "--ntasks=2", "--overcommit", "mpi-size"]]
+    assert not [argv for argv in fake.asked if "printenv" in argv]
+    (mpi,) = [argv for argv in fake.asked if "--mpi=pmix" in argv]
+    assert mpi[:2] == ["env", "timeout"], "no PID namespace for each task"
+
+
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [
+        ("5.0.7\n", "it was started by srun --mpi=pmix, PMIx 5.0.7: the image's MPI must be built with PMIx 1.2.5, "),
+        ("", "it was started by srun --mpi=pmix, which the image's MPI must have been built for"),
+    ],
+)
+def test_tasks_that_do_not_know_each_other(monkeypatch: pytest.MonkeyPatch, version: str, says: str) -> None:
+    """Each is the only one, and ends with 0: what an MPI does that does not understand the cluster's PMI."""
+    fake = FakeController(SIZE, mpi=(0, "1 of 1\n1 of 1\n", ""))
+    answer = fake.answer
+    host = (0 if version else 1, version, "")
+    monkeypatch.setattr(fake, "answer", lambda argv: host if "printenv" in argv else answer(argv))
+    outcome = fake.test()
+    _, (state, detail) = ended(outcome)
+    assert state == "failed"
+    assert detail.startswith(f'printed "1 of 1\\n1 of 1", and not "2 of 2"; {says}')
+    (asked,) = [argv for argv in fake.asked if "printenv" in argv]
+    assert asked[-3:] == ["--mpi=pmix", "printenv", "PMIX_VERSION"]
+    assert not [word for word in asked if word.startswith("--container")], "on the host"
 
 
 def test_what_srun_says_itself_is_not_the_reason() -> None:

@@ -71,6 +71,8 @@ def test_every_key(tmp_path: Path) -> None:
         ("checks:\n  - file: etc", "3: checks: check 1: file: 'etc' is not the absolute path"),
         ("checks:\n  - file: /a\n    output: b", "4: checks: check 1: output: is for run"),
         ("checks:\n  - imports: [a]\n    exit: 1", "4: checks: check 1: exit: is for run"),
+        ("checks:\n  - imports: [a]\n    mpi: pmix", "4: checks: check 1: mpi: is for run"),
+        ("checks:\n  - run: [a]\n    mpi: --x", "4: checks: check 1: mpi: '--x' is not a word of srun --mpi"),
         ("checks:\n  - run: [a]\n    exit: 256", "4: checks: check 1: exit: '256' is not an exit code"),
         ("checks:\n  - run: [a]\n    exit: -1", "4: checks: check 1: exit: '-1' is not an exit code"),
         ("checks:\n  - run: [a]\n    output: ''", "4: checks: check 1: output: '' is not a text"),

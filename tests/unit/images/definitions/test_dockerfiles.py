@@ -26,7 +26,9 @@ def test_a_dockerfile_is_sound(dockerfile: Path) -> None:
 
 
 def test_all_are_looked_at() -> None:
-    assert {"mpi-base", "python-base", "pytorch-cpu", "pytorch-cuda"} <= {path.parent.name for path in DOCKERFILES}
+    assert {"mpi-base", "mpich-base", "python-base", "pytorch-cpu", "pytorch-cuda"} <= {
+        path.parent.name for path in DOCKERFILES
+    }
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,11 @@ def test_the_words_that_apptainer_is_given(apptainer: Path, tmp_path: Path, monk
     assert third == ["--quiet", "exec", *closed, str(path), "printf", "%s", "a", "b"]
 
 
+def test_tasks_of_one_program_are_only_for_slurm_to_start(apptainer: Path, tmp_path: Path) -> None:
+    outcome = check_file(sif(tmp_path / "x.sif", Check(run=("true",), mpi="pmix"), PRINTS), nobody).check()
+    assert ended(outcome) == [("skipped", "only Slurm starts its tasks together: --on NODE"), ("passed", "")]
+
+
 def test_which_limit_of_memory_holds(apptainer: Path, tmp_path: Path) -> None:
     path = sif(tmp_path / "x.sif", PRINTS)
     assert check_file(path, nobody, memory=3 << 30).limit == "memory: 3.0 GiB for each process (RLIMIT_AS)"

@@ -31,7 +31,7 @@ class FakePlace(Place):
     def start(self, argv: Sequence[str], timeout: float) -> CommandResult:
         return self.run(argv, timeout=timeout, gpu=False)
 
-    def run(self, argv: Sequence[str], *, timeout: float, gpu: bool) -> CommandResult:
+    def run(self, argv: Sequence[str], *, timeout: float, gpu: bool, mpi: str = "") -> CommandResult:
         self.asked.append((argv[0], timeout, gpu))
         answer = self.answers[argv[0]]
         if isinstance(answer, Exception):
