@@ -96,6 +96,7 @@ TESTS = {
     "core/names.py": ("core/names", "core/catalog"),
     "core/sif_format.py": ("core/sif",),
     "core/sif_labels.py": ("core/sif",),
+    "core/sif_signatures.py": ("core/sif",),
     "core/squashfs.py": ("core/squashfs", "core/sif"),
 }
 KILLED, SURVIVED, TIMEOUT = "killed", "survived", "ran out of time"

@@ -94,7 +94,7 @@ def test_a_case_for_each_node_is_short(
 ) -> None:
     big(monkeypatch, 3, wrong="n")
     result = suites(pytester, "infrastructure", cluster_file)
-    result.assert_outcomes(failed=3, passed=75, deselected=0)
+    result.assert_outcomes(failed=3, passed=82, deselected=0)
     shown = result.stdout.str()
     assert shown.count("run phase 1 again") == 4, "once for all, and once for each test"
     for own in ("assert find_on_machines", "functools.partial", "<Machine"):

@@ -80,6 +80,7 @@ def test_a_node_that_does_not_show_what_was_published_is_named(
     """As through a stale handle: the probe is seen, the image's name means nothing."""
     monkeypatch.setattr(rollout, "SEEN_WITHIN", 0)
     (nodes.registry / NAME).unlink()
+    (nodes.registry / NAME).write_text("somebody's own, which no sync replaces here")
     nodes.settings = change(nodes.settings, nodes=("c1",))
     states, _ = run(nodes)
     assert states["c1"] == f"does not show {NAME} as the controller has it"
