@@ -99,7 +99,6 @@ def test_the_first_run_makes_what_the_look_told(fresh: lab.LabState, cluster: Cl
     started = slurmd_starts()
     recap = set_up(cluster, fresh)
     assert all(host.changed >= 8 and not host.failed for host in recap.hosts.values())
-    assert recap.seconds < 120
     assert len(started) == 2
     assert not set(started) & set(slurmd_starts())
     # Without oci.conf this would run on the host, say nothing, and exit with 0.

@@ -24,7 +24,7 @@ from pytest_hpcregistry.transports.local import LocalTransport
 from tests.fakes.nodes import FakeNodes, send
 from tests.fakes.settings import change, config_text
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.large
 IMAGES, NEW = 5000, "base-images/new.sif"
 LABELS = {"org.label-schema.usage.singularity.deffile.from": "pytorch/pytorch:2.4.0", "a": "x" * 600}
 
