@@ -79,7 +79,7 @@ def show_version(version: Version) -> None:
     labels = fields.pop("labels")
     del fields["signature"]
     told = [
-        *((key, value) for key, value in fields.items() if value or key != "signed"),
+        *((key, value) for key, value in fields.items() if value or key not in ("signed", "left_out")),
         *((f"label {key}", value) for key, value in sorted(labels.items())),
     ]
     for key, value in told:

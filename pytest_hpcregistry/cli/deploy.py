@@ -10,7 +10,7 @@ import click
 
 from ..cluster import deploy as deploying
 from ..cluster import image_signatures
-from ..cluster.client import ControllerClient
+from ..cluster.client import ALL, ControllerClient
 from ..core.errors import UsageError
 from ..core.names import visible
 from .options import SIF, engine_options, node_options
@@ -117,6 +117,8 @@ def deploy_all(directory: Path, registry_path: str | None, client: ControllerCli
 
 def deploy(wanted: Sequence[tuple[Path, str]], client: ControllerClient, *, dry_run: bool, **how: Any) -> None:
     """Deploy each file to its target, or say what that would come to."""
+    if client.choice != ALL and not how["sync_nodes"]:
+        raise click.UsageError("--nodes and --exclude choose nodes for --sync-nodes")
     images = deploying.check_all(wanted, client)
     if not dry_run:
         with shown() as listener:

@@ -65,8 +65,19 @@ def client_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def node_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """As client_options, with --nodes and --exclude, by which the `client` asks and changes these nodes only."""
     text = "Only these nodes: c[001-010], or @gpu, a group of the controller's ClusterShell."
-    function = click.option("-w", "--nodes", "only", default="", metavar="NODESET", help=text)(client_options(function))
-    return click.option("-x", "--exclude", default="", metavar="NODESET", help="All nodes but these.")(function)
+    function = nodes_option("-w", "--nodes", "only", help=text)(client_options(function))
+    return nodes_option("-x", "--exclude", help="All nodes but these.")(function)
+
+
+def nodes_option(*names: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # noqa: A002
+    return click.option(*names, metavar="NODESET", callback=refuse_nothing, help=help)
+
+
+def refuse_nothing(context: click.Context, option: click.Parameter, text: str | None) -> str:
+    """What was given, "" where nothing was; an empty text, as of a variable that is not set, would mean all nodes."""
+    if text is not None and not text.strip():
+        raise click.BadParameter("names no node")
+    return text or ""
 
 
 def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +97,7 @@ def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(*args: Any, engine: str | None, limit_rate: str | None, repair: bool, **kwargs: Any) -> Any:
         try:
-            options = SyncOptions(engine, read_rate(limit_rate) if limit_rate else None, repair)
+            options = SyncOptions(engine, read_rate(limit_rate) if limit_rate is not None else None, repair)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--limit-rate") from None
         return function(*args, options=options, **kwargs)

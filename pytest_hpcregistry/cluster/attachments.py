@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..core.attachments import NOUNS, PLACES, SBOM, SCAN, Unfit, check, pack
+from ..core.attachments import MOST_BYTES, NOUNS, PLACES, SBOM, SCAN, Unfit, check, pack
 from ..core.catalog import Version, plain
 from ..core.errors import RUN_SETUP, HpcRegistryError, Undetermined, UsageError
 from ..core.events import Listener, Looked, Noticed
@@ -99,12 +99,15 @@ def fetch_sbom(client: ControllerClient, name: str, version: Version) -> Sbom:
 
 
 def read(client: ControllerClient, kind: str, digest: str) -> bytes | None:
-    """What the controller keeps beside the object *digest*; None where there is nothing.
+    """What the controller keeps beside the object *digest*; None where there is nothing, and no bytes where it is no
+    regular file, or too large.
 
-    Raises CommandFailed when it cannot be read, or is larger than what a command may print.
+    Raises CommandFailed when it cannot be read.
     """
     path = attachment_path(client.cluster.registry.path, PLACES[kind], digest)
-    result = client.transport.run(client.program.as_root(["cat", path]), timeout=QUICK)
+    regular = ["-maxdepth", "0", "-type", "f", "-size", f"-{MOST_BYTES + 1}c"]
+    argv = client.program.as_root(["find", path, *regular, "-exec", "cat", "{}", ";"])
+    result = client.transport.run(argv, timeout=QUICK)
     if result.exit_code == 0:
         return result.stdout.encode()
     if "No such file" in result.stderr:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..core import sif
 from ..core.catalog import MOST_LABELS, fit_labels
 from ..core.digest import hash_file
-from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
+from ..core.errors import RUN_SETUP, CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import (
     BytesMissing,
     Failed,
@@ -97,9 +97,14 @@ def run_checks(images: Sequence[Image], listener: Listener, client: ControllerCl
 def look(image: Image, client: ControllerClient, *, any_architecture: bool = False) -> Looked:
     """What the controller has of *image*.
 
-    Raises CheckFailed when no node's machine runs it, but for *any_architecture*.
+    Raises CheckFailed when no node's machine runs it, but for *any_architecture*; UsageError when signatures are
+    required, and the controller does not know that yet.
     """
     found = client.look(image.digest, image.size)
+    signatures = client.cluster.registry.signatures
+    if signatures == "require" and found.signatures not in (None, signatures):
+        what = f"registry.signatures is {signatures} in the cluster file, and {found.signatures} on the controller"
+        raise UsageError(f"{what}, which would take {image.name} unsigned", hint=RUN_SETUP)
     if not any_architecture and not any(sif.runs_on(image.architecture, machine) for machine in found.machines):
         raise CheckFailed(
             f"is made for {image.architecture}, and the nodes are {', '.join(map(excerpt, found.machines))}",

@@ -147,6 +147,9 @@ class RemoteProgram:
         if "sudo:" in result.stderr:
             hint = f"let {self.cluster.controller.user} run `sudo -n` there without a password"
             return UsageError(said, where=name, hint=hint)
+        if not result.stderr.strip():
+            what = f"the connection or the controller program ended (exit {result.exit_code}) without an answer"
+            return CommandFailed(what, where=name, hint="see what became of it: hpc-container-manager history")
         return CommandFailed(f"the controller program said (exit {result.exit_code}): {said}", where=name)
 
     def to_its_end(

@@ -66,7 +66,9 @@ def signer_of(signers: Sequence[str], text: bytes, signature: str) -> str:
 
 def check(registry: Registry, name: str, version: Version) -> str:
     """The principal who has signed for *name* to mean *version*. Raises CheckFailed when nobody has."""
-    hint = "hpc-container-manager sign, when you know that these are the right bytes; or deploy the image again"
+    hint = (
+        f"if you know that these are the right bytes, hpc-container-manager sign --unsigned {name}; or deploy it again"
+    )
     if not version.signature:
         raise CheckFailed("is not signed", where=name, hint=hint)
     text = signatures.statement(name, version.digest, version.size, version.signed).encode()

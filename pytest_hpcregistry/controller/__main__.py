@@ -126,7 +126,7 @@ def run_has(arguments: argparse.Namespace) -> int:
     config = settings.load(arguments.config)
     present = publish.has_object(config.registry.path, arguments.digest, arguments.size)
     beside = attachments.digests(config.registry.path, arguments.digest)
-    json_lines(sys.stdout)(Looked(present, machines(config.nodes), beside))
+    json_lines(sys.stdout)(Looked(present, machines(config.nodes), beside, config.registry.signatures))
     return 0
 
 

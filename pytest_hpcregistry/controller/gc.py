@@ -18,7 +18,7 @@ from ..core.settings import Settings
 from .answers import HINT
 from .catalog import catalog_of, read_catalog_text, text_of
 from .limits import SESSION, make_room
-from .lock import only_one_sync
+from .lock import WAITING, only_one_sync
 from .nodes import list_nodes
 from .probe import probing
 from .session import NodeSession, encoded
@@ -37,7 +37,11 @@ def collect(
     """
     nodes = list_nodes(settings.nodes)
     room = make_room(len(nodes), settings.sync.window, held=0, each=SESSION)
-    with nullcontext() if dry_run else only_one_sync(settings.registry.path):
+
+    def wait() -> None:
+        listener(Noticed(message=WAITING))
+
+    with nullcontext() if dry_run else only_one_sync(settings.registry.path, wait):
         text, catalog = trim(settings.registry.path, keep, dry_run)
         listener(GcStarted(nodes=nodes, keep=keep, grace=grace, by=by, dry_run=dry_run))
         if room.note:

@@ -13,14 +13,19 @@ from .. import agent
 from ..core.layout import SYNC_LOCK
 from ..core.machine import Syncing
 
+WAITING = "another sync or gc is under way: waiting for its end (hpc-container-manager history)"
 POLL = 0.1  # seconds between two looks at a lock
 
 
 @contextmanager
-def only_one_sync(registry: str) -> Iterator[None]:
-    """Two syncs at once would send every byte twice: the second waits."""
+def only_one_sync(registry: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Two syncs at once would send every byte twice: the second waits, after *on_wait* has been called."""
     with Path(registry, SYNC_LOCK).open("a") as lock:  # not "w", which would be a change before the lock is held
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(lock, fcntl.LOCK_EX)
         # When it began, for Watch: who waited for the lock has opened the file long before.
         os.utime(lock.fileno())
         yield

@@ -12,7 +12,7 @@ from ..core.names import check_directory
 from ..core.settings import Settings
 from .engines import check_method
 from .limits import RSYNC, SESSION, make_room
-from .lock import only_one_sync
+from .lock import WAITING, only_one_sync
 from .nodes import list_nodes
 from .publish import follow_catalog
 from .repair import repair_controller
@@ -37,7 +37,7 @@ def sync(
     what = ", ".join(names or ()) or subdirectory or "all images"
     nodes = list_nodes(settings.nodes)
     check_method(settings.sync.method)
-    with only_one_sync(settings.registry.path):
+    with only_one_sync(settings.registry.path, lambda: listener(Noticed(WAITING))):
         # Read once, and after the wait: what was wanted before another deploy must not be brought back over it.
         catalog_text, catalog = follow_catalog(settings, listener)
         wanted = choose_images(catalog, settings, subdirectory, names)

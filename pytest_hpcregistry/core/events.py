@@ -71,11 +71,13 @@ class Looked(Event):
     """Whether the controller has the bytes that were asked for, and what the nodes' machines are (`uname -m`).
 
     `attachments` has the SHA-256 of what is kept beside them, by its kind; None is a program that keeps nothing there.
+    `signatures` is the controller's registry.signatures, as phase 1 has written it down.
     """
 
     present: bool
     machines: list[str] = field(default_factory=list)
     attachments: Optional[dict[str, str]] = None
+    signatures: Optional[str] = None
 
 
 @dataclass(frozen=True)

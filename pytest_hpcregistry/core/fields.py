@@ -185,6 +185,8 @@ def read_local_file(text: str, folder: Path = Path()) -> Path:
         path = folder / Path(read_word(text)).expanduser()
         if path.is_file():
             return path
+        if path.exists():
+            raise ValueError(f"{path} is not a regular file")
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{text!r}: {error}") from None
     raise ValueError(f"no such file: {path}")

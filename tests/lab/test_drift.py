@@ -262,6 +262,6 @@ def test_sync_that_dies_on_the_controller_is_no_success(tool: Cli, machines: Mac
         running = pool.submit(tool, "sync")
         wait_until(lambda: machines.digest("c001", name) != "missing")
         machines.tell(CONTROLLER, "pkill -KILL -f '[h]pcregistry/controller .* sync'")
-        refused(running.result(), 4, "hpc-controller: the controller program said (exit 255)")
+        refused(running.result(), 4, "hpc-controller: the connection or the controller program ended (exit 255)")
     tool("sync").check()
     assert len(machines.digests(name)) == 1

@@ -60,7 +60,7 @@ class Container(Place):
         self.limit = ""
         self.program = find_program(run)
         if self.program is None:
-            hint = "install the package apptainer, or test the image on a node: --on NODE"
+            hint = "install the package apptainer; or test it where it lies: hpc-container-manager test NAME --on NODE"
             raise UsageError(f"there is no Apptainer on {where}", hint=hint)
         # Root of a user namespace is nobody outside. Where the machine forbids these, Apptainer is a setuid program.
         told = self.machine(["grep", "", *FORBIDDING], timeout=SHORT).stdout.split()

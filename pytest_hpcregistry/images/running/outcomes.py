@@ -132,6 +132,8 @@ def judge(check: Check, result: CommandResult) -> str | None:
     if code != check.exit:
         if check.file and code == 1:
             return "there is no such file in the image"
+        if check.file and "executable file not found" in said:
+            return "the image has no program `test`, by which files are looked for: write a check with run"
         return f"{describe(code)}, not {check.exit}: {said}"
     if check.expected not in result.stdout:
         printed = f'"{excerpt(result.stdout)}"' if result.stdout.strip() else "nothing"

@@ -218,7 +218,7 @@ def test_what_cannot_be_printed_is_not_done() -> None:
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A controller whose registry has two versions of x.sif with their SBOMs; returns their digests, the older first.
 
-    It answers `cat` and `head`, as its files are the only thing that is asked for.
+    It answers `find` and `head`, as its files are the only thing that is asked for.
     """
     newer = DEBIAN["var/lib/dpkg/status"].replace("2.36-9", "2.41-1")
     made = [make_sbom(debian(tmp_path / "1")), make_sbom(debian(tmp_path / "2", **{"var/lib/dpkg/status": newer}))]
@@ -230,9 +230,10 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     class Controller(FakeTransport):
         def execute(self, command: Command) -> CommandResult:
-            program, path = command.argv[0], command.argv[-1]
-            assert program in ("cat", "head")
-            missing = "" if path in files else f"cat: {path}: No such file or directory\n"
+            program = command.argv[0]
+            assert program in ("find", "head")
+            path = command.argv[1] if program == "find" else command.argv[-1]
+            missing = "" if path in files else f"{program}: {path}: No such file or directory\n"
             on_line = command.on_line or (lambda line: None)
             for line in files.get(path, "").splitlines():
                 on_line(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -224,6 +225,26 @@ def test_it_can_be_left_out(nodes: FakeNodes, client: ControllerClient, tmp_path
     client.cluster = replace(client.cluster, registry=registry, scan=Scan(command=SCANNER))
     assert notes(deployed(client, debian(tmp_path / "a"))) == []
     assert (kept(nodes), kept(nodes, agent.SCANS)) == ({}, {})
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "link", "large"])
+def test_what_lies_in_an_sboms_place_is_not_read_for_one(
+    nodes: FakeNodes, client: ControllerClient, tmp_path: Path, kind: str
+) -> None:
+    """Nor waited for, as a FIFO would have it."""
+    deployed(client, debian(tmp_path / "a"))
+    (path,) = (nodes.registry / agent.SBOMS).iterdir()
+    path.unlink()
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_bytes(b" " * (attachments.MOST_BYTES + 1))
+    with pytest.raises(Undetermined, match="the SBOM in the registry cannot be used: it is not JSON"):
+        fetch_sboms(client, NAME, None)
 
 
 def test_a_controller_of_the_version_before_gets_none(

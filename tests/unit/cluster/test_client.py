@@ -114,7 +114,7 @@ def test_a_failure_there_is_the_same_failure_here(code: int, kind: type[HpcRegis
         ("python3: can't find '__main__' module in '/usr/…'", "root", UsageError, "is damaged: python3: can't find"),
         ("sudo: a password is required", "me", UsageError, "a password is required"),
         ("bash: oops", "root", CommandFailed, "bash: oops"),
-        ("", "root", CommandFailed, "said (exit 1): nothing"),
+        ("", "root", CommandFailed, "ended (exit 1) without an answer"),
     ],
 )
 def test_a_program_that_did_not_start(stderr: str, user: str, kind: type[HpcRegistryError], says: str) -> None:

@@ -379,3 +379,13 @@ def test_an_image_that_is_changed_after_it_was_checked_is_not_sent(tmp_path: Pat
     with pytest.raises(CommandFailed, match="the file changed while it was looked at"):
         deploy.deploy([image], client, lambda event: None)
     assert client.sent == []
+
+
+@pytest.mark.parametrize(("in_force", "refused"), [("require", False), (None, False), ("warn", True), ("off", True)])
+def test_a_file_that_requires_signatures_is_not_in_force_yet(in_force: str | None, refused: bool) -> None:
+    """The controller would take an image that nobody has signed; what a program of before has, it does not say."""
+    client = FakeClient()
+    client.cluster = replace(client.cluster, registry=replace(client.cluster.registry, signatures="require"))
+    client.look = lambda digest, size: Looked(True, ["x86_64"], signatures=in_force)  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match=f"and {in_force} on the controller") if refused else nullcontext():
+        deploy.look(one(), client)

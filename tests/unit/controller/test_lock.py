@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -164,3 +164,28 @@ def test_gather_waits_and_says_so(registry: Path, monkeypatch: pytest.MonkeyPatc
     with later(0.2, registry, 0.3):
         longer = replace(request, wait_for_sync=10, wait_for_end=10)
         assert not gather(longer, recorder(said)).syncing.meanwhile
+
+
+def test_who_has_to_wait_for_another_sync_is_told(registry: Path) -> None:
+    waited: list[bool] = []
+    with only_one_sync(str(registry), lambda: waited.append(True)):
+        pass
+    assert waited == [], "there was nobody to wait for"
+    with only_one_sync(str(registry)):
+        thread = threading.Thread(target=take, args=(registry, waited))
+        thread.start()
+        until(lambda: bool(waited))
+    thread.join()
+    assert waited == [True, False]
+
+
+def take(registry: Path, waited: list[bool]) -> None:
+    with only_one_sync(str(registry), lambda: waited.append(True)):
+        waited.append(False)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
