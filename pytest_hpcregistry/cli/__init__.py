@@ -26,7 +26,7 @@ COMMANDS = {
     "cache": "Show and empty what images leave on this machine.",
     "catalog": "Show what the catalog says.",
     "convert": "Make a SIF file of a Docker or Podman image.",
-    "docker": "As image, by its name in the bash framework.",
+    "docker": "Another name for image, which the bash framework had.",
     "deploy": "Copy SIF files to the cluster, and check them there.",
     "gc": "Remove objects that no image and no kept version refers to.",
     "history": "Show who changed what, when, and how it ended.",

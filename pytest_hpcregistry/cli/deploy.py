@@ -33,7 +33,7 @@ class Deploy(click.Group):
 def command() -> None:
     """Copy SIF files to the cluster, and check them there.
 
-    What is no command is a file: `deploy SIF…` is `deploy single SIF…`.
+    What is no command is a file: `deploy SIF…` is `deploy single SIF…`, with the options in deploy single --help.
 
     \b
     Example:

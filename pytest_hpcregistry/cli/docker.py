@@ -6,4 +6,4 @@ import click
 
 from . import image
 
-command = click.Group("docker", image.command.commands, help="As image, by its name in the bash framework.")
+command = click.Group("docker", image.command.commands, help="Another name for image, which the bash framework had.")
