@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,7 +14,9 @@ from typing import BinaryIO
 from ..agent.facts import Refused, open_regular
 from ..core.history import BEGUN, KILLED, LONGEST_LINE, RUNNING, Record, from_line
 from ..core.layout import HISTORY, HISTORY_LOCK
-from .history import OLDER, place_of
+from .history import OLDER, TICK, place_of
+
+LOOKS = 10  # at the end of a line, each after TICK
 
 
 def recall(
@@ -114,6 +117,8 @@ def is_held(file: BinaryIO, place: int) -> bool:
 def lines(file: BinaryIO) -> Iterator[bytes | None]:
     """The lines that are left of a file; None for one that is too long to be ours, which is never held as a whole."""
     while line := file.readline(LONGEST_LINE):
+        if len(line) < LONGEST_LINE and not line.endswith(b"\n"):
+            line += rest_of_line(file)
         too_long = False
         while not line.endswith(b"\n"):
             rest = file.readline(LONGEST_LINE)
@@ -122,3 +127,14 @@ def lines(file: BinaryIO) -> Iterator[bytes | None]:
             line, too_long = rest, True
         if line.strip() or too_long:
             yield None if too_long else line
+
+
+def rest_of_line(file: BinaryIO) -> bytes:
+    """What is being written just now: a reader may see the beginning of a write. Nothing, of half a line that stays."""
+    rest = b""
+    for _ in range(LOOKS):
+        time.sleep(TICK)
+        rest += file.readline(LONGEST_LINE)
+        if rest.endswith(b"\n"):
+            break
+    return rest

@@ -388,6 +388,19 @@ def test_damaged_lines_are_counted_and_the_others_read(registry: Registry) -> No
     assert recall(registry.path)[1] == 6
 
 
+def test_a_line_that_is_being_written_is_no_damage(registry: Registry) -> None:
+    """A reader may see the beginning of a write."""
+    write(registry, 1)
+    line = to_line(Record(new_id(), now(), "sync", "ok")).encode() + b"\n"
+    with file_of(registry).open("ab", buffering=0) as file:
+        file.write(line[:20])
+        rest = threading.Timer(0.05, file.write, [line[20:]])
+        rest.start()
+        found, unreadable = recall(registry.path)
+        rest.join()
+    assert (len(found), unreadable) == (2, 0)
+
+
 def test_a_line_of_100_mb_takes_no_such_memory(registry: Registry) -> None:
     write(registry, 1)
     with file_of(registry).open("ab") as file:
