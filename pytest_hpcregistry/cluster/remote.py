@@ -157,7 +157,12 @@ class RemoteProgram:
     ) -> tuple[list[Event], Kind]:
         """Run a command that the controller must bring to its end; returns its events, and the one that is its end."""
         argv = self.installed(command, *arguments)
-        events = self.run(argv, timeout=self.cluster.sync.timeout * 2, listener=listener)
+        try:
+            events = self.run(argv, timeout=self.cluster.sync.timeout * 2, listener=listener)
+        except KeyboardInterrupt:
+            name = self.cluster.controller.name
+            listener(Noticed(f"what the {command} has begun on {name} goes on there: hpc-container-manager history"))
+            raise
         last = last_of(events)
         if not isinstance(last, end):
             raise CommandFailed(

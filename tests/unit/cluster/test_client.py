@@ -172,6 +172,20 @@ def test_rollback_and_gc_are_brought_to_their_end_as_a_sync() -> None:
         talk(GcStarted([], 2, 1, "me", False), exit_code=0).gc(lambda _: None)
 
 
+def test_who_interrupts_is_told_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(command: Command) -> CommandResult:
+        raise KeyboardInterrupt
+
+    one = talk()
+    monkeypatch.setattr(one.transport, "execute", interrupt)
+    for command in ("sync", "gc"):
+        told: list[Event] = []
+        with pytest.raises(KeyboardInterrupt):
+            _ = one.sync(told.append) if command == "sync" else one.gc(told.append)
+        what = f"what the {command} has begun on hpc goes on there: hpc-container-manager history"
+        assert told == [Noticed(what)]
+
+
 def test_only_the_chosen_nodes_are_asked_and_changed() -> None:
     choice = Choice("c[1-9],@gpu", "c3")
     words = ["--nodes", "c[1-9],@gpu", "--exclude", "c3"]
