@@ -68,8 +68,9 @@ def binds(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]
 
 
 def runtime(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
-    """An ordinary user's job can start an image there; if not, it says what the job itself would."""
-    if not cluster.slurm.container:
+    """An ordinary user's job can start an image there; if not, it says what the job itself would. Where there is no
+    Apptainer, programs.installed has said so."""
+    if not cluster.slurm.container or not machine.host.programs["apptainer"]:
         return
     found = machine.host.runtime
     if found is None:

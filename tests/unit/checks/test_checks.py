@@ -289,6 +289,13 @@ def found_of(sound: Sound) -> list[Finding]:
     return list(checks.run(sound.facts(), CLUSTER))
 
 
+def test_a_missing_apptainer_is_one_finding() -> None:
+    sound = Sound()
+    program("c2", "apptainer", None)(sound)
+    runtime("c2", Inspection(1, "container-run: neither apptainer nor singularity is installed on c2"))(sound)
+    assert [one.id for one in found_of(sound)] == ["programs.installed"]
+
+
 def test_a_sound_cluster_has_no_findings() -> None:
     assert found_of(Sound()) == []
 
