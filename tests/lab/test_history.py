@@ -154,7 +154,8 @@ def test_the_file_is_the_controllers_and_damage_is_counted(tool: Cli, machines: 
     tool("gc", "--grace", "0").check()
     assert len(records(tool, "--since", "2020-01-01")) == known + 2
     machines.tell(CONTROLLER, f"sed -i /^half/d {HISTORY} && chown root:slurm {HISTORY} && chmod 0640 {HISTORY}")
-    assert "structure" not in tool("test", "--phase", "infrastructure", timeout=300).stdout.partition("FAILED")[2]
+    said = tool("test", "--phase", "infrastructure", timeout=300)
+    assert "test_structure.py" not in said.stdout.partition("FAILED")[2]
 
 
 def test_a_history_that_cannot_be_written_is_a_warning(tool: Cli, machines: Machines, kept: str) -> None:
@@ -162,8 +163,8 @@ def test_a_history_that_cannot_be_written_is_a_warning(tool: Cli, machines: Mach
     try:
         said = tool("sync").check().stdout
         assert f"! not in the history: {HISTORY}: Is a directory" in said
-        assert "up to date" in said
+        assert "nothing to send" in said
         said = tool("rollback", kept, "--to", machines.digest("c001", kept)[:12]).check().stdout
-        assert said.count("! not in the history") == 2
+        assert "! not in the history" in said
     finally:
         machines.tell(CONTROLLER, f"rmdir {HISTORY} && mv {HISTORY}.away {HISTORY}")
