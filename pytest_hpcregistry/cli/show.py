@@ -20,7 +20,6 @@ from ..core.wire import to_line
 from ..report import lines
 
 TELL_EVERY = 10  # seconds between two lines of progress where there is no terminal
-MARKS = {"✗": "red", "!": "yellow", "✓": "green"}
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -74,7 +73,7 @@ def show(event: Event) -> None:
     if line:
         # stdout may be closed (`… | head`): ignore that for progress, the next important line raises.
         with suppress(OSError) if isinstance(event, UnderWay) else nullcontext():
-            style = MARKS.get(line[0]) if is_coloured(sys.stdout) else None
+            style = lines.COLOURS.get(line[0]) if is_coloured(sys.stdout) else None
             click.echo(click.style(line, fg=style) if style else line)
 
 

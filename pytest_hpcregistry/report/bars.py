@@ -22,12 +22,11 @@ from rich.text import Text
 from ..core.events import Event, NodeFinished, SyncFinished
 from ..core.names import visible
 from ..core.pace import Track, Transfers, amount, duration, percent
-from .lines import describe, nodes_finished
+from .lines import COLOURS, describe, nodes_finished
 
 TICK = 0.25  # seconds between two looks of the bars
 ROWS = 8  # nodes that get a bar of their own
 BAR = 40  # columns
-STYLES = {"✓": "green", "✗": "red", "!": "yellow"}
 
 
 class Bars:
@@ -108,7 +107,7 @@ class Bars:
 
     def print(self, line: str) -> None:
         text = Text(line)
-        text.stylize(STYLES.get(line[0], ""), 0, None if line[0] == "✗" else 1)
+        text.stylize(COLOURS.get(line[0], ""), 0, None if line[0] == "✗" else 1)
         with suppress(OSError):
             self.live.refresh()  # what the line says is over has no bar below it
             self.console.print(text, soft_wrap=True)

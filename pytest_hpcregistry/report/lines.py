@@ -29,6 +29,8 @@ from ..core.messages import count, describe_gc
 from ..core.names import LONGEST_REASON, excerpt, printable, visible
 from ..core.nodeset import fold, fold_machines, group_by
 
+COLOURS = {"✓": "green", "✗": "red", "!": "yellow"}
+"""Of the marks that lines begin with, on a terminal that shows colours."""
 LONGEST = 60  # characters of a node set of which all is well; of trouble, every node is named
 
 

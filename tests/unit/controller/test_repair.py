@@ -121,7 +121,8 @@ def test_where_no_node_has_the_bytes_a_deploy_is_needed(nodes: FakeNodes) -> Non
     with pytest.raises(CommandFailed, match=r"damaged or gone here, and c\[1-3\] could not give its bytes") as caught:
         run(nodes, NAME, repair=True)
     assert caught.value.hint == "deploy the image again"
-    assert not (nodes.root / "c1" / "rsynced").read_text().count(nodes.catalog().images[NAME].digest) > 1
+    sent = (nodes.root / "c1" / "rsynced").read_text()
+    assert sent.count(nodes.catalog().images[NAME].digest) == 1, "as the fixture did, and nothing since"
     assert list((nodes.registry / agent.STAGING).iterdir()) == []
 
 
