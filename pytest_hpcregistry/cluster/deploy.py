@@ -133,12 +133,11 @@ def publish(
     image: Image,
     client: ControllerClient,
     listener: Listener,
-    *,
-    any_architecture: bool = False,
+    found: Looked,
     scanned: Scanned | None = None,
 ) -> bool:
-    """Bring *image* to the controller if its bytes are not there, and give it its name; its SBOM and what was *scanned*
-    go along, as the cluster file says. True if what the name means has changed.
+    """Bring *image* to the controller if its bytes were not *found* there, and give it its name; its SBOM and what was
+    *scanned* go along, as the cluster file says. True if what the name means has changed.
     """
     for warning in image.warnings:
         listener(Noticed(f"{image.name}: {warning}"))
@@ -158,7 +157,6 @@ def publish(
     def send() -> None:
         client.send(image.path, image.digest, image.size, tell)
 
-    found = look(image, client, any_architecture=any_architecture)
     attached = attach(image, found, scanned, listener) if registry.sbom else {}
     if not found.present:
         send()
@@ -225,12 +223,13 @@ def deploy(
     def publish_one(image: Image) -> str | None:
         try:
             scanned = None
+            found = look(image, client, any_architecture=any_architecture)
             image_signatures.look(image.path, image.name, client.cluster.registry, listener)
             if no_scan:
                 listener(Noticed(f"{image.name}: not scanned, by --no-scan"))
             elif client.cluster.scan.command:
                 scanned = pass_scan(image, client, listener)
-            publish(image, client, listener, any_architecture=any_architecture, scanned=scanned)
+            publish(image, client, listener, found, scanned)
         except Unreachable:
             raise  # the controller: there is nobody to go on with
         except HpcRegistryError as error:

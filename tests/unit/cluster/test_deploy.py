@@ -389,3 +389,13 @@ def test_a_file_that_requires_signatures_is_not_in_force_yet(in_force: str | Non
     client.look = lambda digest, size: Looked(True, ["x86_64"], signatures=in_force)  # type: ignore[method-assign]
     with pytest.raises(UsageError, match=f"and {in_force} on the controller") if refused else nullcontext():
         deploy.look(one(), client)
+
+
+def test_an_image_that_is_refused_is_not_scanned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, scans = Scanning(), []
+    client.machines = ["aarch64"]
+    monkeypatch.setattr(deploy, "scan", lambda *_: scans.append("scanned"))
+    image = deploy.check(debian(tmp_path), "ml-frameworks/x.sif", client)
+    with pytest.raises(CheckFailed, match="is made for amd64"):
+        deploy.deploy([image], client, lambda event: None)
+    assert scans == []
