@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -13,6 +14,7 @@ from pytest_hpcregistry.cluster import phases
 from pytest_hpcregistry.core import errors
 from pytest_hpcregistry.core.kinds import settings_of
 from pytest_hpcregistry.core.model import SYNC_METHODS, Sync
+from pytest_hpcregistry.images.definitions import checks, definition
 from pytest_hpcregistry.plugin import fixtures, session
 from tests import ROOT
 
@@ -57,6 +59,22 @@ def all_commands(group: click.Group = commands, path: str = "") -> Iterator[tupl
             yield from all_commands(command, f"{path}{name} ")
         else:
             yield f"{path}{name}", command
+
+
+def test_readme_shows_every_key_of_an_images_definition(tmp_path: Path) -> None:
+    definition_text = README.partition("### From a definition")[2].partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "image.yaml").write_text(definition_text)
+    (tmp_path / "Dockerfile").touch()
+    assert definition.read(tmp_path).name == "solver"
+    assert list(yaml_keys(definition_text)) == list(definition.READERS)
+    checks_text = README.partition("### Tested by their own checks")[2].partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "image.yaml").write_text(f"name: solver\n{checks_text}")
+    assert len(definition.read(tmp_path).checks) == 5
+    assert {key for key in checks.READERS if f"{key}:" in checks_text} == set(checks.READERS) - {"name"}
+
+
+def yaml_keys(text: str) -> list[str]:
+    return re.findall(r"^(\w+):", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
