@@ -11,7 +11,7 @@ import pytest
 from pytest_hpcregistry.cluster import deploy, image_signatures
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, Undetermined
-from pytest_hpcregistry.core.events import Event, Failed, ImageSignatures, Noticed
+from pytest_hpcregistry.core.events import Event, Failed, ImageSignatures, Looked, Noticed
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry
 from pytest_hpcregistry.testing.facts import NAME, entry
 from pytest_hpcregistry.transports import apptainer
@@ -26,6 +26,9 @@ class Client(ControllerClient):
     def __init__(self, policy: str, found: ImageSignatures | None = None, keys: tuple[str, ...] = KEYS) -> None:
         self.cluster = Cluster(Controller("hpc", "hpc"), registry=Registry(signatures=policy, image_keys=keys))
         self.found, self.asked = found, list[tuple[Mapping[str, int], Sequence[str]]]()
+
+    def look(self, digest: str, size: int) -> Looked:
+        return Looked(False, ["x86_64"])
 
     def image_signatures(self, sizes: Mapping[str, int], keys: Sequence[str]) -> ImageSignatures:
         self.asked.append((sizes, keys))
@@ -61,7 +64,7 @@ def test_nothing_is_sent_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     image = deploy.Image(Path("x.sif"), NAME, "a" * 64, 1, "amd64", {})
     events: list[Event] = []
     with pytest.raises(CheckFailed, match="is refused"):
-        deploy.deploy([image], Client("require"), events.append)  # a controller that is asked anything has no transport
+        deploy.deploy([image], Client("require"), events.append)  # one that is sent anything has no transport
     assert [type(event) for event in events] == [Failed]
 
 
