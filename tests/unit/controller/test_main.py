@@ -12,7 +12,7 @@ import pytest
 
 from pytest_hpcregistry import __version__
 from pytest_hpcregistry.controller import __main__ as program
-from pytest_hpcregistry.controller import arguments
+from pytest_hpcregistry.controller import arguments, commands
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, UsageError
 from pytest_hpcregistry.core.settings import Settings
 from tests.fakes.settings import config_text, make_settings
@@ -185,7 +185,7 @@ def test_whoever_is_older_is_to_be_renewed(monkeypatch: pytest.MonkeyPatch, now:
     ],
 )
 def test_the_worst_state_is_the_exit_code(states: list[str], code: int) -> None:
-    assert program.worst(iter(states)) == code
+    assert commands.worst(iter(states)) == code
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent import requests
 from pytest_hpcregistry.agent.facts import RESERVE
 from pytest_hpcregistry.controller import __main__ as program
-from pytest_hpcregistry.controller import log, rollout
+from pytest_hpcregistry.controller import commands, log, rollout
 from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.facts import gather, slurm_facts
 from pytest_hpcregistry.controller.nodes import list_nodes
@@ -409,7 +409,7 @@ def test_two_syncs_take_turns(pair: FakeNodes) -> None:
 
 def test_exit_codes_of_a_sync() -> None:
     def code(*names: str) -> int:
-        return program.exit_code_of({name: Outcome(name) for name in names})
+        return commands.exit_code_of({name: Outcome(name) for name in names})
 
     assert code("synced", "unchanged") == 0
     assert code("synced", "unreachable") == 3
