@@ -24,7 +24,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 # parts of the library, and nobody who asks for help waits for all of them.
 COMMANDS = {
     "cache": "Show and empty what images leave on this machine.",
-    "catalog": "Show what the catalog says.",
+    "catalog": "Show what the catalog says, remove images and restore them.",
     "convert": "Make a SIF file of a Docker or Podman image.",
     "docker": "Another name for image, which the bash framework had.",
     "deploy": "Copy SIF files to the cluster, and check them there.",

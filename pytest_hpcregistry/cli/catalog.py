@@ -14,12 +14,17 @@ from ..core.model import Registry
 from ..core.names import visible
 from ..report import lines
 from .options import client_options
+from .removal import remove, restore
 from .show import say, show_json, show_table
 
 
 @click.group("catalog")
 def command() -> None:
-    """Show what the catalog says."""
+    """Show what the catalog says, remove images and restore them."""
+
+
+command.add_command(remove)
+command.add_command(restore)
 
 
 @command.command("list")

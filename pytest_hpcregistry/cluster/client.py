@@ -69,6 +69,10 @@ def option(name: str, value: object) -> list[str]:
     return [] if value is None else [name, str(value)]
 
 
+def signed(signature: Mapping[str, str] | None) -> list[str]:
+    return ["--signature", json.dumps(signature)] if signature else []
+
+
 AS_CONFIGURED = SyncOptions()
 ALL = Choice()
 
@@ -235,17 +239,24 @@ class ControllerClient:
         *,
         subdirectory: str | None = None,
         names: Sequence[str] = (),
+        dry_run: bool = False,
     ) -> dict[str, NodeFinished]:
         """Bring all images, those in *subdirectory* or those of *names* to every node, by the controller's sync.
 
         The *listener* gets its events, also for each setting of the cluster file that is not in force yet; returned is
         what became of each node. Raises Unreachable when the
         controller cannot be reached, CommandFailed when the sync did not come to its end, and whatever it failed of.
+
+        With *dry_run* the nodes are asked, here and in the three below, and nothing is changed.
         """
         only = [word for name in names for word in ("--name", name)]
         where = [] if subdirectory is None else [subdirectory]
-        words = [*self.settings(), *self.chosen(), "--by", operator(), *options.words(), *only, *where]
+        words = [*self.begun(dry_run), *options.words(), *only, *where]
         return self.nodes_of("sync", words, listener)
+
+    def begun(self, dry_run: bool) -> list[str]:
+        """What every command that changes nodes is told."""
+        return [*self.settings(), *self.chosen(), "--by", operator(), *(["--dry-run"] if dry_run else [])]
 
     def chosen(self) -> list[str]:
         return [*option("--nodes", self.choice.only or None), *option("--exclude", self.choice.exclude or None)]
@@ -255,15 +266,40 @@ class ControllerClient:
         return ["--settings", json.dumps(chosen(self.cluster))]
 
     def rollback(
-        self, name: str, version: str | None, listener: Listener, signature: Mapping[str, str] | None = None
+        self,
+        name: str,
+        version: str | None,
+        listener: Listener,
+        signature: Mapping[str, str] | None = None,
+        *,
+        dry_run: bool = False,
     ) -> dict[str, NodeFinished]:
         """Let *name* mean *version* (a digest's beginning; None: the one before) again, on all machines; as sync.
 
         *signature* is one for that.
         """
-        words = [name, *option("--to", version), "--by", operator()]
-        words += ["--signature", json.dumps(signature)] if signature else []
-        return self.nodes_of("rollback", [*self.settings(), *self.chosen(), *words], listener)
+        words = [name, *option("--to", version), *signed(signature)]
+        return self.nodes_of("rollback", [*self.begun(dry_run), *words], listener)
+
+    def remove(
+        self, names: Sequence[str], after: int, listener: Listener, *, dry_run: bool = False
+    ) -> dict[str, NodeFinished]:
+        """Take images out of the catalog, and their names from all machines; gc keeps their bytes for *after* seconds.
+        As sync."""
+        return self.nodes_of("remove", [*self.begun(dry_run), "--after", f"{after}s", *names], listener)
+
+    def restore(
+        self,
+        name: str,
+        version: str | None,
+        listener: Listener,
+        signature: Mapping[str, str] | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> dict[str, NodeFinished]:
+        """Let a removed image have its name again, for *version* or for what it meant last; as rollback."""
+        words = [name, *option("--to", version), *signed(signature)]
+        return self.nodes_of("restore", [*self.begun(dry_run), *words], listener)
 
     def gc(
         self, listener: Listener, *, keep: int | None = None, grace: int | None = None, dry_run: bool = False

@@ -190,6 +190,8 @@ COMMANDS = {
     "sync": commands.run_sync,
     "rollback": commands.run_rollback,
     "gc": commands.run_gc,
+    "remove": commands.run_remove,
+    "restore": commands.run_restore,
     "facts": run_facts,
     "has": run_has,
     "receive": run_receive,

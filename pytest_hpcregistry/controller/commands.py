@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..core.events import BytesMissing, Noticed, Published, RolledBack
+from ..core.events import BytesMissing, ImageRestored, Listener, Noticed, Planned, Published, RolledBack
 from ..core.names import image_name
 from .arguments import sender
 from .log import json_lines, listener_of, logged, plain_lines, report_differences
@@ -18,7 +18,7 @@ from .log import json_lines, listener_of, logged, plain_lines, report_difference
 # Each command imports what it needs, as in __main__.py.
 if TYPE_CHECKING:
     from ..core.settings import Settings
-    from .rollout import Outcome
+    from .outcome import Outcome
 
 
 def run_publish(arguments: argparse.Namespace) -> int:
@@ -42,13 +42,16 @@ def run_publish(arguments: argparse.Namespace) -> int:
 
 
 def run_rollback(arguments: argparse.Namespace) -> int:
-    from . import history, publish, settings
-    from .sync import sync
+    from . import history, publish
+    from .sync import plan, sync
 
-    config = settings.load(arguments.config)
-    listener = listener_of(arguments, config)
-    report_differences(arguments, config, listener)
+    config, listener = begun(arguments)
     name = image_name(arguments.name, config.registry.path, config.registry.directories)
+    if arguments.dry_run:
+        before, now, after = publish.plan_rollback(config, name, arguments.to)
+        config = with_nodes(arguments, config)
+        listener(Planned(f"{name} would mean version {now.digest[:12]} of {now.published}, not {before.digest[:12]}"))
+        return exit_code_of(plan(config, None, [name], listener, after=after))
     with history.noted(config.registry, listener, "rollback", claimed=arguments.by, images=[name]) as listener:
         config = with_nodes(arguments, config)
         before, now = publish.rollback(config, name, arguments.to, arguments.signature)
@@ -58,13 +61,9 @@ def run_rollback(arguments: argparse.Namespace) -> int:
 
 
 def run_gc(arguments: argparse.Namespace) -> int:
-    from . import gc, history, settings
+    from . import gc, history
 
-    config = settings.load(arguments.config)
-    listener = listener_of(arguments, config)
-    if arguments.dry_run:
-        listener = json_lines(sys.stdout) if arguments.json else plain_lines(sys.stdout)
-    report_differences(arguments, config, listener)
+    config, listener = begun(arguments)
     keep = config.registry.keep if arguments.keep is None else arguments.keep
     grace = gc.GRACE if arguments.grace is None else arguments.grace
     how = f"keep {keep}, grace {grace} s"
@@ -76,20 +75,74 @@ def run_gc(arguments: argparse.Namespace) -> int:
 
 
 def run_sync(arguments: argparse.Namespace) -> int:
-    from . import history, settings
-    from .sync import sync
+    from . import history
+    from .sync import plan, sync
 
-    config = settings.load(arguments.config)
-    listener = listener_of(arguments, config)
-    report_differences(arguments, config, listener)
+    config, listener = begun(arguments)
     how = config.sync
     rate = how.limit_rate if arguments.limit_rate is None else arguments.limit_rate
     config = replace(config, sync=replace(how, method=arguments.engine or how.method, limit_rate=rate))
+    if arguments.dry_run:
+        config = with_nodes(arguments, config)
+        return exit_code_of(plan(config, arguments.subdirectory, arguments.name, listener))
     where, which, by = arguments.subdirectory, arguments.name or (), arguments.by
     command = "repair" if arguments.repair else "sync"
     with history.noted(config.registry, listener, command, claimed=by, images=which, detail=where or "") as listener:
         config, repair = logged(config, lambda: with_nodes(arguments, config)), arguments.repair
         return exit_code_of(logged(config, lambda: sync(config, where, arguments.name, listener, repair=repair)))
+
+
+def run_remove(arguments: argparse.Namespace) -> int:
+    from . import history, remove
+    from .catalog import read_catalog
+    from .sync import plan, sync
+
+    config, listener = begun(arguments)
+    by, registry = sender(arguments), config.registry
+    names = [image_name(name, registry.path, registry.directories) for name in dict.fromkeys(arguments.names)]
+    if arguments.dry_run:
+        config = with_nodes(arguments, config)
+        after = remove.without(read_catalog(registry.path), names, after=arguments.after, by=by)
+        kept = f"the bytes kept until {after.removed[names[0]].until}"
+        listener(Planned(f"{', '.join(names)} would go out of the catalog and from the controller, {kept}"))
+        return exit_code_of(plan(config, None, names, listener, after=after, users=True))
+    with history.noted(registry, listener, "remove", claimed=arguments.by, images=names) as listener:
+        config = with_nodes(arguments, config)
+        remove.remove(config, names, after=arguments.after, by=by, listener=listener)
+        return exit_code_of(logged(config, lambda: sync(config, None, names, listener, users=True)))
+
+
+def run_restore(arguments: argparse.Namespace) -> int:
+    from . import history, remove
+    from .catalog import read_catalog
+    from .sync import plan, sync
+
+    config, listener = begun(arguments)
+    name = image_name(arguments.name, config.registry.path, config.registry.directories)
+    if arguments.dry_run:
+        config, catalog = with_nodes(arguments, config), read_catalog(config.registry.path)
+        chosen = remove.choose(catalog, name, arguments.to)
+        after = remove.restored(catalog, name, chosen)
+        listener(Planned(f"{name} would be in the catalog and on the controller again, version {chosen.digest[:12]}"))
+        return exit_code_of(plan(config, None, [name], listener, after=after))
+    with history.noted(config.registry, listener, "restore", claimed=arguments.by, images=[name]) as listener:
+        config = with_nodes(arguments, config)
+        chosen = remove.restore(config, name, arguments.to, arguments.signature)
+        listener(ImageRestored(name, chosen.digest, sender(arguments)))
+        return exit_code_of(logged(config, lambda: sync(config, None, [name], listener)))
+
+
+def begun(arguments: argparse.Namespace) -> tuple[Settings, Listener]:
+    """The settings, and who gets the events: a dry run writes nothing into the log either."""
+    from . import settings
+
+    config = settings.load(arguments.config)
+    if arguments.dry_run:
+        listener = json_lines(sys.stdout) if arguments.json else plain_lines(sys.stdout)
+    else:
+        listener = listener_of(arguments, config)
+    report_differences(arguments, config, listener)
+    return config, listener
 
 
 def with_nodes(arguments: argparse.Namespace, config: Settings) -> Settings:

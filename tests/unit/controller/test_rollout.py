@@ -29,7 +29,8 @@ from pytest_hpcregistry.controller import commands, log, rollout
 from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.facts import gather, slurm_facts
 from pytest_hpcregistry.controller.nodes import list_nodes
-from pytest_hpcregistry.controller.rollout import Outcome, Rollout
+from pytest_hpcregistry.controller.outcome import Outcome
+from pytest_hpcregistry.controller.rollout import Rollout
 from pytest_hpcregistry.controller.session import is_admitted, try_sync_key
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core import layout
