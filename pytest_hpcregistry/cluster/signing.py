@@ -107,9 +107,12 @@ def for_rollback(client: ControllerClient, name: str, to: str | None) -> tuple[s
 
 def for_restore(client: ControllerClient, name: str, to: str | None) -> tuple[str | None, dict[str, str]]:
     """As for_rollback, for a removed image; one that is as it was last has its signature."""
-    registry, gone = client.cluster.registry, client.catalog().removed.get(name)
-    if gone is None or to is None or (registry.signing_key is None and registry.signatures != "require"):
+    registry = client.cluster.registry
+    if to is None or (registry.signing_key is None and registry.signatures != "require"):
         return to, {}
+    gone = client.catalog().removed.get(name)
+    if gone is None:
+        return to, {}  # the controller says why not
     chosen = gone.entry.find(to)
     return chosen.digest, sign(registry, name, chosen.digest, chosen.size)
 

@@ -6,6 +6,7 @@ there: `follow_catalog` mends both when the next sync begins. Bytes stay until g
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from .. import agent
 from ..core.catalog import Catalog, Removed, Version
 from ..core.errors import CommandFailed, HpcRegistryError, UsageError
-from ..core.events import ImagesRemoved, Listener
+from ..core.events import ImagesRemoved, Listener, Noticed
 from ..core.history import now
 from ..core.layout import object_path
 from ..core.names import CONTROLLER
@@ -21,7 +22,7 @@ from ..core.settings import Settings
 from . import image_signatures
 from .catalog import read_catalog, text_of
 from .publish import change, has_object, image_of, refusals, signature_of
-from .removed import remove_here, report_users, users_here
+from .removed import LEFT, remove_here, report_users, users_here
 
 SEE_CATALOG = "see: hpc-container-manager catalog list"
 
@@ -45,6 +46,9 @@ def remove(settings: Settings, names: Sequence[str], *, after: int, by: str, lis
             ) from None
     gone = {name: catalog.removed[name] for name in names}
     report_users({CONTROLLER: users_here(registry, gone)}, listener)
+    for name in names:
+        if os.path.lexists(Path(registry, name)):
+            listener(Noticed(f"{name} on {CONTROLLER} {LEFT}"))
     listener(report(gone))
 
 
