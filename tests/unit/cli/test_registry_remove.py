@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
 import pytest
 
 from pytest_hpcregistry.cli import registry
@@ -62,7 +63,7 @@ def test_the_tree_goes_only_after_its_path_was_typed(
     assert (failure.exit_code, failure.hint) == (2, "--yes does not ask")
     monkeypatch.setattr(registry, "is_asked", lambda: True)
     answers = iter(["/opt", PATH])
-    monkeypatch.setattr(registry.click, "prompt", lambda *_, **__: next(answers))
+    monkeypatch.setattr(click, "prompt", lambda *_, **__: next(answers))
     assert raised(run("registry", "remove", *WHERE, "--tree")).exit_code == 2
     assert taken_back == []
     assert "with all images will be removed" in run("registry", "remove", *WHERE, "--tree").output

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ class Machine:
         variables = {name: str(self.root / path) for name, path in self.paths.items()}
         variables["container_registry_search_path"] = f"{self.root}/bin:{os.environ['PATH']}"
         hosts = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-        groups = {"controller": {"hosts": {"ctl": {}}}, "compute": {"hosts": {"n1": {}}}}
+        groups: dict[str, Any] = {"controller": {"hosts": {"ctl": {}}}, "compute": {"hosts": {"n1": {}}}}
         inventory = self.root / "inventory.json"
         inventory.write_text(json.dumps({"all": {"vars": hosts, "children": groups}}))
         extra = json.dumps({**variables, "container_registry_remove_tree": tree})
