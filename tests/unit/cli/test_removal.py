@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.cluster.client import ControllerClient
+from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.events import ImagesRemoved, InUse, Listener, NodeFinished, Planned
+from pytest_hpcregistry.testing.facts import entry
 from tests.unit.cli.test_commands import raised, run
 
 NAME, OTHER = "ml-frameworks/x.sif", "base-images/y.sif"
@@ -93,6 +95,17 @@ def test_a_dry_run_folds_nodes_and_says_that_nothing_was_changed(
     assert all(how["dry_run"] for _, how in answers.asked)
     answers.finished["c1"] = NodeFinished("c1", "x", "failed", message="no room")
     assert raised(run(*words, *WHERE, "-n")).exit_code == 4
+
+
+def test_the_list_shows_what_can_be_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Catalog({NAME: entry(), OTHER: entry()})
+    gone = full.with_removed([NAME], now="2026-11-25T10:00:00Z", by="me@x\x1b[31m", until=UNTIL)
+    monkeypatch.setattr(ControllerClient, "catalog", lambda client: gone)
+    shown = run("catalog", "list", *WHERE).output.splitlines()
+    assert [line.split()[0] for line in shown] == ["IMAGE", OTHER, "removed:"]
+    assert shown[-1] == (f"removed: {NAME}, 2026-11-25T10:00:00Z by me@x\\x1b[31m; gc keeps the bytes until {UNTIL}")
+    monkeypatch.setattr(ControllerClient, "catalog", lambda client: gone.trimmed(0, "2026-12-31T00:00:00Z"))
+    assert "removed" not in run("catalog", "list", *WHERE).output
 
 
 def test_a_repair_has_no_dry_run() -> None:
