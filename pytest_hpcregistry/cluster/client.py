@@ -240,6 +240,7 @@ class ControllerClient:
         subdirectory: str | None = None,
         names: Sequence[str] = (),
         dry_run: bool = False,
+        assume: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> dict[str, NodeFinished]:
         """Bring all images, those in *subdirectory* or those of *names* to every node, by the controller's sync.
 
@@ -247,11 +248,13 @@ class ControllerClient:
         what became of each node. Raises Unreachable when the
         controller cannot be reached, CommandFailed when the sync did not come to its end, and whatever it failed of.
 
-        With *dry_run* the nodes are asked, here and in the three below, and nothing is changed.
+        With *dry_run* the nodes are asked, here and in the three below, and nothing is changed; *assume* are images
+        that the controller then takes for published, by name with their `digest` and `size`.
         """
         only = [word for name in names for word in ("--name", name)]
         where = [] if subdirectory is None else [subdirectory]
         words = [*self.begun(dry_run), *options.words(), *only, *where]
+        words += ["--assume", json.dumps(assume)] if assume else []
         return self.nodes_of("sync", words, listener)
 
     def begun(self, dry_run: bool) -> list[str]:

@@ -43,6 +43,13 @@ def parse() -> argparse.Namespace:
     one.add_argument(
         "--repair", action="store_true", help="first read the images everywhere, and replace copies that are damaged"
     )
+    one.add_argument(
+        "--assume",
+        type=mapping,
+        default={},
+        metavar="JSON",
+        help="with --dry-run: as if these images were published, name to `digest` and `size`",
+    )
     one.add_argument("--name", action="append", help="only this image, DIRECTORY/NAME.sif; may be repeated")
     back = commands.add_parser("rollback", help="let a name mean an older version again, here and on all nodes")
     back.add_argument("name", metavar="DIRECTORY/NAME.sif")

@@ -11,12 +11,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..core.events import BytesMissing, ImageRestored, Listener, Noticed, Planned, Published, RolledBack
+from ..core.history import now
+from ..core.layout import check_digest
 from ..core.names import image_name
 from .arguments import sender
 from .log import json_lines, listener_of, logged, plain_lines, report_differences
 
 # Each command imports what it needs, as in __main__.py.
 if TYPE_CHECKING:
+    from ..core.catalog import Catalog
     from ..core.settings import Settings
     from .outcome import Outcome
 
@@ -84,7 +87,8 @@ def run_sync(arguments: argparse.Namespace) -> int:
     config = replace(config, sync=replace(how, method=arguments.engine or how.method, limit_rate=rate))
     if arguments.dry_run:
         config = with_nodes(arguments, config)
-        return exit_code_of(plan(config, arguments.subdirectory, arguments.name, listener))
+        after = assumed(config, arguments.assume) if arguments.assume else None
+        return exit_code_of(plan(config, arguments.subdirectory, arguments.name, listener, after=after))
     where, which, by = arguments.subdirectory, arguments.name or (), arguments.by
     command = "repair" if arguments.repair else "sync"
     with history.noted(config.registry, listener, command, claimed=by, images=which, detail=where or "") as listener:
@@ -130,6 +134,19 @@ def run_restore(arguments: argparse.Namespace) -> int:
         chosen = remove.restore(config, name, arguments.to, arguments.signature)
         listener(ImageRestored(name, chosen.digest, sender(arguments)))
         return exit_code_of(logged(config, lambda: sync(config, None, [name], listener)))
+
+
+def assumed(config: Settings, images: Mapping[str, Any]) -> Catalog:
+    """The catalog after *images* (name -> `digest` and `size`) would be published. Raises UsageError."""
+    from ..core.catalog import Version
+    from .catalog import read_catalog
+
+    catalog = read_catalog(config.registry.path)
+    for given, image in images.items():
+        name = image_name(given, config.registry.path, config.registry.directories)
+        version = Version(check_digest(image["digest"]), int(image["size"]), now(), "", "")
+        catalog = catalog.with_version(name, version, config.registry.keep)
+    return catalog
 
 
 def begun(arguments: argparse.Namespace) -> tuple[Settings, Listener]:

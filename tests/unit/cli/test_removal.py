@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.core.catalog import Catalog
-from pytest_hpcregistry.core.events import ImagesRemoved, InUse, Listener, NodeFinished, Planned
+from pytest_hpcregistry.core.events import ImagesRemoved, InUse, Listener, Looked, NodeFinished, Planned
 from pytest_hpcregistry.testing.facts import entry
+from pytest_hpcregistry.testing.sif import Sif
 from tests.unit.cli.test_commands import raised, run
 
 NAME, OTHER = "ml-frameworks/x.sif", "base-images/y.sif"
@@ -106,6 +109,24 @@ def test_the_list_shows_what_can_be_restored(monkeypatch: pytest.MonkeyPatch) ->
     assert shown[-1] == (f"removed: {NAME}, 2026-11-25T10:00:00Z by me@x\\x1b[31m; gc keeps the bytes until {UNTIL}")
     monkeypatch.setattr(ControllerClient, "catalog", lambda client: gone.trimmed(0, "2026-12-31T00:00:00Z"))
     assert "removed" not in run("catalog", "list", *WHERE).output
+
+
+def test_a_dry_run_of_a_deploy_says_what_nodes_lack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = Sif().to_bytes()
+    Path("x.sif").write_bytes(data)
+    monkeypatch.setattr(ControllerClient, "look", lambda client, digest, size: Looked(True, ["x86_64"]))
+    answers = Answers(c1={"state": "planned", "names": [NAME]}, c2={"state": "unchanged"})
+    answers.use(monkeypatch, "sync")
+    assert run("deploy", "-n", *WHERE, "x.sif").output == f"would deploy x.sif as {NAME}, sending 0 bytes\n"
+    assert answers.asked == []
+    shown = run("deploy", "-s", "-n", "--repair", *WHERE, "x.sif").output.splitlines()
+    assert shown[1] == f"  c1: would get {NAME} (its bytes are there)"
+    assert shown[-1] == "  nothing was changed"
+    ((options,), how) = answers.asked[0]
+    assert not options.repair, "which would read and move files"
+    digest = hashlib.sha256(data).hexdigest()
+    assert how == {"names": [NAME], "dry_run": True, "assume": {NAME: {"digest": digest, "size": len(data)}}}
 
 
 def test_a_repair_has_no_dry_run() -> None:

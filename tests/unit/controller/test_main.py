@@ -32,6 +32,7 @@ SYNC: dict[str, Any] = {
     "nodes": "",
     "exclude": "",
     "repair": False,
+    "assume": {},
     "dry_run": False,
     "by": "",
 }
@@ -89,6 +90,7 @@ def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
         ("rollback a/x.sif --exclude c3", {**BACK, "exclude": "c3"}),
         ('rollback a/x.sif --signature {"signed":"x"}', {**BACK, "signature": {"signed": "x"}}),
         ("sync --dry-run", {**SYNC, "dry_run": True}),
+        ('sync --dry-run --assume {"a/x.sif":{}}', {**SYNC, "dry_run": True, "assume": {"a/x.sif": {}}}),
         ("rollback a/x.sif --dry-run", {**BACK, "dry_run": True}),
         ("remove a/x.sif", GONE),
         ("remove a/x.sif b/y.sif --after 2h", {**GONE, "names": ["a/x.sif", "b/y.sif"], "after": 7200}),

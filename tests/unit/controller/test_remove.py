@@ -243,6 +243,19 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be(nodes: FakeNodes) -> N
     assert tree(nodes) == before
 
 
+def test_a_dry_run_can_assume_what_is_not_published_yet(nodes: FakeNodes) -> None:
+    digest = deploy(nodes)
+    before = tree(nodes)
+    new = {NAME: {"digest": digest, "size": 1}, OTHER: {"digest": "e" * 64, "size": 2_000_000}}
+    done = start(nodes, "sync", "--dry-run", "--name", OTHER, "--assume", json.dumps(new))
+    assert done.returncode == 0, done.stderr
+    assert f"c1 would get {OTHER} (2.0 MB by " in done.stdout
+    for name, odd in (("../x", digest), (OTHER, "../x")):
+        assume = json.dumps({name: {"digest": odd, "size": 1}})
+        assert start(nodes, "sync", "--dry-run", "--assume", assume).returncode == 2
+    assert tree(nodes) == before
+
+
 def test_the_commands_are_in_the_history_with_their_digests(nodes: FakeNodes) -> None:
     digest = deploy(nodes)
     for words in (("remove", NAME, "--by", "me@x"), ("restore", NAME)):
