@@ -206,10 +206,14 @@ class ControllerClient:
         """An image's full name and what the catalog says of it. Raises UsageError when it is not there; as catalog."""
         registry = self.cluster.registry
         wanted = full_name(name, registry.path, registry.directories)
-        images = self.catalog().images
-        if wanted not in images:
+        catalog = self.catalog()
+        gone = catalog.removed.get(wanted)
+        if gone:
+            undo = "deploy it again" if gone.freed else f"hpc-container-manager catalog restore {wanted}"
+            raise UsageError(f"{wanted} was removed at {gone.removed} by {gone.by}", hint=undo)
+        if wanted not in catalog.images:
             raise UsageError(f"{wanted} is not in the catalog", hint="see: hpc-container-manager catalog list")
-        return wanted, images[wanted]
+        return wanted, catalog.images[wanted]
 
     def look(self, digest: str, size: int) -> Looked:
         """Whether the controller already has these bytes, and what machines the nodes are."""

@@ -129,6 +129,14 @@ def test_a_dry_run_of_a_deploy_says_what_nodes_lack(monkeypatch: pytest.MonkeyPa
     assert how == {"names": [NAME], "dry_run": True, "assume": {NAME: {"digest": digest, "size": len(data)}}}
 
 
+def test_who_looks_for_a_removed_image_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = Catalog({NAME: entry()}).with_removed([NAME], now="2026-11-25T10:00:00Z", by="me@x", until=UNTIL)
+    monkeypatch.setattr(ControllerClient, "catalog", lambda client: gone)
+    failure = raised(run("catalog", "show", *WHERE, "x.sif"))
+    assert str(failure) == f"{NAME} was removed at 2026-11-25T10:00:00Z by me@x"
+    assert (failure.exit_code, failure.hint) == (2, f"hpc-container-manager catalog restore {NAME}")
+
+
 def test_a_repair_has_no_dry_run() -> None:
     done = run("sync", *WHERE, "--repair", "--dry-run")
     assert done.exit_code == 2
