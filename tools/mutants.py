@@ -67,6 +67,7 @@ TESTS = {
     ),
     "controller/__init__.py": ("floors",),
     "controller/__main__.py": ("controller/main", "controller/rollout", "controller/gc", "floors"),
+    "controller/commands.py": ("controller/main", "controller/rollout", "controller/gc"),
     "controller/answers.py": ("controller/answers", "controller/liars"),
     "controller/arguments.py": ("controller/main",),
     "controller/catalog.py": ("controller/publish", "controller/gc"),

@@ -20,6 +20,7 @@ from .facts import (
     hash_file,
 )
 from .publish import apply, locked, opened, opened_private, prove, publish, publish_catalog, unlink_if_there
+from .removal import list_users, remove_names, remove_under_lock
 from .repair import QUARANTINE, put_away_damaged
 from .signatures import SIGNED, accept, is_named
 
@@ -44,6 +45,7 @@ __all__ = [
     "gather",
     "hash_file",
     "is_named",
+    "list_users",
     "locked",
     "opened",
     "opened_private",
@@ -51,5 +53,7 @@ __all__ = [
     "publish",
     "publish_catalog",
     "put_away_damaged",
+    "remove_names",
+    "remove_under_lock",
     "unlink_if_there",
 ]

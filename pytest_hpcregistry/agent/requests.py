@@ -11,6 +11,8 @@ from .forms import Misshapen, flag, items, mapping, maybe, number, prose, record
 LONGEST_SILENCE = 100000  # a little more than a day
 MOST_IMAGES = 100  # in one request: their names are changed under the registry's lock, which nobody shall hold for long
 MOST_OBJECTS = 100000  # that a catalog names
+MOST_VERSIONS = 1000  # of one image, by which its name may go
+MOST_USERS = 1000  # of objects, that are reported
 LARGEST_OBJECT = 1 << 50
 SMALLEST_PIECE, LARGEST_PIECE = 128 << 10, 1 << 20  # of a transfer; one is held in memory, and a digest for each
 LARGEST_SIGNATURE = 8192  # characters; that of an RSA key of 16384 bits, the longest that OpenSSH takes, has 5,700
@@ -48,6 +50,10 @@ VERBS = {
         {"network": network},
     ),
     "repair": record({"objects": items(digest, MOST_IMAGES)}),
+    "remove": record(
+        {"names": items(record({"name": image_name, "digests": items(digest, MOST_VERSIONS)}), MOST_IMAGES)}
+    ),
+    "users": record({"objects": items(digest, MOST_OBJECTS)}),
     "expect": record({"link": link}),
     "send": record(
         {

@@ -56,6 +56,8 @@ class Session:
             "publish": lambda request: publish(registry, request),
             "gc": self.collect,
             "repair": self.put_away_damaged,
+            "remove": self.remove_names,
+            "users": self.list_users,
             "relay": self.start_relay,
             "expect": self.expect,
             "send": self.send,
@@ -125,6 +127,16 @@ class Session:
         from .repair import put_away_damaged  # as above
 
         return put_away_damaged(self.registry, request)
+
+    def remove_names(self, request: Json) -> Json:
+        from .removal import remove_names  # as above
+
+        return remove_names(self.registry, request)
+
+    def list_users(self, request: Json) -> Json:
+        from .removal import list_users  # as above
+
+        return list_users(self.registry, request)
 
     def start_relay(self, request: Json) -> Json:
         """Be ready to receive; tells where."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ..core.errors import RUN_SETUP
-from ..core.facts import DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, UNMANAGED, UNREACHABLE, Facts, Machine
+from ..core.facts import DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, REMOVED, UNMANAGED, UNREACHABLE, Facts, Machine
 from ..core.layout import object_path
 from ..core.model import Cluster
 from ..core.names import CONTROLLER
@@ -21,6 +21,7 @@ HINTS = {
     MISSING: SYNC,
     OLDER: SYNC,
     DIFFERS: f"{SYNC} puts the catalog's version there; what is there now is none that the catalog knows",
+    REMOVED: f"{SYNC} takes the name away; the image was removed from the catalog",
     UNMANAGED: "the catalog does not know it: deploy it, or remove it by hand",
     UNREACHABLE: "see: hpc-container-manager status",
 }
@@ -32,10 +33,10 @@ IMPLIED_BY_MISSING = ("images.modes", "images.readable")
 def state(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
     """What is there is the version that the catalog means; if bytes were read, they too."""
     entry = facts.catalog.images.get(name)
-    found = machine.state_of(name, entry)
+    found = facts.state_on(machine, name)
     if found == PRESENT or (found == MISSING and entry is None):
         return
-    texts = [found]
+    texts = ["removed from the catalog, and its name is still there"] if found == REMOVED else [found]
     if entry and found == DAMAGED:
         damaged = machine.damaged_objects(name, entry)
         texts = [f"{found}: {object_path(cluster.registry.path, digest)}" for digest in damaged]
@@ -123,9 +124,9 @@ def is_comparable(machine: Machine, facts: Facts, name: str) -> bool:
 def hint_for(machine: Machine, facts: Facts, name: str) -> str:
     """What mends an image there: a sync alone brings no bytes to the controller, and nothing in place of damage."""
     entry = facts.catalog.images.get(name)
-    state = machine.state_of(name, entry)
+    state = facts.state_on(machine, name)
     if machine.name == CONTROLLER and entry and state in (MISSING, OLDER) and entry.digest in machine.facts.objects:
         return SYNC  # a name that is lost, or that a killed publish has left, follows the catalog when a sync begins
-    if state == DAMAGED or (machine.name == CONTROLLER and state not in (UNMANAGED, PRESENT)):
+    if state == DAMAGED or (machine.name == CONTROLLER and state not in (UNMANAGED, PRESENT, REMOVED)):
         return f"{SYNC} --repair {name}"
     return HINTS.get(state, BUILD_AGAIN)

@@ -24,7 +24,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 # parts of the library, and nobody who asks for help waits for all of them.
 COMMANDS = {
     "cache": "Show and empty what images leave on this machine.",
-    "catalog": "Show what the catalog says.",
+    "catalog": "Show what the catalog says, remove images and restore them.",
     "convert": "Make a SIF file of a Docker or Podman image.",
     "docker": "Another name for image, which the bash framework had.",
     "deploy": "Copy SIF files to the cluster, and check them there.",
@@ -34,7 +34,7 @@ COMMANDS = {
     "inspect": "Show what is in a SIF file.",
     "job": "Make job scripts that run an image.",
     "lab": "A cluster in containers, to try everything on.",
-    "registry": "Phase 1: set up the registry on all machines.",
+    "registry": "Phase 1: set up the registry on all machines, or take that back.",
     "rollback": "Go back to an older version of NAME, on every machine.",
     "scan": "Scan a SIF file for known vulnerabilities by the cluster file's scanner.",
     "schema": "Print the JSON Schema of the cluster file, for editors.",

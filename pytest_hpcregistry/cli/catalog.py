@@ -14,30 +14,39 @@ from ..core.model import Registry
 from ..core.names import visible
 from ..report import lines
 from .options import client_options
+from .removal import remove, restore
 from .show import say, show_json, show_table
 
 
 @click.group("catalog")
 def command() -> None:
-    """Show what the catalog says."""
+    """Show what the catalog says, remove images and restore them."""
+
+
+command.add_command(remove)
+command.add_command(restore)
 
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @client_options
 def catalog_list(as_json: bool, client: ControllerClient) -> None:
-    """All images with size, digest and date.
+    """All images with size, digest and date, and those that were removed and can be restored.
 
     \b
     Example:
       hpc-container-manager catalog list
     """
-    images = client.catalog().images
+    catalog = client.catalog()
+    images = catalog.images
     if as_json:
         show_json({name: asdict(entry) for name, entry in images.items()})
         return
     rows = [[name, lines.megabytes(e.size), e.digest[:12], e.published] for name, e in sorted(images.items())]
     show_table([["IMAGE", "SIZE", "SHA256", "PUBLISHED"], *rows])
+    for name, gone in sorted(catalog.removed.items()):
+        if not gone.freed:
+            say(visible(f"removed: {name}, {gone.removed} by {gone.by}; gc keeps the bytes until {gone.until}"))
 
 
 @command.command("show")

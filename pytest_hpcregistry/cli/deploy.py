@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import click
 
 from ..cluster import deploy as deploying
 from ..cluster import image_signatures
-from ..cluster.client import ALL, ControllerClient
+from ..cluster.client import ALL, ControllerClient, SyncOptions
 from ..core.errors import UsageError
 from ..core.names import visible
+from .ending import end, listening
 from .options import SIF, engine_options, node_options
 from .show import say, show, shown
 
@@ -132,6 +134,18 @@ def deploy(wanted: Sequence[tuple[Path, str]], client: ControllerClient, *, dry_
         found = deploying.look(image, client, any_architecture=how["any_architecture"])
         size = 0 if found.present else image.size
         say(f"would deploy {visible(image.path)} as {image.name}{scanned}, sending {size} bytes")
+    if how["sync_nodes"]:
+        plan_sync(images, client, how["options"])
+
+
+def plan_sync(images: Sequence[deploying.Image], client: ControllerClient, options: SyncOptions) -> None:
+    """Say what a sync would bring to which node, if *images* were published."""
+    assume = {image.name: {"digest": image.digest, "size": image.size} for image in images}
+    with listening(as_json=False, dry_run=True) as listener:
+        finished = client.sync(
+            listener, replace(options, repair=False), names=list(assume), dry_run=True, assume=assume
+        )
+    end(finished, "sync")
 
 
 def target_of(path: Path, registry_path: str | None, client: ControllerClient) -> str:

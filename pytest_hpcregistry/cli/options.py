@@ -69,6 +69,12 @@ def node_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return nodes_option("-x", "--exclude", help="All nodes but these.")(function)
 
 
+def dry_run_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --dry-run."""
+    text = "Only say what would be done, and where; change nothing."
+    return click.option("-n", "--dry-run", is_flag=True, help=text)(function)
+
+
 def nodes_option(*names: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # noqa: A002
     return click.option(*names, metavar="NODESET", callback=refuse_nothing, help=help)
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from ..cluster.client import ControllerClient
-from ..core.errors import CheckFailed
+from ..core.errors import CheckFailed, HpcRegistryError, UsageError
+from ..core.events import Event, InUse
+from ..core.messages import count
 from ..core.names import visible
 from ..setup import packer, playbook
 from .options import SIF, client_options
-from .show import say
+from .show import say, show
 
 
 @click.group("registry")
 def command() -> None:
-    """Phase 1: set up the registry on all machines."""
+    """Phase 1: set up the registry on all machines, or take that back."""
 
 
 @command.command("setup")
@@ -33,6 +36,62 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
     """
     nodes = client.list_nodes()
     playbook.set_up(client.cluster, nodes, check=check, diff=diff, extra_vars=extra_vars, on_line=say)
+
+
+@command.command("remove")
+@click.option("--check", is_flag=True, help="Only say what would be removed.")
+@click.option("--diff", is_flag=True, help="Show the changes in files.")
+@click.option("--tree", is_flag=True, help="Remove the registry with all images, its history and the log, too.")
+@click.option("--yes", is_flag=True, help="With --tree: do not ask.")
+@click.option("-e", "--extra-vars", multiple=True, metavar="K=V", help="Variables for the role, as ansible-playbook's.")
+@client_options
+def registry_remove(
+    check: bool, diff: bool, tree: bool, yes: bool, extra_vars: tuple[str, ...], client: ControllerClient
+) -> None:
+    """Take back what setup has made, on every machine.
+
+    The line of the sync key, the key, programs, oci.conf, known_hosts and the log's rotation; only what setup has made.
+    Images stay, and can be run by Apptainer; with --tree they go, too. Who runs from an image now is named. Run twice,
+    the second run changes nothing; afterwards `registry setup` works as at first.
+
+    \b
+    Example:
+      hpc-container-manager registry remove --check
+    """
+    nodes = client.list_nodes()
+    show_users(client)
+    if tree and not check and not yes:
+        confirm(client.cluster.registry.path, len(nodes))
+    playbook.take_back(client.cluster, nodes, tree=tree, check=check, diff=diff, extra_vars=extra_vars, on_line=say)
+
+
+def show_users(client: ControllerClient) -> None:
+    """Name who has an image open on any machine."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, InUse):
+            show(event)
+
+    try:
+        names = sorted(client.catalog().images)
+        if names:
+            client.remove(names, 0, listen, dry_run=True)
+    except HpcRegistryError as error:
+        say(f"! who runs from an image now is not known: {error}")
+
+
+def confirm(registry: str, nodes: int) -> None:
+    """Have the registry's path typed. Raises UsageError when it is not, or when nobody can be asked."""
+    if not is_asked():
+        raise UsageError("--tree removes all images, and nobody can be asked here", hint="--yes does not ask")
+    say(f"{registry} with all images will be removed from the controller and {count(nodes, 'node')}.")
+    if click.prompt("Type its path to go on", prompt_suffix=": ") != registry:
+        raise UsageError("that is another path; nothing was changed")
+
+
+def is_asked() -> bool:
+    """Whether there is somebody who can be asked."""
+    return sys.stdin.isatty()
 
 
 @command.command("check-packer")

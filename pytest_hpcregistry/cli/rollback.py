@@ -6,33 +6,33 @@ import click
 
 from ..cluster import signing
 from ..cluster.client import ControllerClient
-from ..cluster.outcomes import raise_worst, sync_failures
-from ..core.errors import HpcRegistryError
 from ..core.names import full_name
-from .options import node_options
-from .show import show, show_json_line
+from .ending import end, listening
+from .options import dry_run_option, node_options
 
 
 @click.command("rollback")
 @click.argument("name")
 @click.option("--to", metavar="VERSION", help="At least 6 digits of its digest [default: the version before].")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
+@dry_run_option
 @node_options
-def command(name: str, to: str | None, as_json: bool, client: ControllerClient) -> None:
+def command(name: str, to: str | None, as_json: bool, dry_run: bool, client: ControllerClient) -> None:
     """Go back to an older version of NAME, on every machine.
 
     No bytes move to nodes that still have it. What was current is kept, so that the same command goes forward again.
 
     \b
     Examples:
+      hpc-container-manager rollback pytorch.sif --dry-run
       hpc-container-manager rollback pytorch.sif
       hpc-container-manager rollback pytorch.sif --to 3f2a1c9b7d04
     """
     registry = client.cluster.registry
     wanted = full_name(name, registry.path, registry.directories)
-    told = show_json_line if as_json else show
-    version, signature = signing.for_rollback(client, wanted, to)
-    finished = client.rollback(wanted, version, told, signature)
-    raise_worst(sync_failures(finished))
-    if not finished:
-        raise HpcRegistryError("the rollback reported no node, so nothing is proven")
+    signature: dict[str, str] = {}
+    if not dry_run:
+        to, signature = signing.for_rollback(client, wanted, to)
+    with listening(as_json, dry_run) as listener:
+        finished = client.rollback(wanted, to, listener, signature, dry_run=dry_run)
+    end(finished, "rollback")

@@ -29,8 +29,8 @@ def command(as_json: bool, client: ControllerClient) -> None:
     """Show every image on every node.
 
     States: present, missing, older version, differs (a file that is no version in the catalog), unmanaged (not in the
-    catalog), unreachable. Names and links are compared, and owners and modes; `verify` reads the bytes, and also finds
-    what is damaged.
+    catalog), removed (from the catalog, and the name is still there), unreachable. Names and links are compared, and
+    owners and modes; `verify` reads the bytes, and also finds what is damaged.
 
     \b
     Example:

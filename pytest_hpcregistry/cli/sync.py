@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import click
 
 from ..cluster.client import ControllerClient, SyncOptions
-from ..cluster.outcomes import raise_worst, sync_failures
-from ..core.errors import HpcRegistryError
 from ..core.names import check_directory, full_name
-from .options import engine_options, node_options
-from .show import show_json_line, shown
+from .ending import end, listening
+from .options import dry_run_option, engine_options, node_options
 
 
 @click.command("sync")
 @click.argument("wanted", nargs=-1, metavar="[SUBDIR | NAME.sif...]")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
+@dry_run_option
 @engine_options
 @node_options
-def command(wanted: tuple[str, ...], as_json: bool, options: SyncOptions, client: ControllerClient) -> None:
+def command(
+    wanted: tuple[str, ...], as_json: bool, dry_run: bool, options: SyncOptions, client: ControllerClient
+) -> None:
     """Bring the catalog's images to every node.
 
-    All of them, those of SUBDIR, or those named; only what a node lacks moves. Names and sizes are compared.
+    All of them, those of SUBDIR, or those named; only what a node lacks moves. Names and sizes are compared. Names of
+    images that were removed are taken away.
 
     With --repair every byte is read first, on the controller too. Damaged copies go to .registry/quarantine, which gc
     empties, and are replaced: the controller's from a node that has the right bytes.
@@ -32,6 +32,7 @@ def command(wanted: tuple[str, ...], as_json: bool, options: SyncOptions, client
     \b
     Examples:
       hpc-container-manager sync
+      hpc-container-manager sync --dry-run
       hpc-container-manager sync ml-frameworks
       hpc-container-manager sync --repair pytorch.sif
       hpc-container-manager sync --engine relay --limit-rate 100M
@@ -42,8 +43,9 @@ def command(wanted: tuple[str, ...], as_json: bool, options: SyncOptions, client
     if len(directories) > bool(not named):
         raise click.UsageError("give one SUBDIR, or names of images, or neither")
     names = [full_name(name, registry.path, registry.directories) for name in named]
-    with nullcontext(show_json_line) if as_json else shown() as listener:
-        finished = client.sync(listener, options, subdirectory=next(iter(directories), None), names=names)
-    raise_worst(sync_failures(finished))
-    if not finished:
-        raise HpcRegistryError("the sync reported no node, so nothing is proven")
+    if dry_run and options.repair:
+        raise click.UsageError("--repair reads and moves files: what it would replace, verify shows")
+    with listening(as_json, dry_run) as listener:
+        where = next(iter(directories), None)
+        finished = client.sync(listener, options, subdirectory=where, names=names, dry_run=dry_run)
+    end(finished, "sync")

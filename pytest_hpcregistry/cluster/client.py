@@ -69,6 +69,10 @@ def option(name: str, value: object) -> list[str]:
     return [] if value is None else [name, str(value)]
 
 
+def signed(signature: Mapping[str, str] | None) -> list[str]:
+    return ["--signature", json.dumps(signature)] if signature else []
+
+
 AS_CONFIGURED = SyncOptions()
 ALL = Choice()
 
@@ -202,10 +206,14 @@ class ControllerClient:
         """An image's full name and what the catalog says of it. Raises UsageError when it is not there; as catalog."""
         registry = self.cluster.registry
         wanted = full_name(name, registry.path, registry.directories)
-        images = self.catalog().images
-        if wanted not in images:
+        catalog = self.catalog()
+        gone = catalog.removed.get(wanted)
+        if gone:
+            undo = "deploy it again" if gone.freed else f"hpc-container-manager catalog restore {wanted}"
+            raise UsageError(f"{wanted} was removed at {gone.removed} by {gone.by}", hint=undo)
+        if wanted not in catalog.images:
             raise UsageError(f"{wanted} is not in the catalog", hint="see: hpc-container-manager catalog list")
-        return wanted, images[wanted]
+        return wanted, catalog.images[wanted]
 
     def look(self, digest: str, size: int) -> Looked:
         """Whether the controller already has these bytes, and what machines the nodes are."""
@@ -235,17 +243,27 @@ class ControllerClient:
         *,
         subdirectory: str | None = None,
         names: Sequence[str] = (),
+        dry_run: bool = False,
+        assume: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> dict[str, NodeFinished]:
         """Bring all images, those in *subdirectory* or those of *names* to every node, by the controller's sync.
 
         The *listener* gets its events, also for each setting of the cluster file that is not in force yet; returned is
         what became of each node. Raises Unreachable when the
         controller cannot be reached, CommandFailed when the sync did not come to its end, and whatever it failed of.
+
+        With *dry_run* the nodes are asked, here and in the three below, and nothing is changed; *assume* are images
+        that the controller then takes for published, by name with their `digest` and `size`.
         """
         only = [word for name in names for word in ("--name", name)]
         where = [] if subdirectory is None else [subdirectory]
-        words = [*self.settings(), *self.chosen(), "--by", operator(), *options.words(), *only, *where]
+        words = [*self.begun(dry_run), *options.words(), *only, *where]
+        words += ["--assume", json.dumps(assume)] if assume else []
         return self.nodes_of("sync", words, listener)
+
+    def begun(self, dry_run: bool) -> list[str]:
+        """What every command that changes nodes is told."""
+        return [*self.settings(), *self.chosen(), "--by", operator(), *(["--dry-run"] if dry_run else [])]
 
     def chosen(self) -> list[str]:
         return [*option("--nodes", self.choice.only or None), *option("--exclude", self.choice.exclude or None)]
@@ -255,15 +273,40 @@ class ControllerClient:
         return ["--settings", json.dumps(chosen(self.cluster))]
 
     def rollback(
-        self, name: str, version: str | None, listener: Listener, signature: Mapping[str, str] | None = None
+        self,
+        name: str,
+        version: str | None,
+        listener: Listener,
+        signature: Mapping[str, str] | None = None,
+        *,
+        dry_run: bool = False,
     ) -> dict[str, NodeFinished]:
         """Let *name* mean *version* (a digest's beginning; None: the one before) again, on all machines; as sync.
 
         *signature* is one for that.
         """
-        words = [name, *option("--to", version), "--by", operator()]
-        words += ["--signature", json.dumps(signature)] if signature else []
-        return self.nodes_of("rollback", [*self.settings(), *self.chosen(), *words], listener)
+        words = [name, *option("--to", version), *signed(signature)]
+        return self.nodes_of("rollback", [*self.begun(dry_run), *words], listener)
+
+    def remove(
+        self, names: Sequence[str], after: int, listener: Listener, *, dry_run: bool = False
+    ) -> dict[str, NodeFinished]:
+        """Take images out of the catalog, and their names from all machines; gc keeps their bytes for *after* seconds.
+        As sync."""
+        return self.nodes_of("remove", [*self.begun(dry_run), "--after", f"{after}s", *names], listener)
+
+    def restore(
+        self,
+        name: str,
+        version: str | None,
+        listener: Listener,
+        signature: Mapping[str, str] | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> dict[str, NodeFinished]:
+        """Let a removed image have its name again, for *version* or for what it meant last; as rollback."""
+        words = [name, *option("--to", version), *signed(signature)]
+        return self.nodes_of("restore", [*self.begun(dry_run), *words], listener)
 
     def gc(
         self, listener: Listener, *, keep: int | None = None, grace: int | None = None, dry_run: bool = False

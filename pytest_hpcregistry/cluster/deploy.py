@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import sif
-from ..core.catalog import MOST_LABELS, fit_labels
 from ..core.digest import hash_file
 from ..core.errors import RUN_SETUP, CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import (
@@ -25,6 +24,7 @@ from ..core.events import (
     UnderWay,
 )
 from ..core.fields import find_repeated
+from ..core.labels import MOST_LABELS, fit_labels
 from ..core.names import excerpt, image_name, visible
 from ..images.running.container import check_file
 from ..images.scanning.scan import Scanned, scan

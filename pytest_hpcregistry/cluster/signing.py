@@ -105,6 +105,18 @@ def for_rollback(client: ControllerClient, name: str, to: str | None) -> tuple[s
     return chosen.digest, sign(registry, name, chosen.digest, chosen.size)
 
 
+def for_restore(client: ControllerClient, name: str, to: str | None) -> tuple[str | None, dict[str, str]]:
+    """As for_rollback, for a removed image; one that is as it was last has its signature."""
+    registry = client.cluster.registry
+    if to is None or (registry.signing_key is None and registry.signatures != "require"):
+        return to, {}
+    gone = client.catalog().removed.get(name)
+    if gone is None:
+        return to, {}  # the controller says why not
+    chosen = gone.entry.find(to)
+    return chosen.digest, sign(registry, name, chosen.digest, chosen.size)
+
+
 def sign_again(client: ControllerClient, names: Sequence[str], *, unsigned: bool, listener: Listener) -> None:
     """Sign the current versions of *names* with this workstation's key, in place of the signatures that they have.
 

@@ -9,38 +9,27 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..core.errors import RUN_SETUP, HpcRegistryError, UsageError
 from ..core.events import (
-    BytesMissing,
     Failed,
     Happened,
     HistoryEnded,
     Looked,
-    Noticed,
-    Published,
     Received,
-    RolledBack,
     Tried,
 )
 from ..core.listeners import to_all
 from ..core.machine import FactsRequest
-from ..core.names import image_name, printable, visible
+from ..core.names import printable, visible
 from ..core.records import build
-from . import limits
-from .arguments import parse, sender
-from .log import json_lines, listener_of, logged, plain_lines, report_differences
+from . import commands, limits
+from .arguments import parse
+from .log import json_lines
 
 # Each command imports what it needs: out of an archive all is compiled anew each time, PyYAML and ClusterShell too.
-if TYPE_CHECKING:
-    from ..core.settings import Settings
-    from .rollout import Outcome
 
 
 def main() -> int:
@@ -176,77 +165,6 @@ def run_unpack(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_publish(arguments: argparse.Namespace) -> int:
-    from . import attachments, history, publish, settings
-
-    config = settings.load(arguments.config)
-    request: Mapping[str, Any] = json.loads(sys.stdin.read())
-    name, command = request["name"], "sign" if request.get("sign_again") else "deploy"
-    told = listener_of(arguments, config)
-    with history.noted(config.registry, told, command, claimed=arguments.by, images=[name]) as listener:
-        try:
-            version, changed, before = publish.publish(config, request)
-        except publish.BytesMissing:
-            listener(BytesMissing(digest=request["digest"]))
-            return 0
-        attached, lost = attachments.attach(config.registry.path, request)
-        for sentence in lost:
-            listener(Noticed(sentence))
-        listener(Published(name, version.digest, changed, attached, before))
-    return 0
-
-
-def run_rollback(arguments: argparse.Namespace) -> int:
-    from . import history, publish, settings
-    from .sync import sync
-
-    config = settings.load(arguments.config)
-    listener = listener_of(arguments, config)
-    report_differences(arguments, config, listener)
-    name = image_name(arguments.name, config.registry.path, config.registry.directories)
-    with history.noted(config.registry, listener, "rollback", claimed=arguments.by, images=[name]) as listener:
-        config = with_nodes(arguments, config)
-        before, now = publish.rollback(config, name, arguments.to, arguments.signature)
-        who = {"by": sender(arguments), "published": now.published}
-        listener(RolledBack(name=name, digest=now.digest, before=before.digest, **who))
-        return exit_code_of(logged(config, lambda: sync(config, None, [name], listener)))
-
-
-def run_gc(arguments: argparse.Namespace) -> int:
-    from . import gc, history, settings
-
-    config = settings.load(arguments.config)
-    listener = listener_of(arguments, config)
-    if arguments.dry_run:
-        listener = json_lines(sys.stdout) if arguments.json else plain_lines(sys.stdout)
-    report_differences(arguments, config, listener)
-    keep = config.registry.keep if arguments.keep is None else arguments.keep
-    grace = gc.GRACE if arguments.grace is None else arguments.grace
-    how = f"keep {keep}, grace {grace} s"
-    noted = history.noted(config.registry, listener, "gc", claimed=arguments.by, detail=how)
-    with nullcontext(listener) if arguments.dry_run else noted as listener:
-        by = sender(arguments)
-        machines = gc.collect(config, listener, keep=keep, grace=grace, by=by, dry_run=arguments.dry_run)
-    return worst(machine.state for machine in machines.values())
-
-
-def run_sync(arguments: argparse.Namespace) -> int:
-    from . import history, settings
-    from .sync import sync
-
-    config = settings.load(arguments.config)
-    listener = listener_of(arguments, config)
-    report_differences(arguments, config, listener)
-    how = config.sync
-    rate = how.limit_rate if arguments.limit_rate is None else arguments.limit_rate
-    config = replace(config, sync=replace(how, method=arguments.engine or how.method, limit_rate=rate))
-    where, which, by = arguments.subdirectory, arguments.name or (), arguments.by
-    command = "repair" if arguments.repair else "sync"
-    with history.noted(config.registry, listener, command, claimed=by, images=which, detail=where or "") as listener:
-        config, repair = logged(config, lambda: with_nodes(arguments, config)), arguments.repair
-        return exit_code_of(logged(config, lambda: sync(config, where, arguments.name, listener, repair=repair)))
-
-
 def run_note(arguments: argparse.Namespace) -> int:
     from . import history, settings
 
@@ -268,40 +186,16 @@ def run_history(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def with_nodes(arguments: argparse.Namespace, config: Settings) -> Settings:
-    """The *config* with the nodes that are meant: those of the cluster file of whoever asks, where it names any, and of
-    these the chosen ones. Raises UsageError, and as list_nodes.
-    """
-    from ..core.nodeset import Choice, expand
-    from .nodes import choose_nodes
-
-    theirs, choice = (arguments.settings or {}).get("nodes"), Choice(arguments.nodes, arguments.exclude)
-    if theirs is None and choice == Choice():
-        return config
-    configured = config.nodes if theirs is None else None if theirs == "slurm" else expand(str(theirs))
-    return replace(config, nodes=tuple(choose_nodes(configured, choice)))
-
-
-def exit_code_of(outcomes: Mapping[str, Outcome]) -> int:
-    return worst(outcome.state for outcome in outcomes.values())
-
-
-def worst(of: Iterable[str]) -> int:
-    """0 all done and proven, 4 the work failed somewhere, 3 a node could not be asked."""
-    states = set(of)
-    if "failed" in states:
-        return 4
-    return 3 if "unreachable" in states else 0
-
-
 COMMANDS = {
-    "sync": run_sync,
-    "rollback": run_rollback,
-    "gc": run_gc,
+    "sync": commands.run_sync,
+    "rollback": commands.run_rollback,
+    "gc": commands.run_gc,
+    "remove": commands.run_remove,
+    "restore": commands.run_restore,
     "facts": run_facts,
     "has": run_has,
     "receive": run_receive,
-    "publish": run_publish,
+    "publish": commands.run_publish,
     "note": run_note,
     "history": run_history,
     "signatures": run_signatures,

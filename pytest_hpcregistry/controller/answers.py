@@ -9,7 +9,7 @@ from typing import Any
 
 from ..agent.facts import PROGRAMS, registry_paths
 from ..agent.forms import Form, Misshapen, anything, flag, items, mapping, maybe, number, prose, record, seconds, text
-from ..agent.requests import LARGEST_OBJECT, MOST_IMAGES, MOST_OBJECTS, address, digest, image_name, size
+from ..agent.requests import LARGEST_OBJECT, MOST_IMAGES, MOST_OBJECTS, MOST_USERS, address, digest, image_name, size
 from ..core.errors import RUN_SETUP, CommandFailed
 from ..core.machine import Question
 from ..core.names import excerpt
@@ -101,6 +101,7 @@ FACTS = record(
     {"host": HOST},
 )
 
+USE = record({"digest": digest, "user": anything(256), "job": maybe(text("[0-9]{1,20}"))})
 ANSWERS: dict[str, Form] = {
     "facts": FACTS,
     "have": record(
@@ -117,6 +118,8 @@ ANSWERS: dict[str, Form] = {
     "publish": record({"changed": items(image_name, MOST_IMAGES), "catalog": text("written|behind|kept")}),
     "relay": record({"address": address, "port": number(1024, 65535)}),
     "repair": record({"damaged": mapping("[0-9a-f]{64}", content, MOST_IMAGES)}),
+    "remove": record({"removed": items(image_name, MOST_IMAGES)}),
+    "users": record({"users": items(USE, MOST_USERS)}),
     "expect": record({}),
     "send": record({}),
     "gc": collected,

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..core import layout
-from ..core.history import SINCE, read_since
+from ..core.history import SINCE, read_age, read_since
 from ..core.model import SYNC_METHODS
 from ..core.names import visible
 
@@ -43,17 +43,17 @@ def parse() -> argparse.Namespace:
     one.add_argument(
         "--repair", action="store_true", help="first read the images everywhere, and replace copies that are damaged"
     )
+    one.add_argument(
+        "--assume",
+        type=mapping,
+        default={},
+        metavar="JSON",
+        help="with --dry-run: as if these images were published, name to `digest` and `size`",
+    )
     one.add_argument("--name", action="append", help="only this image, DIRECTORY/NAME.sif; may be repeated")
     back = commands.add_parser("rollback", help="let a name mean an older version again, here and on all nodes")
     back.add_argument("name", metavar="DIRECTORY/NAME.sif")
     back.add_argument("--to", metavar="VERSION", help="the beginning of its digest, instead of the version before")
-    back.add_argument(
-        "--signature",
-        type=mapping,
-        default={},
-        metavar="JSON",
-        help="`signed` and `signature`, made on the workstation",
-    )
     free = commands.add_parser("gc", help="remove objects that nothing references, here and on all nodes")
     free.add_argument(
         "--keep", type=natural, metavar="N", help="older versions of each image to keep, instead of registry.keep"
@@ -61,15 +61,30 @@ def parse() -> argparse.Namespace:
     free.add_argument(
         "--grace", type=natural, metavar="SECONDS", help="how long an object must have been unreferenced [3600]"
     )
-    free.add_argument("--dry-run", action="store_true", help="only report what would be removed")
-    for command in (one, back, free):
+    gone = commands.add_parser("remove", help="remove images: their names, here and on all nodes; gc frees their bytes")
+    gone.add_argument("names", nargs="+", metavar="DIRECTORY/NAME.sif")
+    gone.add_argument("--after", type=read_age, default="14d", metavar="TIME", help="keep the bytes so long [14d]")
+    again = commands.add_parser("restore", help="let a removed image have its name again, here and on all nodes")
+    again.add_argument("name", metavar="DIRECTORY/NAME.sif")
+    again.add_argument("--to", metavar="VERSION", help="the beginning of its digest, instead of what it was last")
+    for command in (back, again):
+        command.add_argument(
+            "--signature",
+            type=mapping,
+            default={},
+            metavar="JSON",
+            help="`signed` and `signature`, made on the workstation",
+        )
+    for command in (one, back, free, gone, again):
+        command.add_argument("--dry-run", action="store_true", help="only report what would be done")
+    for command in (one, back, free, gone, again):
         command.add_argument(
             "--settings",
             type=mapping,
             metavar="JSON",
             help="settings of a cluster file: those not in force are reported",
         )
-    for command in (one, back):
+    for command in (one, back, gone, again):
         command.add_argument(
             "-w", "--nodes", default="", metavar="NODESET", help="only these nodes: c[001-010], or a group, @gpu"
         )
@@ -90,7 +105,7 @@ def parse() -> argparse.Namespace:
     note = commands.add_parser(
         "note", help="add to the history what was done elsewhere; a JSON record on standard input"
     )
-    for command in (one, back, free, give, note):
+    for command in (one, back, free, gone, again, give, note):
         command.add_argument("--by", default="", metavar="USER@HOST", help="who the sender says to be, for the history")
     past = commands.add_parser("history", help="report what the history says, the newest last; always JSON lines")
     past.add_argument("--since", type=read_since, metavar="WHEN", help=SINCE)

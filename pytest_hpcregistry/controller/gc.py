@@ -13,6 +13,7 @@ from ..core.catalog import Catalog
 from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
 from ..core.events import Freed, GcFinished, GcStarted, Listener, Noticed
 from ..core.fanout import fan_out
+from ..core.history import now
 from ..core.names import CONTROLLER, excerpt
 from ..core.settings import Settings
 from .answers import HINT
@@ -75,11 +76,11 @@ def trim(registry: str, keep: int, dry_run: bool) -> tuple[str, Catalog]:
     """
     if dry_run:
         text = read_catalog_text(registry)
-        return text, catalog_of(text, registry).trimmed(keep)
+        return text, catalog_of(text, registry).trimmed(keep, now())
     with agent.locked(registry) as root:
         text = read_catalog_text(registry)
         catalog = catalog_of(text, registry)
-        trimmed = catalog.trimmed(keep)
+        trimmed = catalog.trimmed(keep, now())
         if trimmed != catalog:
             text = text_of(trimmed, registry)
             agent.publish_catalog(root, text, [])
@@ -113,8 +114,8 @@ def sweep_here(registry: str, request: dict[str, Any], by_node: Mapping[str, Fre
         with agent.locked(registry):
             # Read again: somebody may have deployed since.
             text = read_catalog_text(registry)
-            now = request_for(text, catalog_of(text, registry), request["grace"], False)
-            return freed(sweep(registry, {**now, "spare": spare}, cleaned), False)
+            anew = request_for(text, catalog_of(text, registry), request["grace"], False)
+            return freed(sweep(registry, {**anew, "spare": spare}, cleaned), False)
     except (agent.Refused, OSError) as error:
         return Freed("failed", str(error))
 

@@ -12,6 +12,8 @@ from ..core.events import (
     BytesMissing,
     Event,
     GcFinished,
+    ImageRestored,
+    ImagesRemoved,
     Listener,
     NodeFinished,
     Published,
@@ -78,6 +80,17 @@ def rolled_back(note: Note, event: RolledBack) -> None:
     note.change(before=event.before, after=event.digest)
 
 
+def images_removed(note: Note, event: ImagesRemoved) -> None:
+    each = "; ".join(f"{name} was {digest}" for name, digest in event.names.items())
+    single = next(iter(event.names.values())) if len(event.names) == 1 else ""
+    until = f"bytes kept until {event.until}"
+    note.change(before=single, detail=until if single else f"{until}; {each}")
+
+
+def image_restored(note: Note, event: ImageRestored) -> None:
+    note.change(after=event.digest)
+
+
 def bytes_missing(note: Note, event: BytesMissing) -> None:
     note.change(state=FAILED, after=event.digest, reason="the bytes are not on the controller any more")
 
@@ -103,6 +116,8 @@ def gc_finished(note: Note, event: GcFinished) -> None:
 TAKERS: dict[type[Event], Callable[[Note, Any], None]] = {
     Published: published,
     RolledBack: rolled_back,
+    ImagesRemoved: images_removed,
+    ImageRestored: image_restored,
     BytesMissing: bytes_missing,
     TransferStarted: transfer_started,
     NodeFinished: node_finished,

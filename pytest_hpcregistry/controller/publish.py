@@ -15,10 +15,10 @@ from .. import agent
 from ..agent.facts import RESERVE
 from ..agent.signatures import is_named
 from ..core import sif
-from ..core.catalog import Catalog, Version, fit_labels, plain
+from ..core.catalog import Catalog, Version, plain
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, UsageError
-from ..core.events import Listener, Noticed
 from ..core.kinds import write_mode
+from ..core.labels import fit_labels
 from ..core.layout import object_path
 from ..core.names import CONTROLLER, DIGEST, image_name
 from ..core.settings import Settings
@@ -149,52 +149,6 @@ def change(root: int, settings: Settings, image: Mapping[str, Any], after: Catal
         raise HpcRegistryError(why, where=CONTROLLER) from error
 
 
-def follow_catalog(settings: Settings, listener: Listener) -> tuple[str, Catalog]:
-    """The catalog as its file has it and as it is meant, and the controller's names as it says, after a publish that
-    was killed half-way. A file in place of a name that is no object's is left: nobody has its bytes elsewhere.
-    """
-    registry = settings.registry.path
-    with agent.locked(registry) as root:
-        text = read_catalog_text(registry)
-        catalog = catalog_of(text, registry)
-        strays = [name for name, entry in catalog.images.items() if is_behind(registry, name, entry)]
-        ours = {None, *objects_here(registry)} if strays else set()
-        for name in strays:
-            if inode_of(Path(registry, name)) not in ours:
-                continue
-            entry = catalog.images[name]
-            what = f"{name} on the controller was not the catalog's version {entry.digest[:12]}"
-            try:
-                with refusals():
-                    change(root, settings, image_of(name, entry), None)
-                listener(Noticed(f"{what}, as after a publish that was killed: it is now"))
-            except HpcRegistryError as error:
-                listener(Noticed(f"{what}, and cannot be made so: {error.what}"))
-    return text, catalog
-
-
-def is_behind(registry: str, name: str, entry: Version) -> bool:
-    """Whether the catalog's bytes are here, and the name means others or none."""
-    try:
-        found = os.lstat(object_path(registry, entry.digest))
-    except FileNotFoundError:
-        return False
-    return found.st_size == entry.size and inode_of(Path(registry, name)) != (found.st_dev, found.st_ino)
-
-
-def objects_here(registry: str) -> set[tuple[int, int] | None]:
-    return {inode_of(path) for path in Path(registry, agent.OBJECTS).iterdir()}
-
-
-def inode_of(path: Path) -> tuple[int, int] | None:
-    """Which file it is, if there is one."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 def image_of(name: str, version: Version) -> dict[str, Any]:
     """What a publish asks for."""
     image = {"name": name, "digest": version.digest, "size": version.size}
@@ -232,27 +186,34 @@ def rollback(
     Raises UsageError when there is no such version, CheckFailed when its bytes are gone or damaged.
     """
     with refusals(), agent.locked(settings.registry.path) as root:
-        catalog = read_catalog(settings.registry.path)
-        if name not in catalog.images:
-            raise UsageError(f"{name!r} is not in the catalog", hint="see: hpc-container-manager catalog list")
-        before = catalog.images[name]
-        try:
-            chosen = replace(before.find(wanted), **signature_of(signature or {}))
-        except UsageError as error:
-            raise UsageError(error, where=name, hint=error.hint) from None
-        if not has_object(settings.registry.path, chosen.digest, chosen.size):
-            raise CheckFailed(
-                f"the bytes of {name}, version {chosen.digest[:12]}, are gone or damaged",
-                where="controller",
-                hint="deploy that image again",
-            )
+        before, chosen, after = plan_rollback(settings, name, wanted, signature)
         other = chosen.digest != before.digest
         if image_signatures.are_required(settings) and other:
             image_signatures.refuse(settings, Path(object_path(settings.registry.path, chosen.digest)))
-        # None is dropped, whatever `keep` is: the way back must stay open.
-        after = catalog.with_version(name, chosen, len(before.versions)) if other else None
-        change(root, settings, image_of(name, chosen), after)
+        change(root, settings, image_of(name, chosen), after if other else None)
     return before, chosen
+
+
+def plan_rollback(
+    settings: Settings, name: str, wanted: str | None, signature: Mapping[str, Any] | None = None
+) -> tuple[Version, Version, Catalog]:
+    """What *name* means, what it would mean, and the catalog after that. Raises as rollback."""
+    catalog = read_catalog(settings.registry.path)
+    if name not in catalog.images:
+        raise UsageError(f"{name!r} is not in the catalog", hint="see: hpc-container-manager catalog list")
+    before = catalog.images[name]
+    try:
+        chosen = replace(before.find(wanted), **signature_of(signature or {}))
+    except UsageError as error:
+        raise UsageError(error, where=name, hint=error.hint) from None
+    if not has_object(settings.registry.path, chosen.digest, chosen.size):
+        raise CheckFailed(
+            f"the bytes of {name}, version {chosen.digest[:12]}, are gone or damaged",
+            where="controller",
+            hint="deploy that image again",
+        )
+    # None is dropped, whatever `keep` is: the way back must stay open.
+    return before, chosen, catalog.with_version(name, chosen, len(before.versions))
 
 
 @contextmanager

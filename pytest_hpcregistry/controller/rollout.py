@@ -8,23 +8,25 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
-from ..agent.facts import RESERVE, Refused, open_regular
+from ..agent.facts import RESERVE
 from ..agent.requests import MOST_IMAGES
-from ..core.catalog import Catalog, Entry
-from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
+from ..core.catalog import Catalog, Entry, Removed
+from ..core.errors import CommandFailed, HpcRegistryError
 from ..core.events import Listener, NodeFinished, NodeStarted, Noticed, TransferStarted
 from ..core.fanout import fan_out, in_rounds, serve_rounds
 from ..core.kinds import write_mode
-from ..core.layout import object_path
 from ..core.settings import Settings
 from .engines import ENGINES, Job
 from .engines.cost import Load, choose, link_rate
 from .meter import Meter
+from .open_objects import OpenObjects
+from .outcome import Outcome, failure_of
 from .probe import probing
+from .removed import Use, remove_from_node, report_foreign, report_users, split_names, users_on_node
 from .repair import repair_node
 from .session import NodeSession, encoded
 
@@ -33,25 +35,11 @@ FEW = 0.1  # share of a round's nodes, or one node, that the next round does not
 SEEN_WITHIN = 60  # seconds in which a shared file system shows what another machine wrote; nfs(5): acdirmax
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one node: `state` is synced, unchanged, failed or unreachable. `bytes` moved, in `seconds`.
-
-    `message` and `hint` are the reason of the latter two, without the node's name.
-    """
-
-    state: str
-    objects: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-    message: str = ""
-    hint: str = ""
-
-
 class Rollout:
     """One sync of the images *wanted* (*what*, in words), with the *catalog* as its file has it.
 
-    With *repair* each node first reads what it has of them, and puts away what is damaged.
+    With *repair* each node first reads what it has of them, and puts away what is damaged. The names of *gone* images
+    are taken away there; with *users* it is reported who has their bytes open, wherever there was a name or not.
     """
 
     def __init__(
@@ -63,11 +51,16 @@ class Rollout:
         listener: Listener,
         *,
         repair: bool = False,
+        gone: Mapping[str, Removed] | None = None,
+        users: bool = False,
     ) -> None:
         self.settings = settings
         self.repair = repair
         self.what = what
         self.wanted = wanted
+        self.gone = gone or {}
+        self.asks_for_users = users
+        self.users: dict[str, set[Use]] = {}
         self.catalog = catalog
         self.catalog_digest = hashlib.sha256(catalog[0].encode()).hexdigest()
         self.listener = listener
@@ -79,8 +72,7 @@ class Rollout:
         self.sessions: dict[str, NodeSession] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.turns = threading.BoundedSemaphore(settings.sync.window)
-        self.files: dict[str, int] = {}  # objects that are open, for as many rounds and chains as send them
-        self.opening = threading.Lock()
+        self.objects = OpenObjects(settings.registry.path)
 
     @cached_property
     def catalog_request(self) -> bytes:
@@ -92,10 +84,12 @@ class Rollout:
         """Bring every node up to date, *at_once* at a time; nodes that answer late are served in a later round."""
         with ExitStack() as closing:
             self.probe = closing.enter_context(probing(self.settings.registry.path))
-            closing.callback(self.close_objects)
+            closing.callback(self.objects.close)
             closing.callback(self.close_sessions)
             for first in range(0, len(nodes), at_once):
                 self.visit(nodes[first : first + at_once])
+        report_users(self.users, self.listener)
+        report_foreign({node: has["names"] for node, has in self.has.items()}, self.gone, self.listener)
         return {node: self.outcomes[node] for node in nodes}
 
     def visit(self, nodes: Sequence[str]) -> None:
@@ -106,20 +100,6 @@ class Rollout:
             is_finished=self.outcomes.__contains__,
             may_be_left=0.0 if self.settings.sync.limit_rate else FEW,
         )
-
-    def open_object(self, digest: str) -> int:
-        """A descriptor of the controller's object. Raises CommandFailed."""
-        with self.opening:
-            try:
-                if digest not in self.files:
-                    self.files[digest] = open_regular(object_path(self.settings.registry.path, digest))
-            except (Refused, OSError) as error:
-                raise CommandFailed(f"cannot read object {digest[:12]}: {error}", where="controller") from error
-            return self.files[digest]
-
-    def close_objects(self) -> None:
-        while self.files:
-            os.close(self.files.popitem()[1])
 
     def close_sessions(self) -> None:
         # At once: a node that has frozen is waited for, some seconds each.
@@ -231,7 +211,7 @@ class Rollout:
                 leave=self.close,
                 turns=self.turns,
                 failed=self.fail,
-                open_object=self.open_object,
+                open_object=self.objects.open,
             )
             results = ENGINES[engine].distribute(job)
         fan_out(nodes, self.close, window=len(nodes))  # those that the engine has not left before
@@ -252,31 +232,47 @@ class Rollout:
 
     def publish(self, node: str) -> Outcome:
         """The bytes are there: have the node prove it and put names and catalog in place. Tells how the node ended."""
-        if self.has[node]["shared"]:
-            return self.finish(node, self.see(node))
+        outcome = self.see(node) if self.has[node]["shared"] else self.bring_names(node)
+        self.look_for_users(node, self.asks_for_users or bool(outcome.removed))
+        return self.finish(node, outcome)
+
+    def bring_names(self, node: str) -> Outcome:
         lacks = self.lacks[node]
         size = sum(self.sizes[digest] for digest in lacks)
-        images = [
-            {"name": name, "digest": entry.digest, "size": entry.size, **signature_of(entry)}
-            for name, entry in self.wanted.items()
-            if self.has[node]["names"].get(name) != entry.digest
-            or entry.digest in lacks
-            or name in self.has[node].get("changed", ())
-        ]
-        stale = self.has[node]["catalog_digest"] != self.catalog_digest
-        if not images and not stale:
-            return self.finish(node, Outcome("unchanged"))
+        images = self.images_for(node)
+        names = split_names(self.has[node]["names"], self.gone)[0]
+        stale = self.is_stale(node)
+        if not images and not stale and not names:
+            return Outcome("unchanged")
         # In parts: nobody holds a node's lock for long. The catalog goes with the last one.
         parts = [images[start : start + MOST_IMAGES] for start in range(0, len(images), MOST_IMAGES)] or [[]]
         changed = bool(images)
         seconds = 60 + size * PUBLISH_SECONDS_PER_GB // 10**9
-        for part in parts:
+        for part in parts if images or stale else ():
             request: dict[str, Any] = {"images": part, "mode": write_mode(self.settings.registry.file_mode)}
             common = self.catalog_request if stale and part is parts[-1] else b""
             answer = self.sessions[node].ask("publish", request, timeout=seconds, common=common)
             changed = changed or answer["catalog"] == "written"
+        removed = remove_from_node(self.sessions[node], names, self.gone)
         moved = self.sent.get(node, size)
-        return self.finish(node, Outcome("synced" if changed else "unchanged", len(lacks), moved))
+        state = "synced" if changed or removed else "unchanged"
+        return Outcome(state, len(lacks), moved, removed=removed or None)
+
+    def images_for(self, node: str) -> list[dict[str, Any]]:
+        """What a node is to publish."""
+        has, lacks = self.has[node], self.lacks[node]
+        return [
+            {"name": name, "digest": entry.digest, "size": entry.size, **signature_of(entry)}
+            for name, entry in self.wanted.items()
+            if has["names"].get(name) != entry.digest or entry.digest in lacks or name in has.get("changed", ())
+        ]
+
+    def is_stale(self, node: str) -> bool:
+        return bool(self.has[node]["catalog_digest"] != self.catalog_digest)
+
+    def look_for_users(self, node: str, wanted: bool) -> None:
+        if wanted:
+            self.users[node] = users_on_node(self.sessions[node], self.gone)
 
     def see(self, node: str) -> Outcome:
         """Wait until a node shows what the controller has published on the file system that they share."""
@@ -284,6 +280,7 @@ class Rollout:
         while True:
             has = self.sessions[node].ask("have", {})
             late = [name for name, entry in self.wanted.items() if has["names"].get(name) != entry.digest]
+            late += split_names(has["names"], self.gone)[0]
             if not late and has["catalog_digest"] == self.catalog_digest:
                 return Outcome("unchanged")
             if time.monotonic() > deadline:
@@ -304,8 +301,3 @@ class Rollout:
 def signature_of(entry: Entry) -> dict[str, str]:
     """What a node that asks for signatures looks at."""
     return {"signed": entry.signed, "signature": entry.signature} if entry.signature else {}
-
-
-def failure_of(node: str, error: HpcRegistryError) -> Outcome:
-    state = "unreachable" if isinstance(error, Unreachable) else "failed"
-    return Outcome(state, message=error.reason(node), hint=error.hint)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from ..core.catalog import Catalog, Entry
+from ..core.catalog import Catalog, Entry, Removed
 from ..core.errors import UsageError
 from ..core.events import Listener, Noticed, SyncFinished, SyncStarted
 from ..core.names import check_directory
 from ..core.settings import Settings
+from .catalog import catalog_of, read_catalog_text, text_of
 from .engines import check_method
+from .follow import follow_catalog
 from .limits import RSYNC, SESSION, make_room
 from .lock import WAITING, only_one_sync
 from .nodes import list_nodes
-from .publish import follow_catalog
+from .outcome import Outcome
+from .plan import Plan
 from .repair import repair_controller
-from .rollout import Outcome, Rollout
+from .rollout import Rollout
 
 
 def sync(
@@ -26,21 +30,20 @@ def sync(
     listener: Listener,
     *,
     repair: bool = False,
+    users: bool = False,
 ) -> dict[str, Outcome]:
     """Bring the catalog's images (those in *subdirectory*, those named, or all) to every node, then the catalog itself
-    where everything in it is present.
+    where everything in it is present; and take away the names of those that were removed.
 
     With *repair* every machine reads its copies first, and damaged ones are replaced: the controller's from a node.
+    With *users* it is reported who has a removed image's bytes open.
     """
-    if subdirectory is not None:
-        check_directory(subdirectory, settings.registry.directories)
-    what = ", ".join(names or ()) or subdirectory or "all images"
-    nodes = list_nodes(settings.nodes)
-    check_method(settings.sync.method)
+    nodes = check(settings, subdirectory)
     with only_one_sync(settings.registry.path, lambda: listener(Noticed(WAITING))):
         # Read once, and after the wait: what was wanted before another deploy must not be brought back over it.
-        catalog_text, catalog = follow_catalog(settings, listener)
-        wanted = choose_images(catalog, settings, subdirectory, names)
+        text, catalog = follow_catalog(settings, listener)
+        wanted, gone = choose_images(catalog, settings, subdirectory, names)
+        what = in_words(subdirectory, names)
         # A relay has all the objects open that a node lacks, which may be all that are wanted.
         files = len(wanted) if settings.sync.method in ("auto", "relay") else 0
         room = make_room(len(nodes), settings.sync.window, held=SESSION, each=RSYNC, files=files)
@@ -49,28 +52,65 @@ def sync(
             listener(Noticed(message=room.note))
         if repair:
             repair_controller(settings, wanted, nodes, listener)
-        rollout = Rollout(
-            replace(settings, sync=replace(settings.sync, window=room.window)),
-            what,
-            wanted,
-            (catalog_text, catalog),
-            listener,
-            repair=repair,
-        )
+        settings = replace(settings, sync=replace(settings.sync, window=room.window))
+        how: dict[str, Any] = {"repair": repair, "gone": gone, "users": users}
+        rollout = Rollout(settings, what, wanted, (text, catalog), listener, **how)
         outcomes = rollout.run(nodes, room.nodes)
     listener(SyncFinished(what=what, states={node: out.state for node, out in outcomes.items()}))
     return outcomes
 
 
+def plan(
+    settings: Settings,
+    subdirectory: str | None,
+    names: Sequence[str] | None,
+    listener: Listener,
+    *,
+    after: Catalog | None = None,
+    users: bool = False,
+) -> dict[str, Outcome]:
+    """What a sync would do, if the catalog were *after*; nothing is changed, and no other sync waited for. Raises as
+    sync.
+    """
+    nodes = check(settings, subdirectory)
+    text = read_catalog_text(settings.registry.path) if after is None else text_of(after, settings.registry.path)
+    catalog = after or catalog_of(text, settings.registry.path)
+    wanted, gone = choose_images(catalog, settings, subdirectory, names)
+    what = in_words(subdirectory, names)
+    room = make_room(len(nodes), settings.sync.window, held=SESSION, each=RSYNC)
+    listener(SyncStarted(what=what, nodes=nodes, dry_run=True))
+    settings = replace(settings, sync=replace(settings.sync, window=room.window))
+    planned = Plan(settings, what, wanted, (text, catalog), listener, gone=gone, users=users)
+    outcomes = planned.run(nodes, room.nodes)
+    listener(SyncFinished(what=what, states={node: out.state for node, out in outcomes.items()}))
+    return outcomes
+
+
+def check(settings: Settings, subdirectory: str | None) -> list[str]:
+    """The nodes to sync; raises UsageError when the directory or the engine is none."""
+    if subdirectory is not None:
+        check_directory(subdirectory, settings.registry.directories)
+    check_method(settings.sync.method)
+    return list_nodes(settings.nodes)
+
+
+def in_words(subdirectory: str | None, names: Sequence[str] | None) -> str:
+    return ", ".join(names or ()) or subdirectory or "all images"
+
+
 def choose_images(
     catalog: Catalog, settings: Settings, subdirectory: str | None, names: Sequence[str] | None
-) -> dict[str, Entry]:
-    """The catalog's images: those named, those in *subdirectory*, or all. Raises UsageError when that is none."""
-    unknown = [name for name in names or () if name not in catalog.images]
+) -> tuple[dict[str, Entry], dict[str, Removed]]:
+    """The catalog's images, and the removed ones: those named, those in *subdirectory*, or all. Raises UsageError when
+    that is none.
+    """
+    known = {**catalog.images, **catalog.removed}
+    unknown = [name for name in names or () if name not in known]
     if unknown:
         raise UsageError(f"{unknown[0]!r} is not in the catalog", hint="see: hpc-container-manager catalog list")
     prefix = f"{subdirectory}/" if subdirectory else ""
-    chosen = names or [name for name in catalog.images if name.startswith(prefix)]
+    chosen = names or [name for name in known if name.startswith(prefix)]
     if not chosen:
         raise UsageError(f"the catalog has no image in {prefix or settings.registry.path}", hint="deploy one first")
-    return {name: catalog.images[name] for name in chosen}
+    wanted = {name: catalog.images[name] for name in chosen if name in catalog.images}
+    return wanted, {name: catalog.removed[name] for name in chosen if name in catalog.removed}

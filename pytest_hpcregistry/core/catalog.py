@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from . import documents
 from .errors import ConfigError, UsageError
+from .history import TIME
 from .names import DIGEST, DIRECTORY_NAME, FILE_NAME, excerpt
 
 SCHEMA = "1"
 LARGEST = 32 << 20
 """Bytes of a catalog: 5,000 images with two older versions each, and 2 KiB for each version; agent/requests.py too."""
-MOST_LABELS = 4096
-"""Bytes of a version's labels, as they are written, that a catalog takes."""
-LONGEST_NAME, MOST_LEFT_OUT = 100, 20
-"""Characters, and how many, of the names of labels that it does not take."""
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
 SIZE = re.compile(r"[0-9]{1,18}\Z")
 MEND_CATALOG = "put a node's catalog in its place; until then nothing is published, synced or removed"
 """What to do where the controller's catalog cannot be read."""
 KEEP_FEWER = "keep fewer versions: hpc-container-manager gc --keep 1, and registry.keep in the cluster file"
+REMEMBERED = 2
+"""Calendar years, from one to less than three, that a removed image is remembered after its bytes have gone."""
 SHORTEST = 6  # hex digits by which a version can be called
 
 
@@ -83,58 +82,87 @@ class Entry(Version):
         return found[0]
 
 
+@dataclass(frozen=True)
+class Removed:
+    """What a name meant that was removed: at the time `removed`, by whom. Its bytes are kept until `until`; `freed` is
+    when gc has let go of them, "" before. Times in UTC (RFC 3339).
+
+    It stays in the catalog after that, for a node that was away: its name goes by the digests here.
+    """
+
+    entry: Entry
+    removed: str
+    by: str
+    until: str
+    freed: str = ""
+
+    def digests(self) -> list[str]:
+        return [one.digest for one in self.entry.history()]
+
+    def let_go(self, now: str) -> Removed:
+        """The same without its bytes: what is left says which they were."""
+        empty: dict[str, Any] = {"source": "", "labels": {}, "left_out": (), "signed": "", "signature": ""}
+        current, *older = (replace(one, **empty) for one in self.entry.history())
+        return replace(self, entry=Entry(**vars(current), versions=tuple(older)), freed=now)
+
+
+REMOVED_TEXTS = ("removed", "by", "until", "freed")
+
+
 def plain(version: Version) -> Version:
     """Without what came before it."""
     return Version(**{name: getattr(version, name) for name in KEYS})
 
 
-def fit_labels(labels: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Those of an image's *labels* that a catalog takes, each as it is: the shortest, as many as MOST_LABELS allows.
-    And the names of those that are left out; what is longer than a name is cut.
-    """
-    sizes = {name: len(dumps({name: value}).encode(errors="replace")) for name, value in labels.items()}
-    kept: dict[str, str] = {}
-    room = MOST_LABELS
-    for name in sorted(labels, key=lambda name: (sizes[name], name)):
-        room -= sizes[name]
-        if room >= 0:
-            kept[name] = labels[name]
-    out = sorted(excerpt(name, LONGEST_NAME) for name in labels if name not in kept)
-    return dict(sorted(kept.items())), tuple(out[:MOST_LEFT_OUT])
-
-
 @dataclass(frozen=True)
 class Catalog:
-    """All images by name, `DIRECTORY/FILE.sif`."""
+    """All images by name, `DIRECTORY/FILE.sif`; and those that were removed, of which no name is in `images`."""
 
     images: Mapping[str, Entry] = field(default_factory=dict)
+    removed: Mapping[str, Removed] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Catalog: {len(self.images)} images>"
 
     def with_version(self, name: str, version: Version, keep: int) -> Catalog:
-        """A catalog in which *name* means *version*; what it meant before is kept, at most *keep* older versions."""
-        before = self.images.get(name)
+        """A catalog in which *name* means *version*; what it meant before is kept, at most *keep* older versions. That
+        it was removed is over.
+        """
+        gone = self.removed.get(name)
+        before = gone.entry if gone and not gone.freed else self.images.get(name)
         older = [one for one in before.history() if one.digest != version.digest] if before else []
         entry = Entry(**vars(plain(version)), versions=tuple(older[:keep]))
-        return Catalog({**self.images, name: entry})
+        return Catalog({**self.images, name: entry}, without(self.removed, [name]))
 
-    def trimmed(self, keep: int) -> Catalog:
-        """A catalog with at most *keep* older versions of each image."""
-        return Catalog({name: replace(one, versions=one.versions[:keep]) for name, one in self.images.items()})
+    def with_removed(self, names: Iterable[str], *, now: str, by: str, until: str) -> Catalog:
+        """A catalog in which *names*, which must be in it, are removed."""
+        gone = {name: Removed(self.images[name], now, by, until) for name in names}
+        return Catalog(without(self.images, gone), {**self.removed, **gone})
+
+    def trimmed(self, keep: int, now: str) -> Catalog:
+        """A catalog with at most *keep* older versions of each image, which has let go of removed ones whose time has
+        come, and forgotten those of long ago.
+        """
+        images = {name: replace(one, versions=one.versions[:keep]) for name, one in self.images.items()}
+        after = {name: one if one.freed or one.until > now else one.let_go(now) for name, one in self.removed.items()}
+        return Catalog(images, {name: one for name, one in after.items() if not is_forgotten(one, now)})
 
     def current(self) -> list[str]:
         """The digests that the names mean now: what every machine must have."""
         return sorted({entry.digest for entry in self.images.values()})
 
     def digests(self) -> list[str]:
-        """Those and the older versions': what nobody may take away."""
-        return sorted({one.digest for entry in self.images.values() for one in entry.history()})
+        """Those, the older versions' and the removed images': what nobody may take away."""
+        kept = [*self.images.values(), *(one.entry for one in self.removed.values() if not one.freed)]
+        return sorted({one.digest for entry in kept for one in entry.history()})
 
     def to_text(self) -> str:
         """What its file holds. Raises UsageError when something in it is not Unicode."""
         images = (f"{dumps(name)}: {entry_text(entry)}" for name, entry in sorted(self.images.items()))
-        text = f'{{"version": "{SCHEMA}", "images": {{\n' + ",\n".join(images) + "\n}}\n"
+        gone = [f"{dumps(name)}: {removed_text(one)}" for name, one in sorted(self.removed.items())]
+        # Programs of before there were removed images pass over that key.
+        removed = '}, "removed": {\n' + ",\n".join(gone) + "\n" if gone else ""
+        text = f'{{"version": "{SCHEMA}", "images": {{\n' + ",\n".join(images) + f"\n{removed}}}}}\n"
         if not documents.is_unicode(text):
             raise UsageError("a text that is not Unicode cannot be written to the catalog")
         return text
@@ -144,6 +172,21 @@ def entry_text(entry: Entry) -> str:
     """One version on a line; what is empty is left out."""
     current, *older = (version_text(one) for one in (entry, *entry.versions))
     return current[:-1] + ', "versions": [\n  ' + ",\n  ".join(older) + "]}" if older else current
+
+
+def removed_text(removed: Removed) -> str:
+    texts = {key: value for key in REMOVED_TEXTS if (value := getattr(removed, key))}
+    return dumps(texts)[:-1] + ', "image": ' + entry_text(removed.entry) + "}"
+
+
+def without(found: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    left_out = set(names)
+    return {name: one for name, one in found.items() if name not in left_out}
+
+
+def is_forgotten(removed: Removed, now: str) -> bool:
+    """Whether a removed image was let go of so long ago that no node is waited for any more."""
+    return bool(removed.freed) and int(removed.freed[:4]) + REMEMBERED < int(now[:4])
 
 
 def version_text(version: Version) -> str:
@@ -201,18 +244,34 @@ def from_data(data: Any, source: str) -> Catalog:
     if not isinstance(data, dict) or data.get("version") != SCHEMA:
         found = data.get("version") if isinstance(data, dict) else None
         raise ConfigError(source, [f"version is {found!r}, and this program writes version {SCHEMA!r}"])
-    images: dict[str, Entry] = {}
-    entries = data.get("images") or {}
-    if not isinstance(entries, dict):
-        raise ConfigError(source, ["images must be a mapping of names"])
-    for name, entry in entries.items():
-        try:
-            images[name] = read_entry(name, entry)
-        except (KeyError, TypeError, ValueError) as error:
-            mistakes.append(excerpt(f"{name}: {type(error).__name__}: {error}"))
+    images: dict[str, Entry] = read_each(data.get("images") or {}, "images", read_entry, mistakes)
+    removed: dict[str, Removed] = read_each(data.get("removed") or {}, "removed", read_removed, mistakes)
+    mistakes += [f"{name}: in images and in removed" for name in sorted(images.keys() & removed.keys())]
     if mistakes:
         raise ConfigError(source, mistakes)
-    return Catalog(images)
+    return Catalog(images, removed)
+
+
+def read_each(entries: Any, key: str, read: Callable[[str, Any], Any], mistakes: list[str]) -> dict[str, Any]:
+    """What stands in the catalog under *key*, by name; what is wrong with it is added to *mistakes*."""
+    if not isinstance(entries, dict):
+        mistakes.append(f"{key} must be a mapping of names")
+        return {}
+    found: dict[str, Any] = {}
+    for name, entry in entries.items():
+        try:
+            found[name] = read(name, entry)
+        except (KeyError, TypeError, ValueError) as error:
+            mistakes.append(excerpt(f"{name}: {type(error).__name__}: {error}"))
+    return found
+
+
+def read_removed(name: str, found: Mapping[str, Any]) -> Removed:
+    texts = {key: found[key] for key in REMOVED_TEXTS if key in found or key != "freed"}
+    for key, value in texts.items():
+        if not isinstance(value, str) or (key != "by" and not TIME.match(value)):
+            raise ValueError(f"{key} {value!r} is not in its form")
+    return Removed(read_entry(name, found["image"]), **texts)
 
 
 def read_entry(name: str, found: Mapping[str, Any]) -> Entry:

@@ -120,11 +120,50 @@ class RolledBack(Event):
 
 
 @dataclass(frozen=True)
+class ImagesRemoved(Event):
+    """Images are out of the catalog, and their names gone from the controller: name -> what it meant.
+
+    Their bytes are kept until the time `until` (UTC, RFC 3339), and after that until gc frees them.
+    """
+
+    names: dict[str, str]
+    until: str
+    by: str
+
+
+@dataclass(frozen=True)
+class ImageRestored(Event):
+    """A removed image is in the catalog again, and has its name on the controller."""
+
+    name: str
+    digest: str
+    by: str
+
+
+@dataclass(frozen=True)
+class InUse(Event):
+    """Somebody has the bytes of an image open that is removed; `job` is the number that the process gives."""
+
+    name: str
+    machines: list[str]
+    user: str
+    job: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Planned(Event):
+    """What a dry run says would be done on the controller, in words."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class SyncStarted(Event):
-    """A sync of *what*, in words, to these nodes."""
+    """A sync of *what*, in words, to these nodes; in a dry run they are asked, and nothing is changed."""
 
     what: str
     nodes: list[str]
+    dry_run: Optional[bool] = None
 
 
 @dataclass(frozen=True)
@@ -168,9 +207,10 @@ class Noticed(Event):
 
 @dataclass(frozen=True)
 class NodeFinished(Event):
-    """What became of a node: `state` is synced, unchanged, failed or unreachable.
+    """What became of a node: `state` is synced, unchanged, failed or unreachable, and in a dry run planned.
 
-    `message` and `hint` are the reason of the latter two, without the node's name.
+    `message` and `hint` are the reason of failed and unreachable, without the node's name. `removed` are the names that
+    were taken away; `names`, of a dry run, those that would lead to other bytes, `engine` what would bring these.
     """
 
     node: str
@@ -181,6 +221,9 @@ class NodeFinished(Event):
     seconds: float = 0.0
     message: str = ""
     hint: str = ""
+    removed: Optional[list[str]] = None
+    names: Optional[list[str]] = None
+    engine: Optional[str] = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ DIFFERS = "differs"
 DAMAGED = "damaged"
 """Bytes that were read, and are not what the name of their object says."""
 UNMANAGED = "unmanaged"
+REMOVED = "removed"
+"""A name that is still there of an image that was removed from the catalog: a sync takes it away."""
 UNREACHABLE = "unreachable"
 Answer = TypeVar("Answer")
 
@@ -157,8 +159,14 @@ class Facts:
 
     def row(self, name: str) -> dict[str, str]:
         entry = self.catalog.images.get(name)
-        states = {key: machine.state_of(name, entry) for key, machine in self.machines.items()}
+        states = {key: self.state_on(machine, name) for key, machine in self.machines.items()}
         return states if entry else {key: state for key, state in states.items() if state != MISSING}
+
+    def state_on(self, machine: Machine, name: str) -> str:
+        """The state of an image on a machine of the cluster."""
+        state, gone = machine.state_of(name, self.catalog.images.get(name)), self.catalog.removed.get(name)
+        image = machine.image(name) if gone and state == UNMANAGED else None
+        return REMOVED if gone and image and image.object in gone.digests() else state
 
 
 def read(events: Iterable[Event], registry: str) -> Facts:

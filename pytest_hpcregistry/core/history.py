@@ -116,17 +116,24 @@ def stamp(moment: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
-def now() -> str:
-    return stamp(datetime.now(timezone.utc))
+def now(later: int = 0) -> str:
+    """This time, or so many seconds later."""
+    return stamp(datetime.now(timezone.utc) + timedelta(seconds=later))
+
+
+def read_age(text: str) -> int:
+    """`14d`, `12h`, `30m` -> seconds. Raises ValueError."""
+    age = AGE.match(text)
+    if not age:
+        raise ValueError(f"{excerpt(text)} is no length of time: 14d, 12h, 30m")
+    return int(age[1]) * UNITS[age[2]]
 
 
 def read_since(text: str) -> str:
     """`7d`, `2h`, `2026-11-01` or `2026-11-01T12:00[:00][Z]` -> that time in UTC (RFC 3339). Raises ValueError."""
-    age = AGE.match(text)
     try:
-        if age:
-            seconds = int(age[1]) * UNITS[age[2]]
-            return stamp(datetime.now(timezone.utc) - timedelta(seconds=seconds))
+        if AGE.match(text):
+            return stamp(datetime.now(timezone.utc) - timedelta(seconds=read_age(text)))
         if MOMENT.match(text):
             return stamp(datetime.fromisoformat(text.rstrip("Z")))
     except (OverflowError, ValueError):

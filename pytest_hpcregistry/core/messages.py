@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .events import (
@@ -11,9 +12,13 @@ from .events import (
     Freed,
     GcFinished,
     GcStarted,
+    ImageRestored,
+    ImagesRemoved,
+    InUse,
     NodeFinished,
     NodeStarted,
     Noticed,
+    Planned,
     Published,
     RolledBack,
     SyncFinished,
@@ -23,6 +28,9 @@ from .events import (
 )
 from .names import LONGEST_REASON, excerpt
 from .nodeset import fold, fold_machines, group_by
+
+MOST_LISTED = 3
+"""Names in one line."""
 
 
 def describe(event: Event) -> list[str]:
@@ -37,6 +45,8 @@ def published(event: Published) -> list[str]:
 
 
 def sync_started(event: SyncStarted) -> list[str]:
+    if event.dry_run:
+        return [f"Dry run: a sync of {event.what} to {len(event.nodes)} nodes: {fold(event.nodes)}"]
     return [f"Syncing {event.what} to {len(event.nodes)} nodes: {fold(event.nodes)}"]
 
 
@@ -52,7 +62,53 @@ def node_started(event: NodeStarted) -> list[str]:
     return [f"Syncing {event.what} to {event.node}..."]
 
 
+def in_use(event: InUse) -> list[str]:
+    return [f"NOTE: {describe_use(event)}"]
+
+
+def describe_use(event: InUse) -> str:
+    who = excerpt(event.user)
+    who = f"job {event.job} ({who}) runs from it" if event.job else f"{who} has it open"
+    return f"{event.name}: {who} on {fold_machines(event.machines)}; it keeps its bytes"
+
+
+def planned(event: Planned) -> list[str]:
+    return [event.message]
+
+
+def images_removed(event: ImagesRemoved) -> list[str]:
+    names = ", ".join(f"{name} (sha256 {digest})" for name, digest in event.names.items())
+    return [f"SUCCESS: {names} removed by {event.by}, bytes kept until {event.until}"]
+
+
+def image_restored(event: ImageRestored) -> list[str]:
+    return [f"SUCCESS: {event.name} restored by {event.by}, sha256 {event.digest}"]
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a.sif, b.sif, c.sif and 7 more`."""
+    more = len(names) - MOST_LISTED
+    return ", ".join(names[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def would(event: NodeFinished) -> str:
+    """What a dry run says of a node."""
+    parts = []
+    if event.names:
+        how = f"{event.bytes / 1e6:.1f} MB by {event.engine}" if event.engine else "its bytes are there"
+        parts.append(f"would get {listed(event.names)} ({how})")
+    if event.removed:
+        parts.append(f"would lose the name {listed(event.removed)}")
+    return "; ".join(parts or ["would get the catalog"])
+
+
 def node_finished(event: NodeFinished) -> list[str]:
+    if event.state == "planned":
+        return [f"{event.node} {would(event)}"]
+    if event.removed:
+        return [f"SUCCESS: {', '.join(event.removed)} removed from {event.node}"] + node_finished(
+            replace(event, removed=None)
+        ) * bool(event.objects)
     if event.state == "synced":
         moved = f"{event.objects} moved, {event.bytes / 1e6:.1f} MB, {event.seconds:.1f} s"
         return [f"SUCCESS: {event.what} synced to {event.node} ({moved})"]
@@ -101,6 +157,10 @@ LINES: dict[type[Event], Callable[[Any], list[str]]] = {
     SyncFinished: sync_finished,
     Failed: failed,
     RolledBack: rolled_back,
+    ImagesRemoved: images_removed,
+    ImageRestored: image_restored,
+    InUse: in_use,
+    Planned: planned,
     GcStarted: gc_started,
     GcFinished: gc_finished,
 }

@@ -13,10 +13,14 @@ from ..core.events import (
     GcFinished,
     GcStarted,
     ImageChecked,
+    ImageRestored,
     ImageScanned,
     ImageSent,
+    ImagesRemoved,
+    InUse,
     NodeFinished,
     Noticed,
+    Planned,
     Published,
     RolledBack,
     SyncStarted,
@@ -25,7 +29,7 @@ from ..core.events import (
     Verified,
 )
 from ..core.facts import PRESENT
-from ..core.messages import count, describe_gc
+from ..core.messages import count, describe_gc, describe_use, listed, would
 from ..core.names import LONGEST_REASON, excerpt, printable, visible
 from ..core.nodeset import fold, fold_machines, group_by
 
@@ -80,6 +84,26 @@ def rolled_back(event: RolledBack) -> str:
     return f"✓ {event.name}: {current} on the controller ({was})"
 
 
+def images_removed(event: ImagesRemoved) -> str:
+    undo = f"undo until then: hpc-container-manager catalog restore {next(iter(event.names))}"
+    return (
+        f"✓ {listed(list(event.names))}: out of the catalog, and gone from the controller\n"
+        f"  gc keeps the bytes until {event.until}; {undo}"
+    )
+
+
+def image_restored(event: ImageRestored) -> str:
+    return f"✓ {event.name}: version {event.digest[:12]} is in the catalog again, and on the controller"
+
+
+def in_use(event: InUse) -> str:
+    return visible(f"! {describe_use(event)}")
+
+
+def planned(event: Planned) -> str:
+    return visible(f"  {event.message}")
+
+
 def gc_started(event: GcStarted) -> str:
     return f"  collecting unreferenced objects on the controller and {fold(event.nodes)}"
 
@@ -91,6 +115,8 @@ def gc_finished(event: GcFinished) -> str:
 
 
 def sync_started(event: SyncStarted) -> str:
+    if event.dry_run:
+        return f"  dry run: a sync of {event.what} to {fold(event.nodes)}"
     return f"  syncing {event.what} to {fold(event.nodes)}"
 
 
@@ -108,22 +134,29 @@ def node_finished(event: NodeFinished) -> str:
 
 def nodes_finished(events: Iterable[NodeFinished]) -> list[str]:
     """`✓ c[001-008]: synced, 67.1 MB in 5.9 to 6.6 s`: nodes that ended in the same way are one line."""
-    alike: dict[tuple[str, str], list[NodeFinished]] = {}
+    alike: dict[tuple[str, str, str], list[NodeFinished]] = {}
     for event in events:
-        alike.setdefault((event.state, event.message), []).append(event)
-    return [visible(ended(state, message, group)) for (state, message), group in alike.items()]
+        names = would(event) if event.state == "planned" else listed(event.removed or [])
+        alike.setdefault((event.state, event.message, names), []).append(event)
+    return [visible(ended(*key, group)) for key, group in alike.items()]
 
 
-def ended(state: str, message: str, events: Sequence[NodeFinished]) -> str:
+def ended(state: str, message: str, names: str, events: Sequence[NodeFinished]) -> str:
+    """*names* is what a planned node would get and lose, and of another one the names that it has lost."""
     nodes = fold(event.node for event in events)
-    if state not in ("synced", "unchanged"):
+    if state not in ("synced", "unchanged", "planned"):
         return f"✗ {nodes}: {excerpt(message, LONGEST_REASON)}"
     if len(nodes) > LONGEST and len(events) > 1:  # with many gaps; those that fill them are named elsewhere
         nodes = f"{len(events)} nodes"
     if state == "unchanged":
         return f"✓ {nodes}: nothing to send (names and sizes compared)"
+    if state == "planned":
+        return f"  {nodes}: {names}"
+    if names and not any(event.objects for event in events):
+        return f"✓ {nodes}: {names} removed"
     moved = span([event.bytes / 1e6 for event in events])
-    return f"✓ {nodes}: synced, {moved} MB in {span([event.seconds for event in events])} s"
+    removed = f", {names} removed" if names else ""
+    return f"✓ {nodes}: synced{removed}, {moved} MB in {span([event.seconds for event in events])} s"
 
 
 def span(numbers: Sequence[float]) -> str:
@@ -151,6 +184,10 @@ WRITERS: dict[type[Event], Callable[[Any], str]] = {
     ImageSent: image_sent,
     Published: published,
     RolledBack: rolled_back,
+    ImagesRemoved: images_removed,
+    ImageRestored: image_restored,
+    InUse: in_use,
+    Planned: planned,
     GcStarted: gc_started,
     GcFinished: gc_finished,
     SyncStarted: sync_started,

@@ -25,6 +25,7 @@ from . import transcript
 from .transcript import Recap, Transcript
 
 PLAYBOOK = Path(__file__).resolve().parent / "playbook-container-registry.yml"
+REMOVING = PLAYBOOK.with_name("playbook-container-registry-remove.yml")
 EVENTS = "events"
 """The file in a run's scratch directory that its callback plugin writes to."""
 MOST_FORKS = 50
@@ -115,8 +116,9 @@ def set_up(
     on_line: Callable[[str], None] | None = None,
     transport: Transport | None = None,
     timeout: float = 3600,
+    playbook: Path = PLAYBOOK,
 ) -> Recap:
-    """Run phase 1 on the controller and *nodes*; with *check* nothing is changed, only said.
+    """Run phase 1, or another *playbook*, on the controller and *nodes*; with *check* nothing is changed, only said.
 
     *extra_vars* are ansible-playbook's: `K=V`, JSON or @FILE. *on_line* is given each line that Ansible prints.
     *timeout* in seconds, for the whole run. Machines that work are finished even if others do not. Raises Unreachable
@@ -129,7 +131,7 @@ def set_up(
         hosts.write_text(json.dumps(inventory(cluster, nodes, control_path=f"{scratch}/%C"), indent=1))
         forks = min(len(nodes) + 1, MOST_FORKS)
         argv = ["env", *environment(scratch, cluster.ssh.connect_timeout), ansible_playbook()]
-        argv += ["-i", str(hosts), str(PLAYBOOK), "--forks", str(forks)]
+        argv += ["-i", str(hosts), str(playbook), "--forks", str(forks)]
         argv += [word for variables in extra_vars for word in ("--extra-vars", variables)]
         argv += ["--check"] * check + ["--diff"] * diff
         # With nobody who reads them, the lines are not kept either: they may be more than a result holds.
@@ -137,6 +139,16 @@ def set_up(
         said = transcript.read(Path(scratch, EVENTS))
     raise_troubles(said, result)
     return Recap(hosts=said.hosts, seconds=result.seconds)
+
+
+def take_back(
+    cluster: Cluster, nodes: Sequence[str], *, tree: bool = False, extra_vars: Sequence[str] = (), **how: Any
+) -> Recap:
+    """Remove from the controller and *nodes* what phase 1 has made there; with *tree* the registry with all images and
+    the log, too. As set_up.
+    """
+    variables = [*extra_vars, json.dumps({"container_registry_remove_tree": tree})]
+    return set_up(cluster, nodes, extra_vars=variables, playbook=REMOVING, **how)
 
 
 @contextmanager

@@ -27,6 +27,8 @@ EXPECTED = (
     "controller/__main__.py",
     "cluster/releases.json",
     "setup/playbook-container-registry.yml",
+    "setup/playbook-container-registry-remove.yml",
+    "setup/roles/container_registry/files/ours.sh",
     "setup/roles/container_registry/tasks/main.yml",
     "setup/callback_plugins/hpcregistry_events.py",
     "setup/roles/container_registry/templates/oci.conf.j2",

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ...core import documents
-from ...core.catalog import MOST_LABELS, Version
+from ...core.catalog import Version
 from ...core.errors import ConfigError
 from ...core.fields import find_repeated, read_number, read_switch, suggest
+from ...core.labels import MOST_LABELS
 from ...core.names import excerpt
 from .fields import converted, excerpt_of, one_text, several
 

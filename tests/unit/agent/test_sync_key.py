@@ -140,6 +140,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "shared": False,
     },
     "repair": {"objects": ["a" * 64]},
+    "remove": {"names": [{"name": NAME, "digests": ["a" * 64]}]},
+    "users": {"objects": ["a" * 64]},
 }
 BEYOND: list[tuple[str, str, Any]] = [
     ("publish", "images", [{"name": ".registry/history.jsonl", "digest": "a" * 64, "size": 1}]),
@@ -174,6 +176,12 @@ BEYOND: list[tuple[str, str, Any]] = [
     ("have", "probe", "../lock"),
     ("repair", "objects", ["../lock"]),
     ("repair", "objects", ["a" * 64] * 101),
+    ("remove", "names", GOOD["remove"]["names"] * 101),
+    ("remove", "names", [{"name": ".registry/catalog.yaml", "digests": ["a" * 64]}]),
+    ("remove", "names", [{"name": "../x/y.sif", "digests": ["a" * 64]}]),
+    ("remove", "names", [{"name": NAME, "digests": ["../x"]}]),
+    ("remove", "names", [{"name": NAME, "digests": ["a" * 64] * 1001}]),
+    ("users", "objects", ["/etc/shadow"]),
 ]
 
 

@@ -545,13 +545,14 @@ def test_rollback_asks_for_one_image_and_ends_as_a_sync(monkeypatch: pytest.Monk
     asked: list[Any] = []
     finished = {"c1": NodeFinished("c1", "x", "synced")}
 
-    def roll_back(client: ControllerClient, *words: Any) -> dict[str, NodeFinished]:
-        asked.append(words[:2])
+    def roll_back(client: ControllerClient, *words: Any, dry_run: bool) -> dict[str, NodeFinished]:
+        asked.append((*words[:2], dry_run))
         return finished
 
     monkeypatch.setattr(ControllerClient, "rollback", roll_back)
     assert run("rollback", "--controller", "hpc", "x.sif", "--to", "abcdef").exit_code == 0
-    assert asked == [(NAME, "abcdef")]
+    assert run("rollback", "--controller", "hpc", "x.sif", "-n").output == "  nothing was changed\n"
+    assert asked == [(NAME, "abcdef", False), (NAME, None, True)]
     finished["c1"] = NodeFinished("c1", "x", "unreachable", message="no route", hint="is it on?")
     failure = raised(run("rollback", "--controller", "hpc", "x.sif"))
     assert (failure.exit_code, str(failure)) == (3, "c1: no route")

@@ -162,7 +162,7 @@ def test_a_sync_that_was_ended_is_no_success(events: tuple[Any, ...], code: int)
 def test_rollback_and_gc_are_brought_to_their_end_as_a_sync() -> None:
     one = talk(STARTED, ONE, TWO, FINISHED)
     assert one.rollback(NAME, "abcdef", lambda _: None) == {"c1": ONE, "c2": TWO}
-    assert list(asked(one).asked[0])[-8:] == ["rollback", "--settings", "{}", NAME, "--to", "abcdef", "--by", "me@x"]
+    assert list(asked(one).asked[0])[-8:] == ["rollback", "--settings", "{}", "--by", "me@x", NAME, "--to", "abcdef"]
     machines = {"controller": Freed("freed"), "c1": Freed("failed", "disk", "make room")}
     one = talk(GcStarted([], 2, 1, "me", False), GcFinished(machines, False), exit_code=4)
     assert one.gc(lambda _: None, keep=0, grace=0, dry_run=True) == machines

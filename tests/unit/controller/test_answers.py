@@ -56,12 +56,15 @@ ANSWER: dict[str, Any] = {
     },
 }
 """An answer to QUESTION."""
+USE = {"digest": "0" * 64, "user": "alice", "job": None}
 GOOD: dict[str, dict[str, Any]] = {
     **liar.ANSWERS,
     "have": {**liar.ANSWERS["have"], "from": "c1"},
     "facts": FACTS,
     "prepare": {"address": "10.0.0.1"},
     "repair": {"damaged": {D: D}},
+    "remove": {"removed": ["a/x.sif"]},
+    "users": {"users": [{"digest": D, "user": "alice", "job": "8812"}]},
     "expect": {},
     "send": {},
 }
@@ -110,6 +113,10 @@ BOUNDS = [
     *((each("publish", "catalog", word, f"{word} ")[0]) for word in ("written", "behind", "kept")),
     *each("repair", "damaged", dict.fromkeys(digests(100), D), dict.fromkeys(digests(101), D)),
     *each("repair", f"damaged.{D}", "unreadable", "gone"),
+    *each("remove", "removed", ["a/x.sif"] * 100, ["a/x.sif"] * 101),
+    *each("users", "users", [USE] * 1000, [USE] * 1001),
+    *each("users", "users.0.job", "0" * 20, "0" * 21),
+    *each("users", "users.0.job", None, "1 2"),
     *each("relay", "port", 1024, 1023),
     *each("relay", "port", 65535, 65536),
     *each("gc", "objects in_use young", [D] * MANY, [D] * (MANY + 1)),

@@ -18,9 +18,8 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent.gc import sweep
-from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import catalog as catalog_file
-from pytest_hpcregistry.controller import gc
+from pytest_hpcregistry.controller import commands, gc
 from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.limits import Room
 from pytest_hpcregistry.controller.lock import is_held
@@ -298,9 +297,9 @@ def test_a_node_in_trouble_is_named_and_the_others_are_freed(nodes: FakeNodes) -
     assert worst(machines) == {"controller": "freed", "c1": "freed", "c2": "unreachable"}
     assert machines["c2"].message == "login refused"
     assert objects(nodes) == [{two}, {two}, {one, two}]
-    assert program.worst(worst(machines).values()) == 3
+    assert commands.worst(worst(machines).values()) == 3
     nodes.trouble("c2", "silent")
-    assert program.worst(worst(collect(nodes)).values()) == 4
+    assert commands.worst(worst(collect(nodes)).values()) == 4
 
 
 def test_a_controller_in_trouble_is_named_and_the_nodes_are_freed(

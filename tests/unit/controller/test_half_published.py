@@ -13,6 +13,7 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import publish as registry
+from pytest_hpcregistry.controller.follow import follow_catalog
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, UsageError
 from pytest_hpcregistry.core.events import Event, Noticed
@@ -43,7 +44,7 @@ def leftovers(nodes: FakeNodes) -> list[str]:
 
 def follow(nodes: FakeNodes) -> list[Event]:
     told: list[Event] = []
-    registry.follow_catalog(nodes.settings, told.append)
+    follow_catalog(nodes.settings, told.append)
     return told
 
 

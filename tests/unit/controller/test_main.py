@@ -12,7 +12,7 @@ import pytest
 
 from pytest_hpcregistry import __version__
 from pytest_hpcregistry.controller import __main__ as program
-from pytest_hpcregistry.controller import arguments
+from pytest_hpcregistry.controller import arguments, commands
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, UsageError
 from pytest_hpcregistry.core.settings import Settings
 from tests.fakes.settings import config_text, make_settings
@@ -32,6 +32,8 @@ SYNC: dict[str, Any] = {
     "nodes": "",
     "exclude": "",
     "repair": False,
+    "assume": {},
+    "dry_run": False,
     "by": "",
 }
 BACK: dict[str, Any] = {
@@ -40,6 +42,7 @@ BACK: dict[str, Any] = {
     "name": "a/x.sif",
     "to": None,
     "by": "",
+    "dry_run": False,
     "signature": {},
     "nodes": "",
     "exclude": "",
@@ -51,6 +54,18 @@ FREE: dict[str, Any] = {
     "grace": None,
     "dry_run": False,
     "by": "",
+}
+
+
+GONE: dict[str, Any] = {
+    "command": "remove",
+    "settings": None,
+    "names": ["a/x.sif"],
+    "after": 14 * 86400,
+    "by": "",
+    "dry_run": False,
+    "nodes": "",
+    "exclude": "",
 }
 
 
@@ -74,6 +89,14 @@ def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
         ("rollback a/x.sif --to 12ab --by you@x", {**BACK, "to": "12ab", "by": "you@x"}),
         ("rollback a/x.sif --exclude c3", {**BACK, "exclude": "c3"}),
         ('rollback a/x.sif --signature {"signed":"x"}', {**BACK, "signature": {"signed": "x"}}),
+        ("sync --dry-run", {**SYNC, "dry_run": True}),
+        ('sync --dry-run --assume {"a/x.sif":{}}', {**SYNC, "dry_run": True, "assume": {"a/x.sif": {}}}),
+        ("rollback a/x.sif --dry-run", {**BACK, "dry_run": True}),
+        ("remove a/x.sif", GONE),
+        ("remove a/x.sif b/y.sif --after 2h", {**GONE, "names": ["a/x.sif", "b/y.sif"], "after": 7200}),
+        ("remove a/x.sif --dry-run -w c1", {**GONE, "dry_run": True, "nodes": "c1"}),
+        ("restore a/x.sif --to 12ab", {**BACK, "command": "restore", "to": "12ab"}),
+        ("restore a/x.sif --dry-run", {**BACK, "command": "restore", "dry_run": True}),
         ("gc", FREE),
         ("gc --keep 0 --grace 0 --dry-run --by you@x", {**FREE, "keep": 0, "grace": 0, "dry_run": True, "by": "you@x"}),
         ("facts {}", {"command": "facts", "request": "{}"}),
@@ -107,6 +130,7 @@ def test_each_command_has_its_options(monkeypatch: pytest.MonkeyPatch, words: st
     "words",
     ["", "gossip", "sync a b", "sync --limit-rate much", "rollback", "gc --keep -1", "gc --grace -1", "gc --keep few",
      "gc --keep 1.5", "facts", "receive ab", "receive ab many", "has ab", "has ab many", "publish x",
+     "remove", "remove a/x.sif --after soon", "restore",
      "sync --settings []", "sync --settings {", "sync --settings 1", "note x", "history --since yesterday",
      "history --last -1"],
 )  # fmt: skip
@@ -185,7 +209,7 @@ def test_whoever_is_older_is_to_be_renewed(monkeypatch: pytest.MonkeyPatch, now:
     ],
 )
 def test_the_worst_state_is_the_exit_code(states: list[str], code: int) -> None:
-    assert program.worst(iter(states)) == code
+    assert commands.worst(iter(states)) == code
 
 
 @pytest.mark.parametrize(

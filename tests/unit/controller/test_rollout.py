@@ -25,11 +25,12 @@ from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent import requests
 from pytest_hpcregistry.agent.facts import RESERVE
 from pytest_hpcregistry.controller import __main__ as program
-from pytest_hpcregistry.controller import log, rollout
+from pytest_hpcregistry.controller import commands, log, rollout
 from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.facts import gather, slurm_facts
 from pytest_hpcregistry.controller.nodes import list_nodes
-from pytest_hpcregistry.controller.rollout import Outcome, Rollout
+from pytest_hpcregistry.controller.outcome import Outcome
+from pytest_hpcregistry.controller.rollout import Rollout
 from pytest_hpcregistry.controller.session import is_admitted, try_sync_key
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core import layout
@@ -409,7 +410,7 @@ def test_two_syncs_take_turns(pair: FakeNodes) -> None:
 
 def test_exit_codes_of_a_sync() -> None:
     def code(*names: str) -> int:
-        return program.exit_code_of({name: Outcome(name) for name in names})
+        return commands.exit_code_of({name: Outcome(name) for name in names})
 
     assert code("synced", "unchanged") == 0
     assert code("synced", "unreachable") == 3

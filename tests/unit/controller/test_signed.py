@@ -11,7 +11,7 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent import signatures
 from pytest_hpcregistry.controller import publish as registry
-from pytest_hpcregistry.controller.rollout import Outcome
+from pytest_hpcregistry.controller.outcome import Outcome
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.errors import CheckFailed, UsageError

@@ -12,7 +12,7 @@ from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import sync as module
 from pytest_hpcregistry.controller.limits import RSYNC, SESSION, Room
 from pytest_hpcregistry.controller.lock import is_held
-from pytest_hpcregistry.controller.rollout import Outcome
+from pytest_hpcregistry.controller.outcome import Outcome
 from pytest_hpcregistry.controller.sync import choose_images, sync
 from pytest_hpcregistry.core.catalog import Catalog, Entry
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
@@ -51,8 +51,8 @@ class Rollouts:
         self.reckoned.append((words, how))
         return self.room
 
-    def make(self, settings: Settings, *words: Any, repair: bool) -> Rollouts:
-        assert not repair
+    def make(self, settings: Settings, *words: Any, **how: Any) -> Rollouts:
+        assert how == {"repair": False, "gone": {}, "users": False}
         self.made.append((settings, *words))
         return self
 
@@ -158,4 +158,4 @@ def test_a_broken_catalog(settings: Settings, rollouts: Rollouts) -> None:
 
 
 def test_an_image_is_wanted_as_the_catalog_has_it(settings: Settings) -> None:
-    assert choose_images(CATALOG, settings, None, [C]) == {C: Entry(**vars(entry("c" * 64)))}
+    assert choose_images(CATALOG, settings, None, [C])[0] == {C: Entry(**vars(entry("c" * 64)))}

@@ -10,8 +10,10 @@ import pytest
 from pytest_hpcregistry.agent import forms, requests
 from pytest_hpcregistry.core import catalog as catalog_module
 from pytest_hpcregistry.core import documents
-from pytest_hpcregistry.core.catalog import MOST_LABELS, Catalog, Entry, fit_labels, from_data, from_text
+from pytest_hpcregistry.core.catalog import Catalog, Entry, from_data, from_text
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
+from pytest_hpcregistry.core.history import now
+from pytest_hpcregistry.core.labels import MOST_LABELS, fit_labels
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, entry
 
 FIELDS: dict[str, Any] = {"digest": DIGEST, "size": "10", "published": "then", "by": "me", "architecture": "amd64"}
@@ -50,7 +52,7 @@ def test_a_new_version_is_current_and_the_old_ones_are_kept() -> None:
     assert digests(catalog.with_version(NAME, entry("b" * 64), 2)) == ["b" * 64, "d" * 64, "c" * 64], "no digest twice"
     assert digests(catalog.with_version(NAME, entry("e" * 64), 0)) == ["e" * 64]
     assert digests(catalog) == ["d" * 64, "c" * 64, "b" * 64], "the one before is left alone"
-    assert digests(catalog.trimmed(1)) == ["d" * 64, "c" * 64]
+    assert digests(catalog.trimmed(1, now())) == ["d" * 64, "c" * 64]
     assert catalog.current() == ["d" * 64]
     assert catalog.digests() == ["b" * 64, "c" * 64, "d" * 64]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_hpcregistry.checks import images
 from pytest_hpcregistry.core import facts
 from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.errors import HpcRegistryError
@@ -14,11 +15,13 @@ from pytest_hpcregistry.core.facts import (
     MISSING,
     OLDER,
     PRESENT,
+    REMOVED,
     UNMANAGED,
     UNREACHABLE,
     Machine,
 )
 from pytest_hpcregistry.core.machine import ImageFile, MachineFacts, Syncing
+from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.core.wire import from_line, to_line
 from pytest_hpcregistry.testing.facts import (
     CATALOG,
@@ -37,6 +40,28 @@ from pytest_hpcregistry.testing.facts import (
 )
 
 THIRD = "c" * 64
+CLUSTER = Cluster(controller=Controller(name="ctl", host="ctl"))
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (image(), REMOVED),
+        (image(digest=OTHER), REMOVED),  # an older version
+        (image(digest=THIRD), UNMANAGED),
+        (image(digest=None, sha256=DIGEST), UNMANAGED),  # somebody's copy: no sync takes it away
+    ],
+)
+def test_state_of_an_image_that_was_removed(found: ImageFile, state: str) -> None:
+    before = Catalog().with_version(NAME, entry(OTHER), 2).with_version(NAME, entry(DIGEST), 2)
+    gone = before.with_removed([NAME], now="2026-11-01T00:00:00Z", by="me@x", until="2026-11-15T00:00:00Z")
+    there, nothing = machine(found), machine()
+    told = gathered({"c1": there, "c2": nothing, "c3": "off"}, catalog=gone.to_text(), controller=nothing)
+    assert told.names() == [NAME]
+    assert told.row(NAME) == {"c1": state, "c3": UNREACHABLE}
+    (finding,) = images.state(told.nodes["c1"], told, CLUSTER, NAME)
+    assert finding.found.startswith(state)
+    assert ("hpc-container-manager sync" in finding.hint) == (state == REMOVED)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,27 @@
+"""What became of one node in a sync."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..core.errors import HpcRegistryError, Unreachable
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one node, as in the event NodeFinished. `bytes` moved, in `seconds`."""
+
+    state: str
+    objects: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    message: str = ""
+    hint: str = ""
+    removed: list[str] | None = None
+    names: list[str] | None = None
+    engine: str | None = None
+
+
+def failure_of(node: str, error: HpcRegistryError) -> Outcome:
+    state = "unreachable" if isinstance(error, Unreachable) else "failed"
+    return Outcome(state, message=error.reason(node), hint=error.hint)
