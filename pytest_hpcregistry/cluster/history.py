@@ -13,11 +13,8 @@ from ..core.history import FAILED, OK, Record
 from ..core.names import full_name
 from ..images.running.outcomes import FAILED as CHECK_FAILED
 from ..images.running.outcomes import PASSED, SKIPPED, UNKNOWN, Outcome
-from .client import QUICK, ControllerClient, operator, option
+from .client import QUICK, READING, ControllerClient, operator, option
 from .remote import last_of
-
-READING = 120
-"""Seconds to read 100 MiB of history and bring it here."""
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ import errno
 import json
 import os
 import re
-import signal
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..core.errors import RUN_SETUP, HpcRegistryError, UsageError
+from ..core.errors import RUN_SETUP, CommandFailed, HpcRegistryError, UsageError
 from ..core.events import (
     BytesMissing,
     Failed,
@@ -31,9 +31,9 @@ from ..core.events import (
 )
 from ..core.listeners import to_all
 from ..core.machine import FactsRequest
-from ..core.names import image_name, printable, visible
+from ..core.names import CONTROLLER, check_directory, image_name, printable, visible
 from ..core.records import build
-from . import limits
+from . import ending, limits
 from .arguments import parse, sender
 from .log import json_lines, listener_of, logged, plain_lines, report_differences
 
@@ -46,9 +46,7 @@ if TYPE_CHECKING:
 def main() -> int:
     """Parse, call one function, turn errors into exit codes."""
     arguments = parse()
-    # The workstation may go away at any time (a closed laptop): what was started is brought to its end.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave nothing behind, as after Ctrl-C
+    ending.handle_signals()
     os.umask(0o077)
     limits.raise_limit()
     try:
@@ -75,8 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         report(in_words(error), arguments.json)
         return HpcRegistryError.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+    except KeyboardInterrupt as interrupt:
+        report(CommandFailed(str(interrupt) or "interrupted", where=CONTROLLER), arguments.json)
         return 130
 
 
@@ -204,12 +202,14 @@ def run_rollback(arguments: argparse.Namespace) -> int:
     listener = listener_of(arguments, config)
     report_differences(arguments, config, listener)
     name = image_name(arguments.name, config.registry.path, config.registry.directories)
-    with history.noted(config.registry, listener, "rollback", claimed=arguments.by, images=[name]) as listener:
-        config = with_nodes(arguments, config)
+    config, registry = with_nodes(arguments, config), config.registry
+    noted = history.noted(registry, listener, "rollback", claimed=arguments.by, images=[name])
+    # The name changes within the turn, too: what only waits changes nothing.
+    with noted as command, command.turn(arguments.no_wait):
         before, now = publish.rollback(config, name, arguments.to, arguments.signature)
         who = {"by": sender(arguments), "published": now.published}
-        listener(RolledBack(name=name, digest=now.digest, before=before.digest, **who))
-        return exit_code_of(logged(config, lambda: sync(config, None, [name], listener)))
+        command(RolledBack(name=name, digest=now.digest, before=before.digest, **who))
+        return exit_code_of(logged(config, lambda: sync(config, None, [name], command, turn=nullcontext())))
 
 
 def run_gc(arguments: argparse.Namespace) -> int:
@@ -222,11 +222,13 @@ def run_gc(arguments: argparse.Namespace) -> int:
     report_differences(arguments, config, listener)
     keep = config.registry.keep if arguments.keep is None else arguments.keep
     grace = gc.GRACE if arguments.grace is None else arguments.grace
-    how = f"keep {keep}, grace {grace} s"
-    noted = history.noted(config.registry, listener, "gc", claimed=arguments.by, detail=how)
-    with nullcontext(listener) if arguments.dry_run else noted as listener:
-        by = sender(arguments)
-        machines = gc.collect(config, listener, keep=keep, grace=grace, by=by, dry_run=arguments.dry_run)
+    detail = f"keep {keep}, grace {grace} s"
+    collect = partial(gc.collect, config, keep=keep, grace=grace, by=sender(arguments))
+    if arguments.dry_run:
+        machines = collect(listener, dry_run=True)
+    else:
+        with history.noted(config.registry, listener, "gc", claimed=arguments.by, detail=detail) as command:
+            machines = collect(command, turn=command.turn(arguments.no_wait))
     return worst(machine.state for machine in machines.values())
 
 
@@ -240,11 +242,39 @@ def run_sync(arguments: argparse.Namespace) -> int:
     how = config.sync
     rate = how.limit_rate if arguments.limit_rate is None else arguments.limit_rate
     config = replace(config, sync=replace(how, method=arguments.engine or how.method, limit_rate=rate))
-    where, which, by = arguments.subdirectory, arguments.name or (), arguments.by
-    command = "repair" if arguments.repair else "sync"
-    with history.noted(config.registry, listener, command, claimed=by, images=which, detail=where or "") as listener:
-        config, repair = logged(config, lambda: with_nodes(arguments, config)), arguments.repair
-        return exit_code_of(logged(config, lambda: sync(config, where, arguments.name, listener, repair=repair)))
+    where, which, by, repair = arguments.subdirectory, arguments.name or (), arguments.by, arguments.repair
+    # Wrong use is reported before anything is noted.
+    config = logged(config, lambda: check_use(arguments, config))
+    name = "repair" if repair else "sync"
+    with history.noted(config.registry, listener, name, claimed=by, images=which, detail=where or "") as command:
+        turn = command.turn(arguments.no_wait)
+        return exit_code_of(logged(config, lambda: sync(config, where, which, command, turn=turn, repair=repair)))
+
+
+def check_use(arguments: argparse.Namespace, config: Settings) -> Settings:
+    """As with_nodes; raises UsageError for a directory or an engine that there is not, too."""
+    from .engines import check_method
+
+    check_method(config.sync.method)
+    if arguments.subdirectory is not None:
+        check_directory(arguments.subdirectory, config.registry.directories)
+    return with_nodes(arguments, config)
+
+
+def run_running(arguments: argparse.Namespace) -> int:
+    from . import settings
+    from .cancel import look
+
+    json_lines(sys.stdout)(look(settings.load(arguments.config).registry.path))
+    return 0
+
+
+def run_cancel(arguments: argparse.Namespace) -> int:
+    from . import settings
+    from .cancel import cancel
+
+    json_lines(sys.stdout)(cancel(settings.load(arguments.config).registry.path, arguments.id, arguments.by))
+    return 0
 
 
 def run_note(arguments: argparse.Namespace) -> int:
@@ -304,6 +334,8 @@ COMMANDS = {
     "publish": run_publish,
     "note": run_note,
     "history": run_history,
+    "running": run_running,
+    "cancel": run_cancel,
     "signatures": run_signatures,
     "try-key": run_try_key,
     "unpack": run_unpack,

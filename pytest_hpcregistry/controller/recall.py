@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..agent.facts import Refused, open_regular
-from ..core.history import BEGUN, KILLED, LONGEST_LINE, RUNNING, Record, from_line
+from ..core.history import BEGUN, KILLED, LONGEST_LINE, RUNNING, Record, from_line, place_of
 from ..core.layout import HISTORY, HISTORY_LOCK
-from .history import OLDER, TICK, place_of
+from .history import OLDER, TICK
 
 LOOKS = 10  # at the end of a line, each after TICK
 

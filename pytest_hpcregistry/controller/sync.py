@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from ..core.catalog import Catalog, Entry
@@ -12,7 +13,7 @@ from ..core.names import check_directory
 from ..core.settings import Settings
 from .engines import check_method
 from .limits import RSYNC, SESSION, make_room
-from .lock import WAITING, only_one_sync
+from .lock import only_one_sync
 from .nodes import list_nodes
 from .publish import follow_catalog
 from .repair import repair_controller
@@ -25,10 +26,11 @@ def sync(
     names: Sequence[str] | None,
     listener: Listener,
     *,
+    turn: AbstractContextManager[None] | None = None,
     repair: bool = False,
 ) -> dict[str, Outcome]:
     """Bring the catalog's images (those in *subdirectory*, those named, or all) to every node, then the catalog itself
-    where everything in it is present.
+    where everything in it is present; in its *turn*, since no two syncs run at once.
 
     With *repair* every machine reads its copies first, and damaged ones are replaced: the controller's from a node.
     """
@@ -37,7 +39,7 @@ def sync(
     what = ", ".join(names or ()) or subdirectory or "all images"
     nodes = list_nodes(settings.nodes)
     check_method(settings.sync.method)
-    with only_one_sync(settings.registry.path, lambda: listener(Noticed(WAITING))):
+    with turn or only_one_sync(settings.registry.path):
         # Read once, and after the wait: what was wanted before another deploy must not be brought back over it.
         catalog_text, catalog = follow_catalog(settings, listener)
         wanted = choose_images(catalog, settings, subdirectory, names)
