@@ -27,7 +27,7 @@ from ..core.records import plain
 from ..core.running import Running, from_text
 from .note import machines
 
-EVERY = 2.0  # seconds between two lines of how far a command is
+EVERY = 0.9  # seconds between two lines of how far a command is
 MOST = 1000  # files that are looked at
 MOST_IMAGES = 20  # names in a file
 FLOCK = "@hhqqi0q"  # struct flock of 64-bit Linux, fcntl(2)

@@ -553,7 +553,9 @@ def test_every_command_that_changes_something_is_noted(nodes: FakeNodes) -> None
     assert start(nodes, "rollback", NAME).returncode == 0
     assert start(nodes, "gc", "--dry-run").returncode == 0
     assert start(nodes, "gc", "--keep", "0", "--grace", "0").returncode == 0
-    assert start(nodes, "sync", "gone").returncode == 2
+    for wrong in (("gone",), ("-w", "c[4"), ("-w", "c9"), ("--engine", "none")):
+        assert start(nodes, "sync", *wrong).returncode == 2
+    assert start(nodes, "rollback", NAME, "-x", "c[4").returncode == 2
     assert start(nodes, "sync", "--name", "ml-frameworks/gone.sif").returncode == 2
     note = json.dumps({"command": "setup", "done": "c1,c2"})
     assert start(nodes, "note", "--by", "you@y", input=note).returncode == 0
@@ -565,7 +567,6 @@ def test_every_command_that_changes_something_is_noted(nodes: FakeNodes) -> None
         ("sync", "ok", "me@x"),
         ("rollback", "ok", ""),
         ("gc", "ok", ""),
-        ("sync", "failed", ""),
         ("sync", "failed", ""),
         ("setup", "ok", "you@y"),
     ]
