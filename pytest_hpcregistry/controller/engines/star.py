@@ -32,7 +32,8 @@ LONGEST_LINE = 64 << 10  # bytes
 OVERHEAD = 1 << 20  # bytes that rsync sends beside a file, at the most
 IO_TIMEOUT = 60  # seconds without a byte, after which rsync gives a node up
 # --ignore-times: the version before may have the same size and time, and is another file all the same.
-OPTIONS = ["--ignore-times", f"--timeout={IO_TIMEOUT}", "--info=progress2,stats1"]
+# --outbuf=N: rsync ends when nobody reads what it says, as after this program was killed; buffered, it would go on.
+OPTIONS = ["--ignore-times", f"--timeout={IO_TIMEOUT}", "--info=progress2,stats1", "--outbuf=N"]
 
 # rsync(1), EXIT VALUES
 REASONS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -223,6 +224,36 @@ def test_what_a_killed_program_has_started_ends_too(
     assert ask("cancel")["exit_code"] == 2, "and nobody is ended by it"
     assert begin("gc").wait(60) == 0
     assert list((nodes.registry / RUNNING).iterdir()) == []
+
+
+@pytest.mark.skipif(not shutil.which("rsync"), reason="there is no rsync here")
+def test_rsync_ends_with_the_program_that_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeNodes(tmp_path, "c1", "c2", real_rsync=True)
+    fake.use(monkeypatch)
+    fake.publish(NAME, os.urandom(20_000_000))
+    (tmp_path / "config.yaml").write_text(
+        config_text(change(fake.settings, timeout=600, method="star", limit_rate=200_000))
+    )
+    argv = [sys.executable, "-m", "pytest_hpcregistry.controller", "--config", f"{tmp_path}/config.yaml", "sync"]
+
+    def children() -> list[str]:
+        found = [line for line in map(command_line, Path("/proc").glob("[0-9]*")) if str(tmp_path) in line]
+        return [line for line in found if "pytest_hpcregistry.controller" not in line]
+
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
+        until(lambda: sum(line.startswith("rsync") for line in children()) >= 2)
+        program.kill()
+    until(lambda: children() == [])
+    (left,) = (fake.registry / STAGING).glob(".probe-*")
+    assert subprocess.run([*argv[:-1], "gc"], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert not left.exists(), "what a killed one leaves is removed by the next"
+
+
+def command_line(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
 
 
 # --- files that are none of ours

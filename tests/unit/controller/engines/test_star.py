@@ -115,7 +115,7 @@ def argv_of(nodes: FakeNodes, node: str, *options: str, to: str = "") -> list[st
     """What rsync is called with for one object: no word that can leave half a file, or exit with 0 without delivery."""
     ssh = shlex.join([*sync_ssh(nodes.settings), "-o", f"HostKeyAlias={node}"])
     path = f"{nodes.registry}/{agent.OBJECTS}/{DIGEST}"
-    always = ["--ignore-times", "--timeout=60", "--info=progress2,stats1"]
+    always = ["--ignore-times", "--timeout=60", "--info=progress2,stats1", "--outbuf=N"]
     return ["rsync", *always, *options, "-e", ssh, path, f"root@{to or node}:."]
 
 
