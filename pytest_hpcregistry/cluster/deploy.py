@@ -25,7 +25,9 @@ from ..core.events import (
     UnderWay,
 )
 from ..core.fields import find_repeated
+from ..core.messages import behind
 from ..core.names import excerpt, image_name, visible
+from ..core.running import WORKING
 from ..images.running.container import check_file
 from ..images.scanning.scan import Scanned, scan
 from . import image_signatures, signing
@@ -189,6 +191,15 @@ def publish(
     return event.changed
 
 
+def refuse_to_wait(client: ControllerClient) -> None:
+    """Raise CommandFailed when the sync would have to wait, before anything is sent."""
+    found = client.running()
+    if found.locked:
+        at_work = next((one for one in found.commands if one.state == WORKING), None)
+        what = f"nothing was deployed, by --no-wait: {behind(at_work)}"
+        raise CommandFailed(what, where=client.cluster.controller.name, hint="see: hpc-container-manager running")
+
+
 def attach(image: Image, found: Looked, scanned: Scanned | None, listener: Listener) -> dict[str, str]:
     """What shall be kept beside *image* on the controller; see `attachments.collect`."""
     from . import attachments  # with the library that writes an SBOM
@@ -218,6 +229,8 @@ def deploy(
     """
     if not images:
         raise UsageError("there is no image to deploy")
+    if options.no_wait and sync_nodes:
+        refuse_to_wait(client)
     if test:
         run_checks(images, listener, client)
     failures: list[HpcRegistryError] = []

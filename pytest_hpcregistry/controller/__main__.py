@@ -287,14 +287,14 @@ def run_note(arguments: argparse.Namespace) -> int:
 
 def run_history(arguments: argparse.Namespace) -> int:
     from . import settings
-    from .recall import recall
+    from .recall import odd_files, recall
 
     registry = settings.load(arguments.config).registry.path
     found, unreadable = recall(registry, since=arguments.since or "", image=arguments.image, last=arguments.last)
     listener = json_lines(sys.stdout)
     for record in found:
         listener(Happened(record))
-    listener(HistoryEnded(unreadable))
+    listener(HistoryEnded(unreadable, odd_files(registry)))
     return 0
 
 

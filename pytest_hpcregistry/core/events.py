@@ -297,9 +297,11 @@ class Happened(Event):
 
 @dataclass(frozen=True)
 class HistoryEnded(Event):
-    """All of the history that was asked for has been reported; so many of its lines cannot be read."""
+    """All of the history that was asked for has been reported; so many of its lines cannot be read, and of these files
+    none: what they are instead."""
 
     unreadable: int
+    odd: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.controller import history
-from pytest_hpcregistry.controller.recall import recall
+from pytest_hpcregistry.controller.recall import odd_files, recall
 from pytest_hpcregistry.core.errors import CommandFailed, UsageError
 from pytest_hpcregistry.core.events import (
     BytesMissing,
@@ -420,9 +420,13 @@ def test_a_line_of_100_mb_takes_no_such_memory(registry: Registry) -> None:
 
 def test_a_file_that_is_none_is_not_waited_for(registry: Registry) -> None:
     write(registry, 1)
-    os.mkfifo(file_of(registry).with_name("history.jsonl.1"))
+    assert odd_files(registry.path) == []
+    first, second = (file_of(registry).with_name(f"history.jsonl.{number}") for number in (1, 2))
+    os.mkfifo(first)
+    second.symlink_to("/etc/passwd")
     found, unreadable = recall(registry.path)
-    assert (len(found), unreadable) == (1, 1)
+    assert (len(found), unreadable) == (1, 0)
+    assert odd_files(registry.path) == [f"{one} is not a regular file" for one in (first, second)]
 
 
 def lay(registry: Registry, *records: Record) -> None:
@@ -543,7 +547,7 @@ def past(nodes: FakeNodes, *words: str) -> list[dict[str, Any]]:
     done = start(nodes, "history", *words)
     assert done.returncode == 0, done.stderr
     *records, end = map(json.loads, done.stdout.splitlines())
-    assert end == {"event": "history_ended", "unreadable": 0}
+    assert end == {"event": "history_ended", "unreadable": 0, "odd": []}
     return [one["record"] for one in records]
 
 
