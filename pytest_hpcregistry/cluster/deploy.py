@@ -191,10 +191,9 @@ def publish(
     return event.changed
 
 
-def refuse_to_wait(client: ControllerClient) -> None:
-    """Raise CommandFailed when the sync would have to wait, before anything is sent."""
-    found = client.running()
-    if found.locked:
+def refuse_to_wait(client: ControllerClient, no_wait: bool) -> None:
+    """With *no_wait* raise CommandFailed when the sync would have to wait, before anything is sent."""
+    if no_wait and (found := client.running()).locked:
         at_work = next((one for one in found.commands if one.state == WORKING), None)
         what = f"nothing was deployed, by --no-wait: {behind(at_work)}"
         raise CommandFailed(what, where=client.cluster.controller.name, hint="see: hpc-container-manager running")
@@ -229,8 +228,7 @@ def deploy(
     """
     if not images:
         raise UsageError("there is no image to deploy")
-    if options.no_wait and sync_nodes:
-        refuse_to_wait(client)
+    refuse_to_wait(client, sync_nodes and options.no_wait)
     if test:
         run_checks(images, listener, client)
     failures: list[HpcRegistryError] = []

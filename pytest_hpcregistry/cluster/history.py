@@ -19,7 +19,7 @@ from .remote import last_of
 
 @dataclass(frozen=True)
 class History:
-    """What was asked for, the newest last; `unreadable` lines are none of ours, and in place of a file is what is `odd`."""
+    """What was asked for, the newest last; `unreadable` lines are none of ours, and `odd` is not even a file."""
 
     records: list[Record]
     unreadable: int

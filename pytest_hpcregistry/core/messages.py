@@ -152,15 +152,15 @@ def count(number: int, noun: str) -> str:
 
 def running(one: Running) -> str:
     """`sync  all images  by alice@ws2  40 % of 46 MB  c001  begun 1:12 ago`, of what a file says: one line."""
-    parts = [one.record.command, "waiting" if one.state == WAITING else "", images_of(one.record)]
+    parts = [one.record.command, "waiting" if one.state == WAITING else "", subject(one.record)]
     parts += [f"by {sender(one.record)}", *progress(one), one.nodes, f"begun {ago(one.age)}"]
-    return "  ".join(excerpt(part) for part in [*parts, one.record.detail] if part)
+    return "  ".join(excerpt(part) for part in parts if part)
 
 
 def behind(one: Running | None) -> str:
     """`a sync by root@vm (from 10.89.0.1), begun 38 s ago: 40 % of 46 MB, about 0:41 left`: who has the turn."""
     if one is None:
-        return "another command, of which nothing is known, is at work"
+        return "another command, of which nothing is known"
     far = ", ".join(progress(one))
     who = f"a {one.record.command} by {excerpt(sender(one.record))}, begun {ago(one.age)}"
     return f"{who}: {far}" if far else who
@@ -172,8 +172,9 @@ def sender(record: Record) -> str:
     return f"{name} (from {record.address})" if record.address else name
 
 
-def images_of(record: Record) -> str:
-    return ", ".join(record.images) or "all images"
+def subject(record: Record) -> str:
+    """Which images a command is about; of a gc, what it keeps."""
+    return ", ".join(record.images) or record.detail or "all images"
 
 
 def progress(one: Running) -> list[str]:

@@ -24,6 +24,7 @@ from pytest_hpcregistry.core.events import (
     SyncStarted,
     UnderWay,
     Verified,
+    Waiting,
 )
 from pytest_hpcregistry.core.facts import MISSING, PRESENT, UNREACHABLE
 from pytest_hpcregistry.report import lines
@@ -69,6 +70,10 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
             "c2": Freed("failed", "told as an error")}),
          "✓ c1: 1 object would be freed, 5.0 MB\n! c1: 1 object kept, 1.0 MB: in use"),
         (Failed(message="no", name="x.sif"), "✗ no"),
+        (
+            Waiting("2" * 15),
+            "  waiting for another command, of which nothing is known (--no-wait to give up)",
+        ),
         (UnderWay(what="all images", text="1 of 2 nodes, 40 % of 2.1 GB"),
          "  all images: 1 of 2 nodes, 40 % of 2.1 GB"),
         (NodeStarted(node="c1", what="x"), None),
