@@ -1,4 +1,4 @@
-"""Long commands on a real cluster: who waits is told for whom, who interrupts what goes on, who cancels what is left."""
+"""Long commands on a real cluster: who waits is told for whom, who interrupts what goes on, and cancel ends it."""
 
 from __future__ import annotations
 
