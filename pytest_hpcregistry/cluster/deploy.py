@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from ..core.digest import hash_file
 from ..core.errors import RUN_SETUP, CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import (
     BytesMissing,
+    Event,
     Failed,
     ImageChecked,
     ImageProgress,
@@ -142,6 +144,7 @@ def publish(
     """Bring *image* to the controller if its bytes are not there, and give it its name; its SBOM and what was *scanned*
     go along, as the cluster file says. True if what the name means has changed.
     """
+    began = time.monotonic()
     for warning in image.warnings:
         listener(Noticed(f"{image.name}: {warning}"))
     if left_out := fit_labels(image.labels)[1]:
@@ -176,11 +179,15 @@ def publish(
         **signature,
         "attachments": attached,
     }
-    event = client.publish(request, listener)
+
+    def give_name() -> Event:
+        return client.publish({**request, "seconds": round(time.monotonic() - began, 1)}, listener)
+
+    event = give_name()
     if isinstance(event, BytesMissing):
         # They had no name, and a garbage collection took them after they were looked for.
         send()
-        event = client.publish(request, listener)
+        event = give_name()
     if not isinstance(event, Published):
         raise CommandFailed(
             f"{image.name} was removed twice while it was being published",

@@ -181,7 +181,8 @@ def run_publish(arguments: argparse.Namespace) -> int:
     request: Mapping[str, Any] = json.loads(sys.stdin.read())
     name, command = request["name"], "sign" if request.get("sign_again") else "deploy"
     told = listener_of(arguments, config)
-    with history.noted(config.registry, told, command, claimed=arguments.by, images=[name]) as listener:
+    before, by = request.get("seconds", 0.0), arguments.by
+    with history.noted(config.registry, told, command, claimed=by, images=[name], before=before) as listener:
         try:
             version, changed, before = publish.publish(config, request)
         except publish.BytesMissing:

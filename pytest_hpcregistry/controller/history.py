@@ -151,14 +151,22 @@ def sync_directory(path: Path) -> None:
 
 @contextmanager
 def noted(
-    registry: Registry, listener: Listener, command: str, *, claimed: str, images: Sequence[str] = (), detail: str = ""
+    registry: Registry,
+    listener: Listener,
+    command: str,
+    *,
+    claimed: str,
+    images: Sequence[str] = (),
+    detail: str = "",
+    before: float = 0.0,
 ) -> Iterator[Command]:
-    """Have a command in the history from its beginning to its end, whatever that is, and shown while it runs.
+    """Have a command in the history from its beginning to its end, whatever that is, and shown while it runs. It began
+    on the workstation so many seconds *before*.
 
     What it did is taken from its events: give these to the Command that this yields, which passes them on.
     """
-    began = time.monotonic()
-    record = replace(new_record(command, claimed), images=list(images), detail=detail)
+    record = replace(new_record(command, claimed), images=list(images), detail=detail, time=ago(before))
+    began = time.monotonic() - before
     note, sign = Note(record, listener), Sign(registry.path, record)
     with Journal(registry, listener) as journal:
         given = Command(registry.path, journal.lock, note, sign)
@@ -197,10 +205,20 @@ def note(registry: Registry, given: str, claimed: str, warn: Listener) -> Record
     except ValueError as error:
         raise UsageError(f"this cannot be noted in the history: {excerpt(str(error))}") from None
     record = replace(record, done=folded(record.done), failed=folded(record.failed))
-    record = replace(record, time=stamp(datetime.now(timezone.utc) - timedelta(seconds=record.seconds)))
+    record = replace(record, time=ago(record.seconds))
     with Journal(registry, warn) as journal:
         journal.write(record)
     return record
+
+
+def ago(seconds: float) -> str:
+    """The time of so many seconds ago. Raises UsageError for one that is none."""
+    try:
+        if seconds < 0:
+            raise ValueError
+        return stamp(datetime.now(timezone.utc) - timedelta(seconds=seconds))
+    except (OverflowError, ValueError, TypeError):
+        raise UsageError("it began at no time") from None
 
 
 def folded(names: str) -> str:

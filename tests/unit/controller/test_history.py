@@ -158,6 +158,16 @@ def test_bytes_that_are_gone_are_no_deploy(registry: Registry) -> None:
     assert (found.state, found.after) == ("failed", NEW)
 
 
+def test_what_a_user_waited_for_before_counts(registry: Registry) -> None:
+    """Of a deploy, the workstation's part: the upload."""
+    found = run(registry, command="deploy", before=3600.5)
+    assert 3600.5 <= found.seconds < 4000
+    assert found.time < now()[:-7]
+    for nonsense in ("1", -1, 1e30, float("nan")):
+        with pytest.raises(UsageError, match="at no time"):
+            run(registry, before=nonsense)
+
+
 # --- who, and from where
 
 
