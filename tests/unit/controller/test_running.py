@@ -190,6 +190,18 @@ def test_cancel_ends_what_works_and_its_programs(
     assert not is_held(nodes.registry / SYNC_LOCK)
 
 
+def test_a_relay_can_be_cancelled_too(nodes: FakeNodes, begin: Callable[..., Program], ask: Callable[..., Any]) -> None:
+    nodes.publish(NAME, os.urandom(20_000_000))
+    relay = begin("--json", "sync", "--engine", "relay", "--limit-rate", "100000")
+    until(lambda: any(one["arrived"] for one in ask("running")["commands"]))
+    how = ask("cancel")["how"]
+    assert (how["engine"], how["failed"]) == ("relay", "c[1-2]")
+    relay.communicate(timeout=60)
+    assert relay.returncode == 130
+    left = [Path(nodes.root, node, "registry", STAGING) for node in ("c1", "c2")]
+    until(lambda: not any(list(staging.iterdir()) for staging in left))  # the agents see that they are hung up on
+
+
 def test_where_nothing_runs_nothing_is_cancelled(nodes: FakeNodes, ask: Callable[..., Any]) -> None:
     assert ask("running") == {"event": "runs", "commands": [], "locked": False}
     failed = ask("cancel")
