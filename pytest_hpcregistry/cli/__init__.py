@@ -24,6 +24,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 # parts of the library, and nobody who asks for help waits for all of them.
 COMMANDS = {
     "cache": "Show and empty what images leave on this machine.",
+    "cancel": "End the sync, gc or rollback that is at work on the controller.",
     "catalog": "Show what the catalog says, remove images and restore them.",
     "convert": "Make a SIF file of a Docker or Podman image.",
     "docker": "Another name for image, which the bash framework had.",
@@ -36,6 +37,7 @@ COMMANDS = {
     "lab": "A cluster in containers, to try everything on.",
     "registry": "Phase 1: set up the registry on all machines, or take that back.",
     "rollback": "Go back to an older version of NAME, on every machine.",
+    "running": "Show what runs on the controller.",
     "scan": "Scan a SIF file for known vulnerabilities by the cluster file's scanner.",
     "schema": "Print the JSON Schema of the cluster file, for editors.",
     "sign": "Sign images of the catalog with your key.",
@@ -150,5 +152,7 @@ def let_go_of_output() -> None:
 def interrupted(cause: BaseException | None) -> NoReturn:
     """Leave with the exit code that a shell would give for the signal."""
     number = signal.Signals(cause.args[0] if isinstance(cause, Ended) else signal.SIGINT)
-    say("interrupted" if number == signal.SIGINT else f"ended by {number.name}", err=True)
+    said = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    # What becomes of what was asked for elsewhere is a note of the exception.
+    say("\n".join(getattr(cause, "__notes__", [])) or said, err=True)
     sys.exit(128 + number)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import click
 
 from ..cluster.client import ControllerClient
 from ..cluster.outcomes import raise_worst, sync_failures
-from .options import client_options
-from .show import show, show_json_line
+from .options import client_options, wait_option
+from .show import show_json_line, shown
 
 
 @click.command("gc")
@@ -22,19 +24,26 @@ from .show import show, show_json_line
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be freed; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
+@wait_option
 @client_options
-def command(keep: int | None, grace: int | None, dry_run: bool, as_json: bool, client: ControllerClient) -> None:
+def command(
+    keep: int | None, grace: int | None, dry_run: bool, as_json: bool, no_wait: bool, client: ControllerClient
+) -> None:
     """Remove objects that no image and no kept version refers to.
 
     Objects that no version in the catalog and no name of an image refers to are removed, on the controller and on all
     nodes. Objects in use, or unreferenced for less than an hour, are kept. Files that the catalog does not know are
     reported, never removed.
 
+    It runs on the controller, and waits there for the end of a sync. Interrupted while it waits, it is withdrawn; what
+    has begun goes on there: see running and cancel.
+
     \b
     Examples:
       hpc-container-manager gc --dry-run
       hpc-container-manager gc --keep 1
     """
-    finished = client.gc(show_json_line if as_json else show, keep=keep, grace=grace, dry_run=dry_run)
+    with nullcontext(show_json_line) if as_json else shown() as listener:
+        finished = client.gc(listener, keep=keep, grace=grace, dry_run=dry_run, no_wait=no_wait)
     hint = "repair what is named above, then: hpc-container-manager gc"
     raise_worst(sync_failures(finished, hint))

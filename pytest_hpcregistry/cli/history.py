@@ -7,7 +7,8 @@ from dataclasses import asdict
 import click
 
 from ..cluster.client import ControllerClient
-from ..cluster.history import read
+from ..cluster.history import History, read
+from ..core.errors import Undetermined
 from ..core.history import read_since
 from ..core.messages import count
 from ..report.history import describe
@@ -55,10 +56,19 @@ def command(since: str | None, image: str | None, last: int | None, as_json: boo
     found = read(client, since=since or (None if last else USUAL), image=image, last=last)
     if as_json:
         show_json({"records": [asdict(one) for one in found.records], "unreadable_lines": found.unreadable})
-        return
+    else:
+        show_records(found, "" if last and not since else f" since {since or USUAL}")
+    if found.odd:
+        what, hint = "; ".join(found.odd), "move it away: the next command begins a new file"
+        raise Undetermined(
+            f"not all of the history can be read: {what}", where=client.cluster.controller.name, hint=hint
+        )
+
+
+def show_records(found: History, when: str) -> None:
     for one in found.records:
         say(describe(one))
-    if not found.records:
-        say("nothing is noted" + (f" since {since or USUAL}" if since or not last else ""))
+    if not found.records and not found.odd:
+        say(f"nothing is noted{when}")
     if found.unreadable:
         say(f"! {count(found.unreadable, 'line')} of the history cannot be read", err=True)

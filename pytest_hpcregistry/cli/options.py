@@ -86,8 +86,13 @@ def refuse_nothing(context: click.Context, option: click.Parameter, text: str | 
     return text or ""
 
 
+def wait_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    text = "Fail at once where another sync or gc is at work [default: wait for its end]."
+    return click.option("--no-wait", is_flag=True, help=text)(function)
+
+
 def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --engine, --limit-rate and --repair; the function gets them as `options`."""
+    """Add --engine, --limit-rate, --repair and --no-wait; the function gets them as `options`."""
 
     @click.option(
         "--engine", type=click.Choice(SYNC_METHODS), help="How bytes reach the nodes [default: the cluster file's]."
@@ -100,10 +105,13 @@ def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--repair", is_flag=True, help="First read the images on every machine, and replace copies that are damaged."
     )
+    @wait_option
     @functools.wraps(function)
-    def wrapper(*args: Any, engine: str | None, limit_rate: str | None, repair: bool, **kwargs: Any) -> Any:
+    def wrapper(
+        *args: Any, engine: str | None, limit_rate: str | None, repair: bool, no_wait: bool, **kwargs: Any
+    ) -> Any:
         try:
-            options = SyncOptions(engine, read_rate(limit_rate) if limit_rate is not None else None, repair)
+            options = SyncOptions(engine, read_rate(limit_rate) if limit_rate is not None else None, repair, no_wait)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--limit-rate") from None
         return function(*args, options=options, **kwargs)

@@ -9,7 +9,7 @@ from ..cluster.client import ControllerClient
 from ..core.history import read_age
 from ..core.names import full_name
 from .ending import end, listening
-from .options import dry_run_option, node_options
+from .options import dry_run_option, node_options, wait_option
 
 AFTER = "14d"
 
@@ -28,9 +28,12 @@ def age(context: click.Context, option: click.Parameter, text: str) -> int:
     "--after", callback=age, default=AFTER, metavar="TIME", help=f"How long gc must keep the bytes: 30d, 12h [{AFTER}]."
 )
 @dry_run_option
+@wait_option
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @node_options
-def remove(names: tuple[str, ...], after: int, dry_run: bool, as_json: bool, client: ControllerClient) -> None:
+def remove(
+    names: tuple[str, ...], after: int, dry_run: bool, no_wait: bool, as_json: bool, client: ControllerClient
+) -> None:
     """Take images out of the catalog, and their names from every machine.
 
     Who uses one now is named, and keeps its bytes. A node that is away loses the name at its next sync. Until gc has
@@ -45,7 +48,7 @@ def remove(names: tuple[str, ...], after: int, dry_run: bool, as_json: bool, cli
     registry = client.cluster.registry
     wanted = [full_name(name, registry.path, registry.directories) for name in names]
     with listening(as_json, dry_run) as listener:
-        finished = client.remove(wanted, after, listener, dry_run=dry_run)
+        finished = client.remove(wanted, after, listener, dry_run=dry_run, no_wait=no_wait)
     end(finished, "removal")
 
 
@@ -53,9 +56,12 @@ def remove(names: tuple[str, ...], after: int, dry_run: bool, as_json: bool, cli
 @click.argument("name")
 @click.option("--version", metavar="VERSION", help="At least 6 digits of its digest [default: what it was last].")
 @dry_run_option
+@wait_option
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @node_options
-def restore(name: str, version: str | None, dry_run: bool, as_json: bool, client: ControllerClient) -> None:
+def restore(
+    name: str, version: str | None, dry_run: bool, no_wait: bool, as_json: bool, client: ControllerClient
+) -> None:
     """Let a removed image have its name again, on every machine.
 
     As long as gc has not freed its bytes.
@@ -70,5 +76,5 @@ def restore(name: str, version: str | None, dry_run: bool, as_json: bool, client
     if not dry_run:
         version, signature = signing.for_restore(client, wanted, version)
     with listening(as_json, dry_run) as listener:
-        finished = client.restore(wanted, version, listener, signature, dry_run=dry_run)
+        finished = client.restore(wanted, version, listener, signature, dry_run=dry_run, no_wait=no_wait)
     end(finished, "restore")

@@ -8,7 +8,7 @@ from ..cluster import signing
 from ..cluster.client import ControllerClient
 from ..core.names import full_name
 from .ending import end, listening
-from .options import dry_run_option, node_options
+from .options import dry_run_option, node_options, wait_option
 
 
 @click.command("rollback")
@@ -16,11 +16,15 @@ from .options import dry_run_option, node_options
 @click.option("--to", metavar="VERSION", help="At least 6 digits of its digest [default: the version before].")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @dry_run_option
+@wait_option
 @node_options
-def command(name: str, to: str | None, as_json: bool, dry_run: bool, client: ControllerClient) -> None:
+def command(name: str, to: str | None, as_json: bool, dry_run: bool, no_wait: bool, client: ControllerClient) -> None:
     """Go back to an older version of NAME, on every machine.
 
     No bytes move to nodes that still have it. What was current is kept, so that the same command goes forward again.
+
+    Interrupted while it waits for the end of a sync, it is withdrawn; what has begun goes on on the controller: see
+    running and cancel.
 
     \b
     Examples:
@@ -34,5 +38,5 @@ def command(name: str, to: str | None, as_json: bool, dry_run: bool, client: Con
     if not dry_run:
         to, signature = signing.for_rollback(client, wanted, to)
     with listening(as_json, dry_run) as listener:
-        finished = client.rollback(wanted, to, listener, signature, dry_run=dry_run)
+        finished = client.rollback(wanted, to, listener, signature, dry_run=dry_run, no_wait=no_wait)
     end(finished, "rollback")

@@ -14,12 +14,14 @@ import click
 
 from ..core.errors import HpcRegistryError
 from ..core.events import Event, Listener, UnderWay
+from ..core.listeners import seldom_waiting
 from ..core.names import printable, visible
 from ..core.pace import throttled
 from ..core.wire import to_line
 from ..report import lines
 
 TELL_EVERY = 10  # seconds between two lines of progress where there is no terminal
+WAIT_EVERY = 60  # and between two that only say what is waited for
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -64,7 +66,7 @@ def shown() -> Iterator[Listener]:
         with bars.on_this_terminal() as shower:
             yield shower.listen
     else:
-        yield throttled(TELL_EVERY, show)
+        yield seldom_waiting(WAIT_EVERY, throttled(TELL_EVERY, show))
 
 
 def show(event: Event) -> None:

@@ -27,7 +27,8 @@ def command(
     With --repair every byte is read first, on the controller too. Damaged copies go to .registry/quarantine, which gc
     empties, and are replaced: the controller's from a node that has the right bytes.
 
-    It runs on the controller: when this command is interrupted, the sync goes on there.
+    It runs on the controller, one at a time. Interrupted while it waits for another, it is withdrawn; what has begun
+    goes on there: see running and cancel.
 
     \b
     Examples:

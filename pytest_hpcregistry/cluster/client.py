@@ -16,6 +16,7 @@ from ..core import facts, layout
 from ..core.catalog import LARGEST, Catalog, Entry, from_text
 from ..core.errors import Unreachable, UsageError
 from ..core.events import (
+    Cancelled,
     CatalogPart,
     Event,
     Freed,
@@ -27,6 +28,7 @@ from ..core.events import (
     NodeFacts,
     NodeFinished,
     Received,
+    Runs,
     SyncFinished,
     Tried,
 )
@@ -43,6 +45,7 @@ INSTALLED = (
     *(layout.LIBRARY, layout.AGENT, layout.CONTAINER_RUN, layout.RUNTIME),
     *(layout.PROGRAM_FILE, layout.LAUNCHER, layout.KNOWN_HOSTS),
 )
+READING = 120  # seconds to read 100 MiB of history and bring it here
 QUICK = 60  # seconds for a question that moves no image
 SLOWEST_LINK = 1_000_000  # bytes/s below which an upload is given up
 SLOWEST_HASH = 100_000_000  # bytes/s below which reading images back is given up
@@ -53,15 +56,16 @@ PROGRESS_INTERVAL = 1.0  # seconds between two reports of how far an upload is
 @dataclass(frozen=True)
 class SyncOptions:
     """How bytes reach the nodes, where that is not as configured; `limit_rate` in bytes/s. `repair`: copies are read
-    first, and damaged ones replaced."""
+    first, and damaged ones replaced. `no_wait`: where another sync is at work, it fails at once."""
 
     engine: str | None = None
     limit_rate: int | None = None
     repair: bool = False
+    no_wait: bool = False
 
     def words(self) -> list[str]:
         words = [*option("--engine", self.engine), *option("--limit-rate", self.limit_rate)]
-        return [*words, *(["--repair"] if self.repair else [])]
+        return [*words, *switch("--repair", self.repair), *switch("--no-wait", self.no_wait)]
 
 
 def option(name: str, value: object) -> list[str]:
@@ -71,6 +75,10 @@ def option(name: str, value: object) -> list[str]:
 
 def signed(signature: Mapping[str, str] | None) -> list[str]:
     return ["--signature", json.dumps(signature)] if signature else []
+
+
+def switch(name: str, on: bool) -> list[str]:
+    return [name] if on else []
 
 
 AS_CONFIGURED = SyncOptions()
@@ -263,7 +271,7 @@ class ControllerClient:
 
     def begun(self, dry_run: bool) -> list[str]:
         """What every command that changes nodes is told."""
-        return [*self.settings(), *self.chosen(), "--by", operator(), *(["--dry-run"] if dry_run else [])]
+        return [*self.settings(), *self.chosen(), "--by", operator(), *switch("--dry-run", dry_run)]
 
     def chosen(self) -> list[str]:
         return [*option("--nodes", self.choice.only or None), *option("--exclude", self.choice.exclude or None)]
@@ -280,20 +288,22 @@ class ControllerClient:
         signature: Mapping[str, str] | None = None,
         *,
         dry_run: bool = False,
+        no_wait: bool = False,
     ) -> dict[str, NodeFinished]:
         """Let *name* mean *version* (a digest's beginning; None: the one before) again, on all machines; as sync.
 
         *signature* is one for that.
         """
-        words = [name, *option("--to", version), *signed(signature)]
+        words = [name, *option("--to", version), *switch("--no-wait", no_wait), *signed(signature)]
         return self.nodes_of("rollback", [*self.begun(dry_run), *words], listener)
 
     def remove(
-        self, names: Sequence[str], after: int, listener: Listener, *, dry_run: bool = False
+        self, names: Sequence[str], after: int, listener: Listener, *, dry_run: bool = False, no_wait: bool = False
     ) -> dict[str, NodeFinished]:
         """Take images out of the catalog, and their names from all machines; gc keeps their bytes for *after* seconds.
         As sync."""
-        return self.nodes_of("remove", [*self.begun(dry_run), "--after", f"{after}s", *names], listener)
+        words = ["--after", f"{after}s", *switch("--no-wait", no_wait), *names]
+        return self.nodes_of("remove", [*self.begun(dry_run), *words], listener)
 
     def restore(
         self,
@@ -303,13 +313,20 @@ class ControllerClient:
         signature: Mapping[str, str] | None = None,
         *,
         dry_run: bool = False,
+        no_wait: bool = False,
     ) -> dict[str, NodeFinished]:
         """Let a removed image have its name again, for *version* or for what it meant last; as rollback."""
-        words = [name, *option("--to", version), *signed(signature)]
+        words = [name, *option("--to", version), *switch("--no-wait", no_wait), *signed(signature)]
         return self.nodes_of("restore", [*self.begun(dry_run), *words], listener)
 
     def gc(
-        self, listener: Listener, *, keep: int | None = None, grace: int | None = None, dry_run: bool = False
+        self,
+        listener: Listener,
+        *,
+        keep: int | None = None,
+        grace: int | None = None,
+        dry_run: bool = False,
+        no_wait: bool = False,
     ) -> dict[str, Freed]:
         """Free what nothing refers to, but *keep* older versions and what came within *grace* seconds (None: as
         configured); returns what became of each machine. Raises as sync."""
@@ -317,11 +334,23 @@ class ControllerClient:
             *self.settings(),
             "--by",
             operator(),
-            *(["--dry-run"] if dry_run else []),
+            *switch("--dry-run", dry_run),
+            *switch("--no-wait", no_wait),
             *option("--keep", keep),
             *option("--grace", grace),
         ]
         return self.program.to_its_end(GcFinished, "gc", words, listener)[1].machines
+
+    def running(self) -> Runs:
+        """What runs on the controller."""
+        return self.program.ask(Runs, ["running"], timeout=QUICK)
+
+    def cancel(self) -> Cancelled:
+        """End what is at work on the controller, as Ctrl-C there would.
+
+        Raises UsageError when nothing is, CommandFailed when it does not end.
+        """
+        return self.program.ask(Cancelled, ["cancel", "--by", operator()], timeout=READING)
 
     def nodes_of(self, command: str, arguments: Sequence[str], listener: Listener) -> dict[str, NodeFinished]:
         events, _ = self.program.to_its_end(SyncFinished, command, arguments, listener)

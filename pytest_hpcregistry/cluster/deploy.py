@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ..core.digest import hash_file
 from ..core.errors import RUN_SETUP, CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import (
     BytesMissing,
+    Event,
     Failed,
     ImageChecked,
     ImageProgress,
@@ -25,7 +27,9 @@ from ..core.events import (
 )
 from ..core.fields import find_repeated
 from ..core.labels import MOST_LABELS, fit_labels
+from ..core.messages import behind
 from ..core.names import excerpt, image_name, visible
+from ..core.running import WORKING
 from ..images.running.container import check_file
 from ..images.scanning.scan import Scanned, scan
 from . import image_signatures, signing
@@ -139,6 +143,7 @@ def publish(
     """Bring *image* to the controller if its bytes were not *found* there, and give it its name; its SBOM and what was
     *scanned* go along, as the cluster file says. True if what the name means has changed.
     """
+    began = time.monotonic()
     for warning in image.warnings:
         listener(Noticed(f"{image.name}: {warning}"))
     if left_out := fit_labels(image.labels)[1]:
@@ -172,11 +177,15 @@ def publish(
         **signature,
         "attachments": attached,
     }
-    event = client.publish(request, listener)
+
+    def give_name() -> Event:
+        return client.publish({**request, "seconds": round(time.monotonic() - began, 1)}, listener)
+
+    event = give_name()
     if isinstance(event, BytesMissing):
         # They had no name, and a garbage collection took them after they were looked for.
         send()
-        event = client.publish(request, listener)
+        event = give_name()
     if not isinstance(event, Published):
         raise CommandFailed(
             f"{image.name} was removed twice while it was being published",
@@ -185,6 +194,14 @@ def publish(
         )
     listener(event)
     return event.changed
+
+
+def refuse_to_wait(client: ControllerClient, no_wait: bool) -> None:
+    """With *no_wait* raise CommandFailed when the sync would have to wait, before anything is sent."""
+    if no_wait and (found := client.running()).locked:
+        at_work = next((one for one in found.commands if one.state == WORKING), None)
+        what = f"nothing was deployed, by --no-wait: {behind(at_work)}"
+        raise CommandFailed(what, where=client.cluster.controller.name, hint="see: hpc-container-manager running")
 
 
 def attach(image: Image, found: Looked, scanned: Scanned | None, listener: Listener) -> dict[str, str]:
@@ -216,6 +233,7 @@ def deploy(
     """
     if not images:
         raise UsageError("there is no image to deploy")
+    refuse_to_wait(client, sync_nodes and options.no_wait)
     if test:
         run_checks(images, listener, client)
     failures: list[HpcRegistryError] = []

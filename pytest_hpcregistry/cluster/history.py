@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.errors import HpcRegistryError
+from ..core.errors import ConfigError, HpcRegistryError, UsageError
 from ..core.events import Event, Happened, HistoryEnded, Listener, Noticed
 from ..core.history import FAILED, OK, Record
 from ..core.names import full_name
 from ..images.running.outcomes import FAILED as CHECK_FAILED
 from ..images.running.outcomes import PASSED, SKIPPED, UNKNOWN, Outcome
-from .client import QUICK, ControllerClient, operator, option
+from .client import QUICK, READING, ControllerClient, operator, option
 from .remote import last_of
-
-READING = 120
-"""Seconds to read 100 MiB of history and bring it here."""
 
 
 @dataclass(frozen=True)
 class History:
-    """What was asked for, the newest last; `unreadable` lines of the files are none of ours."""
+    """What was asked for, the newest last; `unreadable` lines are none of ours, and `odd` is not even a file."""
 
     records: list[Record]
     unreadable: int
+    odd: list[str] = field(default_factory=list)
 
 
 def read(client: ControllerClient, *, since: str | None, image: str | None, last: int | None) -> History:
     """What the controller's history says *since* then (see core/history.py), of *image*, the *last* records of it.
 
-    Raises UsageError where phase 1 of this version has not been run, Unreachable.
+    Raises UsageError where phase 1 of this version has not been run, and for an image of which neither the history nor
+    the catalog says anything; Unreachable.
     """
     registry = client.cluster.registry
     name = None if image is None else full_name(image, registry.path, registry.directories)
+    found = ask(client, since, name, last)
+    if name and not found.records and not is_known(client, name):
+        where = f"in the catalog or the history of {client.cluster.controller.name}"
+        raise UsageError(f"no image {name} {where}", hint="see: hpc-container-manager catalog list")
+    return found
+
+
+def ask(client: ControllerClient, since: str | None, name: str | None, last: int | None) -> History:
     words = ["history", *option("--since", since), *option("--image", name), *option("--last", last)]
     records: list[Record] = []
 
@@ -46,7 +53,19 @@ def read(client: ControllerClient, *, since: str | None, image: str | None, last
     end = last_of(program.run(program.installed(*words), timeout=READING, listener=listen, keep=False))
     if not isinstance(end, HistoryEnded):
         raise program.unanswered("history")
-    return History(records, end.unreadable)
+    return History(records, end.unreadable, end.odd)
+
+
+def is_known(client: ControllerClient, name: str) -> bool:
+    """Whether the history of any time, or the catalog, has this image."""
+    if ask(client, None, name, 1).records:
+        return True
+    try:
+        return name in client.catalog().images
+    except ConfigError:
+        return True  # it is broken: nobody knows what is in it
+    except UsageError:
+        return False
 
 
 def note(client: ControllerClient, listener: Listener, command: str, **fields: Any) -> None:

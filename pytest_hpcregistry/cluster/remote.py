@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from .. import __version__
 from ..core import layout
 from ..core.errors import RUN_SETUP, CommandFailed, HpcRegistryError, UsageError
-from ..core.events import Event, Failed, Listener, Noticed
+from ..core.events import Cancelled, Event, Failed, Listener, Noticed, Waiting
+from ..core.history import WITHDRAWN
 from ..core.model import Cluster
 from ..core.wire import from_line
 from ..transports import CommandResult, Transport
@@ -28,6 +29,11 @@ DAMAGED = ("can't find '__main__' module", "ModuleNotFoundError:", "ImportError:
 
 OTHER_WORDS = ("invalid choice: ", "unrecognized arguments: ")
 """What the program says of a command or an option that it does not have, though it calls itself of this version."""
+
+WITHDRAWING = 90
+"""Seconds to have a command ended that waits for its turn."""
+DONE = {"gc": "freed", "sync": "sent to the nodes"}
+"""What was not done by a command that was withdrawn, where there is a better word than changed."""
 
 Kind = TypeVar("Kind", bound=Event)
 
@@ -156,12 +162,18 @@ class RemoteProgram:
         self, end: type[Kind], command: str, arguments: Sequence[str], listener: Listener
     ) -> tuple[list[Event], Kind]:
         """Run a command that the controller must bring to its end; returns its events, and the one that is its end."""
+        latest: Event | None = None
+
+        def listen(event: Event) -> None:
+            nonlocal latest
+            latest = event
+            listener(event)
+
         argv = self.installed(command, *arguments)
         try:
-            events = self.run(argv, timeout=self.cluster.sync.timeout * 2, listener=listener)
-        except KeyboardInterrupt:
-            name = self.cluster.controller.name
-            listener(Noticed(f"what the {command} has begun on {name} goes on there: hpc-container-manager history"))
+            events = self.run(argv, timeout=self.cluster.sync.timeout * 2, listener=listen)
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(self.after_interrupt(command, latest))
             raise
         last = last_of(events)
         if not isinstance(last, end):
@@ -171,3 +183,21 @@ class RemoteProgram:
                 hint="see its log there: " + self.cluster.sync.log,
             )
         return events, last
+
+    def after_interrupt(self, command: str, latest: Event | None) -> str:
+        """What becomes of a *command* that nobody waits for any more, from the *latest* event of it: one that still
+        waits for its turn is withdrawn."""
+        name, stop = self.cluster.controller.name, "hpc-container-manager cancel"
+        if latest is None or isinstance(latest, Noticed):
+            look = "hpc-container-manager running"
+            return f"interrupted here. If the {command} has begun on {name}, it goes on there: {look}"
+        if isinstance(latest, Waiting):
+            try:
+                answer = self.ask(Event, ["cancel", "--id", latest.id], timeout=WITHDRAWING)
+            except HpcRegistryError as error:
+                return f"interrupted here. What became of the {command}, which waited on {name}, is not known: {error}"
+            if isinstance(answer, Cancelled) and answer.how.reason.startswith(WITHDRAWN):
+                return f"withdrawn: nothing was {DONE.get(command, 'changed')}"
+            if isinstance(answer, Cancelled):
+                return f"interrupted here. The {command} on {name} ended as {answer.how.state}"
+        return f"interrupted here. The {command} goes on on {name}. Stop it: {stop}"

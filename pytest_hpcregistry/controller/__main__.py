@@ -7,12 +7,11 @@ import errno
 import json
 import os
 import re
-import signal
 import sys
 from pathlib import Path
 
 from .. import __version__
-from ..core.errors import RUN_SETUP, HpcRegistryError, UsageError
+from ..core.errors import RUN_SETUP, CommandFailed, HpcRegistryError, UsageError
 from ..core.events import (
     Failed,
     Happened,
@@ -23,9 +22,9 @@ from ..core.events import (
 )
 from ..core.listeners import to_all
 from ..core.machine import FactsRequest
-from ..core.names import printable, visible
+from ..core.names import CONTROLLER, printable, visible
 from ..core.records import build
-from . import commands, limits
+from . import commands, ending, limits
 from .arguments import parse
 from .log import json_lines
 
@@ -35,9 +34,7 @@ from .log import json_lines
 def main() -> int:
     """Parse, call one function, turn errors into exit codes."""
     arguments = parse()
-    # The workstation may go away at any time (a closed laptop): what was started is brought to its end.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave nothing behind, as after Ctrl-C
+    ending.handle_signals()
     os.umask(0o077)
     limits.raise_limit()
     try:
@@ -64,8 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         report(in_words(error), arguments.json)
         return HpcRegistryError.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+    except KeyboardInterrupt as interrupt:
+        report(CommandFailed(str(interrupt) or "interrupted", where=CONTROLLER), arguments.json)
         return 130
 
 
@@ -165,6 +162,22 @@ def run_unpack(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_running(arguments: argparse.Namespace) -> int:
+    from . import settings
+    from .cancel import look
+
+    json_lines(sys.stdout)(look(settings.load(arguments.config).registry.path))
+    return 0
+
+
+def run_cancel(arguments: argparse.Namespace) -> int:
+    from . import settings
+    from .cancel import cancel
+
+    json_lines(sys.stdout)(cancel(settings.load(arguments.config).registry.path, arguments.id, arguments.by))
+    return 0
+
+
 def run_note(arguments: argparse.Namespace) -> int:
     from . import history, settings
 
@@ -175,14 +188,14 @@ def run_note(arguments: argparse.Namespace) -> int:
 
 def run_history(arguments: argparse.Namespace) -> int:
     from . import settings
-    from .recall import recall
+    from .recall import odd_files, recall
 
     registry = settings.load(arguments.config).registry.path
     found, unreadable = recall(registry, since=arguments.since or "", image=arguments.image, last=arguments.last)
     listener = json_lines(sys.stdout)
     for record in found:
         listener(Happened(record))
-    listener(HistoryEnded(unreadable))
+    listener(HistoryEnded(unreadable, odd_files(registry)))
     return 0
 
 
@@ -198,6 +211,8 @@ COMMANDS = {
     "publish": commands.run_publish,
     "note": run_note,
     "history": run_history,
+    "running": run_running,
+    "cancel": run_cancel,
     "signatures": run_signatures,
     "try-key": run_try_key,
     "unpack": run_unpack,

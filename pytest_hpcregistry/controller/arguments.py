@@ -84,6 +84,7 @@ def parse() -> argparse.Namespace:
             metavar="JSON",
             help="settings of a cluster file: those not in force are reported",
         )
+        command.add_argument("--no-wait", action="store_true", help="fail at once where another sync or gc is at work")
     for command in (one, back, gone, again):
         command.add_argument(
             "-w", "--nodes", default="", metavar="NODESET", help="only these nodes: c[001-010], or a group, @gpu"
@@ -105,7 +106,10 @@ def parse() -> argparse.Namespace:
     note = commands.add_parser(
         "note", help="add to the history what was done elsewhere; a JSON record on standard input"
     )
-    for command in (one, back, free, gone, again, give, note):
+    commands.add_parser("running", help="report what runs here, as JSON")
+    stop = commands.add_parser("cancel", help="end the sync or gc that is at work, as Ctrl-C would")
+    stop.add_argument("--id", help="instead: the command with this id, if it still waits for its turn")
+    for command in (one, back, free, gone, again, give, note, stop):
         command.add_argument("--by", default="", metavar="USER@HOST", help="who the sender says to be, for the history")
     past = commands.add_parser("history", help="report what the history says, the newest last; always JSON lines")
     past.add_argument("--since", type=read_since, metavar="WHEN", help=SINCE)

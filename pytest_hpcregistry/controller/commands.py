@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core.events import BytesMissing, ImageRestored, Listener, Noticed, Planned, Published, RolledBack
 from ..core.history import now
 from ..core.layout import check_digest
-from ..core.names import image_name
+from ..core.names import check_directory, image_name
 from .arguments import sender
 from .log import json_lines, listener_of, logged, plain_lines, report_differences
 
@@ -31,7 +32,8 @@ def run_publish(arguments: argparse.Namespace) -> int:
     request: Mapping[str, Any] = json.loads(sys.stdin.read())
     name, command = request["name"], "sign" if request.get("sign_again") else "deploy"
     told = listener_of(arguments, config)
-    with history.noted(config.registry, told, command, claimed=arguments.by, images=[name]) as listener:
+    before, by = request.get("seconds", 0.0), arguments.by
+    with history.noted(config.registry, told, command, claimed=by, images=[name], before=before) as listener:
         try:
             version, changed, before = publish.publish(config, request)
         except publish.BytesMissing:
@@ -50,17 +52,19 @@ def run_rollback(arguments: argparse.Namespace) -> int:
 
     config, listener = begun(arguments)
     name = image_name(arguments.name, config.registry.path, config.registry.directories)
+    # Wrong use is reported before anything is noted, here and below.
+    before, now, after = publish.plan_rollback(config, name, arguments.to)
+    config = with_nodes(arguments, config)
     if arguments.dry_run:
-        before, now, after = publish.plan_rollback(config, name, arguments.to)
-        config = with_nodes(arguments, config)
         listener(Planned(f"{name} would mean version {now.digest[:12]} of {now.published}, not {before.digest[:12]}"))
         return exit_code_of(plan(config, None, [name], listener, after=after))
-    with history.noted(config.registry, listener, "rollback", claimed=arguments.by, images=[name]) as listener:
-        config = with_nodes(arguments, config)
+    noted = history.noted(config.registry, listener, "rollback", claimed=arguments.by, images=[name])
+    # The name changes within the turn, too: what only waits changes nothing.
+    with noted as command, command.turn(arguments.no_wait):
         before, now = publish.rollback(config, name, arguments.to, arguments.signature)
         who = {"by": sender(arguments), "published": now.published}
-        listener(RolledBack(name=name, digest=now.digest, before=before.digest, **who))
-        return exit_code_of(logged(config, lambda: sync(config, None, [name], listener)))
+        command(RolledBack(name=name, digest=now.digest, before=before.digest, **who))
+        return exit_code_of(logged(config, lambda: sync(config, None, [name], command, turn=nullcontext())))
 
 
 def run_gc(arguments: argparse.Namespace) -> int:
@@ -69,11 +73,13 @@ def run_gc(arguments: argparse.Namespace) -> int:
     config, listener = begun(arguments)
     keep = config.registry.keep if arguments.keep is None else arguments.keep
     grace = gc.GRACE if arguments.grace is None else arguments.grace
-    how = f"keep {keep}, grace {grace} s"
-    noted = history.noted(config.registry, listener, "gc", claimed=arguments.by, detail=how)
-    with nullcontext(listener) if arguments.dry_run else noted as listener:
-        by = sender(arguments)
-        machines = gc.collect(config, listener, keep=keep, grace=grace, by=by, dry_run=arguments.dry_run)
+    detail = f"keep {keep}, grace {grace} s"
+    collect = partial(gc.collect, config, keep=keep, grace=grace, by=sender(arguments))
+    if arguments.dry_run:
+        machines = collect(listener, dry_run=True)
+    else:
+        with history.noted(config.registry, listener, "gc", claimed=arguments.by, detail=detail) as command:
+            machines = collect(command, turn=command.turn(arguments.no_wait))
     return worst(machine.state for machine in machines.values())
 
 
@@ -85,15 +91,16 @@ def run_sync(arguments: argparse.Namespace) -> int:
     how = config.sync
     rate = how.limit_rate if arguments.limit_rate is None else arguments.limit_rate
     config = replace(config, sync=replace(how, method=arguments.engine or how.method, limit_rate=rate))
+    where, which, by, repair = arguments.subdirectory, arguments.name or (), arguments.by, arguments.repair
     if arguments.dry_run:
         config = with_nodes(arguments, config)
         after = assumed(config, arguments.assume) if arguments.assume else None
-        return exit_code_of(plan(config, arguments.subdirectory, arguments.name, listener, after=after))
-    where, which, by = arguments.subdirectory, arguments.name or (), arguments.by
-    command = "repair" if arguments.repair else "sync"
-    with history.noted(config.registry, listener, command, claimed=by, images=which, detail=where or "") as listener:
-        config, repair = logged(config, lambda: with_nodes(arguments, config)), arguments.repair
-        return exit_code_of(logged(config, lambda: sync(config, where, arguments.name, listener, repair=repair)))
+        return exit_code_of(plan(config, where, which, listener, after=after))
+    config = logged(config, lambda: check_use(arguments, config))
+    name = "repair" if repair else "sync"
+    with history.noted(config.registry, listener, name, claimed=by, images=which, detail=where or "") as command:
+        turn = command.turn(arguments.no_wait)
+        return exit_code_of(logged(config, lambda: sync(config, where, which, command, turn=turn, repair=repair)))
 
 
 def run_remove(arguments: argparse.Namespace) -> int:
@@ -104,16 +111,17 @@ def run_remove(arguments: argparse.Namespace) -> int:
     config, listener = begun(arguments)
     by, registry = sender(arguments), config.registry
     names = [image_name(name, registry.path, registry.directories) for name in dict.fromkeys(arguments.names)]
+    after = remove.without(read_catalog(registry.path), names, after=arguments.after, by=by)
+    config = with_nodes(arguments, config)
     if arguments.dry_run:
-        config = with_nodes(arguments, config)
-        after = remove.without(read_catalog(registry.path), names, after=arguments.after, by=by)
         kept = f"the bytes kept until {after.removed[names[0]].until}"
         listener(Planned(f"{', '.join(names)} would go out of the catalog and from the controller, {kept}"))
         return exit_code_of(plan(config, None, names, listener, after=after, users=True))
-    with history.noted(registry, listener, "remove", claimed=arguments.by, images=names) as listener:
-        config = with_nodes(arguments, config)
-        remove.remove(config, names, after=arguments.after, by=by, listener=listener)
-        return exit_code_of(logged(config, lambda: sync(config, None, names, listener, users=True)))
+    noted = history.noted(registry, listener, "remove", claimed=arguments.by, images=names)
+    with noted as command, command.turn(arguments.no_wait):
+        remove.remove(config, names, after=arguments.after, by=by, listener=command)
+        synced = partial(sync, config, None, names, command, turn=nullcontext(), users=True)
+        return exit_code_of(logged(config, synced))
 
 
 def run_restore(arguments: argparse.Namespace) -> int:
@@ -123,17 +131,27 @@ def run_restore(arguments: argparse.Namespace) -> int:
 
     config, listener = begun(arguments)
     name = image_name(arguments.name, config.registry.path, config.registry.directories)
+    config, catalog = with_nodes(arguments, config), read_catalog(config.registry.path)
+    chosen = remove.choose(catalog, name, arguments.to)
     if arguments.dry_run:
-        config, catalog = with_nodes(arguments, config), read_catalog(config.registry.path)
-        chosen = remove.choose(catalog, name, arguments.to)
         after = remove.restored(catalog, name, chosen)
         listener(Planned(f"{name} would be in the catalog and on the controller again, version {chosen.digest[:12]}"))
         return exit_code_of(plan(config, None, [name], listener, after=after))
-    with history.noted(config.registry, listener, "restore", claimed=arguments.by, images=[name]) as listener:
-        config = with_nodes(arguments, config)
+    noted = history.noted(config.registry, listener, "restore", claimed=arguments.by, images=[name])
+    with noted as command, command.turn(arguments.no_wait):
         chosen = remove.restore(config, name, arguments.to, arguments.signature)
-        listener(ImageRestored(name, chosen.digest, sender(arguments)))
-        return exit_code_of(logged(config, lambda: sync(config, None, [name], listener)))
+        command(ImageRestored(name, chosen.digest, sender(arguments)))
+        return exit_code_of(logged(config, lambda: sync(config, None, [name], command, turn=nullcontext())))
+
+
+def check_use(arguments: argparse.Namespace, config: Settings) -> Settings:
+    """As with_nodes; raises UsageError for a directory or an engine that there is not, too."""
+    from .engines import check_method
+
+    check_method(config.sync.method)
+    if arguments.subdirectory is not None:
+        check_directory(arguments.subdirectory, config.registry.directories)
+    return with_nodes(arguments, config)
 
 
 def assumed(config: Settings, images: Mapping[str, Any]) -> Catalog:

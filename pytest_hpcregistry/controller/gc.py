@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..core.settings import Settings
 from .answers import HINT
 from .catalog import catalog_of, read_catalog_text, text_of
 from .limits import SESSION, make_room
-from .lock import WAITING, only_one_sync
+from .lock import only_one_sync
 from .nodes import list_nodes
 from .probe import probing
 from .session import NodeSession, encoded
@@ -29,20 +29,24 @@ TIMEOUT = 300  # seconds for one machine to look at its processes and to remove 
 
 
 def collect(
-    settings: Settings, listener: Listener, *, keep: int, grace: int, by: str, dry_run: bool = False
+    settings: Settings,
+    listener: Listener,
+    *,
+    keep: int,
+    grace: int,
+    by: str,
+    turn: AbstractContextManager[None] | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Freed]:
     """Keep *keep* older versions of each image; free all that is older than *grace* seconds and not in use.
 
-    Returns what became of "controller" and of each node. No sync runs meanwhile: it would have to see again what it has
-    counted on.
+    Returns what became of "controller" and of each node. In its *turn*, for no sync may run meanwhile: it would have to
+    see again what it has counted on.
     """
     nodes = list_nodes(settings.nodes)
     room = make_room(len(nodes), settings.sync.window, held=0, each=SESSION)
 
-    def wait() -> None:
-        listener(Noticed(message=WAITING))
-
-    with nullcontext() if dry_run else only_one_sync(settings.registry.path, wait):
+    with turn or (nullcontext() if dry_run else only_one_sync(settings.registry.path)):
         text, catalog = trim(settings.registry.path, keep, dry_run)
         listener(GcStarted(nodes=nodes, keep=keep, grace=grace, by=by, dry_run=dry_run))
         if room.note:

@@ -22,13 +22,16 @@ from pathlib import Path
 
 from ..core.errors import UsageError
 from ..core.events import Listener, Noticed
-from ..core.history import ENDINGS, OK, Record, checked, new_id, now, read_json, stamp, to_line
+from ..core.history import ENDINGS, OK, Record, checked, new_id, now, place_of, read_json, stamp, to_line
 from ..core.layout import HISTORY, HISTORY_LOCK
 from ..core.model import Registry
 from ..core.names import excerpt, visible
 from ..core.nodeset import expand
 from ..core.records import build
+from ..core.running import BEGUN
+from .command import Command
 from .note import Note, machines
+from .running import Sign, remove_leftovers
 
 MODE = 0o640  # it names people
 LARGEST = 10 << 20  # bytes; a larger one becomes HISTORY.1
@@ -85,11 +88,6 @@ class Journal:
                 append(self.path, self.group, to_line(record).encode() + b"\n")
             finally:
                 fcntl.lockf(self.lock, fcntl.LOCK_UN, 1, 0)
-
-
-def place_of(identifier: str) -> int:
-    """The byte of the lock that a command with this id holds; byte 0 is for whoever writes a line."""
-    return int(identifier, 16) + 1
 
 
 def try_lock(descriptor: int) -> bool:
@@ -153,24 +151,41 @@ def sync_directory(path: Path) -> None:
 
 @contextmanager
 def noted(
-    registry: Registry, listener: Listener, command: str, *, claimed: str, images: Sequence[str] = (), detail: str = ""
-) -> Iterator[Listener]:
-    """Have a command in the history from its beginning to its end, whatever that is.
+    registry: Registry,
+    listener: Listener,
+    command: str,
+    *,
+    claimed: str,
+    images: Sequence[str] = (),
+    detail: str = "",
+    before: float = 0.0,
+) -> Iterator[Command]:
+    """Have a command in the history from its beginning to its end, whatever that is, and shown while it runs. It began
+    on the workstation so many seconds *before*.
 
-    What it did is taken from its events: give these to the listener that this yields, which passes them on.
+    What it did is taken from its events: give these to the Command that this yields, which passes them on.
     """
-    began = time.monotonic()
-    record = replace(new_record(command, claimed), images=list(images), detail=detail)
-    note = Note(record, listener)
+    record = replace(new_record(command, claimed), images=list(images), detail=detail, time=ago(before))
+    began = time.monotonic() - before
+    note, sign = Note(record, listener), Sign(registry.path, record)
     with Journal(registry, listener) as journal:
+        given = Command(registry.path, journal.lock, note, sign)
         try:
+            if journal.lock is not None:
+                remove_leftovers(registry.path, journal.lock)
             journal.begin(record)
-            yield note.listen
+            sign.change(BEGUN)
+            yield given
+        except KeyboardInterrupt:
+            why = given.interrupted()
+            note.interrupt(why)
+            raise KeyboardInterrupt(why) from None
         except BaseException as error:
             note.fail(error)
             raise
         finally:
             journal.write(note.ended(time.monotonic() - began))
+            sign.remove()
 
 
 def note(registry: Registry, given: str, claimed: str, warn: Listener) -> Record:
@@ -190,10 +205,20 @@ def note(registry: Registry, given: str, claimed: str, warn: Listener) -> Record
     except ValueError as error:
         raise UsageError(f"this cannot be noted in the history: {excerpt(str(error))}") from None
     record = replace(record, done=folded(record.done), failed=folded(record.failed))
-    record = replace(record, time=stamp(datetime.now(timezone.utc) - timedelta(seconds=record.seconds)))
+    record = replace(record, time=ago(record.seconds))
     with Journal(registry, warn) as journal:
         journal.write(record)
     return record
+
+
+def ago(seconds: float) -> str:
+    """The time of so many seconds ago. Raises UsageError for one that is none."""
+    try:
+        if seconds < 0:
+            raise ValueError
+        return stamp(datetime.now(timezone.utc) - timedelta(seconds=seconds))
+    except (OverflowError, ValueError, TypeError):
+        raise UsageError("it began at no time") from None
 
 
 def folded(names: str) -> str:

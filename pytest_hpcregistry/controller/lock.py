@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .. import agent
+from ..agent.facts import Refused, open_regular
 from ..core.layout import SYNC_LOCK
 from ..core.machine import Syncing
 
-WAITING = "another sync or gc is under way: waiting for its end (hpc-container-manager history)"
 POLL = 0.1  # seconds between two looks at a lock
 
 
 @contextmanager
 def only_one_sync(registry: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Two syncs at once would send every byte twice: the second waits, after *on_wait* has been called."""
-    with Path(registry, SYNC_LOCK).open("a") as lock:  # not "w", which would be a change before the lock is held
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    """Two syncs at once would send every byte twice: the second waits, and calls *on_wait* again and again meanwhile;
+    what that raises ends the waiting. Raises OSError, also where the lock is no regular file."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # which change nothing in it
+    lock = os.open(Path(registry, SYNC_LOCK), flags, 0o600)
+    try:
+        if not stat.S_ISREG(os.fstat(lock).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", SYNC_LOCK)
+        if not try_lock(lock):
+            # In a thread, the kernel keeps who came first in front, and this one can be interrupted meanwhile.
+            turn = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX), daemon=True)
+            turn.start()
+            while turn.is_alive():
+                on_wait()
+                turn.join(POLL)
+            if not try_lock(lock):
+                raise OSError(errno.ENOLCK, "cannot be locked", SYNC_LOCK)
         # When it began, for Watch: who waited for the lock has opened the file long before.
-        os.utime(lock.fileno())
+        os.utime(lock)
         yield
+    finally:
+        os.close(lock)
+
+
+def try_lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Watch:
@@ -77,11 +99,11 @@ class Watch:
 
 def is_held(path: Path) -> bool:
     try:
-        with path.open("rb") as lock:
+        with os.fdopen(open_regular(str(path)), "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
+    except (OSError, Refused):
         pass  # there is none, so nobody holds it; or it cannot be read, and nothing can be said
     return False
 

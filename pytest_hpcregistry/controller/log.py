@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from ..core.errors import RUN_SETUP, HpcRegistryError
 from ..core.events import Event, Failed, Listener, Noticed
-from ..core.listeners import to_all
+from ..core.listeners import seldom_waiting, to_all
 from ..core.messages import describe
 from ..core.names import printable, visible
 from ..core.pace import throttled
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 TELL_EVERY = 30  # seconds between two lines of progress in the log
+WAIT_EVERY = 60  # seconds between two that only say what is waited for
 
 
 def json_lines(stream: TextIO) -> Listener:
@@ -74,9 +75,9 @@ def stamp(line: str) -> str:
 
 def listener_of(arguments: argparse.Namespace, config: Settings) -> Listener:
     log = log_lines(config.sync.log)
-    if arguments.json:
-        return to_all(throttled(TELL_EVERY, log), json_lines(sys.stdout))
-    return throttled(TELL_EVERY, to_all(log, plain_lines(sys.stdout)))
+    lines = log if arguments.json else to_all(log, plain_lines(sys.stdout))
+    told = seldom_waiting(WAIT_EVERY, throttled(TELL_EVERY, lines))
+    return to_all(told, json_lines(sys.stdout)) if arguments.json else told
 
 
 def report_differences(arguments: argparse.Namespace, config: Settings, listener: Listener) -> None:

@@ -18,6 +18,7 @@ from ..core.events import (
     NodeFinished,
     Published,
     RolledBack,
+    SyncStarted,
     TransferStarted,
 )
 from ..core.history import FAILED, INTERRUPTED, LONGEST_TEXT, OK, Record
@@ -30,6 +31,7 @@ class Note:
 
     def __init__(self, record: Record, listener: Listener) -> None:
         self.record, self.listener = record, listener
+        self.wanted: list[str] = []  # nodes of a sync
         self.reasons: dict[str, str] = {}  # of each machine: why it failed; "" if it did not
         self.taking = threading.Lock()
 
@@ -46,11 +48,13 @@ class Note:
 
     def fail(self, error: BaseException) -> None:
         """The command ended with this error."""
-        if isinstance(error, KeyboardInterrupt):
-            self.change(state=INTERRUPTED)
-        else:
-            known = isinstance(error, (HpcRegistryError, OSError))
-            self.change(state=FAILED, reason=(str(error) if known else "") or type(error).__name__)
+        known = isinstance(error, (HpcRegistryError, OSError))
+        self.change(state=FAILED, reason=(str(error) if known else "") or type(error).__name__)
+
+    def interrupt(self, why: str) -> None:
+        """The command was ended before it was done: its nodes of which nothing was reported are not."""
+        self.reasons = {**dict.fromkeys(self.wanted, INTERRUPTED), **self.reasons}
+        self.change(state=INTERRUPTED, reason=why)
 
     def ended(self, seconds: float) -> Record:
         """The whole record: failed if an error has been, or a machine's failure."""
@@ -95,6 +99,10 @@ def bytes_missing(note: Note, event: BytesMissing) -> None:
     note.change(state=FAILED, after=event.digest, reason="the bytes are not on the controller any more")
 
 
+def sync_started(note: Note, event: SyncStarted) -> None:
+    note.wanted = event.nodes
+
+
 def transfer_started(note: Note, event: TransferStarted) -> None:
     engines = [*filter(None, note.record.engine.split(", ")), event.engine]
     note.change(engine=", ".join(dict.fromkeys(engines)))
@@ -119,6 +127,7 @@ TAKERS: dict[type[Event], Callable[[Note, Any], None]] = {
     ImagesRemoved: images_removed,
     ImageRestored: image_restored,
     BytesMissing: bytes_missing,
+    SyncStarted: sync_started,
     TransferStarted: transfer_started,
     NodeFinished: node_finished,
     GcFinished: gc_finished,

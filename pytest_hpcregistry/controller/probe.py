@@ -7,15 +7,19 @@ freeing anything.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import agent
+from ..agent.facts import Refused, open_regular
+
+PREFIX = ".probe-"
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,25 @@ class Probe:
 @contextmanager
 def probing(registry: str) -> Iterator[Probe]:
     """A probe in the controller's registry for as long as nodes are asked."""
-    probe = Probe(f".probe-{secrets.token_hex(8)}", secrets.randbelow(1 << 31))
-    path = Path(registry, agent.STAGING, probe.name)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    probe = Probe(f"{PREFIX}{secrets.token_hex(8)}", secrets.randbelow(1 << 31))
+    staging = Path(registry, agent.STAGING)
+    path, new = staging / probe.name, staging / f".new{probe.name}"
+    remove_leftovers(staging)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # before it has the name of one
+        new.rename(path)
         os.utime(path, (probe.modified, probe.modified))
         yield probe
     finally:
-        path.unlink(missing_ok=True)
+        for name in (new, path):
+            name.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def remove_leftovers(staging: Path) -> None:
+    """Remove the probes whose locks nobody holds: those of programs that were killed."""
+    for path in staging.glob(f"{PREFIX}*"):
+        with suppress(OSError, Refused), os.fdopen(open_regular(str(path)), "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            path.unlink()

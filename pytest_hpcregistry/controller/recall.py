@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..agent.facts import Refused, open_regular
-from ..core.history import BEGUN, KILLED, LONGEST_LINE, RUNNING, Record, from_line
-from ..core.layout import HISTORY, HISTORY_LOCK
-from .history import OLDER, TICK, place_of
+from ..core.history import BEGUN, KILLED, LONGEST_LINE, RUNNING, Record, from_line, place_of
+from ..core.layout import HISTORY, HISTORY_LOCK, inside
+from .history import OLDER, TICK
 
 LOOKS = 10  # at the end of a line, each after TICK
 
@@ -36,7 +36,28 @@ def recall(
         book.read()  # what has ended while we looked whether it runs has said so by now
     left = [replace(one, state=RUNNING if one.id in running else KILLED) for one in book.begun.values()]
     found = sorted([*book.ended, *left], key=lambda one: one.time)
-    return (found if last is None else found[max(0, len(found) - last) :]), book.unreadable + len(book.odd)
+    return (found if last is None else found[max(0, len(found) - last) :]), book.unreadable
+
+
+def odd_files(registry: str) -> list[str]:
+    """What is in the place of a file of the history, and cannot be read at all: a FIFO, a directory, a damaged disk."""
+    odd = []
+    for name in names(registry):
+        try:
+            os.close(open_regular(name))
+        except FileNotFoundError:
+            continue
+        except Refused as refused:
+            odd.append(str(refused))
+        except OSError as error:
+            odd.append(f"{name}: {error.strerror}")
+    return odd
+
+
+def names(registry: str) -> list[str]:
+    """Where the files of a history lie, the newest first."""
+    path = inside(registry, HISTORY)
+    return [path, *(f"{path}.{number}" for number in range(1, OLDER + 1))]
 
 
 class Book:
@@ -47,7 +68,6 @@ class Book:
         self.begun: dict[str, Record] = {}
         self.ended: list[Record] = []
         self.unreadable = 0
-        self.odd: set[str] = set()  # files that cannot be read at all
         self.files: dict[int, BinaryIO] = {}  # by inode
         self.closing = ExitStack()
 
@@ -67,15 +87,12 @@ class Book:
     def open_new(self) -> list[BinaryIO]:
         """The files that have not been opened yet, the oldest first. They are opened the other way round: one that is
         rotated meanwhile gets an older name, under which it is seen again."""
-        path, found = Path(self.registry, HISTORY), list[BinaryIO]()
-        for name in [str(path), *(f"{path}.{number}" for number in range(1, OLDER + 1))]:
+        found = list[BinaryIO]()
+        for name in names(self.registry):
             try:
                 descriptor = open_regular(name)
-            except FileNotFoundError:
-                continue
             except (Refused, OSError):
-                self.odd.add(name)
-                continue
+                continue  # there is none, or see odd_files
             file = self.closing.enter_context(os.fdopen(descriptor, "rb"))
             if self.files.setdefault(os.fstat(descriptor).st_ino, file) is file:
                 found.insert(0, file)

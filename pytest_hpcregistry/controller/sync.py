@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from .catalog import catalog_of, read_catalog_text, text_of
 from .engines import check_method
 from .follow import follow_catalog
 from .limits import RSYNC, SESSION, make_room
-from .lock import WAITING, only_one_sync
+from .lock import only_one_sync
 from .nodes import list_nodes
 from .outcome import Outcome
 from .plan import Plan
@@ -29,17 +30,19 @@ def sync(
     names: Sequence[str] | None,
     listener: Listener,
     *,
+    turn: AbstractContextManager[None] | None = None,
     repair: bool = False,
     users: bool = False,
 ) -> dict[str, Outcome]:
     """Bring the catalog's images (those in *subdirectory*, those named, or all) to every node, then the catalog itself
-    where everything in it is present; and take away the names of those that were removed.
+    where everything in it is present; and take away the names of those that were removed. In its *turn*, since no two
+    syncs run at once.
 
     With *repair* every machine reads its copies first, and damaged ones are replaced: the controller's from a node.
     With *users* it is reported who has a removed image's bytes open.
     """
     nodes = check(settings, subdirectory)
-    with only_one_sync(settings.registry.path, lambda: listener(Noticed(WAITING))):
+    with turn or only_one_sync(settings.registry.path):
         # Read once, and after the wait: what was wanted before another deploy must not be brought back over it.
         text, catalog = follow_catalog(settings, listener)
         wanted, gone = choose_images(catalog, settings, subdirectory, names)

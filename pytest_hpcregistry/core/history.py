@@ -21,6 +21,8 @@ BEGUN, OK, FAILED, INTERRUPTED = "begun", "ok", "failed", "interrupted"
 RUNNING, KILLED = "running", "killed"
 """What a command that has begun and not ended is, by whether a process still holds its lock."""
 ENDINGS = (OK, FAILED, INTERRUPTED)
+WITHDRAWN = "withdrawn while it waited: nothing was changed"
+"""How the reason begins of a command that was interrupted before its turn had come."""
 LONGEST_LINE = 1 << 20
 """Characters."""
 MOST_IMAGES = 1000
@@ -68,6 +70,11 @@ class Record:
 
 def new_id() -> str:
     return secrets.token_hex(8)[1:]
+
+
+def place_of(identifier: str) -> int:
+    """The byte of the history's lock file that a command with this id holds; byte 0 is for whoever writes a line."""
+    return int(identifier, 16) + 1
 
 
 def to_line(record: Record) -> str:

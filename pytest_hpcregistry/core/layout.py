@@ -30,6 +30,7 @@ LOCK = f"{METADATA}/lock"
 SYNC_LOCK = f"{METADATA}/sync.lock"
 HISTORY = f"{METADATA}/history.jsonl"  # of the controller alone, as its lock and the older ones HISTORY.1 and so on
 HISTORY_LOCK = f"{METADATA}/history.lock"
+RUNNING = f"{METADATA}/running"  # of the controller alone, too: a file for each command while it runs
 OBJECTS = f"{METADATA}/objects/sha256"
 STAGING = f"{METADATA}/staging"
 BASES = f"{METADATA}/bases"

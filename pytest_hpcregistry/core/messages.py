@@ -25,9 +25,13 @@ from .events import (
     SyncStarted,
     TransferStarted,
     UnderWay,
+    Waiting,
 )
+from .history import Record
 from .names import LONGEST_REASON, excerpt
 from .nodeset import fold, fold_machines, group_by
+from .pace import amount, duration
+from .running import WAITING, Running
 
 MOST_LISTED = 3
 """Names in one line."""
@@ -128,6 +132,10 @@ def sync_finished(event: SyncFinished) -> list[str]:
     return [f"{'ERROR' if bad else 'SUCCESS'}: sync finished: {summary}"]
 
 
+def waiting(event: Waiting) -> list[str]:
+    return [f"NOTE: waiting: {behind(event.behind)}"]
+
+
 def failed(event: Failed) -> list[str]:
     return [f"ERROR: {event.text}"]
 
@@ -155,6 +163,7 @@ LINES: dict[type[Event], Callable[[Any], list[str]]] = {
     NodeFinished: node_finished,
     UnderWay: under_way,
     SyncFinished: sync_finished,
+    Waiting: waiting,
     Failed: failed,
     RolledBack: rolled_back,
     ImagesRemoved: images_removed,
@@ -199,3 +208,42 @@ def describe_freed(one: Freed, would: str) -> list[tuple[str, str]]:
 def count(number: int, noun: str) -> str:
     """`1 node`, `2 nodes`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def running(one: Running) -> str:
+    """`sync  all images  by alice@ws2  40 % of 46 MB  c001  begun 1:12 ago`, of what a file says: one line."""
+    parts = [one.record.command, "waiting" if one.state == WAITING else "", subject(one.record)]
+    parts += [f"by {sender(one.record)}", *progress(one), one.nodes, f"begun {ago(one.age)}"]
+    return "  ".join(excerpt(part) for part in parts if part)
+
+
+def behind(one: Running | None) -> str:
+    """`a sync by root@vm (from 10.89.0.1), begun 38 s ago: 40 % of 46 MB, about 0:41 left`: who has the turn."""
+    if one is None:
+        return "another command, of which nothing is known"
+    far = ", ".join(progress(one))
+    who = f"a {one.record.command} by {excerpt(sender(one.record))}, begun {ago(one.age)}"
+    return f"{who}: {far}" if far else who
+
+
+def sender(record: Record) -> str:
+    """Who gave a command, in short: as the sender says, or as the controller knows, and from where."""
+    name = record.claimed or record.user or "nobody known"
+    return f"{name} (from {record.address})" if record.address else name
+
+
+def subject(record: Record) -> str:
+    """Which images a command is about; of a gc, what it keeps."""
+    return ", ".join(record.images) or record.detail or "all images"
+
+
+def progress(one: Running) -> list[str]:
+    """`40 % of 46 MB`, `about 0:41 left`: what of it is known."""
+    if not one.size:
+        return []
+    far = f"{min(100, one.arrived * 100 // one.size)} % of {amount(one.size)}"
+    return [far, *([f"about {duration(one.left)} left"] if one.left else [])]
+
+
+def ago(seconds: float) -> str:
+    return f"{seconds:.0f} s ago" if seconds < 60 else f"{duration(seconds)} ago"

@@ -19,7 +19,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from ..core.events import Event, NodeFinished, SyncFinished
+from ..core.events import Event, NodeFinished, SyncFinished, Waiting
 from ..core.names import visible
 from ..core.pace import Track, Transfers, amount, duration, percent
 from .lines import COLOURS, describe, nodes_finished
@@ -37,6 +37,7 @@ class Bars:
         self.clock = clock
         self.lock = threading.RLock()
         self.transfers = Transfers()
+        self.waiting: str | None = None
         self.held: list[NodeFinished] = []
         self.held_since = 0.0
         self.spinner = Spinner("dots")
@@ -84,6 +85,9 @@ class Bars:
         with self.lock:
             now = self.clock()
             self.transfers.take(event, now)
+            self.waiting = describe(event) if isinstance(event, Waiting) else None
+            if self.waiting:
+                return  # in place: it is reported again and again
             if isinstance(event, NodeFinished):
                 self.held_since = self.held_since if self.held else now
                 self.held.append(event)
@@ -125,6 +129,8 @@ class Bars:
                 table.add_column(justify=column, no_wrap=True)
             for name, track in transfers.uploads.items():
                 table.add_row(Text(visible(name.rpartition("/")[2])), *cells(track, now, track.left(now)))
+            if self.waiting:
+                return Group(table, self.spin(self.waiting.strip()))
             if not transfers.nodes:
                 return table
             done = f"{len(transfers.finished)}/{len(transfers.nodes)} nodes"

@@ -27,9 +27,10 @@ from ..core.events import (
     TransferStarted,
     UnderWay,
     Verified,
+    Waiting,
 )
 from ..core.facts import PRESENT
-from ..core.messages import count, describe_gc, describe_use, listed, would
+from ..core.messages import behind, count, describe_gc, describe_use, listed, would
 from ..core.names import LONGEST_REASON, excerpt, printable, visible
 from ..core.nodeset import fold, fold_machines, group_by
 
@@ -39,7 +40,10 @@ LONGEST = 60  # characters of a node set of which all is well; of trouble, every
 
 
 def describe(event: Event) -> str | None:
-    """One line (more, when a message has more) for one event; None for an event that a person need not see."""
+    """One line (more, when a message has more) for one event; None for an event that a person need not see here, as an
+    error that ends the whole: it is reported at the end."""
+    if isinstance(event, Failed) and event.name is None:
+        return None
     writer = WRITERS.get(type(event))
     return printable(writer(event)) if writer else None
 
@@ -173,6 +177,10 @@ def failed(event: Failed) -> str:
     return f"✗ {event.text}"
 
 
+def waiting(event: Waiting) -> str:
+    return f"  waiting for {behind(event.behind)} (--no-wait to give up)"
+
+
 def under_way(event: UnderWay) -> str:
     return f"  {event.what}: {event.text}"
 
@@ -196,6 +204,7 @@ WRITERS: dict[type[Event], Callable[[Any], str]] = {
     NodeFinished: node_finished,
     UnderWay: under_way,
     Verified: verified,
+    Waiting: waiting,
     Failed: failed,
 }
 

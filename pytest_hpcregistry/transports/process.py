@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import IO, BinaryIO
 
@@ -25,8 +26,12 @@ TICK = 0.1
 """Seconds between two looks at whether the process has ended; only matters when its pipes stay open."""
 STOP_GRACE = 3.0
 """Seconds that a process group gets to tidy up between SIGTERM and SIGKILL."""
+ENDED = "not begun: this program is being ended"
 STARTING = threading.Lock()
 """A start holds the program's ends of its pipes as well: one at a time, or that is as many as there are threads."""
+STARTED: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
+ENDING = threading.Event()
+"""Nothing is started any more."""
 
 
 def run_process(
@@ -216,7 +221,9 @@ def start_process(
         raise UsageError(f"a command may not hold a NUL character: {in_short(argv)}", where=where)
     try:
         with STARTING:
-            return subprocess.Popen(
+            if ENDING.is_set():
+                raise CommandFailed(ENDED, where=where)
+            process = subprocess.Popen(
                 list(argv),
                 stdin=stdin,
                 stdout=stdout,
@@ -224,8 +231,29 @@ def start_process(
                 bufsize=0,
                 start_new_session=True,
             )
+            STARTED.add(process)
     except OSError as error:
         raise not_started(where, excerpt(argv[0]), error) from error
+    if ENDING.is_set():  # since it was looked at
+        send_signal(process, signal.SIGTERM)
+    return process
+
+
+def end_all() -> None:
+    """Let every program that runs end, and start none any more, so that threads which wait for one come to their end.
+    For a handler of signals: it waits for nothing, no lock either."""
+    ENDING.set()
+    for process in started():
+        if process.returncode is None:
+            send_signal(process, signal.SIGTERM)
+
+
+def started() -> list[subprocess.Popen[bytes]]:
+    while True:
+        try:
+            return list(STARTED)
+        except RuntimeError:  # another thread has added one meanwhile
+            continue
 
 
 def not_started(where: str, program: str, error: OSError) -> HpcRegistryError:

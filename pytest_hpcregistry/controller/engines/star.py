@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,7 +32,8 @@ LONGEST_LINE = 64 << 10  # bytes
 OVERHEAD = 1 << 20  # bytes that rsync sends beside a file, at the most
 IO_TIMEOUT = 60  # seconds without a byte, after which rsync gives a node up
 # --ignore-times: the version before may have the same size and time, and is another file all the same.
-OPTIONS = ["--ignore-times", f"--timeout={IO_TIMEOUT}", "--info=progress2,stats1"]
+# --outbuf=N: rsync ends when nobody reads what it says, as after this program was killed; buffered, it would go on.
+OPTIONS = ["--ignore-times", f"--timeout={IO_TIMEOUT}", "--info=progress2,stats1", "--outbuf=N"]
 
 # rsync(1), EXIT VALUES
 REASONS = {
@@ -48,12 +49,13 @@ REASONS = {
 def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     """See engines.Engine."""
     at_once = max(1, min(job.settings.sync.window, len(job.wanted)))
-    sending = min(at_once, sum(map(bool, job.wanted.values())))
+    limit = Limit(job.settings.sync.limit_rate, [node for node, digests in job.wanted.items() if digests], at_once)
 
     def serve(node: str) -> Outcome:
         try:
             return bring(node)
         finally:
+            limit.leave(node)
             job.leave(node)
 
     def bring(node: str) -> Outcome:
@@ -63,10 +65,28 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
                 prepared = {"bases": job.bases[node], "network": job.settings.sync.network}
                 address = job.sessions[node].ask("prepare", prepared)["address"]
                 to = check_address(node, address, job.settings) if job.settings.sync.network else node
-            send(node, to, job, share(job.settings.sync.limit_rate, sending))
+            send(node, to, job, limit.part())
         return job.arrived(node)
 
     return fan_out(job.wanted, serve, window=at_once, on_error=job.failed)
+
+
+class Limit:
+    """A limit in bytes/s of all that is sent, in parts for *nodes* of which *at_once* are sent to.
+
+    rsync keeps the part that it began with, so a part is of all that may send beside it: of the nodes that are not
+    finished, no more than *at_once*. When each began these were at least as many as send now, so the sum is within the
+    limit; and who comes last has what the others have left.
+    """
+
+    def __init__(self, limit: int, nodes: Iterable[str], at_once: int) -> None:
+        self.limit, self.unfinished, self.at_once = limit, set(nodes), at_once
+
+    def part(self) -> int:
+        return share(self.limit, min(self.at_once, len(self.unfinished)))
+
+    def leave(self, node: str) -> None:
+        self.unfinished.discard(node)
 
 
 def share(limit: int, parts: int) -> int:

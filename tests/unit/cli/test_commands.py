@@ -545,7 +545,7 @@ def test_rollback_asks_for_one_image_and_ends_as_a_sync(monkeypatch: pytest.Monk
     asked: list[Any] = []
     finished = {"c1": NodeFinished("c1", "x", "synced")}
 
-    def roll_back(client: ControllerClient, *words: Any, dry_run: bool) -> dict[str, NodeFinished]:
+    def roll_back(client: ControllerClient, *words: Any, dry_run: bool, no_wait: bool) -> dict[str, NodeFinished]:
         asked.append((*words[:2], dry_run))
         return finished
 
@@ -571,10 +571,10 @@ def test_gc_passes_its_options_on_and_tells_of_failures(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(ControllerClient, "gc", free)
     assert run("gc", "--controller", "hpc").exit_code == 0
-    assert run("gc", "--controller", "hpc", "-n", "--keep", "0", "--grace", "0").exit_code == 0
+    assert run("gc", "--controller", "hpc", "-n", "--keep", "0", "--grace", "0", "--no-wait").exit_code == 0
     assert asked == [
-        {"keep": None, "grace": None, "dry_run": False},
-        {"keep": 0, "grace": 0, "dry_run": True},
+        {"keep": None, "grace": None, "dry_run": False, "no_wait": False},
+        {"keep": 0, "grace": 0, "dry_run": True, "no_wait": True},
     ]
     finished["c2"] = Freed("failed", "disk")
     failure = raised(run("gc", "--controller", "hpc"))

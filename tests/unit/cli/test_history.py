@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from pytest_hpcregistry.cli import commands
 from pytest_hpcregistry.cli import history as history_command
 from pytest_hpcregistry.cluster.history import History
+from pytest_hpcregistry.core.errors import Undetermined
 from pytest_hpcregistry.core.history import Record
 
 ONE = Record("1" * 15, "2026-11-25T19:23:20Z", "sync", "killed", user="root", address="192.0.2.7")
@@ -22,12 +23,12 @@ Give = Callable[..., list[dict[str, Any]]]
 def give(monkeypatch: pytest.MonkeyPatch) -> Give:
     """`give(records, unreadable)`: what the controller answers; returns what it is asked."""
 
-    def answer(*records: Record, unreadable: int = 0) -> list[dict[str, Any]]:
+    def answer(*records: Record, unreadable: int = 0, odd: Sequence[str] = ()) -> list[dict[str, Any]]:
         asked: list[dict[str, Any]] = []
 
         def read(client: object, **how: Any) -> History:
             asked.append(how)
-            return History(list(records), unreadable)
+            return History(list(records), unreadable, list(odd))
 
         monkeypatch.setattr(history_command, "read", read)
         return asked
@@ -73,6 +74,15 @@ def test_lines_for_people(give: Give) -> None:
 def test_none_is_said(give: Give, words: list[str], says: str) -> None:
     give()
     assert run(*words).output == says
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_a_file_that_is_none_is_no_empty_history(give: Give, words: list[str]) -> None:
+    give(odd=["/r/history.jsonl is not a regular file"])
+    result = run(*words)
+    assert isinstance(result.exception, Undetermined)
+    assert "hpc: not all of the history can be read: /r/history.jsonl is not" in str(result.exception)
+    assert "nothing is noted" not in result.output
 
 
 def test_one_document_for_programs(give: Give) -> None:

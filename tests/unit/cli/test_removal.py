@@ -50,7 +50,7 @@ def test_remove_says_what_is_done_who_uses_it_and_how_to_undo_it(monkeypatch: py
         f"! {NAME}: job 8812 (alice) runs from it on c017; it keeps its bytes",
         f"✓ c1: {NAME} removed",
     ]
-    assert answers.asked == [([[NAME, OTHER], 30 * 86400], {"dry_run": False})]
+    assert answers.asked == [([[NAME, OTHER], 30 * 86400], {"dry_run": False, "no_wait": False})]
     assert run("catalog", "remove", *WHERE, "x.sif", "--after", "soon").exit_code == 2
     answers.finished["c1"] = NodeFinished("c1", "x", "unreachable", message="no route")
     assert raised(run("catalog", "remove", *WHERE, "x.sif")).exit_code == 3
@@ -62,7 +62,7 @@ def test_restore_takes_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = Answers(c1={"state": "synced"})
     answers.use(monkeypatch, "restore")
     assert run("catalog", "restore", *WHERE, "x.sif", "--version", "abcdef").exit_code == 0
-    assert answers.asked == [([NAME, "abcdef", {}], {"dry_run": False})]
+    assert answers.asked == [([NAME, "abcdef", {}], {"dry_run": False, "no_wait": False})]
 
 
 @pytest.mark.parametrize(

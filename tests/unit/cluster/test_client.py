@@ -29,6 +29,7 @@ from pytest_hpcregistry.core.errors import (
     UsageError,
 )
 from pytest_hpcregistry.core.events import (
+    Cancelled,
     Event,
     Failed,
     Freed,
@@ -38,14 +39,18 @@ from pytest_hpcregistry.core.events import (
     Looked,
     NodeFinished,
     Noticed,
+    Runs,
     SyncFinished,
     SyncStarted,
+    Waiting,
 )
+from pytest_hpcregistry.core.history import WITHDRAWN, Record
 from pytest_hpcregistry.core.layout import PROGRAM
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm
 from pytest_hpcregistry.core.nodeset import Choice
 from pytest_hpcregistry.core.records import plain
-from pytest_hpcregistry.core.wire import from_line
+from pytest_hpcregistry.core.running import Running
+from pytest_hpcregistry.core.wire import from_line, to_line
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, events, machine
 from pytest_hpcregistry.testing.transport import FakeTransport
 from pytest_hpcregistry.transports import Command, CommandResult, apptainer
@@ -178,12 +183,58 @@ def test_who_interrupts_is_told_what_goes_on(monkeypatch: pytest.MonkeyPatch) ->
 
     one = talk()
     monkeypatch.setattr(one.transport, "execute", interrupt)
-    for command in ("sync", "gc"):
-        told: list[Event] = []
-        with pytest.raises(KeyboardInterrupt):
-            _ = one.sync(told.append) if command == "sync" else one.gc(told.append)
-        what = f"what the {command} has begun on hpc goes on there: hpc-container-manager history"
-        assert told == [Noticed(what)]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        one.gc(ignore)
+    assert caught.value.__notes__ == [
+        "interrupted here. If the gc has begun on hpc, it goes on there: hpc-container-manager running"
+    ]
+
+
+RECORD = Record("0" * 15, "2026-01-01T00:00:00Z", "gc")
+GONE = replace(RECORD, state="interrupted", reason=WITHDRAWN)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Cancelled(GONE), "withdrawn: nothing was freed"),
+        (Cancelled(replace(GONE, state="ok", reason="")), "interrupted here. The gc on hpc ended as ok"),
+        (Runs([Running(RECORD)]), "interrupted here. The gc goes on on hpc. Stop it: hpc-container-manager cancel"),
+        (Failed("no", exit_code=4), "What became of the gc, which waited on hpc, is not known: no"),
+    ],
+)
+def test_what_waits_is_withdrawn_by_an_interrupt(answer: Event, said: str) -> None:
+    """What is said is what the controller answers, not what is hoped for."""
+    one = talk(answer)
+    asked_for, answer_to = asked(one), asked(one).execute
+
+    def interrupt_first(command: Command) -> CommandResult:
+        if "cancel" in command.argv:
+            return answer_to(command)
+        assert command.on_line
+        command.on_line(to_line(Waiting(RECORD.id)))
+        raise KeyboardInterrupt
+
+    asked_for.execute = interrupt_first  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        one.gc(ignore)
+    assert said in caught.value.__notes__[0]
+    assert list(asked_for.asked[0])[-3:] == ["cancel", "--id", RECORD.id]
+
+
+def test_what_has_begun_goes_on_after_an_interrupt() -> None:
+    one = talk()
+
+    def interrupt(command: Command) -> CommandResult:
+        assert command.on_line
+        for event in (Waiting(RECORD.id), GcStarted([], 2, 1, "me", False)):
+            command.on_line(to_line(event))
+        raise KeyboardInterrupt
+
+    asked(one).execute = interrupt  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        one.gc(ignore)
+    assert "goes on on hpc. Stop it: hpc-container-manager cancel" in caught.value.__notes__[0]
 
 
 def test_only_the_chosen_nodes_are_asked_and_changed() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.cluster import deploy
-from pytest_hpcregistry.cluster.client import ControllerClient, Wait
+from pytest_hpcregistry.cluster.client import ControllerClient, SyncOptions, Wait
 from pytest_hpcregistry.cluster.deploy import Image
 from pytest_hpcregistry.core.digest import hash_file
 from pytest_hpcregistry.core.errors import (
@@ -38,6 +38,7 @@ from pytest_hpcregistry.core.events import (
     NodeFinished,
     Noticed,
     Published,
+    Runs,
     UnderWay,
     Verified,
 )
@@ -76,10 +77,14 @@ class FakeClient(ControllerClient):
         self.asked: list[dict[str, Any]] = []
         self.machines = ["x86_64"]
         self.program: Any = Program()
+        self.runs = Runs([])
         self.freed = 0  # how often the bytes are gone when they shall be published
 
     def look(self, digest: str, size: int) -> Looked:
         return Looked(digest in self.present, self.machines)
+
+    def running(self) -> Runs:
+        return self.runs
 
     def send(self, path: Path, digest: str, size: int, on_sent: Callable[[int], None]) -> None:
         on_sent(size // 2)
@@ -227,6 +232,7 @@ def test_deploy_only_publishes_unless_asked_for_more() -> None:
     assert client.published[0]["source"] == "docker://x"
     assert client.published[0]["labels"]["b"] == "c"
     assert "@" in client.published[0]["by"]
+    assert 0 <= client.published[0]["seconds"] < 60, "what it took until then, for the history"
     assert list(map(type, events)) == [ImageChecked, ImageProgress, ImageSent, Published]
     assert events[1:3] == [ImageProgress(NAME, 10, 5), ImageSent(NAME, 10)]
 
@@ -254,6 +260,18 @@ def test_sync_and_verify_are_for_the_images_that_were_published() -> None:
         deploy.deploy([one("base-images/y.sif"), one()], client, lambda _: None, sync_nodes=True, verify=True)
     assert client.synced == [[NAME]]
     assert client.asked == [{"content": True, "names": [NAME]}]
+
+
+def test_who_would_have_to_wait_sends_nothing() -> None:
+    client = FakeClient()
+    client.runs = Runs([], locked=True)
+    with pytest.raises(CommandFailed, match="nothing was deployed, by --no-wait: another command"):
+        deploy.deploy([one()], client, lambda _: None, sync_nodes=True, options=SyncOptions(no_wait=True))
+    assert (client.sent, client.published) == ([], [])
+    deploy.deploy([one()], client, lambda _: None, options=SyncOptions(no_wait=True))
+    client.runs = Runs([])
+    deploy.deploy([one()], client, lambda _: None, sync_nodes=True, options=SyncOptions(no_wait=True))
+    assert client.synced == [[NAME]]
 
 
 def test_nothing_published_is_nothing_synced() -> None:

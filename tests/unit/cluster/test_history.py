@@ -9,10 +9,13 @@ import pytest
 
 from pytest_hpcregistry.cluster import history
 from pytest_hpcregistry.cluster.client import ControllerClient
+from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.errors import RUN_SETUP, CommandFailed, UsageError
 from pytest_hpcregistry.core.events import Event, Failed, Happened, HistoryEnded, Noticed
 from pytest_hpcregistry.core.history import Record
-from pytest_hpcregistry.testing.facts import NAME
+from pytest_hpcregistry.core.wire import to_line
+from pytest_hpcregistry.testing.facts import NAME, entry
+from pytest_hpcregistry.transports import Command, CommandResult
 
 from .test_client import asked, talk
 
@@ -35,6 +38,40 @@ def test_a_name_that_is_none_is_not_asked_for() -> None:
     with pytest.raises(UsageError):
         read(one, image="../x.sif")
     assert asked(one).asked == []
+
+
+@pytest.mark.parametrize(
+    ("catalog", "earlier", "is_known"),
+    [
+        (Catalog({NAME: entry("a" * 64)}).to_text(), [], True),
+        (Catalog().to_text(), [Happened(ONE)], True),
+        (Catalog().to_text(), [], False),
+        ("{", [], True),
+    ],
+)
+def test_a_name_that_nobody_knows_is_no_empty_history(catalog: str, earlier: list[Event], is_known: bool) -> None:
+    """Where the catalog is broken, nobody can say."""
+    one = talk(*earlier, HistoryEnded(0))
+    fake, answer = asked(one), asked(one).execute
+
+    def execute(command: Command) -> CommandResult:
+        if command.argv[0] == "head":
+            for line in catalog.splitlines():
+                assert command.on_line
+                command.on_line(line)
+            return CommandResult("hpc", tuple(command.argv), 0, "", "", 0.0)
+        if "--since" in command.argv:
+            assert command.on_line
+            command.on_line(to_line(HistoryEnded(0)))
+            return CommandResult("hpc", tuple(command.argv), 0, "", "", 0.0)
+        return answer(command)
+
+    fake.execute = execute  # type: ignore[method-assign]
+    if is_known:
+        assert read(one, since="7d", image=NAME).records == []
+        return
+    with pytest.raises(UsageError, match=f"no image {NAME} in the catalog or the history of hpc"):
+        read(one, since="7d", image=NAME)
 
 
 @pytest.mark.parametrize("events", [(Happened(ONE),), (Happened(ONE), Noticed("x"))])

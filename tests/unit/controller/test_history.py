@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.controller import history
-from pytest_hpcregistry.controller.recall import recall
+from pytest_hpcregistry.controller.recall import odd_files, recall
 from pytest_hpcregistry.core.errors import CommandFailed, UsageError
 from pytest_hpcregistry.core.events import (
     BytesMissing,
@@ -156,6 +156,16 @@ def test_how_it_ended(registry: Registry, error: BaseException, state: str, reas
 def test_bytes_that_are_gone_are_no_deploy(registry: Registry) -> None:
     found = run(registry, BytesMissing(NEW), command="deploy")
     assert (found.state, found.after) == ("failed", NEW)
+
+
+def test_what_a_user_waited_for_before_counts(registry: Registry) -> None:
+    """Of a deploy, the workstation's part: the upload."""
+    found = run(registry, command="deploy", before=3600.5)
+    assert 3600.5 <= found.seconds < 4000
+    assert found.time < now()[:-7]
+    for nonsense in ("1", -1, 1e30, float("nan")):
+        with pytest.raises(UsageError, match="at no time"):
+            run(registry, before=nonsense)
 
 
 # --- who, and from where
@@ -420,9 +430,13 @@ def test_a_line_of_100_mb_takes_no_such_memory(registry: Registry) -> None:
 
 def test_a_file_that_is_none_is_not_waited_for(registry: Registry) -> None:
     write(registry, 1)
-    os.mkfifo(file_of(registry).with_name("history.jsonl.1"))
+    assert odd_files(registry.path) == []
+    first, second = (file_of(registry).with_name(f"history.jsonl.{number}") for number in (1, 2))
+    os.mkfifo(first)
+    second.symlink_to("/etc/passwd")
     found, unreadable = recall(registry.path)
-    assert (len(found), unreadable) == (1, 1)
+    assert (len(found), unreadable) == (1, 0)
+    assert odd_files(registry.path) == [f"{one} is not a regular file" for one in (first, second)]
 
 
 def lay(registry: Registry, *records: Record) -> None:
@@ -543,7 +557,7 @@ def past(nodes: FakeNodes, *words: str) -> list[dict[str, Any]]:
     done = start(nodes, "history", *words)
     assert done.returncode == 0, done.stderr
     *records, end = map(json.loads, done.stdout.splitlines())
-    assert end == {"event": "history_ended", "unreadable": 0}
+    assert end == {"event": "history_ended", "unreadable": 0, "odd": []}
     return [one["record"] for one in records]
 
 
@@ -553,7 +567,9 @@ def test_every_command_that_changes_something_is_noted(nodes: FakeNodes) -> None
     assert start(nodes, "rollback", NAME).returncode == 0
     assert start(nodes, "gc", "--dry-run").returncode == 0
     assert start(nodes, "gc", "--keep", "0", "--grace", "0").returncode == 0
-    assert start(nodes, "sync", "gone").returncode == 2
+    for wrong in (("gone",), ("-w", "c[4"), ("-w", "c9"), ("--engine", "none")):
+        assert start(nodes, "sync", *wrong).returncode == 2
+    assert start(nodes, "rollback", NAME, "-x", "c[4").returncode == 2
     assert start(nodes, "sync", "--name", "ml-frameworks/gone.sif").returncode == 2
     note = json.dumps({"command": "setup", "done": "c1,c2"})
     assert start(nodes, "note", "--by", "you@y", input=note).returncode == 0
@@ -565,7 +581,6 @@ def test_every_command_that_changes_something_is_noted(nodes: FakeNodes) -> None
         ("sync", "ok", "me@x"),
         ("rollback", "ok", ""),
         ("gc", "ok", ""),
-        ("sync", "failed", ""),
         ("sync", "failed", ""),
         ("setup", "ok", "you@y"),
     ]

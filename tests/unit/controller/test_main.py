@@ -34,6 +34,7 @@ SYNC: dict[str, Any] = {
     "repair": False,
     "assume": {},
     "dry_run": False,
+    "no_wait": False,
     "by": "",
 }
 BACK: dict[str, Any] = {
@@ -44,6 +45,7 @@ BACK: dict[str, Any] = {
     "by": "",
     "dry_run": False,
     "signature": {},
+    "no_wait": False,
     "nodes": "",
     "exclude": "",
 }
@@ -53,6 +55,7 @@ FREE: dict[str, Any] = {
     "keep": None,
     "grace": None,
     "dry_run": False,
+    "no_wait": False,
     "by": "",
 }
 
@@ -64,6 +67,7 @@ GONE: dict[str, Any] = {
     "after": 14 * 86400,
     "by": "",
     "dry_run": False,
+    "no_wait": False,
     "nodes": "",
     "exclude": "",
 }
@@ -83,7 +87,7 @@ def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
         ("sync --name a/x.sif --name b/y.sif", {**SYNC, "name": ["a/x.sif", "b/y.sif"]}),
         ('sync --settings {"sync.window":9}', {**SYNC, "settings": {"sync.window": 9}}),
         ("sync --settings {}", {**SYNC, "settings": {}}),
-        ("sync --repair", {**SYNC, "repair": True}),
+        ("sync --repair --no-wait", {**SYNC, "repair": True, "no_wait": True}),
         ("sync -w c[1-9] -x c3,@gpu", {**SYNC, "nodes": "c[1-9]", "exclude": "c3,@gpu"}),
         ("rollback a/x.sif", BACK),
         ("rollback a/x.sif --to 12ab --by you@x", {**BACK, "to": "12ab", "by": "you@x"}),
@@ -99,6 +103,9 @@ def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
         ("restore a/x.sif --dry-run", {**BACK, "command": "restore", "dry_run": True}),
         ("gc", FREE),
         ("gc --keep 0 --grace 0 --dry-run --by you@x", {**FREE, "keep": 0, "grace": 0, "dry_run": True, "by": "you@x"}),
+        ("running", {"command": "running"}),
+        ("cancel --by you@x", {"command": "cancel", "id": None, "by": "you@x"}),
+        ("cancel --id 0123", {"command": "cancel", "id": "0123", "by": ""}),
         ("facts {}", {"command": "facts", "request": "{}"}),
         ("receive ab 12", {"command": "receive", "digest": "ab", "size": 12}),
         ("has ab 12", {"command": "has", "digest": "ab", "size": 12}),
@@ -260,7 +267,7 @@ def test_a_limit_of_0_takes_the_place_of_the_configured_one(monkeypatch: pytest.
     file, seen = tmp_path / "config.yaml", list[int]()
     file.write_text(config_text(make_settings(tmp_path, limit_rate=5, log=str(tmp_path / "log"))))
 
-    def sync(config: Settings, *_: object, repair: bool) -> dict[str, object]:
+    def sync(config: Settings, *_: object, **how: object) -> dict[str, object]:
         seen.append(config.sync.limit_rate)
         return {}
 
@@ -291,7 +298,7 @@ def test_a_sync_is_of_the_nodes_that_are_meant(
     file, seen = tmp_path / "config.yaml", list[tuple[str, ...] | None]()
     file.write_text(config_text(make_settings(tmp_path, nodes=("c1", "c2", "c3"), log=str(tmp_path / "log"))))
 
-    def sync(config: Settings, *_: object, repair: bool) -> dict[str, object]:
+    def sync(config: Settings, *_: object, **how: object) -> dict[str, object]:
         seen.append(config.nodes)
         return {}
 

@@ -28,7 +28,10 @@ from pytest_hpcregistry.core.events import (
     SyncStarted,
     TransferStarted,
     Verified,
+    Waiting,
 )
+from pytest_hpcregistry.core.history import Record
+from pytest_hpcregistry.core.running import Running
 from pytest_hpcregistry.report import lines as progress
 from pytest_hpcregistry.report.bars import ROWS, Bars
 from pytest_hpcregistry.testing.facts import DIGEST, NAME
@@ -359,3 +362,14 @@ def test_no_terminal_gets_lines_only() -> None:
         "  all images: 1 of 2 nodes",
     ]
     assert done.stderr == ""
+
+
+def test_what_is_waited_for_is_drawn_in_place() -> None:
+    record = Record("1" * 15, "2026-11-25T19:23:20Z", "sync", claimed="alice@ws2")
+    screen = Screen()
+    for age in (38, 40):
+        screen.say(Waiting("2" * 15, Running(record, age=age)))
+        assert f"waiting for a sync by alice@ws2, begun {age} s ago (--no-wait to give up)" in screen.drawn()[0]
+    assert "waiting for" not in screen.file.getvalue(), "no line for each"
+    screen.say(SyncStarted("x", ["c1"]))
+    assert "waiting for" not in "".join(screen.drawn())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from pytest_hpcregistry.core.events import (
     SyncStarted,
     UnderWay,
     Verified,
+    Waiting,
 )
 from pytest_hpcregistry.core.facts import MISSING, PRESENT, UNREACHABLE
 from pytest_hpcregistry.report import lines
@@ -67,7 +69,11 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
             "c1": Freed("freed", objects=["a"], bytes=5_000_000, in_use=["b"], in_use_bytes=1_000_000),
             "c2": Freed("failed", "told as an error")}),
          "✓ c1: 1 object would be freed, 5.0 MB\n! c1: 1 object kept, 1.0 MB: in use"),
-        (Failed(message="no"), "✗ no"),
+        (Failed(message="no", name="x.sif"), "✗ no"),
+        (
+            Waiting("2" * 15),
+            "  waiting for another command, of which nothing is known (--no-wait to give up)",
+        ),
         (UnderWay(what="all images", text="1 of 2 nodes, 40 % of 2.1 GB"),
          "  all images: 1 of 2 nodes, 40 % of 2.1 GB"),
         (NodeStarted(node="c1", what="x"), None),
@@ -122,13 +128,15 @@ def test_all_the_same_is_a_tick() -> None:
 
 def test_a_file_name_cannot_write_to_the_terminal() -> None:
     """Names on the machines come from anywhere: control characters and bytes that are no UTF-8 are shown as text."""
-    line = lines.describe(Failed(message="x\x1b[31m\udcff\r.sif"))
+    line = lines.describe(Failed(message="x\x1b[31m\udcff\r.sif", name="x"))
     assert line == "✗ x\\x1b[31m\\udcff\\r.sif"
     assert lines.table([["IMAGE", "STATE"], ["a\nb", "missing"]]) == ["IMAGE  STATE", "a\\nb   missing"]
 
 
 def test_a_message_of_several_lines_stays_so() -> None:
-    assert lines.describe(Failed(message="c.yaml: 2 mistakes\n  a\n  b")) == ("✗ c.yaml: 2 mistakes\n  a\n  b")
+    event = Failed(message="c.yaml: 2 mistakes\n  a\n  b", name="x")
+    assert lines.describe(event) == "✗ c.yaml: 2 mistakes\n  a\n  b"
+    assert lines.describe(replace(event, name=None)) is None, "an error that ends the whole is reported at the end"
 
 
 def test_columns_are_aligned() -> None:

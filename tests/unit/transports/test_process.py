@@ -8,6 +8,8 @@ import signal
 import sys
 import threading
 import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, UsageError
 from pytest_hpcregistry.transports import Command, Transport, process
 from pytest_hpcregistry.transports.local import LocalTransport
-from pytest_hpcregistry.transports.process import run_command
+from pytest_hpcregistry.transports.process import run_command, run_process
 
 
 def python(code: str) -> list[str]:
@@ -236,3 +238,16 @@ def test_interrupt_ends_the_group_and_goes_on_up(here: Transport) -> None:
     with pytest.raises(KeyboardInterrupt):
         here.run(["sh", "-c", "echo $$; sleep 60; true"], timeout=60, on_line=on_line)
     assert wait_until_gone(pids[0])
+
+
+def test_what_runs_is_ended_and_nothing_is_started_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "ENDING", threading.Event())
+    monkeypatch.setattr(process, "STARTED", weakref.WeakSet())
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(run_process, "here", ["sleep", "600"], timeout=700) for _ in range(2)]
+        while len(process.started()) < 2:
+            time.sleep(0.01)
+        process.end_all()
+        assert [one.result().exit_code for one in running] == [128 + signal.SIGTERM] * 2
+    with pytest.raises(CommandFailed, match="not begun: this program is being ended"):
+        run_process("here", ["true"], timeout=10)

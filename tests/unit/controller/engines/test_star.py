@@ -43,10 +43,12 @@ class Ran:
     def __init__(self, **answers: tuple[int, str]) -> None:
         self.answers, self.asked = answers, dict[str, Sequence[str]]()
         self.timeouts: list[float] = []
+        self.together = threading.Barrier(1)
 
     def __call__(self, node: str, argv: Sequence[str], *, timeout: float, **more: Any) -> CommandResult:
         self.asked[node] = argv
         self.timeouts.append(timeout)
+        self.together.wait(30)
         code, stderr = self.answers.get(node, (0, ""))
         if code == -1:
             raise CommandTimeout(f"{node}: {stderr}")
@@ -115,7 +117,7 @@ def argv_of(nodes: FakeNodes, node: str, *options: str, to: str = "") -> list[st
     """What rsync is called with for one object: no word that can leave half a file, or exit with 0 without delivery."""
     ssh = shlex.join([*sync_ssh(nodes.settings), "-o", f"HostKeyAlias={node}"])
     path = f"{nodes.registry}/{agent.OBJECTS}/{DIGEST}"
-    always = ["--ignore-times", "--timeout=60", "--info=progress2,stats1"]
+    always = ["--ignore-times", "--timeout=60", "--info=progress2,stats1", "--outbuf=N"]
     return ["rsync", *always, *options, "-e", ssh, path, f"root@{to or node}:."]
 
 
@@ -237,15 +239,30 @@ def test_an_address_with_colons_is_told_from_a_path(nodes: FakeNodes, monkeypatc
 
 @pytest.mark.parametrize(
     ("limit", "window", "each"),
-    [(3 << 20, 8, 1024), (3 << 20, 2, 1536), (3 << 20, 1, 3072), (3 * 2048, 3, 2), (3 * 2047, 3, 1), (3, 3, 1)],
+    [(3 << 20, 8, 1024), (3 << 20, 1, 3072), (3 * 2048, 3, 2), (3 * 2047, 3, 1), (3, 3, 1)],
 )
 def test_the_limit_is_shared_by_all_nodes_at_once(
     nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, limit: int, window: int, each: int
 ) -> None:
     ran = Ran()
+    ran.together = threading.Barrier(min(3, window))
     nodes.settings = change(nodes.settings, limit_rate=limit, window=window)
     distribute(nodes, monkeypatch, ran, c1=[DIGEST], c2=[DIGEST], c3=[DIGEST])
     assert ran.asked == {node: argv_of(nodes, node, "--whole-file", f"--bwlimit={each}") for node in ("c1", "c2", "c3")}
+
+
+def test_what_finished_nodes_leave_goes_to_who_begins_later() -> None:
+    limit = star.Limit(12, ["c1", "c2", "c3", "c4"], 3)
+    assert [limit.part() for _ in range(3)] == [4, 4, 4]
+    limit.leave("c1")
+    assert limit.part() == 4, "three are sent to now"
+    limit.leave("c2")
+    limit.leave("no such node")
+    assert limit.part() == 6
+    limit.leave("c3")
+    assert limit.part() == 12
+    limit.leave("c4")
+    assert (limit.part(), star.Limit(0, [], 1).part()) == (12, 0)
 
 
 def test_the_one_node_that_lacks_something_has_the_whole_limit(

@@ -1,0 +1,50 @@
+"""cancel: end what is at work on the controller."""
+
+from __future__ import annotations
+
+import click
+
+from ..cluster.client import ControllerClient
+from ..core.errors import HpcRegistryError
+from ..core.history import FAILED, INTERRUPTED, OK, Record
+from ..core.messages import running
+from ..report.history import describe
+from .options import client_options
+from .show import say
+
+NEXT = {
+    "gc": "what was not freed is freed by the next: hpc-container-manager gc",
+    "repair": "to go on: hpc-container-manager sync --repair",
+}
+"""What to do about what a command has left undone; for all others a sync."""
+
+
+@click.command("cancel")
+@client_options
+def command(client: ControllerClient) -> None:
+    """End the sync, gc or rollback that is at work on the controller.
+
+    It ends as by Ctrl-C there: its transfers are stopped, nodes that are done stay done, and no node has half an image.
+    The history says who cancelled it. What waits for it is not ended, and is at work then.
+
+    Exit code 0 when it has ended, 2 when nothing is at work, 4 when it does not end.
+
+    \b
+    Example:
+      hpc-container-manager cancel
+    """
+    cancelled = client.cancel()
+    how = cancelled.how
+    mark = "✓" if how.state in (INTERRUPTED, OK) else "✗"
+    say(f"{mark} {describe(how)}")
+    for one in cancelled.waiting:
+        say(f"  next: {running(one)}")
+    if how.state in (INTERRUPTED, FAILED):
+        say(f"hint: {what_next(how)}", err=True)
+    if mark == "✗":
+        raise HpcRegistryError(f"the {how.command} did not end by this: it ended as {how.state}")
+
+
+def what_next(how: Record) -> str:
+    undone = f"{how.failed} not done: " if how.failed else ""
+    return undone + NEXT.get(how.command, "to go on: hpc-container-manager sync")
