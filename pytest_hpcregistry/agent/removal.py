@@ -14,6 +14,7 @@ from .in_use import Hidden, Inode, inode, open_in_process
 from .publish import locked, opened
 from .requests import MOST_USERS
 
+MOST_PARENTS = 20
 JOB = re.compile(rb"(?:^|\0)SLURM_JOB_ID=([0-9]{1,20})(?:\0|$)")
 
 
@@ -76,10 +77,22 @@ def list_users(registry: str, request: Json) -> Json:
 def owner_of(process: str) -> Tuple[str, Optional[str]]:
     """Whose process it is, and its job."""
     uid = os.stat(process).st_uid
-    with open(process + "/environ", "rb") as file:
-        job = JOB.search(file.read(1 << 20))
     try:
         user = pwd.getpwuid(uid).pw_name
     except KeyError:
         user = str(uid)
-    return user, job.group(1).decode() if job else None
+    return user, job_of(process)
+
+
+def job_of(process: str) -> Optional[str]:
+    """The job that a process says it is of, or one of its parents: what mounts an image has no environment itself."""
+    with contextlib.suppress(OSError, IndexError):  # of a parent that has ended nothing is known
+        for _ in range(MOST_PARENTS):
+            with open(process + "/environ", "rb") as file:
+                job = JOB.search(file.read(1 << 20))
+            if job:
+                return job.group(1).decode()
+            with open(process + "/stat", errors="replace") as status:
+                # proc(5): after the name, which may hold anything, come the state and the parent.
+                process = "/proc/" + status.read().rpartition(")")[2].split()[1]
+    return None

@@ -47,7 +47,6 @@ def test_dry_runs_change_nothing_on_any_machine(tool: Cli, machines: Machines, i
     assert f"c[001-002]: would get {NAME} (its bytes are there)" in tool("rollback", NAME, "-n").check().stdout
     assert f"c[001-002]: would lose the name {NAME}" in tool("catalog", "remove", NAME, "-n").check().stdout
     assert "sending 0 bytes" in tool("deploy", "single", "-s", "-n", newer).check().stdout
-    assert tool("registry", "remove", "--check").check().stdout
     assert machines.trees() == before
     assert machines.tell(CONTROLLER, "cat /var/log/container-registry-sync.log") == log
     tool("sync").check()
@@ -62,7 +61,7 @@ def test_a_removed_image_leaves_a_node_that_was_away_later(tool: Cli, machines: 
     away = machines.state.container("c003")
     podman("pause", away).check()
     try:
-        refused(tool("catalog", "remove", NAME), 3, "c003", f"c[001-002]: {NAME} removed")
+        refused(tool("catalog", "remove", NAME), 3, "c003", f"✓ c001: {NAME} removed", f"✓ c002: {NAME} removed")
     finally:
         podman("unpause", away).check()
     refused(tool("status"), 1, "removed c003", "hint: hpc-container-manager sync")
@@ -94,7 +93,9 @@ def test_a_job_keeps_running_from_an_image_that_is_removed(
         time.sleep(0.5)
     time.sleep(3)  # until the image is mounted
     said = cli("catalog", "remove", deployed).check().stdout
-    assert f"! {deployed}: job {job} (alice) runs from it on c001; it keeps its bytes" in said, said
+    # The number of the job is known where the process that has the image open, or a parent of it, gives it.
+    uses = (f"job {job} (alice) runs from it", "alice has it open")
+    assert any(f"! {deployed}: {use} on c001; it keeps its bytes" in said for use in uses), said
     cli("gc", "--keep", "0", "--grace", "0").check()
     while on(ALICE, f"squeue -h -j {job}").stdout.strip() and time.monotonic() < deadline + 60:
         time.sleep(1)

@@ -88,6 +88,22 @@ def test_who_has_it_open_and_of_which_job(registry: Path) -> None:
     assert agent.list_users(str(registry), {"objects": [digest(OLD)]})["users"] == []
 
 
+def test_a_process_without_an_environment_is_of_its_parents_job(registry: Path) -> None:
+    """As what mounts an image."""
+    publish(registry, OLD)
+    script = f"env -i {sys.executable} -c 'f = open(\"{registry / NAME}\"); print(flush=True); input()'; true"
+    environment = {**os.environ, "SLURM_JOB_ID": "8812"}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(["/bin/sh", "-c", script], env=environment, **pipes) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdout.readline()
+        found = agent.list_users(str(registry), {"objects": [digest(OLD)]})["users"]
+        process.stdin.write(b"\n")
+        process.stdin.close()
+    assert [one["job"] for one in found] == ["8812"]
+
+
 def test_the_agent_is_asked_as_by_a_sync(registry: Path, tmp_path: Path) -> None:
     publish(registry, OLD)
     names = [{"name": NAME, "digests": [digest(OLD)]}]

@@ -16,8 +16,17 @@ from pytest_hpcregistry.controller import gc, remove
 from pytest_hpcregistry.controller.follow import follow_catalog
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CommandFailed, UsageError
-from pytest_hpcregistry.core.events import Event, ImagesRemoved, Noticed
+from pytest_hpcregistry.core.events import (
+    Event,
+    ImageRestored,
+    ImagesRemoved,
+    NodeFinished,
+    Noticed,
+    Planned,
+    SyncFinished,
+)
 from pytest_hpcregistry.core.history import now
+from pytest_hpcregistry.core.wire import from_line
 from tests.fakes.nodes import FakeNodes
 from tests.unit.agent.test_crash_points import CALLS, killed_at
 from tests.unit.controller.test_rollout import start
@@ -269,6 +278,22 @@ def test_the_commands_are_in_the_history_with_their_digests(nodes: FakeNodes) ->
     ]
     assert "bytes kept until 20" in records[0]["detail"]
     assert records[0]["done"] == "c[1-2]"
+
+
+def test_a_workstation_hears_it_all(nodes: FakeNodes) -> None:
+    """As JSON lines: of a real removal and of one that is only thought of."""
+    deploy(nodes)
+    for words in (["remove", NAME, "--dry-run"], ["remove", NAME], ["restore", NAME, "--dry-run"], ["restore", NAME]):
+        done = start(nodes, "--json", *words)
+        assert done.returncode == 0, done.stderr
+        events = [from_line(line) for line in done.stdout.splitlines()]
+        assert isinstance(events[-1], SyncFinished), words
+        ended = {event.node: event for event in events if isinstance(event, NodeFinished)}
+        assert list(ended) == ["c1", "c2"] or list(ended) == ["c2", "c1"]
+        assert {event.state for event in ended.values()} == {"planned" if "--dry-run" in words else "synced"}
+        assert ended["c1"].removed == ([NAME] if words[0] == "remove" else None)
+        kinds = (Planned, ImagesRemoved, ImageRestored)
+        assert len([event for event in events if isinstance(event, kinds)]) == 1
 
 
 def test_who_uses_a_removed_image_is_named(nodes: FakeNodes) -> None:
