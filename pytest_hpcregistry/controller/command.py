@@ -26,6 +26,7 @@ class Command:
     def __init__(self, registry: str, lock: int | None, note: Note, sign: running.Sign) -> None:
         self.registry, self.lock, self.note, self.sign = registry, lock, note, sign
         self.reported: float | None = None
+        self.looks = 0
 
     def __call__(self, event: Event) -> None:
         self.sign.take(event)
@@ -41,7 +42,10 @@ class Command:
             yield
 
     def wait(self, no_wait: bool) -> None:
-        """Called again and again while another has its turn."""
+        """Called again and again while another has its turn. The first time may be because somebody only looks."""
+        self.looks += 1
+        if self.looks == 1:
+            return
         if no_wait:
             raise CommandFailed(
                 f"not begun, by --no-wait: {behind(self.ahead())}",

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from .. import agent
 from ..agent.facts import Refused, open_regular
-from ..core.layout import SYNC_LOCK
+from ..core.layout import SYNC_LOCK, SYNC_NEXT
 from ..core.machine import Syncing
 
 POLL = 0.1  # seconds between two looks at a lock
@@ -24,25 +23,29 @@ POLL = 0.1  # seconds between two looks at a lock
 def only_one_sync(registry: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Two syncs at once would send every byte twice: the second waits, and calls *on_wait* again and again meanwhile;
     what that raises ends the waiting. Raises OSError, also where the lock is no regular file."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # which change nothing in it
-    lock = os.open(Path(registry, SYNC_LOCK), flags, 0o600)
-    try:
-        if not stat.S_ISREG(os.fstat(lock).st_mode):
-            raise OSError(errno.EINVAL, "is not a regular file", SYNC_LOCK)
-        if not try_lock(lock):
-            # In a thread, the kernel keeps who came first in front, and this one can be interrupted meanwhile.
-            turn = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX), daemon=True)
-            turn.start()
-            while turn.is_alive():
+    with opened(registry, SYNC_NEXT) as door, opened(registry, SYNC_LOCK) as lock:
+        # Who waits longest stands in the door: who comes later cannot take the lock in between two looks at it.
+        for one in (door, lock):
+            while not try_lock(one):
                 on_wait()
-                turn.join(POLL)
-            if not try_lock(lock):
-                raise OSError(errno.ENOLCK, "cannot be locked", SYNC_LOCK)
+                time.sleep(POLL)
+        fcntl.flock(door, fcntl.LOCK_UN)
         # When it began, for Watch: who waited for the lock has opened the file long before.
         os.utime(lock)
         yield
+
+
+@contextmanager
+def opened(registry: str, name: str) -> Iterator[int]:
+    """A descriptor of a lock file, made where there is none; closed, and so let go of, at the end."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # which change nothing in it
+    descriptor = os.open(Path(registry, name), flags, 0o600)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", name)
+        yield descriptor
     finally:
-        os.close(lock)
+        os.close(descriptor)
 
 
 def try_lock(lock: int) -> bool:

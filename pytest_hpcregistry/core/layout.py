@@ -28,6 +28,7 @@ PEERS = f"{METADATA}/peers"
 SIGNERS = f"{METADATA}/allowed_signers"
 LOCK = f"{METADATA}/lock"
 SYNC_LOCK = f"{METADATA}/sync.lock"
+SYNC_NEXT = f"{METADATA}/sync-next.lock"
 HISTORY = f"{METADATA}/history.jsonl"  # of the controller alone, as its lock and the older ones HISTORY.1 and so on
 HISTORY_LOCK = f"{METADATA}/history.lock"
 RUNNING = f"{METADATA}/running"  # of the controller alone, too: a file for each command while it runs

@@ -29,7 +29,7 @@ from pytest_hpcregistry.core import messages
 from pytest_hpcregistry.core.errors import CheckFailed, CommandFailed, ConfigError, Unreachable, UsageError
 from pytest_hpcregistry.core.events import Freed, GcFinished, Noticed
 from pytest_hpcregistry.core.fanout import fan_out
-from pytest_hpcregistry.core.layout import HISTORY
+from pytest_hpcregistry.core.layout import HISTORY, RUNNING, SYNC_LOCK
 from pytest_hpcregistry.core.wire import from_line
 from tests.fakes.nodes import FakeNodes
 from tests.fakes.settings import change
@@ -77,14 +77,15 @@ def history(nodes: FakeNodes) -> list[str]:
 
 
 def trees(nodes: FakeNodes) -> dict[str, Any]:
-    """All files, but for the history, where refusals are noted too."""
+    """All files, but for those that tell of every command: the history, its turn, and what runs."""
     found = {}
     for machine in ALL:
         for path in [top(nodes, machine), *top(nodes, machine).rglob("*")]:
             status = path.lstat()
             content = path.read_bytes() if path.is_file() else None
             found[str(path)] = (status.st_ino, status.st_mode, status.st_mtime_ns, status.st_ctime_ns, content)
-    found.pop(str(nodes.registry / HISTORY), None)
+    for name in (HISTORY, SYNC_LOCK, RUNNING):
+        found.pop(str(nodes.registry / name), None)
     return found
 
 

@@ -180,6 +180,25 @@ def test_who_has_to_wait_for_another_sync_is_told(registry: Path) -> None:
     assert set(waited[:-1]) == {True}, "again and again"
 
 
+def test_who_waits_is_not_overtaken(registry: Path) -> None:
+    """By one that takes the lock again as soon as it has let go of it."""
+    waits, had_it, turns = threading.Event(), threading.Event(), 0
+
+    def wait_for_it() -> None:
+        with only_one_sync(str(registry), waits.set):
+            had_it.set()
+
+    thread = threading.Thread(target=wait_for_it)
+    with only_one_sync(str(registry)):
+        thread.start()
+        waits.wait(30)
+    while not had_it.is_set():
+        with only_one_sync(str(registry)):
+            turns += 1
+    thread.join()
+    assert turns <= 1
+
+
 def test_a_wait_can_be_given_up(registry: Path) -> None:
     def give_up() -> None:
         raise KeyError
