@@ -7,10 +7,11 @@ from contextlib import nullcontext
 import click
 
 from ..cluster.client import ControllerClient, SyncOptions
-from ..cluster.outcomes import raise_worst, sync_failures
+from ..cluster.outcomes import raise_worst, sync_failures, sync_shortfall
+from ..core.coverage import Required
 from ..core.errors import HpcRegistryError
 from ..core.names import check_directory, full_name
-from .options import engine_options, node_options
+from .options import engine_options, node_options, require_option
 from .show import show_json_line, shown
 
 
@@ -18,14 +19,20 @@ from .show import show_json_line, shown
 @click.argument("wanted", nargs=-1, metavar="[SUBDIR | NAME.sif...]")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @engine_options
+@require_option
 @node_options
-def command(wanted: tuple[str, ...], as_json: bool, options: SyncOptions, client: ControllerClient) -> None:
+def command(
+    wanted: tuple[str, ...], as_json: bool, options: SyncOptions, required: Required | None, client: ControllerClient
+) -> None:
     """Bring the catalog's images to every node.
 
     All of them, those of SUBDIR, or those named; only what a node lacks moves. Names and sizes are compared.
 
     With --repair every byte is read first, on the controller too. Damaged copies go to .registry/quarantine, which gc
     empties, and are replaced: the controller's from a node that has the right bytes.
+
+    A node that cannot be asked, and on which Slurm does not count either (drained, down, powered down, rebooting), is
+    not counted, and no failure: the next sync brings it up to date when it is back. --require insists.
 
     It runs on the controller: when this command is interrupted, the sync goes on there.
 
@@ -44,6 +51,6 @@ def command(wanted: tuple[str, ...], as_json: bool, options: SyncOptions, client
     names = [full_name(name, registry.path, registry.directories) for name in named]
     with nullcontext(show_json_line) if as_json else shown() as listener:
         finished = client.sync(listener, options, subdirectory=next(iter(directories), None), names=names)
-    raise_worst(sync_failures(finished))
+    raise_worst([*sync_failures(finished), *sync_shortfall(finished, required)])
     if not finished:
         raise HpcRegistryError("the sync reported no node, so nothing is proven")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..core.errors import RUN_SETUP, HpcRegistryError, UsageError
 from ..core.events import (
+    NOT_COUNTED,
     BytesMissing,
     Failed,
     Happened,
@@ -39,6 +40,7 @@ from .log import json_lines, listener_of, logged, plain_lines, report_difference
 
 # Each command imports what it needs: out of an archive all is compiled anew each time, PyYAML and ClusterShell too.
 if TYPE_CHECKING:
+    from ..core.machine import SlurmFacts
     from ..core.settings import Settings
     from .rollout import Outcome
 
@@ -198,6 +200,7 @@ def run_publish(arguments: argparse.Namespace) -> int:
 
 def run_rollback(arguments: argparse.Namespace) -> int:
     from . import history, publish, settings
+    from .nodes import ask_slurm
     from .sync import sync
 
     config = settings.load(arguments.config)
@@ -205,11 +208,12 @@ def run_rollback(arguments: argparse.Namespace) -> int:
     report_differences(arguments, config, listener)
     name = image_name(arguments.name, config.registry.path, config.registry.directories)
     with history.noted(config.registry, listener, "rollback", claimed=arguments.by, images=[name]) as listener:
-        config = with_nodes(arguments, config)
+        slurm = ask_slurm()
+        config = with_nodes(arguments, config, slurm)
         before, now = publish.rollback(config, name, arguments.to, arguments.signature)
         who = {"by": sender(arguments), "published": now.published}
         listener(RolledBack(name=name, digest=now.digest, before=before.digest, **who))
-        return exit_code_of(logged(config, lambda: sync(config, None, [name], listener)))
+        return exit_code_of(logged(config, lambda: sync(config, None, [name], listener, slurm=slurm)))
 
 
 def run_gc(arguments: argparse.Namespace) -> int:
@@ -232,6 +236,7 @@ def run_gc(arguments: argparse.Namespace) -> int:
 
 def run_sync(arguments: argparse.Namespace) -> int:
     from . import history, settings
+    from .nodes import ask_slurm
     from .sync import sync
 
     config = settings.load(arguments.config)
@@ -243,8 +248,10 @@ def run_sync(arguments: argparse.Namespace) -> int:
     where, which, by = arguments.subdirectory, arguments.name or (), arguments.by
     command = "repair" if arguments.repair else "sync"
     with history.noted(config.registry, listener, command, claimed=by, images=which, detail=where or "") as listener:
-        config, repair = logged(config, lambda: with_nodes(arguments, config)), arguments.repair
-        return exit_code_of(logged(config, lambda: sync(config, where, arguments.name, listener, repair=repair)))
+        slurm = ask_slurm()
+        config, repair = logged(config, lambda: with_nodes(arguments, config, slurm)), arguments.repair
+        ended = logged(config, lambda: sync(config, where, arguments.name, listener, repair=repair, slurm=slurm))
+        return exit_code_of(ended)
 
 
 def run_note(arguments: argparse.Namespace) -> int:
@@ -268,9 +275,9 @@ def run_history(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def with_nodes(arguments: argparse.Namespace, config: Settings) -> Settings:
+def with_nodes(arguments: argparse.Namespace, config: Settings, slurm: SlurmFacts) -> Settings:
     """The *config* with the nodes that are meant: those of the cluster file of whoever asks, where it names any, and of
-    these the chosen ones. Raises UsageError, and as list_nodes.
+    these the chosen ones. *slurm* is its view. Raises UsageError, and as list_nodes.
     """
     from ..core.nodeset import Choice, expand
     from .nodes import choose_nodes
@@ -279,7 +286,7 @@ def with_nodes(arguments: argparse.Namespace, config: Settings) -> Settings:
     if theirs is None and choice == Choice():
         return config
     configured = config.nodes if theirs is None else None if theirs == "slurm" else expand(str(theirs))
-    return replace(config, nodes=tuple(choose_nodes(configured, choice)))
+    return replace(config, nodes=tuple(choose_nodes(configured, choice, slurm)))
 
 
 def exit_code_of(outcomes: Mapping[str, Outcome]) -> int:
@@ -287,11 +294,11 @@ def exit_code_of(outcomes: Mapping[str, Outcome]) -> int:
 
 
 def worst(of: Iterable[str]) -> int:
-    """0 all done and proven, 4 the work failed somewhere, 3 a node could not be asked."""
+    """0 all done and proven, 4 the work failed somewhere, 3 a node could not be asked, or no node counts."""
     states = set(of)
     if "failed" in states:
         return 4
-    return 3 if "unreachable" in states else 0
+    return 3 if "unreachable" in states or states == {NOT_COUNTED} else 0
 
 
 COMMANDS = {

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from ..agent.facts import RESERVE, Refused, open_regular
 from ..agent.requests import MOST_IMAGES
 from ..core.catalog import Catalog, Entry
 from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
-from ..core.events import Listener, NodeFinished, NodeStarted, Noticed, TransferStarted
+from ..core.events import NOT_COUNTED, Listener, NodeFinished, NodeStarted, Noticed, TransferStarted
 from ..core.fanout import fan_out, in_rounds, serve_rounds
 from ..core.kinds import write_mode
 from ..core.layout import object_path
@@ -35,9 +36,9 @@ SEEN_WITHIN = 60  # seconds in which a shared file system shows what another mac
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one node: `state` is synced, unchanged, failed or unreachable. `bytes` moved, in `seconds`.
+    """What became of one node: `state` is one of NodeFinished. `bytes` moved, in `seconds`.
 
-    `message` and `hint` are the reason of the latter two, without the node's name.
+    `message` and `hint` are why it was not served, without the node's name.
     """
 
     state: str
@@ -51,7 +52,8 @@ class Outcome:
 class Rollout:
     """One sync of the images *wanted* (*what*, in words), with the *catalog* as its file has it.
 
-    With *repair* each node first reads what it has of them, and puts away what is damaged.
+    With *repair* each node first reads what it has of them, and puts away what is damaged. A node that is
+    *out_of_service*, for the reason there, need not answer.
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class Rollout:
         listener: Listener,
         *,
         repair: bool = False,
+        out_of_service: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self.out_of_service = out_of_service
         self.settings = settings
         self.repair = repair
         self.what = what
@@ -242,7 +246,7 @@ class Rollout:
     def fail(self, node: str, error: HpcRegistryError) -> None:
         """A node that has ended already is not reported twice."""
         if node not in self.outcomes:
-            self.finish(node, failure_of(node, error))
+            self.finish(node, failure_of(node, error, self.out_of_service.get(node, "")))
 
     def bases(self, node: str) -> dict[str, str]:
         """For an object that the node lacks, the one that it has under the same name."""
@@ -306,6 +310,8 @@ def signature_of(entry: Entry) -> dict[str, str]:
     return {"signed": entry.signed, "signature": entry.signature} if entry.signature else {}
 
 
-def failure_of(node: str, error: HpcRegistryError) -> Outcome:
+def failure_of(node: str, error: HpcRegistryError, out_of_service: str = "") -> Outcome:
+    if out_of_service and isinstance(error, Unreachable):
+        return Outcome(NOT_COUNTED, message=out_of_service)
     state = "unreachable" if isinstance(error, Unreachable) else "failed"
     return Outcome(state, message=error.reason(node), hint=error.hint)

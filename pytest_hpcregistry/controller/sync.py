@@ -8,8 +8,10 @@ from dataclasses import replace
 from ..core.catalog import Catalog, Entry
 from ..core.errors import UsageError
 from ..core.events import Listener, Noticed, SyncFinished, SyncStarted
+from ..core.machine import SlurmFacts
 from ..core.names import check_directory
 from ..core.settings import Settings
+from ..core.slurm_states import out_of_service
 from .engines import check_method
 from .limits import RSYNC, SESSION, make_room
 from .lock import WAITING, only_one_sync
@@ -26,16 +28,18 @@ def sync(
     listener: Listener,
     *,
     repair: bool = False,
+    slurm: SlurmFacts | None = None,
 ) -> dict[str, Outcome]:
     """Bring the catalog's images (those in *subdirectory*, those named, or all) to every node, then the catalog itself
     where everything in it is present.
 
-    With *repair* every machine reads its copies first, and damaged ones are replaced: the controller's from a node.
+    With *repair* every machine reads its copies first, and damaged ones are replaced: the controller's from a node. By
+    *slurm*, its view, a node that is out of service need not answer.
     """
     if subdirectory is not None:
         check_directory(subdirectory, settings.registry.directories)
     what = ", ".join(names or ()) or subdirectory or "all images"
-    nodes = list_nodes(settings.nodes)
+    nodes = list_nodes(settings.nodes, slurm)
     check_method(settings.sync.method)
     with only_one_sync(settings.registry.path, lambda: listener(Noticed(WAITING))):
         # Read once, and after the wait: what was wanted before another deploy must not be brought back over it.
@@ -56,6 +60,7 @@ def sync(
             (catalog_text, catalog),
             listener,
             repair=repair,
+            out_of_service=out_of_service(slurm),
         )
         outcomes = rollout.run(nodes, room.nodes)
     listener(SyncFinished(what=what, states={node: out.state for node, out in outcomes.items()}))

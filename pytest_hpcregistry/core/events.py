@@ -17,6 +17,7 @@ class Event:
 
 
 Listener = Callable[[Event], None]
+NOT_COUNTED = "not counted"
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,10 @@ class Noticed(Event):
 
 @dataclass(frozen=True)
 class NodeFinished(Event):
-    """What became of a node: `state` is synced, unchanged, failed or unreachable.
+    """What became of a node: `state` is synced, unchanged, failed, unreachable, or NOT_COUNTED, unreachable where
+    Slurm does not count on it either.
 
-    `message` and `hint` are the reason of the latter two, without the node's name.
+    `message` and `hint` are the reason of the latter three, without the node's name.
     """
 
     node: str
@@ -253,8 +255,7 @@ class CatalogPart(Event):
 
 @dataclass(frozen=True)
 class Gathered(Event):
-    """The end of all facts: how many nodes were asked, and the controller's own facts. `slurm` only if it was asked
-    for, with the machines' own."""
+    """The end of all facts: how many nodes were asked, the controller's own facts, and Slurm's view of the nodes."""
 
     nodes: int
     controller: MachineFacts

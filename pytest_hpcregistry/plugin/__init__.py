@@ -24,7 +24,7 @@ from .session import CHOICES, LISTS, OPTIONS, asks_for, belongs_to_a_phase, chan
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("hpcregistry", "container registry of an HPC cluster")
     for name, text in OPTIONS.items():
-        group.addoption(f"--hpc-{name}", help=text)
+        group.addoption(f"--hpc-{name}", help=text.replace("%", "%%"))
         parser.addini(f"hpc_{name}", text)
     for name, (allowed, text) in CHOICES.items():
         group.addoption(f"--hpc-{name}", choices=allowed, help=text)

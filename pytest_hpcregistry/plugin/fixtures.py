@@ -88,6 +88,8 @@ def reachable(cluster_facts: Facts, name: str | None) -> Machine:
     if name not in cluster_facts.machines:
         pytest.fail(f"{name} is no machine of this cluster", pytrace=False)
     found = cluster_facts.machines[name]
+    if found.not_counted:
+        pytest.skip(printable(f"the node is not counted: {found.out_of_service}"))
     if found.unreachable is not None:
         pytest.skip("the node could not be asked: see test_node_is_reachable")
     return found

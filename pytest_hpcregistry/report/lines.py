@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core.attachments import NOUNS
 from ..core.events import (
+    NOT_COUNTED,
     CheckEnded,
     Event,
     Failed,
@@ -25,7 +26,7 @@ from ..core.events import (
     Verified,
 )
 from ..core.facts import PRESENT
-from ..core.messages import count, describe_gc
+from ..core.messages import count, describe_gc, not_counted
 from ..core.names import LONGEST_REASON, excerpt, printable, visible
 from ..core.nodeset import fold, fold_machines, group_by
 
@@ -116,6 +117,8 @@ def nodes_finished(events: Iterable[NodeFinished]) -> list[str]:
 
 def ended(state: str, message: str, events: Sequence[NodeFinished]) -> str:
     nodes = fold(event.node for event in events)
+    if state == NOT_COUNTED:
+        return "".join(f"! {line}" for line in not_counted({event.node: message for event in events}))
     if state not in ("synced", "unchanged"):
         return f"✗ {nodes}: {excerpt(message, LONGEST_REASON)}"
     if len(nodes) > LONGEST and len(events) > 1:  # with many gaps; those that fill them are named elsewhere

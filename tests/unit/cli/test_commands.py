@@ -355,7 +355,7 @@ def test_deploy_all_checks_everything_before_anything_is_sent(monkeypatch: pytes
     names = ["ml-frameworks/also.sif", "ml-frameworks/good.sif"]
     how = {"sync_nodes": True, "verify": True, "parallel": 3, "any_architecture": False}
     how |= {"no_scan": False, "test": False}
-    assert sent == [(names, {**how, "options": SyncOptions()})]
+    assert sent == [(names, {**how, "required": None, "options": SyncOptions()})]
     Path("bad.sif").write_bytes(Sif().to_bytes()[:-1])
     assert raised(run("deploy", "all", "--controller", "hpc", ".")).exit_code == 2
     assert len(sent) == 1

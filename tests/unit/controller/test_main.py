@@ -14,6 +14,7 @@ from pytest_hpcregistry import __version__
 from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import arguments
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, UsageError
+from pytest_hpcregistry.core.machine import SlurmFacts
 from pytest_hpcregistry.core.settings import Settings
 from tests.fakes.settings import config_text, make_settings
 
@@ -236,7 +237,7 @@ def test_a_limit_of_0_takes_the_place_of_the_configured_one(monkeypatch: pytest.
     file, seen = tmp_path / "config.yaml", list[int]()
     file.write_text(config_text(make_settings(tmp_path, limit_rate=5, log=str(tmp_path / "log"))))
 
-    def sync(config: Settings, *_: object, repair: bool) -> dict[str, object]:
+    def sync(config: Settings, *_: object, repair: bool, slurm: SlurmFacts) -> dict[str, object]:
         seen.append(config.sync.limit_rate)
         return {}
 
@@ -267,7 +268,7 @@ def test_a_sync_is_of_the_nodes_that_are_meant(
     file, seen = tmp_path / "config.yaml", list[tuple[str, ...] | None]()
     file.write_text(config_text(make_settings(tmp_path, nodes=("c1", "c2", "c3"), log=str(tmp_path / "log"))))
 
-    def sync(config: Settings, *_: object, repair: bool) -> dict[str, object]:
+    def sync(config: Settings, *_: object, repair: bool, slurm: SlurmFacts) -> dict[str, object]:
         seen.append(config.nodes)
         return {}
 

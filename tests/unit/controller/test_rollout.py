@@ -27,8 +27,8 @@ from pytest_hpcregistry.agent.facts import RESERVE
 from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import log, rollout
 from pytest_hpcregistry.controller import publish as registry
-from pytest_hpcregistry.controller.facts import gather, slurm_facts
-from pytest_hpcregistry.controller.nodes import list_nodes
+from pytest_hpcregistry.controller.facts import gather
+from pytest_hpcregistry.controller.nodes import ask_slurm, list_nodes
 from pytest_hpcregistry.controller.rollout import Outcome, Rollout
 from pytest_hpcregistry.controller.session import is_admitted, try_sync_key
 from pytest_hpcregistry.controller.sync import sync
@@ -491,7 +491,7 @@ def test_gather_asks_each_node_once(nodes: FakeNodes) -> None:
     run(nodes)
     before = {node: len(nodes.asked(node)) for node in ("c1", "c2", "c3")}
     nodes.trouble("c2", "refused")
-    stand_in(nodes, "sinfo", "echo 'c1 idle'")
+    stand_in(nodes, "sinfo", "echo 'c1 idle Unknown|Unknown|none'")
     question = Question(str(nodes.registry), ["ml-frameworks"], content=True, host=True, readers=["nobody"])
     events: list[Event] = []
     found = gather(FactsRequest(["c1", "c2", "c3"], 4, 2, 20, question, texts=["/etc/hostname"]), events.append)
@@ -520,9 +520,9 @@ def test_a_node_with_too_many_facts_is_a_node_in_trouble(nodes: FakeNodes, monke
 
 
 def test_slurm_that_is_down_is_a_fact(nodes: FakeNodes) -> None:
-    stand_in(nodes, "sinfo", "echo 'c1 idle'")
+    stand_in(nodes, "sinfo", "echo 'c1 idle Unknown|Unknown|none'")
     (nodes.root / "bin" / "sinfo").write_text("#!/no/such/interpreter\n")
-    found = slurm_facts()
+    found = ask_slurm()
     assert "sinfo cannot be run" in str(found.error)
     assert found.nodes == {}
 
