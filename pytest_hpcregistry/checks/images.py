@@ -33,7 +33,7 @@ def state(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterat
     """What is there is the version that the catalog means; if bytes were read, they too."""
     entry = facts.catalog.images.get(name)
     found = machine.state_of(name, entry)
-    if found == PRESENT or (found == MISSING and entry is None) or machine.not_counted:
+    if found == PRESENT or (found == MISSING and entry is None):
         return
     texts = [found]
     if entry and found == DAMAGED:

@@ -192,6 +192,24 @@ def test_a_node_that_was_mended_gets_what_it_lacks(pair: FakeNodes) -> None:
     assert pair.files("c2") == pair.files("c1")
 
 
+def test_a_node_that_slurm_does_not_count_on_need_not_answer_and_is_healed_later(pair: FakeNodes) -> None:
+    pair.publish(NAME)
+    drained = SlurmFacts(nodes={"c1": "drained", "c2": "drained"}, reasons={"c2": '"disk swap" (root)'})
+    pair.trouble("c2", "refused")
+    told: list[Any] = []
+    outcomes = sync(pair.settings, None, None, recorder(told), slurm=drained)
+    assert states(outcomes) == {"c1": "synced", "c2": "not counted"}, "one that answers is served"
+    assert outcomes["c2"].message == 'drained "disk swap" (root)'
+    assert told[-1]["states"] == states(outcomes)
+    pair.trouble("c2", "no-python")
+    assert states(sync(pair.settings, None, None, recorder(told), slurm=drained))["c2"] == "failed"
+    pair.trouble("c2", "refused")
+    assert states(sync(pair.settings, None, None, recorder(told), slurm=SlurmFacts(error="x")))["c2"] == "unreachable"
+    (pair.root / "c2/trouble").unlink()
+    assert states(sync(pair.settings, None, None, recorder(told), slurm=drained)) == {"c1": "unchanged", "c2": "synced"}
+    assert pair.files("c2") == pair.files("c1")
+
+
 def test_every_node_in_trouble(nodes: FakeNodes) -> None:
     nodes.publish(NAME)
     for node in ("c1", "c2", "c3"):
@@ -414,6 +432,9 @@ def test_exit_codes_of_a_sync() -> None:
     assert code("synced", "unchanged") == 0
     assert code("synced", "unreachable") == 3
     assert code("synced", "unreachable", "failed") == 4
+    assert code("unchanged", "not counted") == 0
+    assert code("not counted", "unreachable") == 3
+    assert code("not counted") == 3, "nothing is proven"
 
 
 # --- nodes
