@@ -18,6 +18,7 @@ from ..core.errors import HpcRegistryError
 from . import asking, cases, evidence, fixtures, questions
 from .findings import Findings
 from .junit import JUnit
+from .proofs import NotProven
 from .session import CHOICES, LISTS, OPTIONS, asks_for, belongs_to_a_phase, changes_are_allowed, is_worker
 
 
@@ -51,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not is_worker(config):
         config.pluginmanager.register(evidence.Evidence(config), "hpcregistry-evidence")
         config.pluginmanager.register(Findings(), "hpcregistry-findings")
+        config.pluginmanager.register(NotProven(), "hpcregistry-not-proven")
         config.pluginmanager.register(JUnit(config), "hpcregistry-junit")
 
 

@@ -148,7 +148,10 @@ def describe(config: pytest.Config) -> list[str]:
     found = config.stash.get(FACTS, None)
     if found:
         silent = f"{len(found.unreachable)} of {count(len(found.nodes), 'node')} could not be asked"
-        return [f"hpc: {line}" for line in [*([silent] if found.unreachable else []), *context(found)]]
+        lines = [*([silent] if found.unreachable else []), *context(found)]
+        if "e2e" in selected_phases(config):
+            lines.append(f"jobs wait for an idle node {load(config).slurm.max_wait} s at most (slurm.max_wait)")
+        return [f"hpc: {line}" for line in lines]
     if PROBLEM in config.stash:
         return [printable(f"hpc: nodes and images are not known: {config.stash[PROBLEM]}")]
     return []
