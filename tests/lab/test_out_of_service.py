@@ -93,8 +93,8 @@ def test_jobs_take_what_is_idle_and_leave_nothing(
         assert result.exit_code == 0, result.stdout
         assert "hpc: jobs wait for an idle node 3 s at most" in result.stdout
         assert f"hpc: not proven: {AWAY} (jobs cannot run there now" in result.stdout
-    fill = "sbatch -J full --nodes=3 --exclusive -o /dev/null --wrap 'sleep 300' && until squeue -h -n full -t R | grep -q .; do sleep 0.2; done"
-    machines.tell(CONTROLLER, fill)
+    fill = "sbatch -J full --nodes=3 --exclusive -o /dev/null --wrap 'sleep 300'"
+    machines.tell(CONTROLLER, f"{fill} && until squeue -h -n full -t R | grep -q .; do sleep 0.2; done")
     try:
         result = cli(*words, cluster=impatient)
         assert result.exit_code == 1
