@@ -39,10 +39,15 @@ def read_required(text: str) -> Required:
 
 
 def shortfall(
-    required: Required | None, nodes: Collection[str], well: Collection[str], away: Mapping[str, str]
+    required: Required | None,
+    nodes: Collection[str],
+    well: Collection[str],
+    away: Mapping[str, str],
+    *,
+    what: str = "were asked and are well",
 ) -> list[HpcRegistryError]:
-    """One error, when fewer of all *nodes* are *well* than is *required*, or when nothing is proven of any: all of them
-    are *away*, which is those that are not counted, and why.
+    """One error, when fewer of all *nodes* are *well* (*what*, in words) than is *required*, or when nothing is proven
+    of any: all of them are *away*, which is those that are not counted, and why.
     """
     if nodes and len(away) == len(nodes):
         return [Unreachable("\n".join(["no node could be asked", *not_counted(away)]), hint="see: sinfo -R")]
@@ -51,4 +56,4 @@ def shortfall(
     wanted = f"{required.of(len(nodes))} of {len(nodes)} nodes" + (f" ({required.text})" if required.share else "")
     lacking = sorted(set(nodes) - set(well))
     but = f": not {fold(lacking)}" if lacking else ""
-    return [Unreachable(f"{wanted} are required to be well, {len(well)} were asked and are{but}")]
+    return [Unreachable(f"{wanted} are required, {len(well)} {what}{but}")]

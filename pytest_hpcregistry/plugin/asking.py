@@ -178,7 +178,7 @@ def gather(config: pytest.Config, *, read_images: bool) -> Facts:
         else:
             found = client.facts(question)
     facts.require_nodes(found)
-    raise_worst(shortfall(required(config), found.nodes, found.asked, found.not_counted))
+    raise_worst(shortfall(required(config), found.nodes, found.asked, found.not_counted, what="could be asked"))
     write_cache(config, found.nodes, found.catalog.images)
     return found
 

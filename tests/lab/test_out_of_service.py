@@ -48,7 +48,7 @@ def test_a_drained_node_that_is_off_fails_nothing_and_is_healed_when_it_is_back(
             assert SAID in tool("sync").check().stdout
             assert tool("status", "--require", "66%").exit_code == 0
             for words in (["status"], ["verify"], ["sync"]):
-                refused(tool(*words, "--require", "67%"), 3, f"2 were asked and are: not {AWAY}")
+                refused(tool(*words, "--require", "67%"), 3, f"2 were asked and are well: not {AWAY}")
             refused(tool("status", "-w", AWAY), 3, "no node could be asked")
             refused(tool("sync", "-w", AWAY), 3, "no node could be asked")
     refused(tool("status"), 1, f"missing {AWAY}", "hpc-container-manager sync")

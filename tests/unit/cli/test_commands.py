@@ -345,7 +345,7 @@ def test_nodes_that_slurm_does_not_count_on_are_context(monkeypatch: pytest.Monk
         assert run(*words, "--controller", "hpc", "--require", "40%").exit_code == 0
         failure = raised(run(*words, "--controller", "hpc", "--require", "60%"))
         assert failure.exit_code == 3
-        assert str(failure) == "3 of 5 nodes (60%) are required to be well, 2 were asked and are: not c[2-4]"
+        assert str(failure) == "3 of 5 nodes (60%) are required, 2 were asked and are well: not c[2-4]"
     told = json.loads(run("status", "--json", "--controller", "hpc").stdout)
     assert (sorted(told["not_counted"]), told["unreachable"]) == (["c2", "c3", "c4"], {})
     assert told["out_of_service"] == {"c5": "drained"}
@@ -368,7 +368,7 @@ def test_a_node_out_of_service_that_answers_is_judged_as_ever(
     give_facts(monkeypatch, gathered({"c1": good, "c5": machine()}, slurm=DRAINED, controller=good))
     failure = raised(run(*words, "--controller", "hpc", "--require", "2"))
     assert (failure.exit_code, "hpc-container-manager sync" in failure.hint) == (1, True)
-    assert "2 of 2 nodes are required to be well, 1 were asked and are: not c5" in str(failure)
+    assert "2 of 2 nodes are required, 1 were asked and are well: not c5" in str(failure)
 
 
 @pytest.mark.parametrize("words", [["status"], ["verify"]])

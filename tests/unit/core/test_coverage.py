@@ -31,9 +31,9 @@ def test_fewer_than_required_is_one_line_with_both_numbers() -> None:
     assert shortfall(read_required("95%"), TWENTY, TWENTY[1:], {"c001": "drained"}) == []
     (error,) = shortfall(read_required("95%"), TWENTY, TWENTY[2:], {"c001": "drained"})
     assert isinstance(error, Unreachable)
-    assert str(error) == "19 of 20 nodes (95%) are required to be well, 18 were asked and are: not c[001-002]"
+    assert str(error) == "19 of 20 nodes (95%) are required, 18 were asked and are well: not c[001-002]"
     (error,) = shortfall(read_required("60"), TWENTY, TWENTY, {})
-    assert str(error) == "60 of 20 nodes are required to be well, 20 were asked and are"
+    assert str(error) == "60 of 20 nodes are required, 20 were asked and are well"
 
 
 def test_without_a_node_that_counts_nothing_is_proven() -> None:

@@ -234,7 +234,7 @@ def test_too_few_nodes_are_the_end_of_the_session(
     result = phase(pytester, *([] if ini else ["--hpc-require=3"]))
     assert result.ret == 3
     text = "3 of 3 nodes (100%) are" if ini else "3 of 3 nodes are"
-    assert f"{text} required to be well, 2 were asked and are: not c3" in result.stderr.str()
+    assert f"{text} required, 2 could be asked: not c3" in result.stderr.str()
 
 
 def test_what_requires_nothing_is_wrong_use(pytester: pytest.Pytester, asked: list[dict[str, Any]]) -> None:
