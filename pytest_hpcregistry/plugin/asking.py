@@ -42,6 +42,8 @@ CACHED = "hpc/names"
 READ_IMAGES = ("deployment", "e2e")
 """Phases whose tests need every byte of every image read."""
 
+RUN_JOBS = {"deployment", "e2e"}
+
 
 @dataclass(frozen=True)
 class Names:
@@ -149,7 +151,7 @@ def describe(config: pytest.Config) -> list[str]:
     if found:
         silent = f"{len(found.unreachable)} of {count(len(found.nodes), 'node')} could not be asked"
         lines = [*([silent] if found.unreachable else []), *context(found)]
-        if "e2e" in selected_phases(config):
+        if RUN_JOBS.intersection(selected_phases(config)):
             lines.append(f"jobs wait for an idle node {load(config).slurm.max_wait} s at most (slurm.max_wait)")
         return [f"hpc: {line}" for line in lines]
     if PROBLEM in config.stash:
