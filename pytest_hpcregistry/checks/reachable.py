@@ -10,6 +10,7 @@ from .finding import Finding
 
 
 def reached(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
-    if machine.unreachable is not None:
+    """But for a node on which Slurm does not count either."""
+    if machine.unreachable is not None and not machine.not_counted:
         found = f"unreachable from the controller: {machine.unreachable}"
         yield Finding("reachable.reached", machine.name, "", found, hint=machine.hint)

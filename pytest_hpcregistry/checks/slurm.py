@@ -10,10 +10,9 @@ from ..core.layout import CONTAINER_RUN, RUNTIME
 from ..core.machine import SlurmFacts
 from ..core.model import Cluster
 from ..core.names import excerpt
+from ..core.slurm_states import is_usable
 from .finding import Finding
 
-USABLE = ("idle", "mixed", "allocated", "completing", "planned", "reserved")
-FLAGS = "*~#!%$@^-+"  # after a state, sinfo(1), NODE STATE CODES
 NEW_ENOUGH = (23, 2)  # IgnoreFileConfigJson, without which a SIF can't be a --container
 REASONS = "why: sinfo -R on the controller"  # the same for every node, so that many are one finding
 HINT = "see `sinfo` and `scontrol ping` on the controller"
@@ -26,12 +25,13 @@ def answers(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Findin
 
 
 def usable(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    """Slurm knows the node, and jobs run there; or it is out of service, which is context and no finding."""
     state = asked(facts).nodes.get(machine.name)
     if state is None and asked(facts).error is not None:
         yield from answers(machine, facts, cluster)  # why nothing is known of the node
     elif state is None:
         yield Finding("slurm.usable", machine.name, "node", "is not known to Slurm", hint=HINT)
-    elif state is not None and state.rstrip(FLAGS) not in USABLE:
+    elif not machine.out_of_service and not is_usable(state):
         yield Finding("slurm.usable", machine.name, "node", f"Slurm says {state}", hint=REASONS)
 
 

@@ -15,7 +15,7 @@ from ..cluster.client import ALL, ControllerClient, SyncOptions
 from ..core.errors import UsageError
 from ..core.names import visible
 from .ending import end, listening
-from .options import SIF, engine_options, node_options
+from .options import SIF, engine_options, node_options, require_option
 from .show import say, show, shown
 
 BUILT = Path("build/containers/apptainer")
@@ -45,7 +45,7 @@ def command() -> None:
 
 def deploy_options(function: Any) -> Any:
     """What every deploy can be told: the names of deploying.deploy's arguments, and dry_run."""
-    function = engine_options(function)
+    function = require_option(engine_options(function))
     text = "Check them and say what would be done; change nothing."
     function = click.option("-n", "--dry-run", is_flag=True, help=text)(function)
     text = "First run the checks of the images on this machine, and deploy none if one fails."
@@ -121,6 +121,8 @@ def deploy(wanted: Sequence[tuple[Path, str]], client: ControllerClient, *, dry_
     """Deploy each file to its target, or say what that would come to."""
     if client.choice != ALL and not how["sync_nodes"]:
         raise click.UsageError("--nodes and --exclude choose nodes for --sync-nodes")
+    if how["required"] and not how["sync_nodes"]:
+        raise click.UsageError("--require is for --sync-nodes")
     images = deploying.check_all(wanted, client)
     if not dry_run:
         with shown() as listener:

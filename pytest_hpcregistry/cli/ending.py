@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from ..cluster.outcomes import raise_worst, sync_failures
+from ..cluster.outcomes import raise_worst, sync_failures, sync_shortfall
+from ..core.coverage import Required
 from ..core.errors import HpcRegistryError
 from ..core.events import Event, Listener, NodeFinished
 from ..report import lines
@@ -37,8 +38,10 @@ def listening(as_json: bool, dry_run: bool) -> Iterator[Listener]:
         say("  nothing was changed")
 
 
-def end(finished: Mapping[str, NodeFinished], what: str) -> None:
-    """Raise what the worst on any node was, and HpcRegistryError where there is none at all."""
-    raise_worst(sync_failures(finished))
+def end(finished: Mapping[str, NodeFinished], what: str, required: Required | None = None) -> None:
+    """Raise what the worst on any node was, too few nodes for what is *required*, and HpcRegistryError where there is
+    none at all.
+    """
+    raise_worst([*sync_failures(finished), *sync_shortfall(finished, required)])
     if not finished:
         raise HpcRegistryError(f"the {what} reported no node, so nothing is proven")

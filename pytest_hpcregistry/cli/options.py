@@ -12,6 +12,7 @@ import click
 from ..cluster.client import SyncOptions, open_client
 from ..config.load import load_cluster
 from ..config.options import CLUSTER_OPTIONS
+from ..core.coverage import Required, read_required
 from ..core.fields import read_rate
 from ..core.model import SYNC_METHODS, Cluster
 from ..core.nodeset import Choice
@@ -89,6 +90,19 @@ def refuse_nothing(context: click.Context, option: click.Parameter, text: str | 
 def wait_option(function: Callable[..., Any]) -> Callable[..., Any]:
     text = "Fail at once where another sync or gc is at work [default: wait for its end]."
     return click.option("--no-wait", is_flag=True, help=text)(function)
+
+
+def require_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --require; the function gets it as `required`, None where it was not given."""
+    text = "So many nodes, or such a share of all (95%), must have been asked and be well; else the exit code is 3."
+    return click.option("--require", "required", metavar="NODES", callback=require, help=text)(function)
+
+
+def require(context: click.Context, option: click.Parameter, text: str | None) -> Required | None:
+    try:
+        return None if text is None else read_required(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:

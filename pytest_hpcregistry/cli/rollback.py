@@ -6,9 +6,10 @@ import click
 
 from ..cluster import signing
 from ..cluster.client import ControllerClient
+from ..core.coverage import Required
 from ..core.names import full_name
 from .ending import end, listening
-from .options import dry_run_option, node_options, wait_option
+from .options import dry_run_option, node_options, require_option, wait_option
 
 
 @click.command("rollback")
@@ -17,8 +18,17 @@ from .options import dry_run_option, node_options, wait_option
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @dry_run_option
 @wait_option
+@require_option
 @node_options
-def command(name: str, to: str | None, as_json: bool, dry_run: bool, no_wait: bool, client: ControllerClient) -> None:
+def command(
+    name: str,
+    to: str | None,
+    as_json: bool,
+    dry_run: bool,
+    no_wait: bool,
+    required: Required | None,
+    client: ControllerClient,
+) -> None:
     """Go back to an older version of NAME, on every machine.
 
     No bytes move to nodes that still have it. What was current is kept, so that the same command goes forward again.
@@ -39,4 +49,4 @@ def command(name: str, to: str | None, as_json: bool, dry_run: bool, no_wait: bo
         to, signature = signing.for_rollback(client, wanted, to)
     with listening(as_json, dry_run) as listener:
         finished = client.rollback(wanted, to, listener, signature, dry_run=dry_run, no_wait=no_wait)
-    end(finished, "rollback")
+    end(finished, "rollback", required)

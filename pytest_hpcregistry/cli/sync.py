@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from ..cluster.client import ControllerClient, SyncOptions
+from ..core.coverage import Required
 from ..core.names import check_directory, full_name
 from .ending import end, listening
-from .options import dry_run_option, engine_options, node_options
+from .options import dry_run_option, engine_options, node_options, require_option
 
 
 @click.command("sync")
@@ -15,9 +16,15 @@ from .options import dry_run_option, engine_options, node_options
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @dry_run_option
 @engine_options
+@require_option
 @node_options
 def command(
-    wanted: tuple[str, ...], as_json: bool, dry_run: bool, options: SyncOptions, client: ControllerClient
+    wanted: tuple[str, ...],
+    as_json: bool,
+    dry_run: bool,
+    options: SyncOptions,
+    required: Required | None,
+    client: ControllerClient,
 ) -> None:
     """Bring the catalog's images to every node.
 
@@ -26,6 +33,9 @@ def command(
 
     With --repair every byte is read first, on the controller too. Damaged copies go to .registry/quarantine, which gc
     empties, and are replaced: the controller's from a node that has the right bytes.
+
+    A node that cannot be asked, and on which Slurm does not count either (drained, down, powered down, rebooting), is
+    not counted, and no failure: the next sync brings it up to date when it is back. --require insists.
 
     It runs on the controller, one at a time. Interrupted while it waits for another, it is withdrawn; what has begun
     goes on there: see running and cancel.
@@ -49,4 +59,4 @@ def command(
     with listening(as_json, dry_run) as listener:
         where = next(iter(directories), None)
         finished = client.sync(listener, options, subdirectory=where, names=names, dry_run=dry_run)
-    end(finished, "sync")
+    end(finished, "sync", required)

@@ -13,6 +13,7 @@ from ..cluster.client import open_client
 from ..cluster.image_checks import check_on
 from ..cluster.phases import PHASES, run_phases
 from ..config.load import load_cluster
+from ..core.coverage import Required
 from ..core.fields import read_memory
 from ..core.messages import count
 from ..core.names import visible
@@ -21,7 +22,7 @@ from ..images.running.container import MEMORY, check_file
 from ..images.running.outcomes import PASSED, SKIPPED
 from ..report.junit import write_checks
 from ..report.lines import BANNER
-from .options import SIF, refuse, which_cluster
+from .options import SIF, refuse, require_option, which_cluster
 from .show import say, show, show_json
 
 OF_A_CLUSTER = ("phase", "everything", "workers", "allow_changes", "reports")
@@ -55,6 +56,7 @@ def image_options(function: Any) -> Any:
 @click.option("--all", "everything", is_flag=True, help="All phases in order; a failed one gates the next [default].")
 @which_cluster
 @click.option("--image", envvar="TEST_IMAGE", metavar="NAME", help="Only this image [default: all in the catalog].")
+@require_option
 @click.option("-n", "--workers", type=int, default=0, help="How many processes run the tests (pytest-xdist).")
 @click.option(
     "--allow-changes",
@@ -69,6 +71,7 @@ def command(
     user: str | None,
     key: Path | None,
     image: str | None,
+    required: Required | None,
     **given: Any,
 ) -> None:
     """Test an image by its own checks, or a cluster phase by phase.
@@ -85,11 +88,12 @@ def command(
     """
     which = {"cluster": cluster, "controller": controller, "user": user, "key": key}
     if sif:
-        refuse((*OF_A_CLUSTER, "image"), "is for a cluster, not for a SIF")
+        refuse((*OF_A_CLUSTER, "image", "required"), "is for a cluster, not for a SIF")
         test_image(sif, which, **{name: given[name] for name in OF_AN_IMAGE})
     else:
         refuse(OF_AN_IMAGE, "needs a SIF")
-        options = [f"--hpc-{name}={value}" for name, value in {**which, "image": image}.items() if value is not None]
+        told = {**which, "image": image, "require": required and required.text}
+        options = [f"--hpc-{name}={value}" for name, value in told.items() if value is not None]
         test_cluster(options, **{name: given[name] for name in OF_A_CLUSTER})
 
 

@@ -8,21 +8,25 @@ from ..cluster import verify as verifying
 from ..cluster.client import ControllerClient
 from ..cluster.outcomes import raise_worst
 from ..core import facts as facts_of
+from ..core.coverage import Required
 from ..core.errors import UsageError
 from ..core.names import full_name
-from .options import node_options
+from .options import node_options, require_option
 from .show import show
 
 
 @click.command("verify")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
+@require_option
 @node_options
-def command(names: tuple[str, ...], client: ControllerClient) -> None:
+def command(names: tuple[str, ...], required: Required | None, client: ControllerClient) -> None:
     """Read images back from every disk.
 
     Their digests are compared with the catalog's: of all images, or of NAME… States: present, missing, older version,
     damaged (bytes that are not what their object's name says), differs (a file that is no version in the catalog),
     unmanaged (not in the catalog), unreachable.
+
+    A node that cannot be asked, and on which Slurm does not count either, is not counted; --require insists.
 
     Waits for a sync that is under way; when syncs never end, nothing can be determined, and the exit code is 3.
 
@@ -40,4 +44,4 @@ def command(names: tuple[str, ...], client: ControllerClient) -> None:
     unknown = [name for name in checked if name not in found.catalog.images] if wanted else []
     if unknown or not checked:
         raise UsageError(f"{unknown[0]} is not in the catalog" if unknown else "there is no image to verify")
-    raise_worst(verifying.failures(reading, checked, client, show))
+    raise_worst(verifying.failures(reading, checked, client, show, required=required))

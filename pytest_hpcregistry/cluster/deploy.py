@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import sif
+from ..core.coverage import Required
 from ..core.digest import hash_file
 from ..core.errors import RUN_SETUP, CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import (
@@ -36,7 +37,7 @@ from . import image_signatures, signing
 from . import verify as verifying
 from .client import AS_CONFIGURED, ControllerClient, SyncOptions, operator
 from .history import note_test
-from .outcomes import raise_worst, sync_failures
+from .outcomes import raise_worst, sync_failures, sync_shortfall
 
 FROM_LABEL = "org.label-schema.usage.singularity.deffile.from"  # what Apptainer itself notes of the source
 
@@ -223,13 +224,14 @@ def deploy(
     test: bool = False,
     no_scan: bool = False,
     options: SyncOptions = AS_CONFIGURED,
+    required: Required | None = None,
 ) -> None:
     """Publish *images* on the controller, bring them to all nodes, read them back there: as far as asked for.
 
     Where the cluster file names a scanner, each image is scanned before a byte of it moves, but for *no_scan*.
 
     Raises what the worst of it was; an image or a node that fails does not stop the others, but with *test* a check of
-    an image that fails does: nothing is sent then.
+    an image that fails does: nothing is sent then. Fewer nodes that are well than *required* are a failure, too.
     """
     if not images:
         raise UsageError("there is no image to deploy")
@@ -259,8 +261,9 @@ def deploy(
     with ThreadPoolExecutor(max_workers=parallel) as pool:
         published = [name for name in pool.map(publish_one, images) if name]
     if sync_nodes and published:
-        failures += sync_failures(client.sync(listener, options, names=published))
+        finished = client.sync(listener, options, names=published)
+        failures += [*sync_failures(finished), *sync_shortfall(finished, required)]
     if verify and published:
         reading = verifying.read_back(client, listener, published, with_nodes=sync_nodes)
-        failures += verifying.failures(reading, published, client, listener, sync_nodes)
+        failures += verifying.failures(reading, published, client, listener, sync_nodes, required=required)
     raise_worst(failures)

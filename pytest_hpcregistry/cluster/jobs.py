@@ -15,12 +15,27 @@ from ..core.names import excerpt
 from ..transports import CommandResult
 from .client import ControllerClient
 
-JOB_TIMEOUT = 180  # seconds for a short job, the wait in the queue included
+JOB_TIMEOUT = 180  # seconds for a short job, without the wait for an idle node
+NO_RESOURCES = "Unable to allocate resources: Requested nodes are busy"  # srun --immediate, when its time is over
 TIMED_OUT = 124  # how timeout(1) ends where the time was over
 POLL = 1.0  # seconds between two questions to slurmctld
 
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
+
+
+def new_name() -> str:
+    return f"hpcregistry-{secrets.token_hex(8)}"
+
+
+def minutes(seconds: float) -> int:
+    """A time limit: Slurm counts in whole minutes, and ends the job itself should nobody else."""
+    return ceil(seconds / 60) + 1
+
+
+def resources(words: Sequence[str]) -> tuple[str, ...]:
+    """What of the words of srun and its like says which resources a job needs."""
+    return tuple(word for word in words if word.startswith("--") and not word.startswith("--container="))
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,7 @@ class Slurm:
     def __init__(self, client: ControllerClient) -> None:
         self.client = client
         self.user = client.cluster.slurm.run_as
+        self.in_vain: set[tuple[str, ...]] = set()  # what was asked for, and nothing was idle in time
 
     def run(self, argv: Sequence[str], *, stdin: bytes | None = None, timeout: float = JOB_TIMEOUT) -> CommandResult:
         """Run a command on the controller as the job user, in that user's home directory."""
@@ -56,47 +72,92 @@ class Slurm:
         )
 
     @contextmanager
-    def allocation(self, *words: str, seconds: float, wait: float = JOB_TIMEOUT) -> Iterator[str]:
+    def allocation(self, *words: str, seconds: float) -> Iterator[str]:
+        """As `allocate`; at the end it is given back, with all that runs there."""
+        with self.named() as name:
+            yield self.allocate(name, *words, seconds=seconds)
+
+    @contextmanager
+    def named(self) -> Iterator[str]:
+        """A name for jobs, of which none is left at the end, whichever end it is."""
+        name = new_name()
+        try:
+            yield name
+        finally:
+            self.cancel(name)
+
+    def cancel(self, name: str) -> None:
+        """Cancel the jobs of this name."""
+        with suppress(HpcRegistryError):  # what went wrong before is what the user must know
+            self.run(["scancel", f"--name={name}"])
+
+    def allocate(self, name: str, *words: str, seconds: float) -> str:
         """Resources of `salloc WORDS` for steps of *seconds* in all, as the job's number for `srun --jobid`.
 
-        They are given back at the end, with all that runs there. Raises Unreachable when there are none within *wait*
-        seconds.
+        Raises Unreachable when there are none within `slurm.max_wait` seconds, for which the same is waited once only.
         """
-        name = f"hpcregistry-{secrets.token_hex(8)}"
-        minutes = ceil(seconds / 60) + 1  # Slurm counts in whole ones, and ends the job itself should nobody else
-        argv = ["timeout", f"{wait:g}", "salloc", "--no-shell", f"--job-name={name}", f"--time={minutes}"]
-        try:
-            result = self.run([*argv, *self.chosen(), *words], timeout=wait + JOB_TIMEOUT)
-            number = re.search(r"^salloc: Granted job allocation ([0-9]+)$", result.stderr, re.MULTILINE)
-            if result.exit_code != 0 or number is None:
-                said = [line for line in result.stderr.splitlines() if "error" in line] or result.stderr.splitlines()
-                late = f"nothing was free within {wait:g} s"
-                why = late if result.exit_code == TIMED_OUT else excerpt(said[-1]) if said else "salloc said nothing"
-                where = self.client.cluster.controller.name
-                raise Unreachable(f"Slurm gave no node for the job: {why}", where=where, hint="see sinfo and squeue")
-            yield number[1]
-        finally:
-            with suppress(HpcRegistryError):  # what went wrong before is what the user must know
-                self.run(["scancel", f"--name={name}"])
+        wait = self.wait_for(resources(words))
+        argv = ["timeout", f"{wait:g}", "salloc", "--no-shell", f"--job-name={name}", f"--time={minutes(seconds)}"]
+        result = self.run([*argv, *self.chosen(words), *words], timeout=wait + JOB_TIMEOUT)
+        number = re.search(r"^salloc: Granted job allocation ([0-9]+)$", result.stderr, re.MULTILINE)
+        if result.exit_code == 0 and number is not None:
+            return number[1]
+        where = self.client.cluster.controller.name
+        if result.exit_code == TIMED_OUT:
+            raise self.nothing_idle(words)
+        said = [line for line in result.stderr.splitlines() if "error" in line] or result.stderr.splitlines()
+        why = excerpt(said[-1]) if said else "salloc said nothing"
+        raise Unreachable(f"Slurm gave no node for the job: {why}", where=where, hint="see sinfo and squeue")
 
-    def chosen(self) -> list[str]:
-        """The partition, for srun and its like."""
+    def wait_for(self, wanted: tuple[str, ...]) -> int:
+        """Seconds that a job may wait for these resources."""
+        return 1 if wanted in self.in_vain else self.client.cluster.slurm.max_wait
+
+    def nothing_idle(self, words: Sequence[str], said: str = "") -> Unreachable:
+        """The error of a job of these *words* that waited in vain; for such resources the next one does not wait."""
+        self.in_vain.add(resources(words))
+        named = [word.partition("=")[2] for word in words if word.startswith("--partition=")]
+        partition = next(iter(named), self.client.cluster.slurm.partition)
+        of = f" of partition {partition}" if partition else ""
+        text = f"no idle node{of} in {self.client.cluster.slurm.max_wait} s" + (f": {said}" if said else "")
+        hint = "see sinfo and squeue; slurm.max_wait is how long jobs wait"
+        return Unreachable(text, where=self.client.cluster.controller.name, hint=hint)
+
+    def chosen(self, words: Sequence[str] = ()) -> list[str]:
+        """The partition, for srun and its like, unless the *words* name one."""
         partition = self.client.cluster.slurm.partition
-        return ["--partition", partition] if partition else []
+        named = any(word.startswith("--partition=") for word in words)
+        return ["--partition", partition] if partition and not named else []
 
     def srun(self, *words: str, timeout: float = JOB_TIMEOUT) -> CommandResult:
-        """`srun WORDS`; a job that waits for resources longer than *timeout* seconds is given up."""
-        return self.run(["srun", "--quiet", *self.chosen(), *words], timeout=timeout)
+        """`srun WORDS` as a job of its own, which waits for idle nodes as `allocate` does, and runs no longer than
+        *timeout* seconds. It is cancelled when this does not come to its end. Raises as `allocate`."""
+        name, wait = new_name(), self.wait_for(resources(words))
+        own = [f"--job-name={name}", f"--time={minutes(timeout)}", f"--immediate={wait}"]
+        try:
+            result = self.run(["srun", "--quiet", *own, *self.chosen(words), *words], timeout=wait + timeout)
+        except BaseException:
+            self.cancel(name)
+            raise
+        if result.exit_code != 0 and NO_RESOURCES in result.stderr:
+            raise self.nothing_idle(words, result.last_words())
+        return result
 
-    def submit(self, script: str) -> BatchJob:
-        """Submit *script* and return at once."""
+    def submit(self, script: str, timeout: float = JOB_TIMEOUT) -> BatchJob:
+        """Submit *script*, which may run *timeout* seconds, and return at once."""
         output = f"/tmp/hpcregistry-{secrets.token_hex(8)}.out"  # noqa: S108 - unguessable, and removed by wait()
-        done = self.run(["sbatch", "--parsable", f"--output={output}"], stdin=script.encode()).check()
+        own = [f"--job-name={new_name()}", f"--time={minutes(timeout)}", f"--output={output}"]
+        done = self.run(["sbatch", "--parsable", *own], stdin=script.encode()).check()
         return BatchJob(done.stdout.split(";")[0].strip(), output)
 
     def sbatch(self, script: str, timeout: float = JOB_TIMEOUT) -> FinishedJob:
-        """Submit *script* and wait for its end."""
-        return self.wait(self.submit(script), timeout)
+        """Submit *script* and wait for its end. Raises Unreachable when it does not begin in time, as `allocate`."""
+        job = self.submit(script, timeout)
+        try:
+            self.wait_until(job, lambda state: state != "PENDING", "begin", self.wait_for(("sbatch",)))
+        except CommandTimeout:
+            raise self.nothing_idle(("sbatch",)) from None
+        return self.wait(job, timeout)
 
     def state(self, job: BatchJob | str) -> dict[str, str]:
         """`scontrol show job`, as a mapping: JobState, BatchHost, ExitCode …"""
@@ -117,14 +178,19 @@ class Slurm:
         self.poll(lambda: text in self.read_output(job), f"job {job.number} did not print {text!r}", timeout)
 
     def wait(self, job: BatchJob, timeout: float = JOB_TIMEOUT) -> FinishedJob:
-        """Wait for the job's end. Raises CommandTimeout after *timeout* seconds, and cancels the job then."""
-        try:
-            self.poll(lambda: self.state(job)["JobState"] in ENDED, f"job {job.number} did not end", timeout)
-        except CommandTimeout:
-            self.run(["scancel", job.number])
-            raise
+        """Wait for the job's end. Raises CommandTimeout after *timeout* seconds."""
+        self.wait_until(job, ENDED.__contains__, "end", timeout)
         state = self.state(job)
         return FinishedJob(state["JobState"], state["ExitCode"], self.read_output(job, remove=True))
+
+    def wait_until(self, job: BatchJob, is_so: Callable[[str], bool], what: str, timeout: float) -> None:
+        """Wait for a state of the job, which is cancelled when that is not reached, or nobody waits any more."""
+        try:
+            self.poll(lambda: is_so(self.state(job)["JobState"]), f"job {job.number} did not {what}", timeout)
+        except BaseException:
+            with suppress(HpcRegistryError):
+                self.run(["scancel", job.number])
+            raise
 
     def poll(self, is_so: Callable[[], bool], otherwise: str, timeout: float) -> None:
         deadline = time.monotonic() + timeout

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..core.coverage import Required, shortfall
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError, from_exit_code
-from ..core.events import Freed, NodeFinished
+from ..core.events import NOT_COUNTED, Freed, NodeFinished
 from ..core.names import LONGEST_REASON, excerpt
 from ..core.nodeset import fold_by
 
@@ -27,6 +28,13 @@ def sync_failures(
         )
         for (state, message, own_hint), nodes in sorted(fold_by(troubles, troubles.__getitem__).items())
     ]
+
+
+def sync_shortfall(finished: Mapping[str, NodeFinished], required: Required | None) -> list[HpcRegistryError]:
+    """One error, when fewer nodes were served than *required*, or none of those that there are counts."""
+    well = {node for node, end in finished.items() if end.state in ("synced", "unchanged", "planned")}
+    away = {node: end.message for node, end in finished.items() if end.state == NOT_COUNTED}
+    return shortfall(required, finished, well, away)
 
 
 def raise_worst(failures: Sequence[HpcRegistryError]) -> None:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 from ..checks import images
 from ..checks.finding import Finding, fold_findings
+from ..core.coverage import Required, shortfall
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable
 from ..core.events import Listener, Noticed, Verified
 from ..core.facts import DAMAGED, MISSING, PRESENT, UNMANAGED, UNREACHABLE, Facts, Machine
 from ..core.machine import Question
+from ..core.messages import context
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, excerpt
+from ..core.nodeset import expand
 from . import image_signatures, signing
 from .client import ControllerClient, Wait
 
@@ -86,19 +89,30 @@ def find_damage(found: Facts, names: Sequence[str] | None, with_nodes: bool) -> 
 
 
 def failures(
-    reading: Reading, names: Sequence[str], client: ControllerClient, listener: Listener, with_nodes: bool = True
+    reading: Reading,
+    names: Sequence[str],
+    client: ControllerClient,
+    listener: Listener,
+    with_nodes: bool = True,
+    *,
+    required: Required | None = None,
 ) -> list[HpcRegistryError]:
-    """Compare what was read back from the disks with the catalog: one error for each image and finding. The signatures
-    that images carry themselves the controller looks at now.
+    """Compare what was read back from the disks with the catalog: one error for each image and finding, and one where
+    fewer nodes are well than *required*. The signatures that images carry themselves the controller looks at now.
     """
     found, cluster = reading.facts, client.cluster
+    away = found.not_counted if with_nodes else {}
+    for line in context(found) if with_nodes else ():
+        listener(Noticed(line))
     if found.catalog_problem:
         return [CheckFailed(found.catalog_problem)]  # it says of no image what it is, so nobody else can
     signed = {name: found.catalog.images[name] for name in names if name in found.catalog.images}
     errors = signing.failures(cluster.registry, signed, listener)
     errors += image_signatures.failures(client, signed, listener)
+    odd: set[str] = set()
     for name, row in found.matrix(list(names)).items():
-        looked_at = row if with_nodes else {CONTROLLER: row.get(CONTROLLER, MISSING)}
+        counted = {machine: state for machine, state in row.items() if machine not in away}
+        looked_at = counted if with_nodes else {CONTROLLER: row.get(CONTROLLER, MISSING)}
         listener(Verified(name=name, states=looked_at))
         if name not in found.catalog.images and set(looked_at.values()) <= {MISSING}:
             errors.append(CheckFailed(f"{excerpt(name)} is not in the catalog"))
@@ -107,7 +121,9 @@ def failures(
             alike = [one for one in findings if is_certain(one, reading) is certain]
             in_order = sorted(fold_findings(alike), key=lambda one: (one.found, one.where))
             errors += [error_of(one, certain) for one in in_order]
-    return errors
+            odd |= {node for one in in_order for node in expand(one.where)}
+    well = set(found.asked) - odd
+    return errors + (shortfall(required, found.nodes, well, away) if with_nodes else [])
 
 
 def look_at(machine: Machine, found: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:

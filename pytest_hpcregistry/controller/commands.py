@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..core.events import BytesMissing, ImageRestored, Listener, Noticed, Planned, Published, RolledBack
+from ..core.events import NOT_COUNTED, BytesMissing, ImageRestored, Listener, Noticed, Planned, Published, RolledBack
 from ..core.history import now
 from ..core.layout import check_digest
 from ..core.names import check_directory, image_name
@@ -21,6 +21,7 @@ from .log import json_lines, listener_of, logged, plain_lines, report_difference
 # Each command imports what it needs, as in __main__.py.
 if TYPE_CHECKING:
     from ..core.catalog import Catalog
+    from ..core.machine import SlurmFacts
     from ..core.settings import Settings
     from .outcome import Outcome
 
@@ -54,17 +55,19 @@ def run_rollback(arguments: argparse.Namespace) -> int:
     name = image_name(arguments.name, config.registry.path, config.registry.directories)
     # Wrong use is reported before anything is noted, here and below.
     before, now, after = publish.plan_rollback(config, name, arguments.to)
-    config = with_nodes(arguments, config)
+    config, slurm = with_nodes(arguments, config)
     if arguments.dry_run:
         listener(Planned(f"{name} would mean version {now.digest[:12]} of {now.published}, not {before.digest[:12]}"))
-        return exit_code_of(plan(config, None, [name], listener, after=after))
+        return exit_code_of(plan(config, None, [name], listener, after=after, slurm=slurm))
     noted = history.noted(config.registry, listener, "rollback", claimed=arguments.by, images=[name])
     # The name changes within the turn, too: what only waits changes nothing.
     with noted as command, command.turn(arguments.no_wait):
         before, now = publish.rollback(config, name, arguments.to, arguments.signature)
         who = {"by": sender(arguments), "published": now.published}
         command(RolledBack(name=name, digest=now.digest, before=before.digest, **who))
-        return exit_code_of(logged(config, lambda: sync(config, None, [name], command, turn=nullcontext())))
+        return exit_code_of(
+            logged(config, lambda: sync(config, None, [name], command, turn=nullcontext(), slurm=slurm))
+        )
 
 
 def run_gc(arguments: argparse.Namespace) -> int:
@@ -93,14 +96,16 @@ def run_sync(arguments: argparse.Namespace) -> int:
     config = replace(config, sync=replace(how, method=arguments.engine or how.method, limit_rate=rate))
     where, which, by, repair = arguments.subdirectory, arguments.name or (), arguments.by, arguments.repair
     if arguments.dry_run:
-        config = with_nodes(arguments, config)
+        config, slurm = with_nodes(arguments, config)
         after = assumed(config, arguments.assume) if arguments.assume else None
-        return exit_code_of(plan(config, where, which, listener, after=after))
-    config = logged(config, lambda: check_use(arguments, config))
+        return exit_code_of(plan(config, where, which, listener, after=after, slurm=slurm))
+    config, slurm = logged(config, lambda: check_use(arguments, config))
     name = "repair" if repair else "sync"
     with history.noted(config.registry, listener, name, claimed=by, images=which, detail=where or "") as command:
         turn = command.turn(arguments.no_wait)
-        return exit_code_of(logged(config, lambda: sync(config, where, which, command, turn=turn, repair=repair)))
+        return exit_code_of(
+            logged(config, lambda: sync(config, where, which, command, turn=turn, repair=repair, slurm=slurm))
+        )
 
 
 def run_remove(arguments: argparse.Namespace) -> int:
@@ -112,15 +117,15 @@ def run_remove(arguments: argparse.Namespace) -> int:
     by, registry = sender(arguments), config.registry
     names = [image_name(name, registry.path, registry.directories) for name in dict.fromkeys(arguments.names)]
     after = remove.without(read_catalog(registry.path), names, after=arguments.after, by=by)
-    config = with_nodes(arguments, config)
+    config, slurm = with_nodes(arguments, config)
     if arguments.dry_run:
         kept = f"the bytes kept until {after.removed[names[0]].until}"
         listener(Planned(f"{', '.join(names)} would go out of the catalog and from the controller, {kept}"))
-        return exit_code_of(plan(config, None, names, listener, after=after, users=True))
+        return exit_code_of(plan(config, None, names, listener, after=after, users=True, slurm=slurm))
     noted = history.noted(registry, listener, "remove", claimed=arguments.by, images=names)
     with noted as command, command.turn(arguments.no_wait):
         remove.remove(config, names, after=arguments.after, by=by, listener=command)
-        synced = partial(sync, config, None, names, command, turn=nullcontext(), users=True)
+        synced = partial(sync, config, None, names, command, turn=nullcontext(), users=True, slurm=slurm)
         return exit_code_of(logged(config, synced))
 
 
@@ -131,20 +136,23 @@ def run_restore(arguments: argparse.Namespace) -> int:
 
     config, listener = begun(arguments)
     name = image_name(arguments.name, config.registry.path, config.registry.directories)
-    config, catalog = with_nodes(arguments, config), read_catalog(config.registry.path)
+    config, slurm = with_nodes(arguments, config)
+    catalog = read_catalog(config.registry.path)
     chosen = remove.choose(catalog, name, arguments.to)
     if arguments.dry_run:
         after = remove.restored(catalog, name, chosen)
         listener(Planned(f"{name} would be in the catalog and on the controller again, version {chosen.digest[:12]}"))
-        return exit_code_of(plan(config, None, [name], listener, after=after))
+        return exit_code_of(plan(config, None, [name], listener, after=after, slurm=slurm))
     noted = history.noted(config.registry, listener, "restore", claimed=arguments.by, images=[name])
     with noted as command, command.turn(arguments.no_wait):
         chosen = remove.restore(config, name, arguments.to, arguments.signature)
         command(ImageRestored(name, chosen.digest, sender(arguments)))
-        return exit_code_of(logged(config, lambda: sync(config, None, [name], command, turn=nullcontext())))
+        return exit_code_of(
+            logged(config, lambda: sync(config, None, [name], command, turn=nullcontext(), slurm=slurm))
+        )
 
 
-def check_use(arguments: argparse.Namespace, config: Settings) -> Settings:
+def check_use(arguments: argparse.Namespace, config: Settings) -> tuple[Settings, SlurmFacts]:
     """As with_nodes; raises UsageError for a directory or an engine that there is not, too."""
     from .engines import check_method
 
@@ -180,18 +188,19 @@ def begun(arguments: argparse.Namespace) -> tuple[Settings, Listener]:
     return config, listener
 
 
-def with_nodes(arguments: argparse.Namespace, config: Settings) -> Settings:
+def with_nodes(arguments: argparse.Namespace, config: Settings) -> tuple[Settings, SlurmFacts]:
     """The *config* with the nodes that are meant: those of the cluster file of whoever asks, where it names any, and of
-    these the chosen ones. Raises UsageError, and as list_nodes.
+    these the chosen ones; and Slurm's view of them. Raises UsageError, and as list_nodes.
     """
     from ..core.nodeset import Choice, expand
-    from .nodes import choose_nodes
+    from .nodes import ask_slurm, choose_nodes
 
+    slurm = ask_slurm()
     theirs, choice = (arguments.settings or {}).get("nodes"), Choice(arguments.nodes, arguments.exclude)
     if theirs is None and choice == Choice():
-        return config
+        return config, slurm
     configured = config.nodes if theirs is None else None if theirs == "slurm" else expand(str(theirs))
-    return replace(config, nodes=tuple(choose_nodes(configured, choice)))
+    return replace(config, nodes=tuple(choose_nodes(configured, choice, slurm))), slurm
 
 
 def exit_code_of(outcomes: Mapping[str, Outcome]) -> int:
@@ -199,8 +208,8 @@ def exit_code_of(outcomes: Mapping[str, Outcome]) -> int:
 
 
 def worst(of: Iterable[str]) -> int:
-    """0 all done and proven, 4 the work failed somewhere, 3 a node could not be asked."""
+    """0 all done and proven, 4 the work failed somewhere, 3 a node could not be asked, or no node counts."""
     states = set(of)
     if "failed" in states:
         return 4
-    return 3 if "unreachable" in states else 0
+    return 3 if "unreachable" in states or states == {NOT_COUNTED} else 0

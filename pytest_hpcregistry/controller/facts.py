@@ -13,13 +13,13 @@ from ..core.catalog import LARGEST
 from ..core.errors import CommandFailed, HpcRegistryError
 from ..core.events import CatalogPart, Gathered, Listener, NodeFacts, Noticed
 from ..core.fanout import fan_out
-from ..core.machine import FactsRequest, MachineFacts, Question, SlurmFacts
+from ..core.machine import FactsRequest, MachineFacts, Question
 from ..core.names import excerpt
 from ..core.records import build, plain
 from .answers import check_facts
 from .limits import FACTS, make_room
 from .lock import Watch
-from .nodes import ask_facts, choose_nodes, slurm_nodes
+from .nodes import ask_facts, ask_slurm, choose_nodes
 
 LONGEST_FACTS = 12 << 20  # bytes of one node's facts; a line of 16 MiB is not read by whoever asks
 PART = 1 << 20  # characters of the catalog in one event
@@ -29,7 +29,9 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
     """The facts of the whole cluster: the *listener* gets `node_facts` of each node as soon as they are there,
     and nothing keeps them; returned is the end, with the controller's own. The window is as large as open files allow.
     """
-    nodes = choose_nodes(request.nodes, request.choice)
+    # Slurm is asked once: now, if it must say which nodes there are, or beside them.
+    view = ask_slurm() if request.nodes is None else None
+    nodes = choose_nodes(request.nodes, request.choice, view)
     question = request.question
     room = make_room(len(nodes), request.window, held=0, each=FACTS)
     watch = Watch(question.registry)
@@ -44,7 +46,7 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
 
     with ThreadPoolExecutor(2) as beside:
         own = beside.submit(controller_facts, replace(question, texts=[*question.texts, *request.texts]))
-        slurm = beside.submit(slurm_facts) if question.host else None
+        slurm = beside.submit(lambda: view or ask_slurm())
         for node, result in fan_out(nodes, ask, window=room.window).items():
             if isinstance(result, HpcRegistryError):
                 listener(unreachable(node, result))
@@ -54,7 +56,7 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
     if catalog is not None:
         for start in range(0, max(1, len(catalog)), PART):
             listener(CatalogPart(catalog[start : start + PART]))
-    return Gathered(len(nodes), own.result(), watch.tell(), slurm.result() if slurm else None)
+    return Gathered(len(nodes), own.result(), watch.tell(), slurm.result())
 
 
 def ask_node(node: str, request: FactsRequest) -> MachineFacts:
@@ -76,11 +78,3 @@ def controller_facts(question: Question) -> MachineFacts:
 def unreachable(node: str, error: HpcRegistryError) -> NodeFacts:
     """Why a node could not be asked."""
     return NodeFacts(node, unreachable=excerpt(error.reason(node)), hint=error.hint)
-
-
-def slurm_facts() -> SlurmFacts:
-    """States of the nodes, or why Slurm does not tell them."""
-    try:
-        return SlurmFacts(nodes=slurm_nodes())
-    except HpcRegistryError as error:
-        return SlurmFacts(error=excerpt(str(error)))

@@ -17,8 +17,10 @@ from ..agent.forms import read_json
 from ..core import layout
 from ..core.errors import RUN_SETUP, CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
 from ..core.fields import limit_nodes
+from ..core.machine import SlurmFacts
 from ..core.names import CONTROLLER, NO_NODE, NODE_NAME, excerpt, last_line, visible
 from ..core.nodeset import Choice, expand, fold
+from ..core.slurm_states import FUTURE, flags
 from ..transports.process import run_process
 from ..transports.ssh import ssh_to_node, unreachable_reason
 
@@ -33,15 +35,20 @@ HINTS = {
     "name is not known": "is it a node of this cluster? See `nodes` in the cluster file, or sinfo",
 }
 ARCHITECTURE = re.compile(r"^NodeName=(\S+) (?:.* )?Arch=(\w+) ", re.MULTILINE)
+# A reason may have several lines: what has another form is one of those. sinfo says "none" of none, and "Unknown".
+SLURM_LINE = re.compile(
+    r"(?P<node>\S+) +(?P<state>\S+) +(?:Unknown|(?P<user>[^|]*))\|(?:(?P<since>[-0-9]{10})T)?[^|]*\|(?P<reason>.*)"
+)
+LONGEST_SLURM_REASON = 80  # characters
 ASK_TIMEOUT = 60  # seconds for a question that moves no image
 SLURM_TIMEOUT = 20  # seconds; sinfo itself gives up on a dead slurmctld after MessageTimeout, 10 s by default
 
 
-def slurm_nodes() -> dict[str, str]:
-    """Every node that Slurm knows -> its state. Raises Unreachable when Slurm does not answer or knows none."""
+def slurm_view() -> SlurmFacts:
+    """Every node that Slurm knows, its state and why. Raises Unreachable when Slurm does not answer or knows none."""
     hint = "is slurmctld running? scontrol ping"
     try:
-        result = run_process("controller", ["sinfo", "-N", "-h", "-o", "%N %T"], timeout=SLURM_TIMEOUT)
+        result = run_process("controller", ["sinfo", "-F", "-N", "-h", "-o", "%N %T %u|%H|%E"], timeout=SLURM_TIMEOUT)
     except CommandTimeout:
         raise Unreachable(
             f"Slurm does not say which nodes there are: no answer in {SLURM_TIMEOUT} s", hint=hint
@@ -49,15 +56,34 @@ def slurm_nodes() -> dict[str, str]:
     if result.exit_code != 0:
         said = result.last_words("no answer")
         raise Unreachable(f"Slurm does not say which nodes there are: {said}", hint=hint)
-    nodes = dict(line.split() for line in result.stdout.splitlines() if line.strip())
-    if not nodes:
+    lines = [found for line in result.stdout.splitlines() if (found := SLURM_LINE.match(line))]
+    if not lines:
         raise Unreachable("Slurm knows no nodes", hint="see `sinfo`, or name the nodes in the cluster file")
-    return nodes
+    return SlurmFacts(
+        nodes={found["node"]: found["state"] for found in lines},
+        reasons={found["node"]: reason_of(found) for found in lines if found["reason"] not in ("", "none")},
+    )
 
 
-def list_nodes(configured: Sequence[str] | None) -> list[str]:
-    """The nodes of the configuration, or Slurm's when there are none in it; never an empty list."""
-    names = list(slurm_nodes()) if configured is None else list(configured)
+def reason_of(found: re.Match[str]) -> str:
+    """`"disk swap" (root, since 2026-01-30)`: of a day, so that nodes which were drained together are one line."""
+    when = f"since {found['since']}" if found["since"] else ""
+    who = ", ".join(filter(None, [excerpt(found["user"] or "", 32), when]))
+    return f'"{excerpt(found["reason"], LONGEST_SLURM_REASON)}"' + (f" ({who})" if who else "")
+
+
+def ask_slurm() -> SlurmFacts:
+    """As slurm_view, or why Slurm gives none."""
+    try:
+        return slurm_view()
+    except HpcRegistryError as error:
+        return SlurmFacts(error=excerpt(str(error)))
+
+
+def list_nodes(configured: Sequence[str] | None, slurm: SlurmFacts | None = None) -> list[str]:
+    """The nodes of the configuration, or Slurm's when there are none in it, but those of the future; never an empty
+    list. *slurm* is its view, if it has been asked."""
+    names = list(slurm_names(slurm or slurm_view()) if configured is None else configured)
     hostile = [name for name in names if not NODE_NAME.match(name)]
     if hostile or not names:
         raise HpcRegistryError(f"{hostile[0]!r} is not a node name" if hostile else "the list of nodes is empty")
@@ -66,9 +92,15 @@ def list_nodes(configured: Sequence[str] | None) -> list[str]:
     return sorted(set(names))
 
 
-def choose_nodes(configured: Sequence[str] | None, choice: Choice) -> list[str]:
+def slurm_names(slurm: SlurmFacts) -> list[str]:
+    if slurm.error is not None:
+        raise Unreachable(slurm.error, hint="is slurmctld running? scontrol ping")
+    return [name for name, state in slurm.nodes.items() if FUTURE not in flags(state)]
+
+
+def choose_nodes(configured: Sequence[str] | None, choice: Choice, slurm: SlurmFacts | None = None) -> list[str]:
     """As list_nodes, but those of *choice*. Raises UsageError where it names others, or leaves none."""
-    names = list_nodes(configured)
+    names = list_nodes(configured, slurm)
     only, exclude = (expand_chosen(text) for text in (choice.only, choice.exclude))
     unknown = sorted({*only, *exclude} - set(names))
     if unknown:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.errors import HpcRegistryError
 from ..core.events import (
+    NOT_COUNTED,
     BytesMissing,
     Event,
     GcFinished,
@@ -33,6 +34,7 @@ class Note:
         self.record, self.listener = record, listener
         self.wanted: list[str] = []  # nodes of a sync
         self.reasons: dict[str, str] = {}  # of each machine: why it failed; "" if it did not
+        self.not_counted: dict[str, str] = {}  # why Slurm does not count on a node that was not served
         self.taking = threading.Lock()
 
     def listen(self, event: Event) -> None:
@@ -60,6 +62,8 @@ class Note:
         """The whole record: failed if an error has been, or a machine's failure."""
         done = [name for name, reason in self.reasons.items() if not reason]
         failed = {name: reason for name, reason in self.reasons.items() if reason}
+        if not done and not failed:
+            failed = self.not_counted
         self.change(seconds=round(seconds, 1), done=machines(done), failed=machines(list(failed)))
         if self.record.state not in (FAILED, INTERRUPTED):
             self.change(state=FAILED if failed else OK)
@@ -109,6 +113,9 @@ def transfer_started(note: Note, event: TransferStarted) -> None:
 
 
 def node_finished(note: Note, event: NodeFinished) -> None:
+    if event.state == NOT_COUNTED:
+        note.not_counted[event.node] = event.message
+        return
     note.reasons[event.node] = (event.message or event.state) if event.state in ("failed", "unreachable") else ""
     note.change(bytes=note.record.bytes + event.bytes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.errors import HpcRegistryError, Unreachable
+from ..core.events import NOT_COUNTED
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Outcome:
     engine: str | None = None
 
 
-def failure_of(node: str, error: HpcRegistryError) -> Outcome:
+def failure_of(node: str, error: HpcRegistryError, out_of_service: str = "") -> Outcome:
+    if out_of_service and isinstance(error, Unreachable):
+        return Outcome(NOT_COUNTED, message=out_of_service)
     state = "unreachable" if isinstance(error, Unreachable) else "failed"
     return Outcome(state, message=error.reason(node), hint=error.hint)

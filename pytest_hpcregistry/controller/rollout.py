@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from ..agent.facts import RESERVE
@@ -39,7 +40,8 @@ class Rollout:
     """One sync of the images *wanted* (*what*, in words), with the *catalog* as its file has it.
 
     With *repair* each node first reads what it has of them, and puts away what is damaged. The names of *gone* images
-    are taken away there; with *users* it is reported who has their bytes open, wherever there was a name or not.
+    are taken away there; with *users* it is reported who has their bytes open, wherever there was a name or not. A node
+    that is *out_of_service*, for the reason there, need not answer.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Rollout:
         repair: bool = False,
         gone: Mapping[str, Removed] | None = None,
         users: bool = False,
+        out_of_service: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self.out_of_service = out_of_service
         self.settings = settings
         self.repair = repair
         self.what = what
@@ -222,7 +226,7 @@ class Rollout:
     def fail(self, node: str, error: HpcRegistryError) -> None:
         """A node that has ended already is not reported twice."""
         if node not in self.outcomes:
-            self.finish(node, failure_of(node, error))
+            self.finish(node, failure_of(node, error, self.out_of_service.get(node, "")))
 
     def bases(self, node: str) -> dict[str, str]:
         """For an object that the node lacks, the one that it has under the same name."""

@@ -10,8 +10,10 @@ from typing import Any
 from ..core.catalog import Catalog, Entry, Removed
 from ..core.errors import UsageError
 from ..core.events import Listener, Noticed, SyncFinished, SyncStarted
+from ..core.machine import SlurmFacts
 from ..core.names import check_directory
 from ..core.settings import Settings
+from ..core.slurm_states import out_of_service
 from .catalog import catalog_of, read_catalog_text, text_of
 from .engines import check_method
 from .follow import follow_catalog
@@ -33,15 +35,17 @@ def sync(
     turn: AbstractContextManager[None] | None = None,
     repair: bool = False,
     users: bool = False,
+    slurm: SlurmFacts | None = None,
 ) -> dict[str, Outcome]:
     """Bring the catalog's images (those in *subdirectory*, those named, or all) to every node, then the catalog itself
     where everything in it is present; and take away the names of those that were removed. In its *turn*, since no two
     syncs run at once.
 
     With *repair* every machine reads its copies first, and damaged ones are replaced: the controller's from a node.
-    With *users* it is reported who has a removed image's bytes open.
+    With *users* it is reported who has a removed image's bytes open. By *slurm*, its view, a node that is out of
+    service need not answer.
     """
-    nodes = check(settings, subdirectory)
+    nodes = check(settings, subdirectory, slurm)
     with turn or only_one_sync(settings.registry.path):
         # Read once, and after the wait: what was wanted before another deploy must not be brought back over it.
         text, catalog = follow_catalog(settings, listener)
@@ -56,7 +60,8 @@ def sync(
         if repair:
             repair_controller(settings, wanted, nodes, listener)
         settings = replace(settings, sync=replace(settings.sync, window=room.window))
-        how: dict[str, Any] = {"repair": repair, "gone": gone, "users": users}
+        away = out_of_service(slurm)
+        how: dict[str, Any] = {"repair": repair, "gone": gone, "users": users, "out_of_service": away}
         rollout = Rollout(settings, what, wanted, (text, catalog), listener, **how)
         outcomes = rollout.run(nodes, room.nodes)
     listener(SyncFinished(what=what, states={node: out.state for node, out in outcomes.items()}))
@@ -71,11 +76,12 @@ def plan(
     *,
     after: Catalog | None = None,
     users: bool = False,
+    slurm: SlurmFacts | None = None,
 ) -> dict[str, Outcome]:
     """What a sync would do, if the catalog were *after*; nothing is changed, and no other sync waited for. Raises as
     sync.
     """
-    nodes = check(settings, subdirectory)
+    nodes = check(settings, subdirectory, slurm)
     text = read_catalog_text(settings.registry.path) if after is None else text_of(after, settings.registry.path)
     catalog = after or catalog_of(text, settings.registry.path)
     wanted, gone = choose_images(catalog, settings, subdirectory, names)
@@ -83,18 +89,19 @@ def plan(
     room = make_room(len(nodes), settings.sync.window, held=SESSION, each=RSYNC)
     listener(SyncStarted(what=what, nodes=nodes, dry_run=True))
     settings = replace(settings, sync=replace(settings.sync, window=room.window))
-    planned = Plan(settings, what, wanted, (text, catalog), listener, gone=gone, users=users)
+    how: dict[str, Any] = {"gone": gone, "users": users, "out_of_service": out_of_service(slurm)}
+    planned = Plan(settings, what, wanted, (text, catalog), listener, **how)
     outcomes = planned.run(nodes, room.nodes)
     listener(SyncFinished(what=what, states={node: out.state for node, out in outcomes.items()}))
     return outcomes
 
 
-def check(settings: Settings, subdirectory: str | None) -> list[str]:
+def check(settings: Settings, subdirectory: str | None, slurm: SlurmFacts | None) -> list[str]:
     """The nodes to sync; raises UsageError when the directory or the engine is none."""
     if subdirectory is not None:
         check_directory(subdirectory, settings.registry.directories)
     check_method(settings.sync.method)
-    return list_nodes(settings.nodes)
+    return list_nodes(settings.nodes, slurm)
 
 
 def in_words(subdirectory: str | None, names: Sequence[str] | None) -> str:

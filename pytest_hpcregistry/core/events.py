@@ -18,6 +18,7 @@ class Event:
 
 
 Listener = Callable[[Event], None]
+NOT_COUNTED = "not counted"
 
 
 @dataclass(frozen=True)
@@ -208,10 +209,12 @@ class Noticed(Event):
 
 @dataclass(frozen=True)
 class NodeFinished(Event):
-    """What became of a node: `state` is synced, unchanged, failed or unreachable, and in a dry run planned.
+    """What became of a node: `state` is synced, unchanged, failed, unreachable, or NOT_COUNTED, unreachable where Slurm
+    does not count on it either; and in a dry run planned.
 
-    `message` and `hint` are the reason of failed and unreachable, without the node's name. `removed` are the names that
-    were taken away; `names`, of a dry run, those that would lead to other bytes, `engine` what would bring these.
+    `message` and `hint` are the reason of failed, unreachable and NOT_COUNTED, without the node's name. `removed` are
+    the names that were taken away; `names`, of a dry run, those that would lead to other bytes, `engine` what would
+    bring these.
     """
 
     node: str
@@ -297,8 +300,7 @@ class CatalogPart(Event):
 
 @dataclass(frozen=True)
 class Gathered(Event):
-    """The end of all facts: how many nodes were asked, and the controller's own facts. `slurm` only if it was asked
-    for, with the machines' own."""
+    """The end of all facts: how many nodes were asked, the controller's own facts, and Slurm's view of the nodes."""
 
     nodes: int
     controller: MachineFacts

@@ -13,6 +13,7 @@ from .errors import ConfigError, HpcRegistryError
 from .events import CatalogPart, Event, Gathered, NodeFacts
 from .machine import File, Host, ImageFile, MachineFacts, SlurmFacts, Syncing
 from .names import CONTROLLER
+from .slurm_states import out_of_service
 
 PRESENT = "present"
 MISSING = "missing"
@@ -31,14 +32,21 @@ Answer = TypeVar("Answer")
 
 class Machine:
     """One machine, as it was asked. `unreachable` is the reason why there are no facts, `hint` what to do about it;
-    every other look at it raises LookupError then, and `host` also when that was not asked for."""
+    every other look at it raises LookupError then, and `host` also when that was not asked for. `out_of_service` is why
+    Slurm does not count on it now, in words; "" where it does."""
 
     def __init__(
-        self, name: str, facts: MachineFacts | None, unreachable: str | None = None, hint: str | None = None
+        self,
+        name: str,
+        facts: MachineFacts | None,
+        unreachable: str | None = None,
+        hint: str | None = None,
+        out_of_service: str = "",
     ) -> None:
         self.name = name
         self.unreachable = unreachable
         self.hint = hint or ""
+        self.out_of_service = out_of_service
         self._facts = facts
 
     def __repr__(self) -> str:
@@ -56,6 +64,11 @@ class Machine:
         if self.facts.host is None:
             raise LookupError(f"{self.name} was not asked how it is set up")
         return self.facts.host
+
+    @property
+    def not_counted(self) -> bool:
+        """Whether it could not be asked, which is no failure: Slurm does not count on it either."""
+        return self.unreachable is not None and bool(self.out_of_service)
 
     def path(self, path: str) -> File | None:
         """What lies at a path that was asked for; None if nothing does."""
@@ -120,7 +133,7 @@ class Machine:
 class Facts:
     """The whole cluster's facts: `catalog` is the controller's, empty with `catalog_problem` set if it is broken.
 
-    `slurm` is its own view, if machines were asked how they are set up.
+    `slurm` is its own view of the nodes.
     """
 
     controller: Machine
@@ -142,8 +155,29 @@ class Facts:
 
     @property
     def unreachable(self) -> dict[str, str]:
-        """Each node that could not be asked -> the reason."""
-        return {name: node.unreachable for name, node in self.nodes.items() if node.unreachable is not None}
+        """Each node that could not be asked, and should -> the reason."""
+        silent = {name: node.unreachable for name, node in self.nodes.items() if not node.not_counted}
+        return {name: reason for name, reason in silent.items() if reason is not None}
+
+    @property
+    def not_counted(self) -> dict[str, str]:
+        """Each node that could not be asked, and on which Slurm does not count either -> why it does not."""
+        return {name: node.out_of_service for name, node in self.nodes.items() if node.not_counted}
+
+    @property
+    def asked(self) -> list[str]:
+        """The nodes that could be asked."""
+        return [name for name, node in self.nodes.items() if node.unreachable is None]
+
+    @property
+    def out_of_service(self) -> dict[str, str]:
+        """Each node that could be asked though Slurm does not count on it now -> why it does not."""
+        return {name: self.nodes[name].out_of_service for name in self.asked if self.nodes[name].out_of_service}
+
+    def well(self, matrix: Mapping[str, Mapping[str, str]]) -> set[str]:
+        """The nodes that could be asked, and have each image of the *matrix* as it should be."""
+        odd = {machine for row in matrix.values() for machine, state in row.items() if state != PRESENT}
+        return set(self.asked) - odd
 
     def names(self) -> list[str]:
         """Every image name in the catalog or on any machine, hidden files left out."""
@@ -177,10 +211,11 @@ def read(events: Iterable[Event], registry: str) -> Facts:
     """
     given = tuple(events)
     told = [one for one in given if isinstance(one, NodeFacts)]
-    nodes = {one.node: Machine(one.node, one.facts, one.unreachable, one.hint) for one in told}
     end = given[-1] if given else None
-    if not isinstance(end, Gathered) or end.nodes != len(nodes):
+    if not isinstance(end, Gathered) or end.nodes != len({one.node for one in told}):
         raise HpcRegistryError("the controller program ended before it had given all facts")
+    away = out_of_service(end.slurm)
+    nodes = {one.node: Machine(one.node, one.facts, one.unreachable, one.hint, away.get(one.node, "")) for one in told}
     parts = [one.text for one in given if isinstance(one, CatalogPart)]
     catalog, problem = read_catalog("".join(parts) if parts else None, layout.inside(registry, layout.CATALOG))
     in_order = {name: nodes[name] for name in sorted(nodes)}

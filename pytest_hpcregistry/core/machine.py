@@ -129,10 +129,12 @@ class MachineFacts:
 
 @dataclass(frozen=True)
 class SlurmFacts:
-    """Slurm's own view: node -> state; or as `error` why it gives none."""
+    """Slurm's own view: node -> state; or as `error` why it gives none. `reasons`: node -> why an administrator or
+    Slurm has put it into that state, and who, in words."""
 
     error: Optional[str] = None
     nodes: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

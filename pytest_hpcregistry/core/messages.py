@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from .events import (
+    NOT_COUNTED,
     Event,
     Failed,
     Freed,
@@ -27,9 +28,10 @@ from .events import (
     UnderWay,
     Waiting,
 )
+from .facts import Facts
 from .history import Record
-from .names import LONGEST_REASON, excerpt
-from .nodeset import fold, fold_machines, group_by
+from .names import LONGEST_REASON, excerpt, visible
+from .nodeset import fold, fold_by, fold_machines, group_by
 from .pace import amount, duration
 from .running import WAITING, Running
 
@@ -118,6 +120,8 @@ def node_finished(event: NodeFinished) -> list[str]:
         return [f"SUCCESS: {event.what} synced to {event.node} ({moved})"]
     if event.state == "unchanged":
         return [f"SUCCESS: {event.what} on {event.node} is up to date"]
+    if event.state == NOT_COUNTED:
+        return [f"NOTE: {event.what} not synced to {event.node}, not counted: {excerpt(event.message, LONGEST_REASON)}"]
     return [f"ERROR: {event.what} not synced to {event.node}: {excerpt(event.message, LONGEST_REASON)}"]
 
 
@@ -128,7 +132,7 @@ def under_way(event: UnderWay) -> list[str]:
 def sync_finished(event: SyncFinished) -> list[str]:
     by_state = group_by(event.states, event.states.__getitem__)
     summary = ", ".join(f"{len(nodes)} {state} ({fold(nodes)})" for state, nodes in sorted(by_state.items()))
-    bad = set(by_state) - {"synced", "unchanged"}
+    bad = set(by_state) - {"synced", "unchanged", NOT_COUNTED} or set(by_state) == {NOT_COUNTED}
     return [f"{'ERROR' if bad else 'SUCCESS'}: sync finished: {summary}"]
 
 
@@ -202,6 +206,20 @@ def describe_freed(one: Freed, would: str) -> list[tuple[str, str]]:
             lines.append(("NOTE", f"{count(len(kept), 'object')} kept, {size / 1e6:.1f} MB: {why}"))
     if one.unmanaged:
         lines.append(("NOTE", f"not in the catalog, left alone: {', '.join(map(excerpt, one.unmanaged))}"))
+    return lines
+
+
+def not_counted(words: Mapping[str, str]) -> list[str]:
+    """A line for each reason why Slurm does not count on nodes that could not be asked: `not counted: c062 drained`."""
+    whys = fold_by(words, words.__getitem__).items()
+    return [visible(f"not counted: {nodes} {excerpt(why, LONGEST_REASON)}") for why, nodes in whys]
+
+
+def context(found: Facts) -> list[str]:
+    """Which nodes are not counted, and which were asked though Slurm does not count on them."""
+    lines = not_counted(found.not_counted)
+    for why, nodes in fold_by(found.out_of_service, found.out_of_service.__getitem__).items():
+        lines.append(visible(f"asked, though out of service: {nodes} {excerpt(why, LONGEST_REASON)}"))
     return lines
 
 

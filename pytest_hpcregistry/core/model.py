@@ -185,7 +185,7 @@ class Sync:
 
 @dataclass(frozen=True)
 class Slurm:
-    """Slurm on this cluster. `run_as` and `partition` are for the e2e suite's jobs."""
+    """Slurm on this cluster. `run_as`, `partition` and `max_wait` are for the suites' jobs."""
 
     container: bool = field(
         default=True, metadata=setting(kinds.SWITCH, "Whether phase 1 sets up `srun --container=NAME.sif`.")
@@ -200,6 +200,10 @@ class Slurm:
     partition: str | None = field(
         default=None,
         metadata=setting(kinds.PARTITION, "The partition of those jobs; without it, Slurm's own default.", ours=True),
+    )
+    max_wait: int = field(
+        default=120,
+        metadata=setting(kinds.NUMBER, "Seconds that those jobs wait for an idle node, at most.", ours=True),
     )
 
 

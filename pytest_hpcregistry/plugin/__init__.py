@@ -18,13 +18,14 @@ from ..core.errors import HpcRegistryError
 from . import asking, cases, evidence, fixtures, questions
 from .findings import Findings
 from .junit import JUnit
+from .proofs import NotProven
 from .session import CHOICES, LISTS, OPTIONS, asks_for, belongs_to_a_phase, changes_are_allowed, is_worker
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("hpcregistry", "container registry of an HPC cluster")
     for name, text in OPTIONS.items():
-        group.addoption(f"--hpc-{name}", help=text)
+        group.addoption(f"--hpc-{name}", help=text.replace("%", "%%"))
         parser.addini(f"hpc_{name}", text)
     for name, (allowed, text) in CHOICES.items():
         group.addoption(f"--hpc-{name}", choices=allowed, help=text)
@@ -51,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not is_worker(config):
         config.pluginmanager.register(evidence.Evidence(config), "hpcregistry-evidence")
         config.pluginmanager.register(Findings(), "hpcregistry-findings")
+        config.pluginmanager.register(NotProven(), "hpcregistry-not-proven")
         config.pluginmanager.register(JUnit(config), "hpcregistry-junit")
 
 

@@ -21,15 +21,17 @@ import pytest
 
 from ..cluster import verify
 from ..cluster.client import open_client
+from ..cluster.outcomes import raise_worst
 from ..core import facts
+from ..core.coverage import Required, read_required, shortfall
 from ..core.errors import HpcRegistryError, Unreachable, UsageError
 from ..core.events import Event, Failed, Noticed
 from ..core.facts import Facts
-from ..core.messages import count
+from ..core.messages import context, count
 from ..core.names import printable
 from ..core.wire import from_line, to_line
 from . import questions
-from .session import choice, is_worker, load, selected_phases, worker_input
+from .session import choice, is_worker, load, option, selected_phases, worker_input
 
 FACTS = pytest.StashKey[Facts]()
 NAMES = pytest.StashKey["Names"]()
@@ -39,6 +41,8 @@ SHARED = pytest.StashKey[Path]()
 CACHED = "hpc/names"
 READ_IMAGES = ("deployment", "e2e")
 """Phases whose tests need every byte of every image read."""
+
+RUN_JOBS = {"deployment", "e2e"}
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,12 @@ def known_facts(config: pytest.Config) -> Facts | None:
 def describe(config: pytest.Config) -> list[str]:
     """What of the cluster the collected tests will not see; nothing, when all of it is known."""
     found = config.stash.get(FACTS, None)
-    if found and found.unreachable:
-        return [f"hpc: {len(found.unreachable)} of {count(len(found.nodes), 'node')} could not be asked"]
+    if found:
+        silent = f"{len(found.unreachable)} of {count(len(found.nodes), 'node')} could not be asked"
+        lines = [*([silent] if found.unreachable else []), *context(found)]
+        if RUN_JOBS.intersection(selected_phases(config)):
+            lines.append(f"jobs wait for an idle node {load(config).slurm.max_wait} s at most (slurm.max_wait)")
+        return [f"hpc: {line}" for line in lines]
     if PROBLEM in config.stash:
         return [printable(f"hpc: nodes and images are not known: {config.stash[PROBLEM]}")]
     return []
@@ -172,8 +180,18 @@ def gather(config: pytest.Config, *, read_images: bool) -> Facts:
         else:
             found = client.facts(question)
     facts.require_nodes(found)
+    raise_worst(shortfall(required(config), found.nodes, found.asked, found.not_counted, what="could be asked"))
     write_cache(config, found.nodes, found.catalog.images)
     return found
+
+
+def required(config: pytest.Config) -> Required | None:
+    """How many nodes must be asked; what tests find on these fails by itself. Raises UsageError."""
+    text = option(config, "require")
+    try:
+        return read_required(text) if text else None
+    except ValueError as error:
+        raise UsageError(f"hpc_require: {error}") from None
 
 
 def say(config: pytest.Config, event: Event) -> None:

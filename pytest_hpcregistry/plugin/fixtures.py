@@ -11,6 +11,7 @@ from .. import checks
 from ..checks import Find
 from ..cluster.client import ControllerClient, open_client
 from ..cluster.jobs import Slurm
+from ..cluster.kinds import Prover
 from ..core.catalog import Catalog, Entry
 from ..core.errors import HpcRegistryError
 from ..core.facts import Facts, Machine
@@ -88,6 +89,8 @@ def reachable(cluster_facts: Facts, name: str | None) -> Machine:
     if name not in cluster_facts.machines:
         pytest.fail(f"{name} is no machine of this cluster", pytrace=False)
     found = cluster_facts.machines[name]
+    if found.not_counted:
+        pytest.skip(printable(f"the node is not counted: {found.out_of_service}"))
     if found.unreachable is not None:
         pytest.skip("the node could not be asked: see test_node_is_reachable")
     return found
@@ -150,6 +153,15 @@ def hpc_client(cluster: Cluster) -> Iterator[ControllerClient]:
     """A connection to the controller, for tests that run or change something."""
     with open_client(cluster) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def prover(slurm: Slurm, cluster_facts: Facts) -> Prover:
+    """`with prover.jobs(seconds=60) as jobs`: a job on an idle node of each kind of node, node -> its number."""
+    try:
+        return Prover(slurm, cluster_facts.asked)
+    except HpcRegistryError as error:
+        pytest.fail(printable(asking.with_hint(error)), pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ CLUSTER = pytest.StashKey[Cluster]()
 FIXTURES = f"{__package__}.fixtures"
 OPTIONS = {
     **{option.name: option.help for option in CLUSTER_OPTIONS},
+    "require": "So many nodes, or such a share of all (95%), must be asked; else no test runs [default: 1 node].",
     "image": "Check only this image of the catalog [default: $TEST_IMAGE, or all].",
 }
 CHOICES = {

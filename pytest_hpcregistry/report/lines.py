@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core.attachments import NOUNS
 from ..core.events import (
+    NOT_COUNTED,
     CheckEnded,
     Event,
     Failed,
@@ -30,7 +31,7 @@ from ..core.events import (
     Waiting,
 )
 from ..core.facts import PRESENT
-from ..core.messages import behind, count, describe_gc, describe_use, listed, would
+from ..core.messages import behind, count, describe_gc, describe_use, listed, not_counted, would
 from ..core.names import LONGEST_REASON, excerpt, printable, visible
 from ..core.nodeset import fold, fold_machines, group_by
 
@@ -148,6 +149,8 @@ def nodes_finished(events: Iterable[NodeFinished]) -> list[str]:
 def ended(state: str, message: str, names: str, events: Sequence[NodeFinished]) -> str:
     """*names* is what a planned node would get and lose, and of another one the names that it has lost."""
     nodes = fold(event.node for event in events)
+    if state == NOT_COUNTED:
+        return "".join(f"! {line}" for line in not_counted({event.node: message for event in events}))
     if state not in ("synced", "unchanged", "planned"):
         return f"✗ {nodes}: {excerpt(message, LONGEST_REASON)}"
     if len(nodes) > LONGEST and len(events) > 1:  # with many gaps; those that fill them are named elsewhere

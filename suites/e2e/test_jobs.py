@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import pytest
 
+from pytest_hpcregistry.cluster.image_checks import step
 from pytest_hpcregistry.cluster.jobs import Slurm
+from pytest_hpcregistry.cluster.kinds import NOT_PROVEN, Prover
 from pytest_hpcregistry.core.catalog import Entry
-from pytest_hpcregistry.core.facts import Machine
 from pytest_hpcregistry.core.model import Registry
-from pytest_hpcregistry.core.nodeset import fold
 
 pytestmark = pytest.mark.e2e
 Sif = tuple[str, Entry]
+Say = Callable[[Collection[str]], None]
+STEP = 60  # seconds in which an image starts, and says where it runs
 # Apptainer and SingularityCE set SINGULARITY_CONTAINER to the image's path, and only an image has /.singularity.d.
 WHERE = 'test -d /.singularity.d && echo "$SLURMD_NODENAME $SINGULARITY_CONTAINER" || echo "$SLURMD_NODENAME the host"'
 BY_HAND = 'program=$(command -v apptainer || command -v singularity) && exec "$program" exec "$@"'
@@ -26,18 +30,37 @@ echo "nodes $SLURM_JOB_NUM_NODES tasks $SLURM_NTASKS_PER_NODE job $SLURM_JOB_ID"
 """
 
 
-def test_apptainer_exec_on_every_node(slurm: Slurm, sif: Sif, nodes: dict[str, Machine], registry: Registry) -> None:
+@pytest.fixture
+def say(prover: Prover, record_property: Callable[[str, object], None]) -> Callable[[Collection[str]], None]:
+    """Note what jobs on these nodes do not prove."""
+
+    def note(proven: Collection[str]) -> None:
+        for line in prover.not_proven(proven):
+            record_property(NOT_PROVEN, line)
+
+    return note
+
+
+def test_apptainer_exec_on_a_node_of_each_kind(
+    slurm: Slurm, sif: Sif, prover: Prover, registry: Registry, say: Say
+) -> None:
     path = f"{registry.path}/{sif[0]}"
     words = ["/bin/sh", "-c", BY_HAND, "by-hand", path, "/bin/sh", "-c", WHERE]
-    result = slurm.srun(f"--nodelist={fold(nodes)}", f"--nodes={len(nodes)}", "--ntasks-per-node=1", *words).check()
-    assert sorted(result.stdout.splitlines()) == [f"{name} {path}" for name in sorted(nodes)]
+    with prover.jobs(seconds=STEP) as jobs:
+        said = {node: step(slurm, job, words, STEP).check().stdout for node, job in jobs.items()}
+    say(said)
+    assert said == {node: f"{node} {path}\n" for node in said}
 
 
-def test_srun_container_on_every_node(slurm: Slurm, sif: Sif, nodes: dict[str, Machine], registry: Registry) -> None:
+def test_srun_container_on_a_node_of_each_kind(
+    slurm: Slurm, sif: Sif, prover: Prover, registry: Registry, say: Say
+) -> None:
     path = f"{registry.path}/{sif[0]}"
     words = [f"--container={path}", "/bin/sh", "-c", WHERE]
-    result = slurm.srun(f"--nodelist={fold(nodes)}", f"--nodes={len(nodes)}", "--ntasks-per-node=1", *words).check()
-    assert sorted(result.stdout.splitlines()) == [f"{name} {path}" for name in sorted(nodes)]
+    with prover.jobs(seconds=STEP) as jobs:
+        said = {node: step(slurm, job, words, STEP).check().stdout for node, job in jobs.items()}
+    say(said)
+    assert said == {node: f"{node} {path}\n" for node in said}
 
 
 def test_job_environment_is_inside(slurm: Slurm, sif: Sif, registry: Registry) -> None:
@@ -53,9 +76,10 @@ def test_exit_code_of_the_step_is_passed_on(slurm: Slurm, sif: Sif, registry: Re
     assert result.exit_code == 7
 
 
-def test_sbatch_container(slurm: Slurm, sif: Sif, nodes: dict[str, Machine], registry: Registry) -> None:
+def test_sbatch_container(slurm: Slurm, sif: Sif, prover: Prover, registry: Registry) -> None:
+    """On two nodes, where as many are idle."""
     path = f"{registry.path}/{sif[0]}"
-    count = min(2, len(nodes))
+    count = 2 if prover.idle() > 1 else 1
     job = slurm.sbatch(DISTRIBUTED.format(nodes=count, image=path))
     assert (job.state, job.exit_code) == ("COMPLETED", "0:0"), job.output
     # bash warns first of a locale of the submitting user that the image does not have.

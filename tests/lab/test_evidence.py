@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -122,17 +122,21 @@ def test_a_failed_phase_gates_the_next(
     assert "PASSED ✓✓✓" not in result.stdout
 
 
-def test_a_step_that_ran_on_the_host_is_caught(suites: Suites, machine: Callable[[str, str], str]) -> None:
+def test_a_step_that_ran_on_the_host_is_caught(
+    suites: Suites, machine: Callable[[str, str], str], running_lab: lab.LabState
+) -> None:
     """Without oci.conf Slurm runs `srun --container` on the host, and says nothing."""
-    reload = "scontrol reconfigure"
-    with changed(machine, "c002", "mv /etc/slurm/oci.conf /root", "mv /root/oci.conf /etc/slurm"):
+    reload, name = "scontrol reconfigure", "test_srun_container_on_a_node_of_each_kind"
+    with ExitStack() as stack:
+        for node in running_lab.nodes:  # as Slurm chooses the one that is tried
+            stack.enter_context(changed(machine, node, "mv /etc/slurm/oci.conf /root", "mv /root/oci.conf /etc/slurm"))
         machine("hpc-controller", reload)
-        result, cases = suites("e2e", "-k", "test_srun_container_on_every_node")
+        result, cases = suites("e2e", "-k", name)
     machine("hpc-controller", reload)
     assert result.exit_code == 1
-    assert [name.partition("[")[0] for name in failed(cases)] == ["test_srun_container_on_every_node"]
-    assert "c002 the host" in result.stdout
-    result, cases = suites("e2e", "-k", "test_srun_container_on_every_node")
+    assert [one.partition("[")[0] for one in failed(cases)] == [name]
+    assert "the host" in result.stdout
+    result, cases = suites("e2e", "-k", name)
     assert result.exit_code == 0, result.stdout
     assert len(cases) == 1
 

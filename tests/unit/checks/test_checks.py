@@ -107,7 +107,7 @@ class Sound:
     def __init__(self) -> None:
         self.controller: MachineFacts = sound_machine()
         self.nodes: dict[str, MachineFacts | str] = {"c1": sound_machine(), "c2": sound_machine()}
-        self.slurm = SlurmFacts(nodes={"c1": "idle", "c2": "allocated*"})
+        self.slurm = SlurmFacts(nodes={"c1": "idle", "c2": "allocated-"})
         self.more: dict[str, Any] = {}
 
     def facts(self) -> Facts:
@@ -246,7 +246,7 @@ BROKEN: list[tuple[str, str, Broken]] = [
     ("programs.installed", "c2", program("c2", "apptainer", None)),
     ("programs.log", "controller", path("controller", CLUSTER.sync.log, mode="0644")),
     ("slurm.answers", "controller", slurm(error="no slurmctld")),
-    ("slurm.usable", "c1", slurm(nodes={"c1": "down*", "c2": "idle"})),
+    ("slurm.usable", "c1", slurm(nodes={"c1": "inval", "c2": "idle"})),
     ("slurm.usable", "c1", slurm(nodes={"c2": "idle"})),
     ("slurm.version", "c2", program("c2", "srun", "22.05.9")),
     ("slurm.version", "c2", program("c2", "srun", None)),
@@ -339,6 +339,19 @@ def test_every_check_is_in_a_suite() -> None:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 used.add(f"{node.value.id}.{node.attr}")
     assert {id_of(check) for check in every_check()} <= used
+
+
+@pytest.mark.parametrize("state", ["drained", "IDLE+DRAIN", "down*", "idle~", "mixed*", "reboot", "maint", "draining@"])
+def test_a_node_out_of_service_is_no_finding_unless_it_has_one_of_its_own(state: str) -> None:
+    sound = Sound()
+    sound.slurm = SlurmFacts(nodes={"c1": state, "c2": "idle"})
+    assert found_of(sound) == []
+    path("c1", "/scratch")(sound)
+    assert [(one.id, one.where) for one in found_of(sound)] == [("slurm.binds", "c1")]
+    sound.nodes["c1"] = "no route"
+    assert found_of(sound) == []
+    sound.slurm = SlurmFacts(error="no slurmctld", nodes={})
+    assert ("reachable.reached", "c1") in {(one.id, one.where) for one in found_of(sound)}
 
 
 def test_containers_that_slurm_shall_not_run_need_no_oci_conf() -> None:

@@ -44,7 +44,7 @@ from pytest_hpcregistry.core.events import (
     UnderWay,
 )
 from pytest_hpcregistry.core.facts import Facts
-from pytest_hpcregistry.core.machine import MachineFacts, Syncing
+from pytest_hpcregistry.core.machine import MachineFacts, SlurmFacts, Syncing
 from pytest_hpcregistry.core.nodeset import Choice
 from pytest_hpcregistry.core.wire import to_data
 from pytest_hpcregistry.report.junit import Counts
@@ -319,6 +319,104 @@ def test_status_says_what_to_do_about_a_node_that_cannot_be_asked(monkeypatch: p
     assert (told["unreachable"], told["hints"]) == ({"c2": "login refused"}, {"c2": "authorize the key"})
 
 
+DRAINED = SlurmFacts(
+    nodes={"c1": "idle", "c2": "drained*", "c3": "idle~", "c4": "idle~", "c5": "drained"},
+    reasons={"c2": '"disk\x1b swap" (root, since 2026-01-30)'},
+)
+
+
+def test_nodes_that_slurm_does_not_count_on_are_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    good, away = machine(image(sha256=DIGEST)), "no route"
+    nodes: dict[str, MachineFacts | str] = {"c1": good, "c2": away, "c3": away, "c4": away, "c5": good}
+    give_facts(monkeypatch, gathered(nodes, slurm=DRAINED, controller=good))
+    said = [
+        '! not counted: c2 drained, not responding "disk\\x1b swap" (root, since 2026-01-30)',
+        "! not counted: c[3-4] powered down",
+        "! asked, though out of service: c5 drained",
+    ]
+    for words, image_line in (
+        (["status"], f"{NAME}  present     present c[1,5]"),
+        (["verify"], f"✓ {NAME}: same bytes on controller,c[1,5]"),
+    ):
+        result = run(*words, "--controller", "hpc")
+        assert result.exit_code == 0, result.output
+        assert image_line in result.stdout.splitlines()
+        assert [line for line in result.stdout.splitlines() if line[0] == "!"] == said
+        assert run(*words, "--controller", "hpc", "--require", "40%").exit_code == 0
+        failure = raised(run(*words, "--controller", "hpc", "--require", "60%"))
+        assert failure.exit_code == 3
+        assert str(failure) == "3 of 5 nodes (60%) are required, 2 were asked and are well: not c[2-4]"
+    told = json.loads(run("status", "--json", "--controller", "hpc").stdout)
+    assert (sorted(told["not_counted"]), told["unreachable"]) == (["c2", "c3", "c4"], {})
+    assert told["out_of_service"] == {"c5": "drained"}
+
+
+@pytest.mark.parametrize("words", [["status"], ["verify"]])
+def test_a_node_that_slurm_thinks_well_must_answer(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    good = machine(image(sha256=DIGEST))
+    for slurm in (SlurmFacts(nodes={"c1": "idle", "c2": "reserved"}), SlurmFacts(error="no slurmctld"), None):
+        give_facts(monkeypatch, gathered({"c1": good, "c2": "no route"}, slurm=slurm, controller=good))
+        assert raised(run(*words, "--controller", "hpc")).exit_code == 3
+
+
+@pytest.mark.parametrize("words", [["status"], ["verify"]])
+def test_a_node_out_of_service_that_answers_is_judged_as_ever(
+    monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    """What a node lacks that was away is seen when it is back, and what heals it is said."""
+    good = machine(image(sha256=DIGEST))
+    give_facts(monkeypatch, gathered({"c1": good, "c5": machine()}, slurm=DRAINED, controller=good))
+    failure = raised(run(*words, "--controller", "hpc", "--require", "2"))
+    assert (failure.exit_code, "hpc-container-manager sync" in failure.hint) == (1, True)
+    assert "2 of 2 nodes are required, 1 were asked and are well: not c5" in str(failure)
+
+
+@pytest.mark.parametrize("words", [["status"], ["verify"]])
+def test_no_node_that_counts_is_no_success(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    good = machine(image(sha256=DIGEST))
+    give_facts(monkeypatch, gathered({"c2": "no route", "c3": "no route"}, slurm=DRAINED, controller=good))
+    failure = raised(run(*words, "--controller", "hpc"))
+    assert (failure.exit_code, str(failure).splitlines()[0]) == (3, "no node could be asked")
+
+
+@pytest.mark.parametrize(
+    ("states", "required", "code"),
+    [
+        (("synced", "not counted"), [], 0),
+        (("synced", "not counted"), ["--require", "50%"], 0),
+        (("synced", "not counted"), ["--require", "51%"], 3),
+        (("unchanged", "unreachable"), ["--require", "1"], 3),
+        (("failed", "synced"), ["--require", "100%"], 4),
+        (("not counted", "not counted"), [], 3),
+    ],
+)
+@pytest.mark.parametrize("words", [["sync"], ["rollback", "x.sif"]])
+def test_nodes_that_a_sync_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], states: tuple[str, str], required: list[str], code: int
+) -> None:
+    finished = {
+        f"c{number}": NodeFinished(f"c{number}", "x", state, message="y") for number, state in enumerate(states)
+    }
+    monkeypatch.setattr(ControllerClient, words[0], lambda client, *_, **more: finished)
+    result = run(*words, "--controller", "hpc", *required)
+    assert (raised(result).exit_code if result.exception else 0) == code
+
+
+@pytest.mark.parametrize("text", ["0", "0%", "110%", "all", ""])
+@pytest.mark.parametrize(
+    "words", [["status"], ["verify"], ["sync"], ["rollback", "x"], ["deploy", "-s", "x"], ["test"]]
+)
+def test_what_requires_nothing_is_wrong_use(words: list[str], text: str) -> None:
+    result = run(*words, "--controller", "hpc", "--require", text)
+    assert (result.exit_code, "such as 95%" in result.output) == (2, True)
+
+
+def test_a_deploy_to_the_controller_alone_requires_no_nodes() -> None:
+    Path("x.sif").write_bytes(Sif().to_bytes())
+    result = run("deploy", "single", "--controller", "hpc", "--require", "1", "x.sif")
+    assert (result.exit_code, "--require is for --sync-nodes" in result.output) == (2, True)
+
+
 def test_verify_reads_and_compares(monkeypatch: pytest.MonkeyPatch) -> None:
     give_facts(monkeypatch, gathered({"c1": machine(image(sha256=OTHER)), "c2": machine(image())}))
     result = run("verify", "--controller", "hpc", "x.sif")
@@ -355,7 +453,7 @@ def test_deploy_all_checks_everything_before_anything_is_sent(monkeypatch: pytes
     names = ["ml-frameworks/also.sif", "ml-frameworks/good.sif"]
     how = {"sync_nodes": True, "verify": True, "parallel": 3, "any_architecture": False}
     how |= {"no_scan": False, "test": False}
-    assert sent == [(names, {**how, "options": SyncOptions()})]
+    assert sent == [(names, {**how, "required": None, "options": SyncOptions()})]
     Path("bad.sif").write_bytes(Sif().to_bytes()[:-1])
     assert raised(run("deploy", "all", "--controller", "hpc", ".")).exit_code == 2
     assert len(sent) == 1
@@ -491,10 +589,9 @@ def test_test_passes_its_options_on_and_shows_the_banner(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(test_command, "run_phases", run_phases)
     monkeypatch.setenv("TEST_IMAGE", "x.sif")
-    result = run("test", "--all", "-n", "2", "--controller", "hpc", "--allow-changes")
-    assert called == [
-        (phases.PHASES, ["--hpc-controller=hpc", "--hpc-image=x.sif", "--hpc-allow-changes"], Path("reports"), 2)
-    ]
+    result = run("test", "--all", "-n", "2", "--controller", "hpc", "--allow-changes", "--require", "95%")
+    options = ["--hpc-controller=hpc", "--hpc-image=x.sif", "--hpc-require=95%", "--hpc-allow-changes"]
+    assert called == [(phases.PHASES, options, Path("reports"), 2)]
     assert "phase e2e: 3 passed, 0 failed, 1 skipped" in result.output
     assert "ALL CONTAINER REGISTRY TESTS PASSED" in result.output
     one = run("test", "--phase", "e2e")

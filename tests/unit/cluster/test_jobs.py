@@ -51,7 +51,10 @@ def connect(fake: FakeCluster, *, user: str = "root", **settings: Any) -> Slurm:
 def test_srun_as_the_login_user() -> None:
     fake = FakeCluster()
     connect(fake).srun("--nodes=1", "sh", "-c", "echo 'a b'")
-    assert fake.asked == [["srun", "--quiet", "--nodes=1", "sh", "-c", "echo 'a b'"]]
+    (asked,) = fake.asked
+    assert asked[:2] == ["srun", "--quiet"]
+    assert asked[2].startswith("--job-name=hpcregistry-")
+    assert asked[3:] == ["--time=4", "--immediate=120", "--nodes=1", "sh", "-c", "echo 'a b'"]
 
 
 @pytest.mark.parametrize(("user", "before"), [("root", []), ("me", ["sudo", "-n"])])
@@ -59,7 +62,10 @@ def test_srun_as_the_job_user_in_its_home(user: str, before: list[str]) -> None:
     fake = FakeCluster()
     connect(fake, user=user, run_as="alice", partition="gpu").srun("true")
     become = ["runuser", "-u", "alice", "--", "env", "-C", "/home/alice"]
-    assert fake.asked == [[*before, *become, "srun", "--quiet", "--partition", "gpu", "true"]]
+    (asked,) = fake.asked
+    start = [*before, *become, "srun", "--quiet"]
+    assert asked[: len(start)] == start
+    assert asked[len(start) + 1 :] == ["--time=4", "--immediate=120", "--partition", "gpu", "true"]
 
 
 def test_sbatch_waits_and_reads_the_output_on_the_node() -> None:
@@ -140,7 +146,7 @@ def test_an_allocation_is_given_back() -> None:
     first, last = fake.asked
     name = first[4].removeprefix("--job-name=")
     assert first == [
-        *["timeout", "180", "salloc", "--no-shell", f"--job-name={name}", "--time=3"],
+        *["timeout", "120", "salloc", "--no-shell", f"--job-name={name}", "--time=3"],
         *["--partition", "gpu", "--nodes=1"],
     ]
     assert last == ["scancel", f"--name={name}"]
@@ -149,7 +155,7 @@ def test_an_allocation_is_given_back() -> None:
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        ("salloc: Pending job allocation 17\nsalloc: error: revoked", 124, "nothing was free within 180 s"),
+        ("salloc: Pending job allocation 17\nsalloc: error: revoked", 124, "no idle node of partition gpu in 120 s"),
         ("salloc: error: Invalid node name \x1b\nsalloc: nothing", 1, r"salloc: error: Invalid node name \\x1b"),
         ("salloc: no", 1, "salloc: no"),
         ("salloc: Granted job allocation 17", 1, "salloc: Granted job allocation 17"),
@@ -159,6 +165,70 @@ def test_an_allocation_is_given_back() -> None:
 )
 def test_without_an_allocation_nothing_is_known(words: str, code: int, says: str) -> None:
     fake = FakeAllocations(words, code)
-    with pytest.raises(Unreachable, match=f"hpc: Slurm gave no node for the job: {says}"):
+    with pytest.raises(Unreachable, match=f"^hpc: .*{says}$"):
         fake.connect().allocation(seconds=1).__enter__()
     assert fake.asked[-1][0] == "scancel", "a job that still waits does not stay"
+
+
+def test_the_same_is_waited_for_once() -> None:
+    """Twenty images on a cluster without an idle node are not forty minutes."""
+    fake = FakeAllocations("salloc: Pending job allocation 17", 124)
+    slurm = fake.connect()
+    for words, wait in ((["--nodes=1"], "120"), (["--nodes=1"], "1"), (["--nodes=2"], "120")):
+        with pytest.raises(Unreachable, match="no idle node"):
+            slurm.allocation(*words, seconds=1).__enter__()
+        assert fake.asked[-2][:2] == ["timeout", wait]
+
+
+class Busy(FakeCluster):
+    """srun finds nothing idle, or is interrupted."""
+
+    def __init__(self, stderr: str, error: BaseException | None = None) -> None:
+        super().__init__(code=1)
+        self.stderr, self.error = stderr, error
+
+    def execute(self, command: Command) -> CommandResult:
+        super().execute(command)
+        if self.error and "srun" in command.argv:
+            raise self.error
+        return CommandResult("hpc", tuple(command.argv), 1, "", self.stderr, 0.0)
+
+
+def test_srun_waits_for_an_idle_node_no_longer_than_it_may_and_once() -> None:
+    fake = Busy("srun: error: Unable to allocate resources: Requested nodes are busy\n")
+    slurm = connect(fake, max_wait=7)
+    for image, wait in (("a", 7), ("b", 1)):
+        with pytest.raises(Unreachable, match="hpc: no idle node in 7 s: srun: error"):
+            slurm.srun("--nodes=1", f"--container={image}", "true")
+        assert f"--immediate={wait}" in fake.asked[-1]
+    wrong = connect(Busy("srun: error: Unable to allocate resources: Invalid partition name specified\n"))
+    assert wrong.srun("true").exit_code == 1, "which no waiting mends"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), CommandTimeout("x")])
+def test_srun_that_does_not_come_to_its_end_is_cancelled(error: BaseException) -> None:
+    fake = Busy("", error)
+    with pytest.raises(type(error)):
+        connect(fake).srun("true")
+    name = fake.asked[0][2].removeprefix("--job-name=")
+    assert fake.asked[-1] == ["scancel", f"--name={name}"]
+
+
+def test_a_batch_job_that_does_not_begin_is_cancelled() -> None:
+    fake = FakeCluster("PENDING")
+    with pytest.raises(Unreachable, match="no idle node in 0 s"):
+        connect(fake, max_wait=0).sbatch("x")
+    assert fake.asked[-1] == ["scancel", "17"]
+    assert {"--time=4"} <= set(fake.asked[0])
+
+
+def test_a_wait_that_is_interrupted_cancels_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeCluster("RUNNING")
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        connect(fake).sbatch("x")
+    assert fake.asked[-1] == ["scancel", "17"]

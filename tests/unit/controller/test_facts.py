@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import facts, limits, lock
-from pytest_hpcregistry.core.errors import CommandFailed, HpcRegistryError, Unreachable
+from pytest_hpcregistry.core.errors import HpcRegistryError, Unreachable
 from pytest_hpcregistry.core.events import CatalogPart, Event, NodeFacts
 from pytest_hpcregistry.core.machine import FactsRequest, Question, SlurmFacts, Syncing
 from pytest_hpcregistry.core.records import plain
@@ -41,7 +42,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return "catalog"
 
     monkeypatch.setattr(facts, "ask_facts", ask_facts)
-    monkeypatch.setattr(facts, "slurm_facts", slurm)
+    monkeypatch.setattr(facts, "ask_slurm", slurm)
     monkeypatch.setattr(agent, "gather", gather_here)
     monkeypatch.setattr(facts, "read_text", read_catalog)
     return found
@@ -76,9 +77,20 @@ def test_each_node_is_an_event_and_the_catalog_is_read_last(asked: list[Any]) ->
     assert "of another version" in str(told["c5"].hint)
 
 
-def test_slurm_is_asked_only_for_a_check_of_the_machines(asked: list[Any]) -> None:
-    assert facts.gather(request("c1", host=False), lambda _: None).slurm is None
-    assert ("slurm",) not in asked
+def test_slurm_is_asked_once_whoever_names_the_nodes(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert facts.gather(request("c1", host=False), lambda _: None).slurm == SlurmFacts()
+    assert asked.count(("slurm",)) == 1
+    asked.clear()
+    view = SlurmFacts(nodes={"c7": "drained"}, reasons={"c7": '"disk swap"'})
+
+    def ask_slurm() -> SlurmFacts:
+        asked.append(("slurm",))
+        return view
+
+    monkeypatch.setattr(facts, "ask_slurm", ask_slurm)
+    assert facts.gather(replace(request(), nodes=None), lambda _: None).slurm == view
+    assert asked.count(("slurm",)) == 1
+    assert [one[0] for one in asked if one[0] == "c7"] == ["c7"]
 
 
 @pytest.mark.parametrize(("wait", "waits"), [({}, [0, 0]), ({"wait_for_sync": 2, "wait_for_end": 3}, [2, 3])])
@@ -128,16 +140,3 @@ def test_a_reason_is_without_the_nodes_name() -> None:
     failed = facts.unreachable("c1", HpcRegistryError("no\nroute", where="c1", hint="h"))
     assert failed == NodeFacts("c1", unreachable="no\\nroute", hint="h")
     assert facts.unreachable("c1", HpcRegistryError("no route", where="c11")).unreachable == "c11: no route"
-
-
-def test_what_slurm_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "slurm_nodes", lambda: {"c1": "idle"})
-    assert facts.slurm_facts() == SlurmFacts(None, {"c1": "idle"})
-
-
-def test_slurm_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_answer() -> dict[str, str]:
-        raise CommandFailed("Slurm:\nno")
-
-    monkeypatch.setattr(facts, "slurm_nodes", no_answer)
-    assert facts.slurm_facts() == SlurmFacts("Slurm:\\nno")

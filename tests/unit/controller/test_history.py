@@ -105,6 +105,20 @@ def test_a_sync_says_what_became_of_each_node(registry: Registry) -> None:
     assert found == expected
 
 
+def test_a_node_that_is_not_counted_is_neither_done_nor_failed(registry: Registry) -> None:
+    away = NodeFinished("c2", "x", "not counted", message='drained "disk swap"')
+    for others, expected in (
+        ([NodeFinished("c1", "x", "synced")], ("ok", "c1", "", "")),
+        ([NodeFinished("c1", "x", "failed", message="full")], ("failed", "", "c1", "c1: full")),
+        ([], ("failed", "", "c2", 'c2: drained "disk swap"')),
+    ):
+        with history.noted(registry, lambda _: None, "sync", claimed="me@x") as listener:
+            for event in (*others, away):
+                listener(event)
+        found = recall(registry.path)[0][-1]
+        assert (found.state, found.done, found.failed, found.reason) == expected
+
+
 @pytest.mark.parametrize(
     ("event", "expected"),
     [

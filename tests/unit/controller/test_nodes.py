@@ -17,6 +17,7 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import nodes
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
+from pytest_hpcregistry.core.machine import SlurmFacts
 from pytest_hpcregistry.core.nodeset import Choice
 from pytest_hpcregistry.core.settings import Settings
 from pytest_hpcregistry.transports import CommandResult
@@ -54,11 +55,37 @@ def ran(monkeypatch: pytest.MonkeyPatch, *answer: Any) -> Ran:
 
 
 def test_slurm_is_asked_for_every_node_and_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = ran(monkeypatch, "c2 idle\n\n  \nc1 down*\nc2 idle\n")
-    assert nodes.slurm_nodes() == {"c1": "down*", "c2": "idle"}
-    assert (asked.where, asked.argv) == ("controller", ["sinfo", "-N", "-h", "-o", "%N %T"])
+    idle = "c2 idle Unknown|Unknown|none\n"
+    drained = 'c3 drained root|2026-01-30T17:05:59|disk "1" swap | by hand\n'
+    asked = ran(monkeypatch, f"{idle}\n  \nc1 down* slurm|Unknown|Not responding\n{idle}{drained}")
+    assert nodes.slurm_view() == SlurmFacts(
+        nodes={"c2": "idle", "c1": "down*", "c3": "drained"},
+        reasons={"c1": '"Not responding" (slurm)', "c3": '"disk "1" swap | by hand" (root, since 2026-01-30)'},
+    )
+    assert (asked.where, asked.argv) == ("controller", ["sinfo", "-F", "-N", "-h", "-o", "%N %T %u|%H|%E"])
     assert asked.how == {"timeout": 20}
-    assert nodes.list_nodes(None) == ["c1", "c2"]
+    assert nodes.list_nodes(None) == ["c1", "c2", "c3"]
+
+
+def test_a_reason_is_bounded_and_visible_and_makes_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran(monkeypatch, f"c1 drained ro\x1bot|Unknown|\x1b[31m{'x' * 500}\nc9 idle\nand more\n")
+    found = nodes.slurm_view()
+    assert list(found.nodes) == ["c1"]
+    assert found.reasons["c1"].startswith('"\\x1b[31mxxx')
+    assert found.reasons["c1"].endswith('x…" (ro\\x1bot)')
+    assert len(found.reasons["c1"]) < 120
+
+
+def test_nodes_of_the_future_are_no_nodes_yet_unless_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = SlurmFacts(nodes={"c1": "idle", "c2": "future*"})
+    assert nodes.list_nodes(None, view) == ["c1"]
+    assert nodes.list_nodes(["c2"], view) == ["c2"]
+
+
+def test_slurm_that_gave_no_view_names_no_nodes() -> None:
+    with pytest.raises(Unreachable, match="no slurmctld"):
+        nodes.choose_nodes(None, Choice(), SlurmFacts(error="no slurmctld"))
+    assert nodes.choose_nodes(["c1"], Choice(), SlurmFacts(error="no slurmctld")) == ["c1"]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +93,7 @@ def test_slurm_is_asked_for_every_node_and_its_state(monkeypatch: pytest.MonkeyP
     [
         (("", -1), "Slurm does not say which nodes there are: no answer in 20 s", "scontrol ping"),
         (("", 1, "sinfo: one\nsinfo: two\n"), "Slurm does not say which nodes there are: sinfo: two", "scontrol ping"),
-        (("c1 idle\n", 1), "Slurm does not say which nodes there are: no answer", "scontrol ping"),
+        (("c1 idle Unknown|Unknown|none\n", 1), "Slurm does not say which nodes there are: no answer", "scontrol ping"),
         (("\n",), "Slurm knows no nodes", "see `sinfo`"),
     ],
 )
@@ -170,7 +197,7 @@ def test_what_cannot_be_a_nodes_name_is_refused(name: str) -> None:
 
 
 def test_no_node_takes_the_controllers_place_in_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran(monkeypatch, "c1 idle\ncontroller idle\n")
+    ran(monkeypatch, "c1 idle Unknown|Unknown|none\ncontroller idle Unknown|Unknown|none\n")
     with pytest.raises(HpcRegistryError, match=r"^controller is what reports call the controller") as caught:
         nodes.list_nodes(None)
     assert "its full name" in caught.value.hint
@@ -318,3 +345,8 @@ def test_what_to_do_about_a_login_that_failed(stderr: str, hint: str) -> None:
     found = nodes.no_answer("c1", 255, stderr)
     assert hint in found.hint
     assert bool(found.hint) == bool(hint)
+
+
+def test_slurm_that_says_nothing_is_a_fact(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran(monkeypatch, "", 1, "Slurm:\x1bno\n")
+    assert nodes.ask_slurm() == SlurmFacts("Slurm does not say which nodes there are: Slurm:\\x1bno")

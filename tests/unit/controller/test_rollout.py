@@ -27,8 +27,8 @@ from pytest_hpcregistry.agent.facts import RESERVE
 from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import commands, log, rollout
 from pytest_hpcregistry.controller import publish as registry
-from pytest_hpcregistry.controller.facts import gather, slurm_facts
-from pytest_hpcregistry.controller.nodes import list_nodes
+from pytest_hpcregistry.controller.facts import gather
+from pytest_hpcregistry.controller.nodes import ask_slurm, list_nodes
 from pytest_hpcregistry.controller.outcome import Outcome
 from pytest_hpcregistry.controller.rollout import Rollout
 from pytest_hpcregistry.controller.session import is_admitted, try_sync_key
@@ -190,6 +190,24 @@ def test_a_node_that_was_mended_gets_what_it_lacks(pair: FakeNodes) -> None:
     run(pair)
     (pair.root / "c2/trouble").unlink()
     assert states(run(pair)[0]) == {"c1": "unchanged", "c2": "synced"}
+    assert pair.files("c2") == pair.files("c1")
+
+
+def test_a_node_that_slurm_does_not_count_on_need_not_answer_and_is_healed_later(pair: FakeNodes) -> None:
+    pair.publish(NAME)
+    drained = SlurmFacts(nodes={"c1": "drained", "c2": "drained"}, reasons={"c2": '"disk swap" (root)'})
+    pair.trouble("c2", "refused")
+    told: list[Any] = []
+    outcomes = sync(pair.settings, None, None, recorder(told), slurm=drained)
+    assert states(outcomes) == {"c1": "synced", "c2": "not counted"}, "one that answers is served"
+    assert outcomes["c2"].message == 'drained "disk swap" (root)'
+    assert told[-1]["states"] == states(outcomes)
+    pair.trouble("c2", "no-python")
+    assert states(sync(pair.settings, None, None, recorder(told), slurm=drained))["c2"] == "failed"
+    pair.trouble("c2", "refused")
+    assert states(sync(pair.settings, None, None, recorder(told), slurm=SlurmFacts(error="x")))["c2"] == "unreachable"
+    (pair.root / "c2/trouble").unlink()
+    assert states(sync(pair.settings, None, None, recorder(told), slurm=drained)) == {"c1": "unchanged", "c2": "synced"}
     assert pair.files("c2") == pair.files("c1")
 
 
@@ -415,6 +433,9 @@ def test_exit_codes_of_a_sync() -> None:
     assert code("synced", "unchanged") == 0
     assert code("synced", "unreachable") == 3
     assert code("synced", "unreachable", "failed") == 4
+    assert code("unchanged", "not counted") == 0
+    assert code("not counted", "unreachable") == 3
+    assert code("not counted") == 3, "nothing is proven"
 
 
 # --- nodes
@@ -492,7 +513,7 @@ def test_gather_asks_each_node_once(nodes: FakeNodes) -> None:
     run(nodes)
     before = {node: len(nodes.asked(node)) for node in ("c1", "c2", "c3")}
     nodes.trouble("c2", "refused")
-    stand_in(nodes, "sinfo", "echo 'c1 idle'")
+    stand_in(nodes, "sinfo", "echo 'c1 idle Unknown|Unknown|none'")
     question = Question(str(nodes.registry), ["ml-frameworks"], content=True, host=True, readers=["nobody"])
     events: list[Event] = []
     found = gather(FactsRequest(["c1", "c2", "c3"], 4, 2, 20, question, texts=["/etc/hostname"]), events.append)
@@ -521,9 +542,9 @@ def test_a_node_with_too_many_facts_is_a_node_in_trouble(nodes: FakeNodes, monke
 
 
 def test_slurm_that_is_down_is_a_fact(nodes: FakeNodes) -> None:
-    stand_in(nodes, "sinfo", "echo 'c1 idle'")
+    stand_in(nodes, "sinfo", "echo 'c1 idle Unknown|Unknown|none'")
     (nodes.root / "bin" / "sinfo").write_text("#!/no/such/interpreter\n")
-    found = slurm_facts()
+    found = ask_slurm()
     assert "sinfo cannot be run" in str(found.error)
     assert found.nodes == {}
 

@@ -18,6 +18,7 @@ from pytest_hpcregistry.core.catalog import Catalog, Entry
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
 from pytest_hpcregistry.core.events import Noticed
 from pytest_hpcregistry.core.layout import SYNC_LOCK
+from pytest_hpcregistry.core.machine import SlurmFacts
 from pytest_hpcregistry.core.settings import Settings
 from pytest_hpcregistry.testing.facts import entry
 from pytest_hpcregistry.testing.listener import recorder
@@ -52,6 +53,7 @@ class Rollouts:
         return self.room
 
     def make(self, settings: Settings, *words: Any, **how: Any) -> Rollouts:
+        self.out_of_service = how.pop("out_of_service")
         assert how == {"repair": False, "gone": {}, "users": False}
         self.made.append((settings, *words))
         return self
@@ -91,6 +93,16 @@ def test_where_there_is_room_nothing_is_noticed(settings: Settings, rollouts: Ro
     rollouts.room = Room(2, 4)
     sync(settings, None, None, recorder(told))
     assert [event["event"] for event in told] == ["sync_started", "sync_finished"]
+
+
+def test_what_slurm_does_not_count_on_need_not_answer(settings: Settings, rollouts: Rollouts) -> None:
+    view = SlurmFacts(nodes={"c1": "drained", "c2": "idle", "c3": "down"}, reasons={"c1": '"disk swap" (root)'})
+    sync(settings, None, None, lambda _: None, slurm=view)
+    assert rollouts.out_of_service == {"c1": 'drained "disk swap" (root)', "c3": "down"}
+    sync(settings, None, None, lambda _: None, slurm=SlurmFacts(error="no slurmctld"))
+    assert rollouts.out_of_service == {}
+    sync(change(settings, nodes=None), None, None, lambda _: None, slurm=view)
+    assert [nodes for nodes, *_ in rollouts.run_with] == [["c1", "c2"], ["c1", "c2"], ["c1", "c2", "c3"]]
 
 
 @pytest.mark.parametrize(

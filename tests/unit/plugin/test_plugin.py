@@ -12,11 +12,11 @@ import pytest
 from pytest_hpcregistry.cluster.phases import suites_directory
 from pytest_hpcregistry.core.errors import Unreachable
 from pytest_hpcregistry.core.events import Failed
-from pytest_hpcregistry.core.machine import Syncing
+from pytest_hpcregistry.core.machine import SlurmFacts, Syncing
 from pytest_hpcregistry.core.wire import from_line
 from pytest_hpcregistry.plugin import session
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, entry, gathered, machine
-from tests.unit.plugin.runs import ONE_OF_EACH, answer, cases_of, phase, properties_of, run
+from tests.unit.plugin.runs import ONE_OF_EACH, THREE, answer, cases_of, phase, properties_of, run
 
 pytest_plugins = "pytester"
 
@@ -202,6 +202,50 @@ def test_an_unreachable_node_fails_once_with_the_reason(pytester: pytest.Pyteste
     case = next(case for case in cases_of() if case.find("failure") is not None)
     assert case.get("name") == "test_node_is_reachable[c3]"
     assert properties_of(case) == {"phase": "infrastructure", "worker": "main", "node": "c3", "unreachable": "no route"}
+
+
+DRAINED = SlurmFacts(nodes={"c3": "drained"}, reasons={"c3": '"disk\x1b swap"'})
+
+
+def test_a_node_that_is_not_counted_fails_nothing_and_is_named(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(monkeypatch, gathered(THREE, slurm=DRAINED))
+    shutil.copy(suites_directory() / "test_reachable.py", pytester.path)
+    result = phase(pytester, "-rs", "--hpc-require=66%")
+    result.assert_outcomes(passed=8, skipped=3)
+    result.stdout.fnmatch_lines(
+        [
+            'hpc: not counted: c3 drained "disk\\x1b swap"',
+            'SKIPPED ?1? test_it.py:3: the node is not counted: drained "disk\\x1b swap"',
+            'SKIPPED * not counted: drained "disk\\x1b swap"',
+        ]
+    )
+    assert result.ret == 0
+
+
+@pytest.mark.parametrize("ini", [True, False])
+def test_too_few_nodes_are_the_end_of_the_session(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, ini: bool
+) -> None:
+    answer(monkeypatch, gathered(THREE, slurm=DRAINED))
+    if ini:
+        pytester.makeini("[pytest]\nhpc_require = 100%\n")
+    result = phase(pytester, *([] if ini else ["--hpc-require=3"]))
+    assert result.ret == 3
+    text = "3 of 3 nodes (100%) are" if ini else "3 of 3 nodes are"
+    assert f"{text} required, 2 could be asked: not c3" in result.stderr.str()
+
+
+def test_what_requires_nothing_is_wrong_use(pytester: pytest.Pytester, asked: list[dict[str, Any]]) -> None:
+    result = phase(pytester, "--hpc-require=0%")
+    assert (result.ret, "hpc_require: write a number of nodes" in result.stderr.str()) == (2, True)
+
+
+def test_no_node_that_counts_is_no_success(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, gathered({"c3": "no route"}, slurm=DRAINED))
+    result = phase(pytester)
+    assert (result.ret, "no node could be asked" in result.stderr.str()) == (3, True)
 
 
 def test_no_images_fail_and_do_not_skip(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

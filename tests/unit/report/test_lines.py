@@ -102,12 +102,14 @@ def test_nodes_that_ended_alike_are_one_line() -> None:
         ended("c005", "unchanged"),
         *[ended(node, "failed", message="full\x1b[2J") for node in ("c006", "c007")],
         ended("c008", "unreachable", message="no route"),
+        *[ended(node, "not counted", message='drained "disk\x1b swap"') for node in ("c009", "c010")],
     ]
     assert lines.nodes_finished(events) == [
         "✓ c[001-004]: synced, 0.9 to 5.0 MB in 1.0 to 2.5 s",
         "✓ c005: nothing to send (names and sizes compared)",
         "✗ c[006-007]: full\\x1b[2J",
         "✗ c008: no route",
+        '! not counted: c[009-010] drained "disk\\x1b swap"',
     ]
     assert lines.nodes_finished([]) == []
 

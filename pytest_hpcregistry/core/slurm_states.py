@@ -1,0 +1,69 @@
+"""What Slurm's states of a node mean: the one home of sinfo(1), NODE STATE CODES.
+
+A state is a word, such as `drained*`, or several as in `IDLE+DRAIN+NOT_RESPONDING`, and signs after it. What is not
+known here says nothing: a later Slurm may have more.
+"""
+
+from __future__ import annotations
+
+from .machine import SlurmFacts
+
+USABLE = ("idle", "mixed", "allocated", "completing", "planned", "reserved")
+FUTURE = "future"
+OUT_OF_SERVICE = {
+    "drained": "drained",
+    "drain": "drained",
+    "draining": "draining",
+    "fail": "expected to fail",
+    "failing": "expected to fail",
+    "down": "down",
+    "powered_down": "powered down",
+    "powering_down": "powering down",
+    "power_down": "about to be powered down",
+    "powering_up": "powering up",
+    "reboot": "rebooting",
+    "reboot_issued": "rebooting",
+    "reboot_requested": "about to reboot",
+    "maint": "reserved for maintenance",
+    "maintenance": "reserved for maintenance",
+    FUTURE: "of the future",
+    "not_responding": "not responding",
+    "no_respond": "not responding",
+}
+SIGNS = {
+    "*": "not responding",
+    "~": "powered down",
+    "#": "powering up",
+    "!": "about to be powered down",
+    "%": "powering down",
+    "$": "reserved for maintenance",
+    "@": "about to reboot",
+    "^": "rebooting",
+    "-": "",  # planned by the backfill scheduler
+    "+": "",  # other jobs are completing
+}
+
+
+def flags(state: str) -> list[str]:
+    """`IDLE+DRAIN*` -> idle, drain, without the signs."""
+    return state.lower().rstrip("".join(SIGNS)).split("+")
+
+
+def is_usable(state: str) -> bool:
+    """Whether jobs run on such a node, or could."""
+    return flags(state)[0] in USABLE and not describe(state)
+
+
+def describe(state: str) -> str:
+    """Why Slurm does not count on a node of this *state*, in words; "" if it does."""
+    bare = state.rstrip("".join(SIGNS))
+    words = [OUT_OF_SERVICE.get(flag, "") for flag in flags(state)] + [SIGNS[sign] for sign in state[len(bare) :]]
+    return ", ".join(dict.fromkeys(filter(None, words)))
+
+
+def out_of_service(slurm: SlurmFacts | None) -> dict[str, str]:
+    """Each node that Slurm does not count on now -> why, with the reason that it was given:
+    `drained "disk swap" (root, since 2026-01-30)`. None, where Slurm gave no view."""
+    found = {node: describe(state) for node, state in slurm.nodes.items()} if slurm else {}
+    reasons = slurm.reasons if slurm else {}
+    return {node: " ".join(filter(None, [words, reasons.get(node, "")])) for node, words in found.items() if words}
