@@ -62,6 +62,15 @@ OF_IMAGES: tuple[ImageCheck, ...] = (
     images.modes,
     images.readable,
 )
+IDS: tuple[str, ...] = (
+    *(
+        f"{check.__module__.rpartition('.')[2]}.{check.__name__}"
+        for check in (*OF_CONTROLLER, *OF_NODES, *OF_MACHINES, *OF_IMAGES, reachable.reached)
+    ),
+    "access.sync_key_works",
+    "images.checks",
+)
+"""The ids of findings. The last two are of suites that look at more than facts."""
 
 
 def run(facts: Facts, cluster: Cluster) -> Iterator[Finding]:

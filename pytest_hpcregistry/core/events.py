@@ -281,10 +281,11 @@ class ImageSignatures(Event):
 
 @dataclass(frozen=True)
 class Verified(Event):
-    """An image's state on each machine, after its bytes were read."""
+    """An image's state on each machine, after its bytes were read; `waived` are machines where that fails nothing."""
 
     name: str
     states: dict[str, str]
+    waived: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
