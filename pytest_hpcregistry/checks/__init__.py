@@ -62,15 +62,16 @@ OF_IMAGES: tuple[ImageCheck, ...] = (
     images.modes,
     images.readable,
 )
+OF_SUITES = ("access.sync_key_works", "images.checks")
+"""Ids of what suites find that look at more than facts."""
 IDS: tuple[str, ...] = (
     *(
         f"{check.__module__.rpartition('.')[2]}.{check.__name__}"
         for check in (*OF_CONTROLLER, *OF_NODES, *OF_MACHINES, *OF_IMAGES, reachable.reached)
     ),
-    "access.sync_key_works",
-    "images.checks",
+    *OF_SUITES,
 )
-"""The ids of findings. The last two are of suites that look at more than facts."""
+"""The ids of findings."""
 
 
 def run(facts: Facts, cluster: Cluster) -> Iterator[Finding]:

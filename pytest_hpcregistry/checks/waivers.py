@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from fnmatch import filter as matching
 from fnmatch import fnmatchcase
-from typing import Optional
 
 from ..core.errors import UsageError
+from ..core.facts import Facts
+from ..core.model import Cluster
 from ..core.nodeset import expand, fold, group_by
 from ..core.waivers import FindingWaiver
+from . import IDS, OF_SUITES, run
 from .finding import Finding
 
 
@@ -35,12 +38,12 @@ def judge(findings: Iterable[Finding], waivers: Sequence[FindingWaiver], today: 
 
 def parts(
     finding: Finding, waivers: Sequence[FindingWaiver], today: date
-) -> Iterator[tuple[Optional[FindingWaiver], str]]:
+) -> Iterator[tuple[FindingWaiver | None, str]]:
     """The finding's machines, by the waiver that counts there: one that holds before one that has expired."""
     fitting = [one for one in waivers if fits(one, finding)]
     in_order = sorted(fitting, key=lambda one: one.until < today)
 
-    def choose(machine: str) -> Optional[FindingWaiver]:
+    def choose(machine: str) -> FindingWaiver | None:
         return next((one for one in in_order if not one.nodes or machine in one.nodes), None)
 
     for waiver, machines in group_by(machines_of(finding), choose).items():
@@ -67,17 +70,18 @@ def is_about(finding: Finding, image: str) -> bool:
     return name.endswith(".sif") and fnmatchcase(f"/{name}", f"*/{image}")
 
 
-def unused(waivers: Iterable[FindingWaiver], findings: Sequence[Finding]) -> list[FindingWaiver]:
-    """The waivers that none of *findings* is about."""
-    where = [(one, set(machines_of(one))) for one in findings]
+def unused(facts: Facts, cluster: Cluster) -> list[str]:
+    """A sentence for each waiver that is about nothing that the checks find in *facts*: for `run`, with all that it
+    asks for. Of what suites find beside facts nobody knows here."""
+    waivers = [one for one in cluster.waivers if not one.check or matching(set(IDS) - set(OF_SUITES), one.check)]
+    found = list(run(facts, cluster)) if waivers else []
     return [
-        waiver
+        describe_unused(waiver)
         for waiver in waivers
-        if not any(fits(waiver, one) and (not waiver.nodes or set(waiver.nodes) & machines) for one, machines in where)
+        if not any(fits(waiver, one) and (not waiver.nodes or one.where in waiver.nodes) for one in found)
     ]
 
 
 def describe_unused(waiver: FindingWaiver) -> str:
-    """`c007, images.state`, whose it is, and what to do."""
     what = ", ".join(filter(None, [fold(waiver.nodes) if waiver.nodes else "", waiver.image, waiver.check]))
     return f"the waiver of {waiver.who} ({what}) matches nothing that was found: is it still needed?"

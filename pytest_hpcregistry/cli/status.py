@@ -96,8 +96,8 @@ def find(found: Facts, cluster: Cluster, matrix: Mapping[str, Mapping[str, str]]
 
 
 def raise_for_status(found: Facts, matrix: Mapping[str, Mapping[str, str]], judged: Judged) -> None:
-    """The exit code of status: drift is 1, and so is nothing at all; nodes that could not be asked are 3. What is waived
-    is neither, nor is it a proof."""
+    """The exit code of status: drift is 1, and so is nothing at all; nodes that could not be asked are 3. What is
+    waived is neither, nor is it a proof."""
     if found.catalog_problem:
         raise CheckFailed(found.catalog_problem, where="controller", hint=NO_CATALOG)
     if not matrix:

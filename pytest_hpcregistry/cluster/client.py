@@ -17,6 +17,7 @@ from ..core.catalog import LARGEST, Catalog, Entry, from_text
 from ..core.errors import Unreachable, UsageError
 from ..core.events import (
     CatalogPart,
+    Chosen,
     Event,
     Freed,
     Gathered,
@@ -33,7 +34,7 @@ from ..core.events import (
 from ..core.machine import FactsRequest, Question
 from ..core.model import Cluster
 from ..core.names import full_name
-from ..core.nodeset import Choice
+from ..core.nodeset import Choice, fold
 from ..core.records import plain
 from ..core.settings import chosen
 from ..transports import Transport, open_transport
@@ -175,7 +176,11 @@ class ControllerClient:
         )
 
     def list_nodes(self) -> list[str]:
-        """The cluster file's nodes, or the ones that Slurm knows. Raises Unreachable when Slurm does not answer."""
+        """The cluster file's nodes, or the ones that Slurm knows; of these the chosen ones. Raises Unreachable when
+        Slurm does not answer, UsageError for a choice that names others or leaves none."""
+        if self.choice != ALL:
+            configured = option("--configured", self.cluster.nodes and fold(self.cluster.nodes))
+            return self.program.ask(Chosen, ["nodes", *configured, *self.chosen()], timeout=QUICK).nodes
         if self.cluster.nodes is not None:
             return list(self.cluster.nodes)
         result = self.transport.run(["sinfo", "-N", "-h", "-o", "%N"], timeout=QUICK)
@@ -290,9 +295,10 @@ class ControllerClient:
         timeout = sum((QUICK + size / SLOWEST_SIGNATURE for size in sizes.values()), start=float(QUICK))
         return self.program.ask(ImageSignatures, ["signatures"], stdin=body, timeout=timeout)
 
-    def try_sync_key(self) -> dict[str, str]:
-        """What the sync key can do on each node; "works, refuses a shell" is as it should be."""
-        return self.program.ask(Tried, ["try-key"], timeout=QUICK * 2).nodes
+    def try_sync_key(self, nodes: Sequence[str] = ()) -> dict[str, str]:
+        """What the sync key can do on each node, or of *nodes*; "works, refuses a shell" is as it should be."""
+        only = nodes if self.choice != ALL else ()
+        return self.program.ask(Tried, ["try-key", *only], timeout=QUICK * 2).nodes
 
     def path(self, inside: str) -> str:
         return layout.inside(self.cluster.registry.path, inside)

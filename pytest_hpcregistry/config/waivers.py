@@ -27,13 +27,13 @@ REQUIRED = ("until", "who", "reason")
 
 def read_who(text: str) -> str:
     if not re.fullmatch(WHO, text) or not text.isprintable():
-        raise ValueError(f"{excerpt(text)!r} is not a name, of one line and at most 100 characters")
+        raise ValueError(f"{excerpt(repr(text))} is not a name, of one line and at most 100 characters")
     return text
 
 
 def read_image(text: str) -> str:
     if not re.fullmatch(IMAGE, text) or not text.endswith((".sif", "*")):
-        raise ValueError(f"{excerpt(text)!r} is not an image, such as pytorch.sif, ml-frameworks/* or *.sif")
+        raise ValueError(f"{excerpt(repr(text))} is not an image, such as pytorch.sif, ml-frameworks/* or *.sif")
     return text
 
 
@@ -41,7 +41,7 @@ def read_check(text: str) -> str:
     from .. import checks
 
     if not re.fullmatch(CHECK, text) or not matching(checks.IDS, text):
-        raise ValueError(f"{excerpt(text)!r} is no check.{suggest(text, checks.IDS)}")
+        raise ValueError(f"{excerpt(repr(text))} is no check.{suggest(text, checks.IDS)}")
     return text
 
 

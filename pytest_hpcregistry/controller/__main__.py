@@ -19,6 +19,7 @@ from .. import __version__
 from ..core.errors import RUN_SETUP, HpcRegistryError, UsageError
 from ..core.events import (
     BytesMissing,
+    Chosen,
     Failed,
     Happened,
     HistoryEnded,
@@ -168,6 +169,15 @@ def run_try_key(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_nodes(arguments: argparse.Namespace) -> int:
+    from ..core.nodeset import Choice, expand
+    from .nodes import choose_nodes
+
+    configured = expand(arguments.configured) if arguments.configured else None
+    json_lines(sys.stdout)(Chosen(choose_nodes(configured, Choice(arguments.nodes, arguments.exclude))))
+    return 0
+
+
 def run_unpack(arguments: argparse.Namespace) -> int:
     from .unpack import unpack
 
@@ -306,6 +316,7 @@ COMMANDS = {
     "history": run_history,
     "signatures": run_signatures,
     "try-key": run_try_key,
+    "nodes": run_nodes,
     "unpack": run_unpack,
 }
 

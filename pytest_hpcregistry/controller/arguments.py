@@ -69,7 +69,9 @@ def parse() -> argparse.Namespace:
             metavar="JSON",
             help="settings of a cluster file: those not in force are reported",
         )
-    for command in (one, back):
+    chosen = commands.add_parser("nodes", help="which nodes are meant")
+    chosen.add_argument("--configured", metavar="NODESET", help="of these, instead of those that Slurm knows")
+    for command in (one, back, chosen):
         command.add_argument(
             "-w", "--nodes", default="", metavar="NODESET", help="only these nodes: c[001-010], or a group, @gpu"
         )

@@ -263,6 +263,13 @@ class Gathered(Event):
 
 
 @dataclass(frozen=True)
+class Chosen(Event):
+    """The nodes of the cluster that somebody has chosen."""
+
+    nodes: list[str]
+
+
+@dataclass(frozen=True)
 class Tried(Event):
     """What the sync key can do on each node, in words."""
 

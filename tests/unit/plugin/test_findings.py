@@ -51,7 +51,7 @@ def big(monkeypatch: pytest.MonkeyPatch, nodes: int, *, wrong: str = "", gone: s
     known = gathered({name: facts_of(name) for name in names}, images=images, controller=sound.controller, slurm=slurm)
     answer(monkeypatch, known)
     works = dict.fromkeys(names, "works, refuses a shell")
-    monkeypatch.setattr(ControllerClient, "try_sync_key", lambda client: works)
+    monkeypatch.setattr(ControllerClient, "try_sync_key", lambda client, nodes=(): works)
 
 
 @pytest.fixture
