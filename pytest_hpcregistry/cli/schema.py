@@ -8,7 +8,6 @@ from ..config.schema import cluster_schema
 from ..config.waivers import waivers_schema
 from .show import show_json
 
-
 SCHEMAS = {"cluster": cluster_schema, "waivers": waivers_schema}
 
 
@@ -17,7 +16,8 @@ SCHEMAS = {"cluster": cluster_schema, "waivers": waivers_schema}
 def command(of: str) -> None:
     """Print the JSON Schema of the cluster file, for editors.
 
-    Or that of the file of waivers that the cluster file names. The dialect is draft-07, which editors' YAML plugins read.
+    Or that of the file of waivers, which the cluster file names. The dialect is draft-07, which editors' YAML plugins
+    read.
 
     It has every key with its meaning, its default and what may stand there.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import date
 
 import click
 
@@ -19,6 +18,7 @@ from ..core.facts import Facts
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, excerpt, visible
 from ..core.nodeset import fold, fold_by
+from ..core.waivers import today
 from ..report import lines
 from .options import node_options
 from .show import say, show_json, show_table
@@ -41,7 +41,7 @@ def command(as_json: bool, client: ControllerClient) -> None:
     found = client.facts(client.question(brief=True))
     facts_of.require_nodes(found)
     matrix = found.matrix()
-    judged = judge(find(found, client.cluster, matrix), client.cluster.waivers, date.today())  # noqa: DTZ011
+    judged = judge(find(found, client.cluster, matrix), client.cluster.waivers, today())
     waived = fold_findings(judged.waived)
     odd = fold_findings(one for one in judged.open if one.id == "images.modes")
     if as_json:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 
 from ..checks import images
 from ..checks.finding import Finding, fold_findings
@@ -16,6 +15,7 @@ from ..core.facts import DAMAGED, MISSING, PRESENT, UNMANAGED, UNREACHABLE, Fact
 from ..core.machine import Question
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, excerpt
+from ..core.waivers import today
 from . import image_signatures, signing
 from .client import ControllerClient, Wait
 
@@ -105,7 +105,7 @@ def failures(
         if name not in found.catalog.images and set(looked_at.values()) <= {MISSING}:
             errors.append(CheckFailed(f"{excerpt(name)} is not in the catalog"))
         findings = [one for machine in looked_at for one in look_at(found.machines[machine], found, cluster, name)]
-        judged = judge(findings, cluster.waivers, date.today())  # noqa: DTZ011 - as people count days here
+        judged = judge(findings, cluster.waivers, today())
         waived += judged.waived
         states_waived = {one.where for one in judged.waived if one.id != "images.modes"}
         open_here = {one.where for one in judged.open}

@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 
 from ..core.errors import UsageError
 from ..core.fields import find_repeated
 from ..core.model import SECTIONS, Cluster
 from ..core.reader import Reader
+from ..core.waivers import today
 from .ansible import Draft, read
 from .waivers import read_waivers
 
@@ -104,7 +104,7 @@ def check(draft: Draft) -> Cluster:
     for repeated in find_repeated(ids):
         second = ids.index(repeated, ids.index(repeated) + 1)
         reader.add(("scan", "waivers", second), f"there is a waiver of {repeated} above: keep one of them")
-    waivers = read_waivers(reader, data.get("waivers", ""), date.today())  # noqa: DTZ011 - as people count days here
+    waivers = read_waivers(reader, data.get("waivers", ""), today())
     reader.finish(draft.source, "nothing was changed; correct this and try again")
     parts = {name: SECTIONS[name].kind(**values) for name, values in sections.items()}
     return Cluster(nodes=nodes, waivers=waivers, **parts)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timezone
 
 DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 REASON = ".{1,500}"
@@ -32,6 +32,11 @@ class FindingWaiver:
         if self.until < today:
             return f"waiver of {self.who} expired {self.until.isoformat()}: {self.reason}"
         return f"waived until {self.until.isoformat()} by {self.who}: {self.reason}"
+
+
+def today() -> date:
+    """The day by which waivers hold, of UTC, so that it is the same for everybody."""
+    return datetime.now(timezone.utc).date()
 
 
 def read_day(text: str) -> date:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import asdict
-from datetime import date
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from ..checks.waivers import judge
 from ..cluster.phases import PHASES
 from ..core.errors import HpcRegistryError
 from ..core.names import excerpt, printable
-from ..core.waivers import FindingWaiver
+from ..core.waivers import FindingWaiver, today
 from .asking import FACTS, PROBLEM
 from .findings import explain
 from .session import asks_for, belongs_to_a_phase, load, selected_phases, worker_input
@@ -61,7 +60,7 @@ def pytest_runtest_makereport(
 
 def explain_by(findings: list[Finding], item: pytest.Item, report: Any) -> None:
     """Let a failed test's report show its findings. It is an expected failure when a waiver holds for each of them."""
-    judged = judge(findings, waivers_of(item.config), date.today())  # noqa: DTZ011 - as people count days here
+    judged = judge(findings, waivers_of(item.config), today())
     report.hpc_findings = [shorten(one) for one in judged.open]
     report.hpc_waived = [shorten(one) for one in judged.waived]
     said = "; ".join(dict.fromkeys(one.waiver for one in judged.waived))

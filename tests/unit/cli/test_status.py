@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from pytest_hpcregistry.cluster import client
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.core.errors import HpcRegistryError
 from pytest_hpcregistry.core.machine import MachineFacts
+from pytest_hpcregistry.core.waivers import today
 from pytest_hpcregistry.testing.facts import NAME, OTHER, gathered, image, machine
 
-LATER = date.today() + timedelta(days=30)  # noqa: DTZ011
+LATER = today() + timedelta(days=30)
 WAIVED = f"waived until {LATER.isoformat()} by alice: disk swap"
 GOOD = machine(image())
 
@@ -40,7 +42,7 @@ def waive(about: str, until: date = LATER) -> None:
     Path("w.yaml").write_text(f"- {{{about}, until: {until.isoformat()}, who: alice, reason: disk swap}}\n")
 
 
-def run(monkeypatch: pytest.MonkeyPatch, nodes: dict[str, MachineFacts | str], *words: str) -> Result:
+def run(monkeypatch: pytest.MonkeyPatch, nodes: Mapping[str, MachineFacts | str], *words: str) -> Result:
     monkeypatch.setattr(ControllerClient, "facts", lambda client, *what: gathered(nodes))
     return CliRunner().invoke(cli.commands, [*(words or ("status",)), "--cluster", "c.yaml"])
 

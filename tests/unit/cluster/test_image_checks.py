@@ -103,7 +103,7 @@ class FakeController(Transport):
 
 def test_a_node_that_is_none_is_asked_for_nothing() -> None:
     controller = FakeController(PRINTS)
-    with pytest.raises(UsageError, match="^c9: no such node in this cluster$") as caught:
+    with pytest.raises(UsageError, match=r"^c9: no such node in this cluster$") as caught:
         controller.test("c9")
     assert caught.value.hint == "it has c[1,7]"
     assert not [argv for argv in controller.asked if "salloc" in argv]

@@ -136,7 +136,7 @@ def test_how_a_phase_can_end(prepare: Prepare, how: dict[str, object], kind: typ
 
 def test_wrong_use_has_nothing_to_do_with_a_phase(prepare: Prepare) -> None:
     prepare("infrastructure", cases=None, code=4, error=Failed("no image", exit_code=2, hint="catalog list"))
-    with pytest.raises(UsageError, match="^no image$") as caught:
+    with pytest.raises(UsageError, match=r"^no image$") as caught:
         run()
     assert caught.value.hint == "catalog list"
     assert len(calls()) == 1

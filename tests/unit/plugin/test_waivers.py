@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from pytest_hpcregistry.core.waivers import today
 from tests.unit.plugin.runs import cases_of, properties_of
 from tests.unit.plugin.test_findings import big, suites, summary
 
 pytest_plugins = "pytester"
-TODAY = date.today()  # noqa: DTZ011
+TODAY = today()
 LATER, EARLIER = (TODAY + timedelta(days=days) for days in (30, -1))
 
 
