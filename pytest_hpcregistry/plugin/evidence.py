@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 
+from ..checks import programs
 from ..checks.finding import Finding
 from ..checks.waivers import judge
 from ..cluster.phases import PHASES
 from ..core.errors import HpcRegistryError
+from ..core.facts import Facts
 from ..core.names import excerpt, printable
 from ..core.waivers import FindingWaiver, today
-from .asking import FACTS, PROBLEM
+from . import asking
+from .asking import PROBLEM
 from .findings import explain
+from .junit import place_of
 from .session import asks_for, belongs_to_a_phase, load, selected_phases, worker_input
 
 COMPARED = pytest.StashKey[list[Finding]]()
@@ -37,10 +41,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
     image, node = parameters.get("find_in_images") or (parameters.get("sif"), None)
     properties["node"] = node or next((parameters[key] for key in MACHINE_FIXTURES if key in parameters), None)
-    known = item.config.stash.get(FACTS, None)
+    known = asking.known_facts(item.config)
     if known and image and image in known.catalog.images:
         properties.update(image=image, digest="sha256:" + known.catalog.images[image].digest)
     item.user_properties += [(key, value) for key, value in properties.items() if value]
+    if known and follows_from_set_up(item) and not is_set_up(known, item.config):
+        pytest.skip("phase 1 has not been run: see test_phase_1_has_been_run")
+
+
+def is_set_up(known: Facts, config: pytest.Config) -> bool:
+    """Whether phase 1 has been run, as far as anybody has asked."""
+    return known.controller.facts.host is None or not list(programs.set_up(known.controller, known, load(config)))
+
+
+def follows_from_set_up(item: pytest.Item) -> bool:
+    """Whether a test of ours can find nothing where phase 1 has not been run: those in the directories of the phases."""
+    place = place_of(item.path)
+    return place is not None and len(place.parts) > 1
 
 
 @pytest.hookimpl(wrapper=True)
