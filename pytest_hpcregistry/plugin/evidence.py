@@ -55,7 +55,7 @@ def is_set_up(known: Facts, config: pytest.Config) -> bool:
 
 
 def follows_from_set_up(item: pytest.Item) -> bool:
-    """Whether a test of ours can find nothing where phase 1 has not been run: those in the directories of the phases."""
+    """Whether a test is ours, and of a phase: where phase 1 has not been run, all it finds follows from that."""
     place = place_of(item.path)
     return place is not None and len(place.parts) > 1
 

@@ -197,6 +197,14 @@ def no_group(sound: Sound) -> None:
     sound.host("c2").accounts.groups["slurm"] = None
 
 
+def never_set_up(sound: Sound) -> None:
+    """Nothing of phase 1 is there, on any machine."""
+    for where in ("controller", "c1", "c2"):
+        host = sound.host(where)
+        host.paths.update(dict.fromkeys(host.paths))
+        host.texts.update(dict.fromkeys(host.texts))
+
+
 UNRESTRICTED = replace(KEY, options="")
 BROKEN: list[tuple[str, str, Broken]] = [
     ("reachable.reached", "c2", unreachable),
@@ -282,17 +290,8 @@ ALSO: list[tuple[set[str], Broken]] = [  # what several checks see, each from it
     ({"configuration.in_force", "configuration.same"}, text("controller", CONFIG, "x: [")),
     ({"configuration.peers", "slurm.usable"}, lambda sound: sound.nodes.update(c3=sound_machine())),
     ({"slurm.containers"}, text("controller", OCI, "nothing")),
-    ({"programs.set_up"}, lambda sound: never_set_up(sound)),
-    ({"programs.set_up", "reachable.reached"}, lambda sound: [never_set_up(sound), unreachable(sound)]),
+    ({"programs.set_up"}, never_set_up),
 ]
-
-
-def never_set_up(sound: Sound) -> None:
-    """Nothing of phase 1 is there, on any machine."""
-    for where in ("controller", "c1", "c2"):
-        host = sound.host(where)
-        host.paths.update(dict.fromkeys(host.paths))
-        host.texts.update(dict.fromkeys(host.texts))
 
 
 def found_of(sound: Sound) -> list[Finding]:
