@@ -45,6 +45,7 @@ INSTALLED = (
     *(layout.PROGRAM_FILE, layout.LAUNCHER, layout.KNOWN_HOSTS),
 )
 QUICK = 60  # seconds for a question that moves no image
+OWN_COMMAND = 12  # seconds for a command of a project's own, which the agent ends after 10
 SLOWEST_LINK = 1_000_000  # bytes/s below which an upload is given up
 SLOWEST_HASH = 100_000_000  # bytes/s below which reading images back is given up
 SLOWEST_SIGNATURE = 40_000_000  # the same for verifying the signatures of one, which the controller gives up first
@@ -114,14 +115,14 @@ class ControllerClient:
             nodes=None if self.cluster.nodes is None else list(self.cluster.nodes),
             window=sync.window,
             connect_timeout=sync.connect_timeout,
-            timeout=sync.timeout if question.content else QUICK,
+            timeout=(sync.timeout if question.content else QUICK) + OWN_COMMAND * len(question.commands),
             question=question,
             choice=self.choice,
             texts=[f"{sync.key}.pub"] if question.host else [],
             wait_for_sync=wait.for_sync,
             wait_for_end=wait.for_end,
         )
-        timeout = sync.timeout + QUICK + wait.for_sync + wait.for_end
+        timeout = sync.timeout + QUICK + OWN_COMMAND * len(question.commands) + wait.for_sync + wait.for_end
         self.program.pass_on(["facts", json.dumps(plain(request))], timeout=timeout, listener=listener)
 
     def facts(

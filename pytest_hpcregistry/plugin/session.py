@@ -30,7 +30,10 @@ CHOICES = {
     ),
     "gather": (("auto", "never"), "Whether the cluster may be asked for what tests need [default: auto]."),
 }
-LISTS = {"paths": "Paths on every machine that tests of your own look at, one a line."}
+LISTS = {
+    "paths": "Paths on every machine that tests of your own look at, one a line.",
+    "commands": "Commands that tests of your own want run on every machine, as root and by no shell, one a line.",
+}
 
 
 def option(config: pytest.Config, name: str) -> str | None:
