@@ -435,10 +435,11 @@ def test_a_command_of_a_site_is_bounded(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(ended["stdout"]) == facts.MOST_PRINTED
     assert ended["returncode"] != 0
     limit = tmp_path / "timeout"
-    limit.write_text('#!/bin/sh\nshift 3\nexec /usr/bin/timeout -k 1 0.2 "$@"\n')
+    limit.write_text(f'#!/bin/sh\necho "$1 $2 $3" > {tmp_path}/limits\nshift 3\nexec /usr/bin/timeout -k 1 0.2 "$@"\n')
     limit.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert facts.run_bounded(["sleep", "60"]) == {"returncode": 124, "stdout": ""}
+    assert (tmp_path / "limits").read_text() == "-k 1 10\n", "only the test is in a hurry"
 
 
 def test_commands_are_answered_by_their_text(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
