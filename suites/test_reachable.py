@@ -1,4 +1,4 @@
-"""Whether each node could be asked: its own result, once for each node, in every phase."""
+"""Whether each node could be asked, and whether there is anything to ask for: results of their own, in every phase."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_hpcregistry.checks import reachable
-from pytest_hpcregistry.core.facts import Facts
+from pytest_hpcregistry.checks import programs, reachable
+from pytest_hpcregistry.core.facts import Facts, Machine
 from pytest_hpcregistry.core.model import Cluster
 
 pytestmark = [pytest.mark.infrastructure, pytest.mark.deployment, pytest.mark.e2e]
@@ -22,3 +22,8 @@ def test_node_is_reachable(
     if node.unreachable is not None:
         record_property("unreachable", node.unreachable)
     assert list(reachable.reached(node, cluster_facts, cluster)) == []
+
+
+def test_phase_1_has_been_run(controller: Machine, cluster_facts: Facts, cluster: Cluster) -> None:
+    """Where it has not, every test in a phase's directory is skipped."""
+    assert list(programs.set_up(controller, cluster_facts, cluster)) == []

@@ -62,14 +62,27 @@ OF_IMAGES: tuple[ImageCheck, ...] = (
     images.modes,
     images.readable,
 )
+OF_SUITES = ("access.sync_key_works", "images.checks")
+"""Ids of what suites find that look at more than facts."""
+IDS: tuple[str, ...] = (
+    *(
+        f"{check.__module__.rpartition('.')[2]}.{check.__name__}"
+        for check in (*OF_CONTROLLER, *OF_NODES, *OF_MACHINES, *OF_IMAGES, reachable.reached, programs.set_up)
+    ),
+    *OF_SUITES,
+)
+"""The ids of findings."""
 
 
 def run(facts: Facts, cluster: Cluster) -> Iterator[Finding]:
     """All checks of all machines, whose `host` and content must have been asked for. Of a node that could not be asked
-    there is that one finding."""
+    there is that one finding, and of a cluster on which phase 1 has not been run no other but these."""
+    not_set_up = list(programs.set_up(facts.controller, facts, cluster))
+    yield from not_set_up
     for machine in facts.machines.values():
         if machine.unreachable is not None:
             yield from reachable.reached(machine, facts, cluster)
+        if machine.unreachable is not None or not_set_up:
             continue
         for check in (*(OF_CONTROLLER if machine.name == CONTROLLER else OF_NODES), *OF_MACHINES):
             yield from check(machine, facts, cluster)

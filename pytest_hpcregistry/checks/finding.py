@@ -17,7 +17,7 @@ class Finding:
 
     `id` is the check's, as structure.modes; `where` a machine, or several, folded; `what` a path, an image or a
     program, or nothing for the machine itself; `found` is what it is like, and `expected` what it should be. `hint` is
-    what to do.
+    what to do, and `waiver` what a waiver says of it, one that holds or one that has expired.
     """
 
     id: str
@@ -26,10 +26,12 @@ class Finding:
     found: str
     expected: str = ""
     hint: str = RUN_SETUP
+    waiver: str = ""
 
     def __str__(self) -> str:
         what = f"{self.what}: " if self.what else ""
-        return f"{self.where}: {what}{self.found}" + (f", should be {self.expected}" if self.expected else "")
+        expected = f", should be {self.expected}" if self.expected else ""
+        return f"{self.where}: {what}{self.found}{expected}" + (f"; {self.waiver}" if self.waiver else "")
 
 
 def compare(check: str, machine: Machine, path: str, expected: str) -> Iterator[Finding]:

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..core.facts import Facts, Machine
-from ..core.layout import AGENT, CONTAINER_RUN, LAUNCHER, LIBRARY, PROGRAM_FILE, RUNTIME
+from ..core.layout import AGENT, CONFIG, CONTAINER_RUN, LAUNCHER, LIBRARY, PROGRAM_FILE, RUNTIME, inside
 from ..core.model import Cluster
 from .finding import Finding, compare
 
 NEEDED = ("python3", "rsync", "apptainer")
+
+
+def set_up(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
+    """Anything of phase 1 is on the controller. Where nothing is, whatever else is found follows from that."""
+    first = (LAUNCHER, PROGRAM_FILE, inside(cluster.registry.path, CONFIG))
+    if all(facts.controller.path(path) is None for path in first):
+        hint = "hpc-container-manager registry setup"
+        yield Finding("programs.set_up", facts.controller.name, "", "phase 1 has not been run", hint=hint)
 
 
 def controller_program(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:

@@ -56,8 +56,8 @@ def client_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @cluster_options
     @functools.wraps(function)
-    def wrapper(*args: Any, cluster: Cluster, only: str = "", exclude: str = "", **kwargs: Any) -> Any:
-        with open_client(cluster, Choice(only, exclude)) as client:
+    def wrapper(*args: Any, cluster: Cluster, nodes: str = "", exclude: str = "", **kwargs: Any) -> Any:
+        with open_client(cluster, Choice(nodes, exclude)) as client:
             return function(*args, client=client, **kwargs)
 
     return wrapper
@@ -65,8 +65,13 @@ def client_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def node_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """As client_options, with --nodes and --exclude, by which the `client` asks and changes these nodes only."""
+    return nodes_options(client_options(function))
+
+
+def nodes_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --nodes and --exclude; the function gets each, "" where it was not given."""
     text = "Only these nodes: c[001-010], or @gpu, a group of the controller's ClusterShell."
-    function = nodes_option("-w", "--nodes", "only", help=text)(client_options(function))
+    function = nodes_option("-w", "--nodes", help=text)(function)
     return nodes_option("-x", "--exclude", help="All nodes but these.")(function)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 import click
 
-from ..checks import images
+from ..checks import images, reachable
 from ..checks.catalog import NO_CATALOG
 from ..checks.finding import Finding, fold_findings
+from ..checks.waivers import Judged, judge
 from ..cluster.client import ControllerClient
 from ..cluster.outcomes import raise_worst
 from ..core import facts as facts_of
@@ -20,6 +21,7 @@ from ..core.messages import context
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, excerpt, visible
 from ..core.nodeset import expand, fold, fold_by
+from ..core.waivers import today
 from ..report import lines
 from .options import node_options, require_option
 from .show import say, show_json, show_table
@@ -47,7 +49,9 @@ def command(as_json: bool, required: Required | None, client: ControllerClient) 
     found = client.facts(client.question(brief=True))
     facts_of.require_nodes(found)
     matrix = found.matrix()
-    odd = fold_findings(find_odd_files(found, client.cluster))
+    judged = judge(find(found, client.cluster, matrix), client.cluster.waivers, today())
+    waived = fold_findings(judged.waived)
+    odd = fold_findings(one for one in judged.open if one.id == "images.modes")
     if as_json:
         show_json(
             {
@@ -59,52 +63,71 @@ def command(as_json: bool, required: Required | None, client: ControllerClient) 
                 "catalog_problem": found.catalog_problem,
                 "sync_under_way": found.syncing.under_way,
                 "findings": [asdict(one) for one in odd],
+                "waived": [asdict(one) for one in waived],
             }
         )
     else:
-        show_table([["IMAGE", "CONTROLLER", "NODES"], *map(table_row, matrix.items())])
+        show_table([["IMAGE", "CONTROLLER", "NODES"], *table_rows(matrix, judged)])
         for reason, nodes in fold_by(found.unreachable, found.unreachable.__getitem__).items():
             say(visible(f"unreachable {nodes}: {reason}"))
         for line in context(found):
             say(f"! {line}")
-        for one in odd:
+        expired = (one for one in judged.open if one.waiver and one.id != "images.modes")
+        for one in (*odd, *fold_findings(expired), *waived):
             say(visible(str(one)))
         if found.syncing.under_way:
             say("! a sync is under way")
     well = found.well(matrix) - {node for one in odd for node in expand(one.where)}
-    raise_worst([*failures(found, matrix, odd), *shortfall(required, found.nodes, well, found.not_counted)])
+    raise_worst([*failures(found, matrix, judged), *shortfall(required, found.nodes, well, found.not_counted)])
 
 
-def table_row(image: tuple[str, Mapping[str, str]]) -> list[str]:
-    """The states of one image. The nodes that could not be asked are said once, below the table."""
-    name, by_machine = image
-    nodes = {node: state for node, state in by_machine.items() if state != facts_of.UNREACHABLE and node != CONTROLLER}
-    return [excerpt(name), by_machine.get(CONTROLLER, "-"), lines.states(nodes) or "-"]
+def table_rows(matrix: Mapping[str, Mapping[str, str]], judged: Judged) -> Iterator[list[str]]:
+    """The states of each image. The nodes that could not be asked are said once, below the table."""
+    waived: dict[str, set[str]] = {}
+    for one in judged.waived:
+        if one.id == "images.state":
+            waived.setdefault(one.what, set()).add(one.where)
+    for name, row in matrix.items():
+        states = lines.with_waived(row, waived.get(name, ()))
+        own = states.pop(CONTROLLER, "-")
+        nodes = {node: state for node, state in states.items() if state != facts_of.UNREACHABLE}
+        yield [excerpt(name), own, lines.states(nodes) or "-"]
 
 
-def find_odd_files(found: Facts, cluster: Cluster) -> Iterator[Finding]:
-    """Images of the catalog with an owner or a mode that is not the configured one."""
+def find(found: Facts, cluster: Cluster, matrix: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
+    """Nodes that could not be asked; images that are not as the catalog says; and those of the catalog with an owner or
+    a mode that is not the configured one."""
+    for node in found.nodes.values():
+        yield from reachable.reached(node, found, cluster)
     for machine in found.machines.values():
-        for name in found.catalog.images:
-            if images.is_comparable(machine, found, name):
-                yield from images.modes(machine, found, cluster, name)
+        if machine.unreachable is None:
+            for name, row in matrix.items():
+                if row.get(machine.name, facts_of.PRESENT) != facts_of.PRESENT:
+                    yield from images.state(machine, found, cluster, name)
+                if images.is_comparable(machine, found, name):
+                    yield from images.modes(machine, found, cluster, name)
 
 
-def failures(found: Facts, matrix: dict[str, dict[str, str]], odd: Sequence[Finding]) -> list[HpcRegistryError]:
-    """What is wrong: the exit code of drift is 1, and so is that of nothing at all; of nodes that cannot be asked 3."""
+def failures(found: Facts, matrix: Mapping[str, Mapping[str, str]], judged: Judged) -> list[HpcRegistryError]:
+    """What is wrong: the exit code of drift is 1, and so is that of nothing at all; of nodes that cannot be asked 3.
+    What is waived is neither, nor is it a proof."""
     if found.catalog_problem:
         return [CheckFailed(found.catalog_problem, where="controller", hint=NO_CATALOG)]
     if not matrix:
         return [CheckFailed("there is no image in the catalog and none on any machine", hint="deploy one first")]
-    states = {state for row in matrix.values() for state in row.values()}
-    if states - {facts_of.PRESENT, facts_of.UNREACHABLE}:
+    states = {one.found for one in judged.open if one.id == "images.state"}
+    odd = [one for one in judged.open if one.id == "images.modes"]
+    unreachable = [one.where for one in judged.open if one.id == "reachable.reached"]
+    if states:
         hint = "look again when the sync has ended" if found.syncing.under_way else "hpc-container-manager sync"
         if facts_of.UNMANAGED in states:
             hint += "; a file that the catalog does not know is never removed: deploy it, or remove it by hand"
         return [CheckFailed("the cluster differs from its catalog", hint=hint)]
     if odd:
         return [CheckFailed("owner or mode of an image is not the configured one", hint=odd[0].hint)]
-    if found.unreachable:
-        hints = dict.fromkeys(found.nodes[name].hint for name in found.unreachable)
-        return [Unreachable(f"{fold(found.unreachable)}: unreachable", hint="\n".join(filter(None, hints)))]
+    if unreachable:
+        hints = dict.fromkeys(found.nodes[name].hint for name in unreachable)
+        return [Unreachable(f"{fold(unreachable)}: unreachable", hint="\n".join(filter(None, hints)))]
+    if judged.waived and not any(row.get(node) == facts_of.PRESENT for row in matrix.values() for node in found.nodes):
+        return [CheckFailed("no node has an image as the catalog says: all that was found is waived")]
     return []

@@ -18,6 +18,7 @@ from ..core.errors import Unreachable, UsageError
 from ..core.events import (
     Cancelled,
     CatalogPart,
+    Chosen,
     Event,
     Freed,
     Gathered,
@@ -35,7 +36,7 @@ from ..core.events import (
 from ..core.machine import FactsRequest, Question
 from ..core.model import Cluster
 from ..core.names import full_name
-from ..core.nodeset import Choice
+from ..core.nodeset import Choice, fold
 from ..core.records import plain
 from ..core.settings import chosen
 from ..transports import Transport, open_transport
@@ -47,6 +48,7 @@ INSTALLED = (
 )
 READING = 120  # seconds to read 100 MiB of history and bring it here
 QUICK = 60  # seconds for a question that moves no image
+OWN_COMMAND = 12  # seconds for a command of a project's own, which the agent ends after 10
 SLOWEST_LINK = 1_000_000  # bytes/s below which an upload is given up
 SLOWEST_HASH = 100_000_000  # bytes/s below which reading images back is given up
 SLOWEST_SIGNATURE = 40_000_000  # the same for verifying the signatures of one, which the controller gives up first
@@ -125,14 +127,14 @@ class ControllerClient:
             nodes=None if self.cluster.nodes is None else list(self.cluster.nodes),
             window=sync.window,
             connect_timeout=sync.connect_timeout,
-            timeout=sync.timeout if question.content else QUICK,
+            timeout=(sync.timeout if question.content else QUICK) + OWN_COMMAND * len(question.commands),
             question=question,
             choice=self.choice,
             texts=[f"{sync.key}.pub"] if question.host else [],
             wait_for_sync=wait.for_sync,
             wait_for_end=wait.for_end,
         )
-        timeout = sync.timeout + QUICK + wait.for_sync + wait.for_end
+        timeout = sync.timeout + QUICK + OWN_COMMAND * len(question.commands) + wait.for_sync + wait.for_end
         self.program.pass_on(["facts", json.dumps(plain(request))], timeout=timeout, listener=listener)
 
     def facts(
@@ -187,7 +189,11 @@ class ControllerClient:
         )
 
     def list_nodes(self) -> list[str]:
-        """The cluster file's nodes, or the ones that Slurm knows. Raises Unreachable when Slurm does not answer."""
+        """The cluster file's nodes, or the ones that Slurm knows; of these the chosen ones. Raises Unreachable when
+        Slurm does not answer, UsageError for a choice that names others or leaves none."""
+        if self.choice != ALL:
+            configured = option("--configured", self.cluster.nodes and fold(self.cluster.nodes))
+            return self.program.ask(Chosen, ["nodes", *configured, *self.chosen()], timeout=QUICK).nodes
         if self.cluster.nodes is not None:
             return list(self.cluster.nodes)
         result = self.transport.run(["sinfo", "-N", "-h", "-o", "%N"], timeout=QUICK)
@@ -362,9 +368,10 @@ class ControllerClient:
         timeout = sum((QUICK + size / SLOWEST_SIGNATURE for size in sizes.values()), start=float(QUICK))
         return self.program.ask(ImageSignatures, ["signatures"], stdin=body, timeout=timeout)
 
-    def try_sync_key(self) -> dict[str, str]:
-        """What the sync key can do on each node; "works, refuses a shell" is as it should be."""
-        return self.program.ask(Tried, ["try-key"], timeout=QUICK * 2).nodes
+    def try_sync_key(self, nodes: Sequence[str] = ()) -> dict[str, str]:
+        """What the sync key can do on each node, or of *nodes*; "works, refuses a shell" is as it should be."""
+        only = nodes if self.choice != ALL else ()
+        return self.program.ask(Tried, ["try-key", *only], timeout=QUICK * 2).nodes
 
     def path(self, inside: str) -> str:
         return layout.inside(self.cluster.registry.path, inside)

@@ -12,6 +12,7 @@ from ..core.events import Listener
 from ..core.layout import inside, object_path
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, NODE_NAME, excerpt, full_name, visible
+from ..core.nodeset import fold
 from ..images.definitions.checks import Check, from_version
 from ..images.running.container import MEMORY, Container
 from ..images.running.outcomes import START, Outcome, Place, run_checks
@@ -108,6 +109,8 @@ def check_on(
     entry = client.catalog().images.get(name)
     if entry is None:
         raise UsageError(f"{name} is not in the catalog", hint="deploy it first, or leave --on out to test a file")
+    if where != CONTROLLER and where not in (known := client.list_nodes()):
+        raise UsageError(f"{where}: no such node in this cluster", hint=f"it has {fold(known)}")
     chosen = from_version(entry, name) if checks is None else checks
     slurm = Slurm(client)
     if where != CONTROLLER:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import Failed
 from ..core.messages import count
+from ..core.names import visible
 from ..core.wire import from_line
 from ..report.junit import Counts, gated_suite, merge, read_counts
 from ..transports.process import run_process
@@ -35,11 +37,17 @@ def run_phases(
 ) -> dict[str, Counts]:
     """Run pytest for each phase; write `reports`/PHASE.xml and the merged `reports`/junit.xml.
 
-    Raises, after the merged file has been written: CheckFailed when a test failed or none passed, Unreachable when
-    nothing failed but a node could not be asked, UsageError when pytest could not be started as asked, and
-    HpcRegistryError when it broke off or wrote no report.
+    Raises UsageError when that directory cannot be written to; and, after the merged file has been written: CheckFailed
+    when a test failed or none passed, Unreachable when nothing failed but a node could not be asked, UsageError when
+    pytest could not be started as asked, and HpcRegistryError when it broke off or wrote no report.
     """
-    reports.mkdir(parents=True, exist_ok=True)
+    try:
+        reports.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise UsageError(f"{visible(reports)}: this directory cannot be made ({why})", hint="--reports DIR") from None
+    if not os.access(reports, os.W_OK | os.X_OK):
+        raise UsageError(f"{visible(reports)}: nothing can be written there", hint="--reports DIR")
     counts: dict[str, Counts] = {}
     parts: dict[str, str] = {}
     problem: HpcRegistryError | None = None
@@ -78,13 +86,17 @@ def run_phase(
         result = run_process(phase, [*argv, f"--hpc-error-file={error}"], timeout=DEADLINE, on_line=on_line)
         event = from_line(error.read_text(encoding="utf-8")) if error.exists() else None
     if isinstance(event, Failed):  # plugin.gather could not ask the cluster
+        if event.exit_code == UsageError.exit_code:
+            return event.error()  # the phase has nothing to do with it
         return replace(event, where=": ".join(filter(None, [f"phase {phase}", event.where]))).error()
     if result.exit_code == PASSED:
         return None
     if result.exit_code == FAILED:
         counts = read_counts(report)
         if counts.failed == 0:  # plugin.Evidence: nothing failed, and nothing was proven
-            return CheckFailed(f"phase {phase}: all {counts.skipped} tests were skipped", hint=f"see {report}")
+            waived = f" or waived ({counts.waived})" if counts.waived else ""
+            total = counts.skipped + counts.waived
+            return CheckFailed(f"phase {phase}: all {total} tests were skipped{waived}", hint=f"see {report}")
         if counts.failed == counts.unreachable:
             return Unreachable(
                 f"phase {phase}: {count(counts.unreachable, 'node')} could not be asked", hint=f"see {report}"

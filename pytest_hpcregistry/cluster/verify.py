@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..checks import images
 from ..checks.finding import Finding, fold_findings
+from ..checks.waivers import judge
 from ..core.coverage import Required, shortfall
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable
 from ..core.events import Listener, Noticed, Verified
@@ -17,6 +18,7 @@ from ..core.messages import context
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, excerpt
 from ..core.nodeset import expand
+from ..core.waivers import today
 from . import image_signatures, signing
 from .client import ControllerClient, Wait
 
@@ -110,32 +112,48 @@ def failures(
     errors = signing.failures(cluster.registry, signed, listener)
     errors += image_signatures.failures(client, signed, listener)
     odd: set[str] = set()
+    waived, proven = list[Finding](), False
     for name, row in found.matrix(list(names)).items():
         counted = {machine: state for machine, state in row.items() if machine not in away}
         looked_at = counted if with_nodes else {CONTROLLER: row.get(CONTROLLER, MISSING)}
-        listener(Verified(name=name, states=looked_at))
         if name not in found.catalog.images and set(looked_at.values()) <= {MISSING}:
             errors.append(CheckFailed(f"{excerpt(name)} is not in the catalog"))
         findings = [one for machine in looked_at for one in look_at(found.machines[machine], found, cluster, name)]
+        judged = judge(findings, cluster.waivers, today())
+        waived += judged.waived
+        states_waived = {one.where for one in judged.waived if one.id != "images.modes"}
+        open_here = {one.where for one in judged.open}
+        listener(Verified(name=name, states=looked_at, waived=tuple(sorted(states_waived - open_here))))
+        proven = proven or any(state == PRESENT for machine, state in looked_at.items() if machine != CONTROLLER)
         for certain in (True, False):
-            alike = [one for one in findings if is_certain(one, reading) is certain]
+            alike = [one for one in judged.open if is_certain(one, reading) is certain]
             in_order = sorted(fold_findings(alike), key=lambda one: (one.found, one.where))
             errors += [error_of(one, certain) for one in in_order]
             odd |= {node for one in in_order for node in expand(one.where)}
-    well = set(found.asked) - odd
+    for one in fold_findings(waived):
+        listener(Noticed(message=text_of(one)))
+    if waived and with_nodes and not proven and not errors:
+        errors.append(CheckFailed("no node has an image as the catalog says: all that was found is waived"))
+    well = set(found.asked) - odd - {one.where for one in waived}
     return errors + (shortfall(required, found.nodes, well, away) if with_nodes else [])
 
 
 def look_at(machine: Machine, found: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
     """The image's state; and its owner and mode, where it is an image of the catalog."""
-    yield from images.state(machine, found, cluster, name)
+    for one in images.state(machine, found, cluster, name):
+        yield one if machine.unreachable is None else replace(one, id="reachable.reached")
     if images.is_comparable(machine, found, name):
         yield from images.modes(machine, found, cluster, name)
 
 
-def error_of(finding: Finding, certain: bool) -> HpcRegistryError:
+def text_of(finding: Finding) -> str:
     expected = f", should be {finding.expected}" if finding.expected not in ("", PRESENT) else ""
-    text = f"{finding.where}: {excerpt(finding.what)} {finding.found}{expected}"
+    waiver = f"; {finding.waiver}" if finding.waiver else ""
+    return f"{finding.where}: {excerpt(finding.what)} {finding.found}{expected}{waiver}"
+
+
+def error_of(finding: Finding, certain: bool) -> HpcRegistryError:
+    text = text_of(finding)
     if finding.found == UNREACHABLE:
         return Unreachable(text, hint=finding.hint)
     if not certain:

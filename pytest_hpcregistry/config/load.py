@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.errors import UsageError
+from ..core.fields import find_repeated
 from ..core.model import SECTIONS, Cluster
 from ..core.reader import Reader
+from ..core.waivers import today
 from .ansible import Draft, read
+from .waivers import read_waivers
 
 # The environment variables of the bash framework that this replaces. TEST_CONTROLLER is one more: see point_at.
 ENVIRONMENT = {
@@ -97,5 +100,11 @@ def check(draft: Draft) -> Cluster:
         reader.add(
             ("registry", "image_keys"), "of no effect while registry.signatures is off: make that warn or require"
         )
+    ids = [one.id for one in sections.get("scan", {}).get("waivers", ())]
+    for repeated in find_repeated(ids):
+        second = ids.index(repeated, ids.index(repeated) + 1)
+        reader.add(("scan", "waivers", second), f"there is a waiver of {repeated} above: keep one of them")
+    waivers = read_waivers(reader, data.get("waivers", ""), today())
     reader.finish(draft.source, "nothing was changed; correct this and try again")
-    return Cluster(nodes=nodes, **{name: SECTIONS[name].kind(**values) for name, values in sections.items()})
+    parts = {name: SECTIONS[name].kind(**values) for name, values in sections.items()}
+    return Cluster(nodes=nodes, waivers=waivers, **parts)

@@ -21,7 +21,9 @@ def cluster_schema() -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for field in dataclasses.fields(Cluster):
         is_section = field.name in SECTIONS
-        properties[field.name] = of_section(SECTIONS[field.name]) if is_section else of_setting(NODES, field)
+        properties[field.name] = (
+            of_section(SECTIONS[field.name]) if is_section else of_setting(field.metadata["setting"], field)
+        )
     return {
         "$schema": DIALECT,
         "title": "Cluster file of hpc-container-manager",

@@ -13,6 +13,7 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import RUN_SETUP, CommandFailed, HpcRegistryError, UsageError
 from ..core.events import (
+    Chosen,
     Failed,
     Happened,
     HistoryEnded,
@@ -154,6 +155,15 @@ def run_try_key(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_nodes(arguments: argparse.Namespace) -> int:
+    from ..core.nodeset import Choice, expand
+    from .nodes import choose_nodes
+
+    configured = expand(arguments.configured) if arguments.configured else None
+    json_lines(sys.stdout)(Chosen(choose_nodes(configured, Choice(arguments.nodes, arguments.exclude))))
+    return 0
+
+
 def run_unpack(arguments: argparse.Namespace) -> int:
     from .unpack import unpack
 
@@ -215,6 +225,7 @@ COMMANDS = {
     "cancel": run_cancel,
     "signatures": run_signatures,
     "try-key": run_try_key,
+    "nodes": run_nodes,
     "unpack": run_unpack,
 }
 

@@ -16,6 +16,7 @@ from ..core.names import excerpt
 from ..core.records import plain
 
 MOST_FILES = 100_000  # in one registry, counting those that are not ours
+MOST_COMMANDS = 100
 MOST_KEYS = 20_000  # in one authorized_keys
 HINT = f"is it of another version? {RUN_SETUP}"
 
@@ -76,6 +77,9 @@ HOST = record(
         "programs": mapping(".{1,256}", maybe(path), 100),
         "authorized_keys": items(record({"fingerprint": digest, "options": anything(1 << 16)}), MOST_KEYS),
         "runtime": maybe(inspection),
+        "commands": mapping(
+            "(?s:.{1,4096})", record({"returncode": number(-256, 256), "stdout": anything(16 << 10)}), MOST_COMMANDS
+        ),
     }
 )
 FACTS = record(
@@ -173,6 +177,7 @@ def unanswered(question: Question, answer: Any) -> Iterator[str]:
         (question.groups, host["accounts"]["groups"], "group"),
         (question.readers, host["denied"], "what is denied to user"),
         (PROGRAMS, host["programs"], "program"),
+        (question.commands, host["commands"], "command"),
     ):
         yield from (f"{what} {one}" for one in asked if one not in given)
 

@@ -85,7 +85,9 @@ def parse() -> argparse.Namespace:
             help="settings of a cluster file: those not in force are reported",
         )
         command.add_argument("--no-wait", action="store_true", help="fail at once where another sync or gc is at work")
-    for command in (one, back, gone, again):
+    chosen = commands.add_parser("nodes", help="which nodes are meant")
+    chosen.add_argument("--configured", metavar="NODESET", help="of these, instead of those that Slurm knows")
+    for command in (one, back, gone, again, chosen):
         command.add_argument(
             "-w", "--nodes", default="", metavar="NODESET", help="only these nodes: c[001-010], or a group, @gpu"
         )

@@ -309,6 +309,13 @@ class Gathered(Event):
 
 
 @dataclass(frozen=True)
+class Chosen(Event):
+    """The nodes of the cluster that somebody has chosen."""
+
+    nodes: list[str]
+
+
+@dataclass(frozen=True)
 class Tried(Event):
     """What the sync key can do on each node, in words."""
 
@@ -327,10 +334,11 @@ class ImageSignatures(Event):
 
 @dataclass(frozen=True)
 class Verified(Event):
-    """An image's state on each machine, after its bytes were read."""
+    """An image's state on each machine, after its bytes were read; `waived` are machines where that fails nothing."""
 
     name: str
     states: dict[str, str]
+    waived: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

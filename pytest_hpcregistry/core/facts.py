@@ -11,7 +11,7 @@ from . import layout
 from .catalog import Catalog, Entry, from_text
 from .errors import ConfigError, HpcRegistryError
 from .events import CatalogPart, Event, Gathered, NodeFacts
-from .machine import File, Host, ImageFile, MachineFacts, SlurmFacts, Syncing
+from .machine import Ended, File, Host, ImageFile, MachineFacts, SlurmFacts, Syncing
 from .names import CONTROLLER
 from .slurm_states import out_of_service
 
@@ -80,11 +80,18 @@ class Machine:
         __tracebackhide__ = True
         return self.answer(path, self.host.texts)
 
+    def command(self, text: str) -> Ended:
+        """How a command that was asked for, by its text there, has ended."""
+        __tracebackhide__ = True
+        return self.answer(text, self.host.commands)
+
     def answer(self, what: str, given: Mapping[str, Answer]) -> Answer:
         """The answer to a question. Raises LookupError when nobody has asked it."""
         __tracebackhide__ = True  # pytest shows the line that wants to know
         if what not in given:
-            raise LookupError(f"{self.name} was not asked for {what}: name it in hpc_paths, or in pytest_hpc_request")
+            raise LookupError(
+                f"{self.name} was not asked for {what}: name it in hpc_paths, hpc_commands or pytest_hpc_request"
+            )
         return given[what]
 
     @cached_property

@@ -95,10 +95,20 @@ class AuthorizedKey:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """How a command of a project's own ended: 124 when it took longer than 10 s, 127 when it is not installed. `stdout`
+    is the first 16 KiB of what it printed; what went to standard error is not kept."""
+
+    returncode: int
+    stdout: str
+
+
+@dataclass(frozen=True)
 class Host:
     """How a machine is set up. `denied`: user -> paths of the registry that it cannot read, None if that could not be
     tried; `programs`: name -> version, "" if it prints none, None if it is not installed (`apptainer` may also be
-    SingularityCE); `runtime`: what `container-run --check` said, None if it was not asked for or is not there."""
+    SingularityCE); `runtime`: what `container-run --check` said, None if it was not asked for or is not there.
+    `commands`: how those that were asked for ended, by their text."""
 
     hostname: str
     time: float
@@ -112,6 +122,7 @@ class Host:
     programs: dict[str, Optional[str]]
     authorized_keys: list[AuthorizedKey]
     runtime: Optional[Inspection]
+    commands: dict[str, Ended] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,8 +164,8 @@ class Question:
     """What the agent is asked: images in `directories`; with `content`, digests of their bytes, of all or of `names`,
     and with `inspect` Apptainer's word on these; with `host`, how the machine is set up. `readers` are users who must
     be able to read the registry; `paths` and `texts` are files beside the registry's own; `runtime` is the program that
-    says by `--check` whether jobs could start an image. With `brief`, only names, links, owners and modes: no object by
-    itself, and no header."""
+    says by `--check` whether jobs could start an image; `commands` are a project's own, by their text. With `brief`,
+    only names, links, owners and modes: no object by itself, and no header."""
 
     registry: str
     directories: list[str]
@@ -169,6 +180,7 @@ class Question:
     texts: list[str] = field(default_factory=list)
     brief: bool = False
     runtime: Optional[str] = None
+    commands: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

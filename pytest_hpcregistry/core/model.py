@@ -15,6 +15,7 @@ from . import kinds
 from .fields import is_ipv6, read_account, read_host, read_port
 from .kinds import Kind, setting
 from .scan import Scan
+from .waivers import FindingWaiver
 
 SYNC_METHODS = ("auto", "star", "relay", "shared")
 GPU_DRIVERS = ("auto", "nv", "rocm", "none")
@@ -306,6 +307,15 @@ class Cluster:
         default_factory=Ssh, metadata=section(Ssh, "The connection from the workstation to the controller.", ours=True)
     )
 
+    waivers: tuple[FindingWaiver, ...] = field(
+        default=(),
+        metadata=setting(
+            kinds.WAIVERS,
+            "The file of findings that are known, and fail nothing until a day: see `schema waivers`.",
+            ours=True,
+        ),
+    )
+
     def __repr__(self) -> str:
         return f"<Cluster {self.controller.name}>"
 
@@ -313,5 +323,5 @@ class Cluster:
 SECTIONS: dict[str, Section] = {
     one.name: one.metadata["section"] for one in fields(Cluster) if "section" in one.metadata
 }
-"""The sections of a cluster file; its one key beside them is `nodes`."""
+"""The sections of a cluster file; its keys beside them are `nodes` and `waivers`."""
 NODES: kinds.Setting = {one.name: one for one in fields(Cluster)}["nodes"].metadata["setting"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,10 @@ class Reader:
         if self.mistakes:
             found = [mistake for _, mistake in sorted(self.mistakes, key=lambda mistake: mistake[0])]
             raise ConfigError(source, found, hint=hint)
+
+    def include(self, error: ConfigError) -> None:
+        """Keep the mistakes of another file that this one names, below its own."""
+        self.mistakes += [(sys.maxsize, mistake) for mistake in error.mistakes]
 
     def section(self, name: str, raw: Any) -> dict[str, Any]:
         """The values of the section *name*, by its keys; a default is left out, as is what was wrong."""

@@ -14,14 +14,13 @@ from typing import Any
 from . import kinds
 from .fields import suggest
 from .kinds import Kind, setting
+from .waivers import DAY_SCHEMA, REASON, read_day, read_reason
 
 SEVERITIES = ("low", "medium", "high", "critical")
 PLACES = ("sbom", "sif", "root")
 """What `{…}` in a word of the command may stand for."""
 PLACE = re.compile(r"(?<!\{)\{([a-z]+)\}(?!\})")
 IDENTIFIER = r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}"
-DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-REASON = ".{1,500}"
 
 
 @dataclass(frozen=True)
@@ -58,20 +57,7 @@ def read_waiver(raw: Mapping[str, Any]) -> Waiver:
         )
     if not re.fullmatch(IDENTIFIER, str(raw["id"])):
         raise ValueError(f"{raw['id']!r} is not the name of a finding, such as CVE-2024-3094")
-    reason = str(raw["reason"])
-    if not re.fullmatch(REASON, reason) or not reason.isprintable() or not isinstance(raw["reason"], str):
-        raise ValueError("the reason of a waiver is text of one line, at most 500 characters")
-    return Waiver(str(raw["id"]), read_day(str(raw["until"])), reason)
-
-
-def read_day(text: str) -> date:
-    """Raises ValueError."""
-    try:
-        if re.fullmatch(DAY, text):
-            return date.fromisoformat(text)
-    except ValueError:
-        pass
-    raise ValueError(f"{text!r} is not a day, such as 2026-12-31")
+    return Waiver(str(raw["id"]), read_day(str(raw["until"])), read_reason(raw["reason"]))
 
 
 def write_waivers(waivers: tuple[Waiver, ...]) -> list[dict[str, str]]:
@@ -90,8 +76,7 @@ WAIVER: kinds.Schema = {
     "type": "object",
     "properties": {
         "id": kinds.text(IDENTIFIER, number=True),
-        # Of no type: YAML 1.1 makes a date of it, which JSON does not have.
-        "until": {"pattern": f"^{DAY}$", "not": {"type": ["number", "array", "object", "boolean", "null"]}},
+        "until": DAY_SCHEMA,
         "reason": kinds.text(REASON),
     },
     "required": ["id", "until", "reason"],

@@ -19,7 +19,7 @@ from . import asking, cases, evidence, fixtures, questions
 from .findings import Findings
 from .junit import JUnit
 from .proofs import NotProven
-from .session import CHOICES, LISTS, OPTIONS, asks_for, belongs_to_a_phase, changes_are_allowed, is_worker
+from .session import CHOICES, LISTS, OPTIONS, asks_for, belongs_to_a_phase, changes_are_allowed, chosen, is_worker
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,6 +43,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    chosen(config)  # what is wrong with it ends the session before anybody is asked
     config.pluginmanager.register(fixtures, "hpcregistry-fixtures")
     config.pluginmanager.register(evidence, "hpcregistry-reports")
     config.addinivalue_line("markers", "infrastructure: phase 1, the registry is set up on every machine")
@@ -88,6 +89,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if needed and not session.config.option.collectonly:
         with suppress(HpcRegistryError):  # each test that needs the facts fails by it
             asking.get_facts(session.config, session.items)
+    if needed and not is_worker(session.config):
+        asking.refuse_choice(session.config, session.config.stash.get(asking.PROBLEM, None))
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:

@@ -7,11 +7,12 @@ names from pytest's cache where an earlier session left them.
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from ..checks.waivers import unused
 from ..cluster import verify
 from ..cluster.client import open_client
 from ..cluster.outcomes import raise_worst
@@ -28,10 +30,11 @@ from ..core.errors import HpcRegistryError, Unreachable, UsageError
 from ..core.events import Event, Failed, Noticed
 from ..core.facts import Facts
 from ..core.messages import context, count
-from ..core.names import printable
+from ..core.names import printable, visible
+from ..core.nodeset import Choice
 from ..core.wire import from_line, to_line
 from . import questions
-from .session import choice, is_worker, load, option, selected_phases, worker_input
+from .session import choice, chosen, is_image, is_worker, load, option, selected_phases, wanted_image, worker_input
 
 FACTS = pytest.StashKey[Facts]()
 NAMES = pytest.StashKey["Names"]()
@@ -67,11 +70,36 @@ def prepare(config: pytest.Config) -> None:
     if not phases or is_worker(config) or config.option.collectonly or choice(config, "gather") == "never":
         return
     try:
-        config.stash[FACTS] = gather(config, read_images=phases != ["infrastructure"])
+        config.stash[FACTS] = found = gather(config, read_images=phases != ["infrastructure"])
+        require_image(config, () if found.catalog_problem else found.catalog.images)
     except HpcRegistryError as error:
         if path := config.getoption("hpc_error_file"):
             Path(path).write_text(to_line(Failed.of(error)), encoding="utf-8")
+        refuse_choice(config, error)
         pytest.exit(printable(with_hint(error)), returncode=error.exit_code)
+
+
+def require_image(config: pytest.Config, images: Collection[str]) -> None:
+    """Raise UsageError where the image that was asked for is none of the catalog's *images*; of an empty catalog, or
+    one that cannot be read, tests say more."""
+    wanted = wanted_image(config)
+    if wanted and images and not any(is_image(name, wanted) for name in images):
+        near = suggest_image(wanted, images)
+        what = f'no image "{visible(wanted)}" in the catalog (it has {len(images)}).{near}'
+        raise UsageError(what.removesuffix("."), hint="hpc-container-manager catalog list")
+
+
+def suggest_image(wanted: str, images: Iterable[str]) -> str:
+    """` Did you mean "ml-frameworks/pytorch.sif"?`, of those whose file has a name like it."""
+    names = {name.rpartition("/")[2]: name for name in images}
+    near = difflib.get_close_matches(wanted.rpartition("/")[2], names, n=1)
+    return f' Did you mean "{visible(names[near[0]])}"?' if near else ""
+
+
+def refuse_choice(config: pytest.Config, error: HpcRegistryError | None) -> None:
+    """End the session by pytest.UsageError where nodes or an image were chosen that are not there."""
+    if isinstance(error, UsageError) and (wanted_image(config) or chosen(config) != Choice()):
+        raise pytest.UsageError(printable(with_hint(error)))
 
 
 def with_hint(error: HpcRegistryError) -> str:
@@ -93,15 +121,16 @@ def find_names(config: pytest.Config) -> Names:
         found = get_facts(config, ())
         return Names.of(found.nodes, found.catalog.images)
     known = read_cache(config) if config.option.collectonly else None
-    if known:
-        return known
-    refuse_never(config)
-    return Names.of(**json.loads(once(config, "names", lambda: json.dumps(list_names(config)))))
+    if not known:
+        refuse_never(config)
+        known = Names.of(**json.loads(once(config, "names", lambda: json.dumps(list_names(config)))))
+    require_image(config, known.images)
+    return known
 
 
 def list_names(config: pytest.Config) -> dict[str, list[str]]:
     """Ask the controller alone, and no node."""
-    with open_client(load(config)) as client:
+    with open_client(load(config), chosen(config)) as client:
         nodes, images = client.list_nodes(), []
         with suppress(HpcRegistryError):  # the facts say what is wrong with the catalog, and tests of it fail by that
             images = list(client.catalog().images)
@@ -145,6 +174,17 @@ def known_facts(config: pytest.Config) -> Facts | None:
     return config.stash.get(FACTS, None)
 
 
+def unused_waivers(config: pytest.Config) -> list[str]:
+    """What is to be said of waivers that nothing needs, where that can be known: all nodes were asked for all, and
+    every image was read. Of the three phases the second says it."""
+    found, phases = known_facts(config), selected_phases(config)
+    if not found or chosen(config) != Choice() or (phases and "deployment" not in phases):
+        return []
+    asked = [one.facts for one in found.machines.values() if one.unreachable is None]
+    was_read = any(image.sha256 for facts in asked for image in facts.images)
+    return unused(found, load(config)) if was_read and all(facts.host for facts in asked) else []
+
+
 def describe(config: pytest.Config) -> list[str]:
     """What of the cluster the collected tests will not see; nothing, when all of it is known."""
     found = config.stash.get(FACTS, None)
@@ -170,7 +210,7 @@ def refuse_never(config: pytest.Config) -> None:
 
 def gather(config: pytest.Config, *, read_images: bool) -> Facts:
     """One login for each node."""
-    with open_client(load(config)) as client:
+    with open_client(load(config), chosen(config)) as client:
         question = questions.add_to(config, client.question(content=read_images, inspect=read_images, host=True))
         if read_images:
             reading = verify.read_back(client, lambda event: say(config, event), question=question)
@@ -260,5 +300,6 @@ def write_cache(config: pytest.Config, nodes: Iterable[str], images: Iterable[st
 
 
 def identity(config: pytest.Config) -> str:
-    cluster = load(config)
-    return f"{cluster.controller.host}:{cluster.controller.port}{cluster.registry.path}"
+    cluster, nodes = load(config), chosen(config)
+    which = f" {nodes.only} but {nodes.exclude}" if nodes != Choice() else ""
+    return f"{cluster.controller.host}:{cluster.controller.port}{cluster.registry.path}{which}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
 
 from ..core.names import CONTROLLER
 from .asking import Names, get_names
-from .session import asks_for, choice, is_deselected, option
+from .session import asks_for, choice, is_deselected, is_image, wanted_image
 
 MOST_CELLS = 1000
 """Images by machines up to which each has a case of its own: some thousand tests, and seconds."""
@@ -27,8 +26,8 @@ def choose_grain(config: pytest.Config, names: Names) -> str:
 
 def chosen_images(config: pytest.Config, names: Names) -> list[str]:
     """The catalog's images, or the one of --hpc-image, by its full or its file name."""
-    image = option(config, "image") or os.environ.get("TEST_IMAGE")
-    return [name for name in names.images if image in (None, name, name.partition("/")[2])]
+    wanted = wanted_image(config)
+    return [name for name in names.images if not wanted or is_image(name, wanted)]
 
 
 def make_cases(config: pytest.Config, names: Names) -> dict[str, Cases | None]:

@@ -1,19 +1,26 @@
-"""What a run has proven: written into each test's report, escaped, and never green when every test was skipped."""
+"""What a run has proven: written into each test's report, escaped, and never green when no test has passed."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import pytest
 
+from ..checks import programs
 from ..checks.finding import Finding
+from ..checks.waivers import judge
 from ..cluster.phases import PHASES
+from ..core.errors import HpcRegistryError
+from ..core.facts import Facts
 from ..core.names import excerpt, printable
-from .asking import FACTS, PROBLEM
+from ..core.waivers import FindingWaiver, today
+from . import asking
+from .asking import PROBLEM
 from .findings import explain
-from .session import asks_for, belongs_to_a_phase, selected_phases, worker_input
+from .junit import place_of
+from .session import asks_for, belongs_to_a_phase, load, selected_phases, worker_input
 
 COMPARED = pytest.StashKey[list[Finding]]()
 """The findings that the running test asserted on."""
@@ -34,10 +41,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
     image, node = parameters.get("find_in_images") or (parameters.get("sif"), None)
     properties["node"] = node or next((parameters[key] for key in MACHINE_FIXTURES if key in parameters), None)
-    known = item.config.stash.get(FACTS, None)
+    known = asking.known_facts(item.config)
     if known and image and image in known.catalog.images:
         properties.update(image=image, digest="sha256:" + known.catalog.images[image].digest)
     item.user_properties += [(key, value) for key, value in properties.items() if value]
+    if known and follows_from_set_up(item) and not is_set_up(known, item.config):
+        pytest.skip("phase 1 has not been run: see test_phase_1_has_been_run")
+
+
+def is_set_up(known: Facts, config: pytest.Config) -> bool:
+    """Whether phase 1 has been run, as far as anybody has asked."""
+    return known.controller.facts.host is None or not list(programs.set_up(known.controller, known, load(config)))
+
+
+def follows_from_set_up(item: pytest.Item) -> bool:
+    """Whether a test is ours, and of a phase: where phase 1 has not been run, all it finds follows from that."""
+    place = place_of(item.path)
+    return place is not None and len(place.parts) > 1
 
 
 @pytest.hookimpl(wrapper=True)
@@ -50,11 +70,30 @@ def pytest_runtest_makereport(
     if asks or belongs_to_a_phase(item):
         report.hpc_asks = asks  # an attribute of a report travels from xdist's workers to the main process
         if findings := find_reasons(item, call, report):
-            report.hpc_findings = [shorten(one) for one in findings]
-            if item.config.getoption("tbstyle") == "auto":
-                report.longrepr = "\n".join(explain(findings))
+            explain_by(findings, item, report)
         make_printable(report)
     return report  # type: ignore[no-any-return]
+
+
+def explain_by(findings: list[Finding], item: pytest.Item, report: Any) -> None:
+    """Let a failed test's report show its findings. It is an expected failure when a waiver holds for each of them."""
+    judged = judge(findings, waivers_of(item.config), today())
+    report.hpc_findings = [shorten(one) for one in judged.open]
+    report.hpc_waived = [shorten(one) for one in judged.waived]
+    said = "; ".join(dict.fromkeys(one.waiver for one in judged.waived))
+    if said:
+        item.user_properties.append(("waiver", said))
+    if not judged.open:
+        report.outcome, report.wasxfail = "skipped", printable(said)
+    if item.config.getoption("tbstyle") == "auto":
+        report.longrepr = "\n".join(explain([*judged.open, *judged.waived]))
+
+
+def waivers_of(config: pytest.Config) -> Sequence[FindingWaiver]:
+    try:
+        return load(config).waivers
+    except HpcRegistryError:
+        return ()  # the finding is just that
 
 
 def find_reasons(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> list[Finding]:
@@ -96,7 +135,7 @@ def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, righ
 
 
 class Evidence:
-    """Suites of which every test was skipped have proven nothing: that is not success."""
+    """Suites of which every test was skipped, or waived, have proven nothing: that is not success."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.phases = selected_phases(config)

@@ -13,6 +13,7 @@ from ..checks.finding import Finding, fold_findings
 from ..checks.images import without_implied
 from ..core.messages import count
 from ..core.names import printable
+from . import asking
 
 MOST_SHOWN = 25
 WIDEST = 24  # columns of the node sets; a longer one stands above what is said of it
@@ -60,18 +61,25 @@ class Findings:
 
     def __init__(self) -> None:
         self.findings: dict[Finding, None] = {}
+        self.waived: dict[Finding, None] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if not report.failed:  # another plugin runs the test again
+        if not report.failed and not hasattr(report, "wasxfail"):  # another plugin runs the test again
             return
-        for one in getattr(report, "hpc_findings", ()):
-            self.findings[Finding(**one)] = None
+        self.findings |= {Finding(**one): None for one in getattr(report, "hpc_findings", ())}
+        self.waived |= {Finding(**one): None for one in getattr(report, "hpc_waived", ())}
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> Generator[None]:
-        if self.findings:
-            groups = fold(self.findings)
-            terminalreporter.write_sep("=", f"hpc: {count(sum(map(len, groups.values())), 'finding')}", bold=True)
-            for line in describe(groups, terminalreporter._tw.fullwidth):
+        groups, waived = fold(self.findings), fold(replace(one, hint="") for one in self.waived)
+        unused = asking.unused_waivers(config)
+        if groups or waived or unused:
+            width = terminalreporter._tw.fullwidth
+            found, known = (sum(map(len, some.values())) for some in (groups, waived))
+            heading = f"hpc: {count(found, 'finding')}" + (f", {known} waived" if known else "")
+            terminalreporter.write_sep("=", heading, bold=True)
+            for line in (*describe(groups, width), *describe(waived, width)):
                 terminalreporter.write_line(line)
+            for said in unused:
+                terminalreporter.write_line(printable(f"  {said}"))
         yield

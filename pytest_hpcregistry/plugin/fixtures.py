@@ -20,7 +20,7 @@ from ..core.names import printable
 from . import asking
 from .asking import Names
 from .cases import chosen_images
-from .session import load
+from .session import chosen, load
 
 NO_NODE = "there is no node to check"
 NO_IMAGE = "there is no such image in the catalog: deploy one first"
@@ -149,9 +149,9 @@ def find_in_images(request: pytest.FixtureRequest, cluster_facts: Facts, catalog
 
 
 @pytest.fixture(scope="session")
-def hpc_client(cluster: Cluster) -> Iterator[ControllerClient]:
+def hpc_client(cluster: Cluster, pytestconfig: pytest.Config) -> Iterator[ControllerClient]:
     """A connection to the controller, for tests that run or change something."""
-    with open_client(cluster) as client:
+    with open_client(cluster, chosen(pytestconfig)) as client:
         yield client
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from ..cluster.phases import PHASES
 from ..config.load import load_cluster
 from ..config.options import CLUSTER_OPTIONS
 from ..core.model import Cluster
+from ..core.nodeset import Choice
 
 CLUSTER = pytest.StashKey[Cluster]()
 FIXTURES = f"{__package__}.fixtures"
 OPTIONS = {
     **{option.name: option.help for option in CLUSTER_OPTIONS},
+    "nodes": "Only these nodes: c[001-010], or @gpu, a group of the controller's ClusterShell.",
+    "exclude": "All nodes but these.",
     "require": "So many nodes, or such a share of all (95%), must be asked; else no test runs [default: 1 node].",
     "image": "Check only this image of the catalog [default: $TEST_IMAGE, or all].",
 }
@@ -27,7 +31,10 @@ CHOICES = {
     ),
     "gather": (("auto", "never"), "Whether the cluster may be asked for what tests need [default: auto]."),
 }
-LISTS = {"paths": "Paths on every machine that tests of your own look at, one a line."}
+LISTS = {
+    "paths": "Paths on every machine that tests of your own look at, one a line.",
+    "commands": "Commands that tests of your own want run on every machine, as root and by no shell, one a line.",
+}
 
 
 def option(config: pytest.Config, name: str) -> str | None:
@@ -43,6 +50,25 @@ def choice(config: pytest.Config, name: str) -> str:
     if chosen not in allowed:
         raise pytest.UsageError(f"hpc_{name}: {chosen!r} is none of {', '.join(allowed)}")
     return chosen
+
+
+def chosen(config: pytest.Config) -> Choice:
+    """The nodes that are meant. Raises pytest.UsageError for an empty text, as of a variable that is not set."""
+    for name in ("nodes", "exclude"):
+        given = config.getoption(f"hpc_{name}")
+        if given is not None and not given.strip():
+            raise pytest.UsageError(f"--hpc-{name} names no node")
+    return Choice(option(config, "nodes") or "", option(config, "exclude") or "")
+
+
+def wanted_image(config: pytest.Config) -> str | None:
+    """The image of --hpc-image, if it is only about one."""
+    return option(config, "image") or os.environ.get("TEST_IMAGE")
+
+
+def is_image(name: str, wanted: str) -> bool:
+    """Whether the catalog's *name* is what was asked for, by its full or its file name."""
+    return wanted in (name, name.partition("/")[2])
 
 
 def changes_are_allowed(config: pytest.Config) -> bool:

@@ -18,12 +18,14 @@ from ..core.names import printable, visible
 
 @dataclass(frozen=True)
 class Counts:
-    """How the tests of one phase ended. `failed` includes errors, and the `unreachable` nodes' own cases."""
+    """How the tests of one phase ended. `failed` includes errors, and the `unreachable` nodes' own cases; `waived` are
+    those that a waiver holds for, and none of `skipped`."""
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
     unreachable: int = 0
+    waived: int = 0
 
 
 def read_counts(path: Path) -> Counts:
@@ -34,8 +36,14 @@ def read_counts(path: Path) -> Counts:
         raise HpcRegistryError(f"no JUnit report: {error}", where=path) from None
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = [case for case in cases if case.find("skipped") is not None]
-    unreachable = [case for case in failed if case.find("properties/property[@name='unreachable']") is not None]
-    return Counts(len(cases) - len(failed) - len(skipped), len(failed), len(skipped), len(unreachable))
+    unreachable = [case for case in failed if has_property(case, "unreachable")]
+    waived = [case for case in skipped if has_property(case, "waiver")]
+    passed = len(cases) - len(failed) - len(skipped)
+    return Counts(passed, len(failed), len(skipped) - len(waived), len(unreachable), len(waived))
+
+
+def has_property(case: ET.Element, name: str) -> bool:
+    return case.find(f"properties/property[@name='{name}']") is not None
 
 
 def write_checks(target: Path, image: str, ended: Sequence[CheckEnded], properties: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..core.attachments import NOUNS
@@ -172,8 +172,10 @@ def span(numbers: Sequence[float]) -> str:
 
 
 def verified(event: Verified) -> str:
-    bad = [state for state in event.states.values() if state != PRESENT]
-    return f"{'✗' if bad else '✓'} {excerpt(event.name)}: " + states(event.states, present="same bytes on")
+    bad = {machine for machine, state in event.states.items() if state != PRESENT}
+    mark = "✗" if bad - set(event.waived) else "!" if bad else "✓"
+    shown = with_waived(event.states, event.waived)
+    return f"{mark} {excerpt(event.name)}: " + states(shown, present="same bytes on")
 
 
 def failed(event: Failed) -> str:
@@ -216,6 +218,14 @@ def states(by_machine: Mapping[str, str], present: str = PRESENT) -> str:
     """`present c[001-002], missing c003`: machines of one state folded."""
     groups = group_by(by_machine, lambda machine: present if by_machine[machine] == PRESENT else by_machine[machine])
     return ", ".join(f"{state} {fold_machines(machines)}" for state, machines in groups.items())
+
+
+def with_waived(by_machine: Mapping[str, str], waived: Container[str]) -> dict[str, str]:
+    """The states, `missing (waived)` where that is waived."""
+    return {
+        machine: f"{state} (waived)" if machine in waived and state != PRESENT else state
+        for machine, state in by_machine.items()
+    }
 
 
 def table(rows: list[list[str]]) -> list[str]:

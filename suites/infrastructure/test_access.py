@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pytest_hpcregistry.checks import Find, access
+from pytest_hpcregistry.checks.finding import Finding, fold_findings
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.core.facts import Facts, Machine
 from pytest_hpcregistry.core.model import Cluster
-from pytest_hpcregistry.core.nodeset import fold
 
 pytestmark = pytest.mark.infrastructure
+WORKS = "works, refuses a shell"
 
 
 def test_group_exists(find_on_machines: Find) -> None:
@@ -35,8 +36,10 @@ def test_sync_key_is_authorized_and_restricted(find_on_nodes: Find) -> None:
 
 def test_sync_key_reaches_every_node_and_only_syncs(hpc_client: ControllerClient, cluster_facts: Facts) -> None:
     """One login for the agent's answer and one for a shell command, which must be refused, on every node."""
-    tried = hpc_client.try_sync_key()
-    assert set(tried) == set(cluster_facts.nodes)
-    wrong = {node: result for node, result in tried.items() if result != "works, refuses a shell"}
-    reachable = {node: result for node, result in wrong.items() if cluster_facts.nodes[node].unreachable is None}
-    assert not reachable, f"{fold(reachable)}: {sorted(set(reachable.values()))}"
+    nodes = cluster_facts.nodes
+    tried = hpc_client.try_sync_key(list(nodes))
+    assert set(tried) == set(nodes)
+    reachable = {node: result for node, result in tried.items() if nodes[node].unreachable is None}
+    wrong = {node: result for node, result in reachable.items() if result != WORKS}
+    findings = [Finding("access.sync_key_works", node, "sync key", said, WORKS) for node, said in wrong.items()]
+    assert fold_findings(findings) == []

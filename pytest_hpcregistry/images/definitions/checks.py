@@ -19,6 +19,7 @@ from ...core.errors import ConfigError
 from ...core.fields import find_repeated, read_number, read_switch, suggest
 from ...core.labels import MOST_LABELS
 from ...core.names import excerpt
+from ...core.reader import NOTHING
 from .fields import converted, excerpt_of, one_text, several
 
 LABEL = "io.hpcregistry.checks"
@@ -129,7 +130,7 @@ def read_check(number: int, raw: Any, mistakes: list[tuple[documents.KeyPath, st
 
 def read_words(raw: Any) -> tuple[str, ...]:
     words = several(re.compile(r"[^\0]{0,10000}\Z"), "a word of a command")(raw)
-    if not words[0] or words[0].startswith("-"):
+    if words[0] in NOTHING or words[0].startswith("-"):
         raise ValueError(f"{excerpt_of(words[0])} is not a program")
     return words
 

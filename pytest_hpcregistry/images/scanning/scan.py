@@ -6,11 +6,11 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...core import sif
+from ...core import sif, waivers
 from ...core.digest import hash_file
 from ...core.errors import CheckFailed, CommandFailed, CommandTimeout, Undetermined, UsageError
 from ...core.names import excerpt, visible
@@ -95,7 +95,7 @@ def scan(path: Path, settings: Scan, *, today: date | None = None) -> Scanned:
         raise CommandFailed("the file changed while it was scanned", where=visible(path), hint="scan it again")
     coverage = check_coverage(report, sbom.parse(made.text).packages, visible(path))
     write_file(kept, output)
-    verdict = judge(report.findings, settings, today or datetime.now(UTC).date())
+    verdict = judge(report.findings, settings, today or waivers.today())
     warnings = (*made.warnings, *coverage, *verdict.notes)
     return Scanned(path, made.digest, report, verdict, warnings, time.monotonic() - began, made, output)
 

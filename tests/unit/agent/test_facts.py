@@ -414,6 +414,40 @@ def test_what_a_program_says(script: str, told: dict[str, Any]) -> None:
     assert facts.run(["sh", "-c", script]) == told
 
 
+@pytest.mark.parametrize(
+    ("argv", "code", "printed"),
+    [
+        (["printf", "%s|", "a b", "$(id)", "*"], 0, "a b|$(id)|*|"),
+        (["sh", "-c", "echo out; echo err >&2; exit 3"], 3, "out\n"),
+        (["cat"], 0, ""),
+        (["no-such-program"], 127, ""),
+        (["printf", r"\377"], 0, "\ufffd"),
+    ],
+)
+def test_a_command_of_a_site_is_run_by_no_shell(argv: list[str], code: int, printed: str) -> None:
+    with nothing_left_open():
+        assert facts.run_bounded(argv) == {"returncode": code, "stdout": printed}
+
+
+def test_a_command_of_a_site_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that never ends of itself, by what it prints, and by time."""
+    ended = facts.run_bounded(["yes"])
+    assert len(ended["stdout"]) == facts.MOST_PRINTED
+    assert ended["returncode"] != 0
+    limit = tmp_path / "timeout"
+    limit.write_text(f'#!/bin/sh\necho "$1 $2 $3" > {tmp_path}/limits\nshift 3\nexec /usr/bin/timeout -k 1 0.2 "$@"\n')
+    limit.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert facts.run_bounded(["sleep", "60"]) == {"returncode": 124, "stdout": ""}
+    assert (tmp_path / "limits").read_text() == "-k 1 10\n", "only the test is in a hurry"
+
+
+def test_commands_are_answered_by_their_text(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "PROGRAMS", {})
+    found = agent.gather({"registry": str(registry), "host": True, "commands": {"echo  a": ["echo", "a"]}})
+    assert found["host"]["commands"] == {"echo  a": {"returncode": 0, "stdout": "a\n"}}
+
+
 def test_a_program_that_is_not_there_or_hangs() -> None:
     assert facts.run(["no such program"]) is None
     assert facts.run(["sleep", "30"], seconds=1) == {"exit": 124, "says": "no answer within 1 s"}

@@ -197,6 +197,14 @@ def no_group(sound: Sound) -> None:
     sound.host("c2").accounts.groups["slurm"] = None
 
 
+def never_set_up(sound: Sound) -> None:
+    """Nothing of phase 1 is there, on any machine."""
+    for where in ("controller", "c1", "c2"):
+        host = sound.host(where)
+        host.paths.update(dict.fromkeys(host.paths))
+        host.texts.update(dict.fromkeys(host.texts))
+
+
 UNRESTRICTED = replace(KEY, options="")
 BROKEN: list[tuple[str, str, Broken]] = [
     ("reachable.reached", "c2", unreachable),
@@ -282,6 +290,7 @@ ALSO: list[tuple[set[str], Broken]] = [  # what several checks see, each from it
     ({"configuration.in_force", "configuration.same"}, text("controller", CONFIG, "x: [")),
     ({"configuration.peers", "slurm.usable"}, lambda sound: sound.nodes.update(c3=sound_machine())),
     ({"slurm.containers"}, text("controller", OCI, "nothing")),
+    ({"programs.set_up"}, never_set_up),
 ]
 
 
@@ -319,7 +328,7 @@ def test_what_several_checks_see(which: set[str], break_it: Broken) -> None:
 
 def every_check() -> list[Callable[..., Any]]:
     of_machines = [*checks.OF_CONTROLLER, *checks.OF_NODES, *checks.OF_MACHINES]
-    return [checks.reachable.reached, *of_machines, *checks.OF_IMAGES]
+    return [checks.reachable.reached, checks.programs.set_up, *of_machines, *checks.OF_IMAGES]
 
 
 def id_of(check: Callable[..., Any]) -> str:

@@ -599,6 +599,29 @@ def test_test_passes_its_options_on_and_shows_the_banner(monkeypatch: pytest.Mon
     assert "ALL CONTAINER" not in one.output
 
 
+def test_test_passes_on_which_nodes_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Any] = []
+
+    def run_phases(*words: Any, **how: Any) -> dict[str, Counts]:
+        called.append(words[1])
+        return {}
+
+    monkeypatch.setattr(test_command, "run_phases", run_phases)
+    run("test", "--controller", "hpc", "-w", "@gpu", "--exclude", "c3")
+    assert called == [["--hpc-controller=hpc", "--hpc-nodes=@gpu", "--hpc-exclude=c3"]]
+    assert run("test", "-w", " ").exit_code == 2
+    assert "is for a cluster, not for a SIF" in run("test", "x.sif", "-w", "c1").output
+    assert len(called) == 1
+
+
+def test_what_is_waived_is_not_called_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    waived = {"infrastructure": Counts(passed=3, waived=2)}
+    monkeypatch.setattr(test_command, "run_phases", lambda *words, **how: waived)
+    result = run("test", "--controller", "hpc")
+    assert "phase infrastructure: 3 passed, 0 failed, 0 skipped, 2 waived" in result.output
+    assert "ALL CONTAINER" not in result.output
+
+
 def test_convert_dates_as_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """SOURCE_DATE_EPOCH is what all who build reproducibly agree on; without it, the image's own date."""
     dates: list[object] = []

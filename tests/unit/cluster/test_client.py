@@ -30,6 +30,7 @@ from pytest_hpcregistry.core.errors import (
 )
 from pytest_hpcregistry.core.events import (
     Cancelled,
+    Chosen,
     Event,
     Failed,
     Freed,
@@ -42,6 +43,7 @@ from pytest_hpcregistry.core.events import (
     Runs,
     SyncFinished,
     SyncStarted,
+    Tried,
     Waiting,
 )
 from pytest_hpcregistry.core.history import WITHDRAWN, Record
@@ -328,6 +330,24 @@ def test_a_file_tells_how_far_it_was_read(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_nodes_are_the_files_or_slurms() -> None:
     assert talk(nodes=("c2", "c1")).list_nodes() == ["c2", "c1"]
     assert talk("c2", "c1", "c1").list_nodes() == ["c1", "c2"]
+
+
+def test_chosen_nodes_are_the_controllers_answer() -> None:
+    """Only there the groups are known."""
+    one = talk(Chosen(["c1"]), nodes=("c1", "c2"))
+    one.choice = Choice("@gpu", "c2")
+    assert one.list_nodes() == ["c1"]
+    words = list(asked(one).asked[-1])
+    assert words[words.index("nodes") :] == ["nodes", "--configured", "c[1-2]", "--nodes", "@gpu", "--exclude", "c2"]
+
+
+def test_the_key_is_tried_on_chosen_nodes_only() -> None:
+    for choice, nodes in ((Choice(), []), (Choice(exclude="c2"), ["c1"])):
+        one = talk(Tried({"c1": "works"}))
+        one.choice = choice
+        assert one.try_sync_key(["c1"]) == {"c1": "works"}
+        words = list(asked(one).asked[-1])
+        assert words[words.index("try-key") + 1 :] == nodes
 
 
 @pytest.mark.parametrize(("how", "says"), [({"exit_code": 1, "stderr": "slurm_load: down"}, "down"), ({}, "no node")])

@@ -97,8 +97,16 @@ class FakeController(Transport):
         return found
 
     def test(self, where: str = "c1", name: str = NAME, **how: Any) -> Outcome:
-        cluster = Cluster(controller=Controller(name="hpc", host="h"), slurm=Slurm(run_as=self.user))
+        cluster = Cluster(Controller(name="hpc", host="h"), nodes=("c1", "c7"), slurm=Slurm(run_as=self.user))
         return check_on(where, name, ControllerClient(cluster, self), self.events.append, **how)
+
+
+def test_a_node_that_is_none_is_asked_for_nothing() -> None:
+    controller = FakeController(PRINTS)
+    with pytest.raises(UsageError, match=r"^c9: no such node in this cluster$") as caught:
+        controller.test("c9")
+    assert caught.value.hint == "it has c[1,7]"
+    assert not [argv for argv in controller.asked if "salloc" in argv]
 
 
 @pytest.mark.parametrize("user", [None, "root"])

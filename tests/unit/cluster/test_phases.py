@@ -117,7 +117,6 @@ def test_workers_are_xdists(prepare: Prepare) -> None:
             Unreachable,
             "hpc: no route",
         ),
-        ({"cases": None, "code": 2, "error": Failed("no cluster", exit_code=2)}, UsageError, "deployment: no cluster"),
         ({"cases": None, "code": 1, "error": Failed("drift", exit_code=1)}, CheckFailed, "drift"),
         ({"cases": None, "code": 4, "error": Failed("no compute nodes", exit_code=4)}, HpcRegistryError, "no compute"),
     ],
@@ -133,6 +132,22 @@ def test_how_a_phase_can_end(prepare: Prepare, how: dict[str, object], kind: typ
     assert merged() == list(phases.PHASES)
     gated = ET.parse("reports/junit.xml").getroot()[2]  # noqa: S314
     assert gated.get("errors") == "1"
+
+
+def test_wrong_use_has_nothing_to_do_with_a_phase(prepare: Prepare) -> None:
+    prepare("infrastructure", cases=None, code=4, error=Failed("no image", exit_code=2, hint="catalog list"))
+    with pytest.raises(UsageError, match=r"^no image$") as caught:
+        run()
+    assert caught.value.hint == "catalog list"
+    assert len(calls()) == 1
+
+
+def test_reports_that_cannot_be_written_ask_nobody(prepare: Prepare) -> None:
+    Path("reports").write_text("a file")
+    with pytest.raises(UsageError, match=r"^reports: this directory cannot be made \(file exists\)$") as caught:
+        run()
+    assert caught.value.hint == "--reports DIR"
+    assert not Path("calls").exists()
 
 
 def test_what_stopped_a_phase_keeps_its_fields(prepare: Prepare) -> None:
@@ -152,7 +167,7 @@ def test_a_real_session_hands_over_its_error(tmp_path: Path) -> None:
     cluster = tmp_path / "none.yaml"
     with pytest.raises(UsageError) as caught:
         phases.run_phases(["e2e"], [f"--hpc-cluster={cluster}"], tmp_path, workers=0, on_line=printed.append)
-    assert str(caught.value) == f"phase e2e: {cluster}: No such file or directory"
+    assert str(caught.value) == f"{cluster}: No such file or directory"
     assert not [line for line in printed if "passed" in line]
 
 

@@ -154,7 +154,7 @@ def test_keys_that_are_missing_or_not_known_are_not_valid(text: str) -> None:
 
 def test_every_setting_is_described_and_no_other() -> None:
     properties = SCHEMA["properties"]
-    assert set(properties) == {*SECTIONS, "nodes"}
+    assert set(properties) == {*SECTIONS, "nodes", "waivers"}
     for section, part in SECTIONS.items():
         found: dict[str, Any] = properties[section]["properties"]
         assert set(found) == set(settings_of(part.kind))

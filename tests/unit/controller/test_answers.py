@@ -38,11 +38,13 @@ HOST: dict[str, Any] = {
     "programs": {"rsync": "/usr/bin/rsync"},
     "authorized_keys": [KEY],
     "runtime": {"exit": 0, "says": "x"},
+    "commands": {"uname -r": {"returncode": 0, "stdout": "6.1\n"}},
 }
 FACTS: dict[str, Any] = {"catalog_digest": D, "objects": {D: OBJECT}, "images": [IMAGE], "host": HOST}
 QUESTION = Question(
     "/nowhere", ["a"], content=True, inspect=True, host=True,
     users=["root"], groups=["slurm"], readers=["nobody"], paths=["/p"], texts=["/y"],
+    commands={"id": ["id"]},
 )  # fmt: skip
 ANSWER: dict[str, Any] = {
     **FACTS,
@@ -53,6 +55,7 @@ ANSWER: dict[str, Any] = {
         "accounts": {"users": {"root": 0}, "groups": {"slurm": None}},
         "denied": {"nobody": None},
         "programs": dict.fromkeys(PROGRAMS),
+        "commands": {"id": {"returncode": 0, "stdout": ""}},
     },
 }
 """An answer to QUESTION."""
@@ -219,7 +222,7 @@ MAY_BE_LEFT_OUT = {
     ("gc", "attachments"),
     *(("facts", key) for key in ("sha256", "header", "inspect", "host")),
 }
-MAPPINGS = {"paths", "texts", "objects", "names", "users", "groups", "denied", "programs", "damaged"}
+MAPPINGS = {"paths", "texts", "objects", "names", "users", "groups", "denied", "programs", "commands", "damaged"}
 
 
 @pytest.mark.parametrize("what", [*GOOD, *EVENTS])

@@ -112,6 +112,8 @@ def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
         ("signatures", {"command": "signatures"}),
         ("try-key", {"command": "try-key", "nodes": []}),
         ("try-key c1 c2", {"command": "try-key", "nodes": ["c1", "c2"]}),
+        ("nodes -w @gpu", {"command": "nodes", "configured": None, "nodes": "@gpu", "exclude": ""}),
+        ("nodes --configured c[1-3] -x c2", {"command": "nodes", "configured": "c[1-3]", "nodes": "", "exclude": "c2"}),
         ("publish --by you@x", {"command": "publish", "by": "you@x"}),
         ("note --by you@x", {"command": "note", "by": "you@x"}),
         ("history", {"command": "history", "since": None, "image": None, "last": None}),

@@ -479,6 +479,13 @@ def test_only_some_nodes_are_tried(nodes: FakeNodes, capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out)["nodes"] == {"c1": "works, refuses a shell"}
 
 
+def test_the_nodes_that_are_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    program.run_nodes(Namespace(configured="c[1-3]", nodes="c[2-3]", exclude="c2"))
+    assert json.loads(capsys.readouterr().out)["nodes"] == ["c3"]
+    with pytest.raises(UsageError, match="c9: no such node in this cluster"):
+        program.run_nodes(Namespace(configured="c[1-3]", nodes="c9", exclude=""))
+
+
 def test_ssh_to_nodes_is_strict(nodes: FakeNodes) -> None:
     try_sync_key("c1", nodes.settings)
     for call in (nodes.root / "calls").read_text().splitlines():

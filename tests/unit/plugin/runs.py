@@ -28,7 +28,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, data: Facts | Exception) -> list[dic
     trips: list[dict[str, Any]] = []
 
     def facts(client: ControllerClient, question: Question, *_: Any) -> Facts:
-        trips.append({"question": question, "cluster": client.cluster})
+        trips.append({"question": question, "cluster": client.cluster, "choice": client.choice})
         if isinstance(data, Exception):
             raise data
         return data

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.core.errors import Unreachable
+from pytest_hpcregistry.core.machine import Ended
 from pytest_hpcregistry.testing.facts import NAME, file, gathered, host, image, machine
 from tests import ROOT
 from tests.unit.plugin.runs import THREE, answer, run
@@ -305,15 +306,45 @@ def test_not_asked(node): node.path("/etc/shadow")
     assert "core/facts.py" not in shown, "the fault is not in there"
 
 
+def test_commands_of_a_site(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = machine(host=host(commands={"uname -r": Ended(0, "5.14.0\n"), "nvidia-smi -L": Ended(127, "")}))
+    asked = answer(monkeypatch, gathered({"c1": kernel}))
+    pytester.makeini("[pytest]\nhpc_commands =\n    uname -r\n")
+    pytester.makeconftest("def pytest_hpc_request(request): request.commands.append('nvidia-smi -L')\n")
+    source = """\
+def test_it(node):
+    assert node.command("uname -r").stdout.startswith("5.14")
+    assert node.command("nvidia-smi -L").returncode == 127
+def test_not_asked(node): node.command("uname")
+"""
+    result = run(pytester, HPC, source=source)
+    result.assert_outcomes(passed=1, failed=1)
+    assert asked[0]["question"].commands == {"uname -r": ["uname", "-r"], "nvidia-smi -L": ["nvidia-smi", "-L"]}
+    assert "c1 was not asked for uname: name it in hpc_paths, hpc_commands" in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    "command", ["", "echo 'a", "a\x1b", "-x", "'' a", "a" * 1001, "nvidia-smi -L | wc", "a && b", "echo a > /etc/x"]
+)
+def test_what_is_no_command(pytester: pytest.Pytester, asked: Asked, command: str) -> None:
+    """Least of all one that only a shell would understand."""
+    pytester.makeconftest(f"def pytest_hpc_request(request): request.commands.append({command!r})\n")
+    result = run(pytester, HPC, source=SITE)
+    result.assert_outcomes(passed=1, errors=4)
+    assert "hpc_commands: " in result.stdout.str()
+    assert asked == []
+
+
 def test_what_the_readme_shows(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     section = (ROOT / "README.md").read_text().partition("## In pytest")[2].partition("\n## ")[0]
     files = re.findall(r"```(?:ini|python)\n# (\S+)\n(.*?)```", section, re.DOTALL)
     for name, text in [*files, ("cluster.yaml", "controller: {host: hpc}\n")]:
         (pytester.path / name).write_text(text)
     scratch = file(type="directory", mode="1777")
-    ready = machine(host=host(paths={"/scratch": scratch}, programs={"apptainer": "1.4"}))
+    commands = {"uname -r": Ended(0, "5.14.0-503.el9\n")}
+    ready = machine(host=host(paths={"/scratch": scratch}, programs={"apptainer": "1.4"}, commands=commands))
     asked = answer(monkeypatch, gathered({"c1": ready, "c2": ready}))
-    pytester.runpytest_inprocess().assert_outcomes(passed=4)
+    pytester.runpytest_inprocess().assert_outcomes(passed=6)
     assert "/scratch" in asked[0]["question"].paths
 
 

@@ -17,7 +17,7 @@ from pytest_hpcregistry.core.facts import DAMAGED, MISSING, OLDER
 from pytest_hpcregistry.core.machine import MachineFacts, SlurmFacts
 from pytest_hpcregistry.plugin import findings as shown_findings
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, REGISTRY, entry, gathered
-from tests.unit.checks.test_checks import PEERS, SIZE, Sound, path, sound_machine
+from tests.unit.checks.test_checks import PEERS, SIZE, Sound, never_set_up, path, sound_machine
 from tests.unit.plugin.runs import answer, cases_of, properties_of, run
 
 pytest_plugins = "pytester"
@@ -51,7 +51,7 @@ def big(monkeypatch: pytest.MonkeyPatch, nodes: int, *, wrong: str = "", gone: s
     known = gathered({name: facts_of(name) for name in names}, images=images, controller=sound.controller, slurm=slurm)
     answer(monkeypatch, known)
     works = dict.fromkeys(names, "works, refuses a shell")
-    monkeypatch.setattr(ControllerClient, "try_sync_key", lambda client: works)
+    monkeypatch.setattr(ControllerClient, "try_sync_key", lambda client, nodes=(): works)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_case_for_each_node_is_short(
 ) -> None:
     big(monkeypatch, 3, wrong="n")
     result = suites(pytester, "infrastructure", cluster_file)
-    result.assert_outcomes(failed=3, passed=82, deselected=0)
+    result.assert_outcomes(failed=3, passed=83, deselected=0)
     shown = result.stdout.str()
     assert shown.count("run phase 1 again") == 4, "once for all, and once for each test"
     for own in ("assert find_on_machines", "functools.partial", "<Machine"):
@@ -331,3 +331,27 @@ def test_a_suite_says_of_which_cluster_it_is(
 def test_without_a_report_or_a_cluster_there_is_nothing_to_say(pytester: pytest.Pytester) -> None:
     assert run(pytester, "--junitxml=x.xml", source="def test_it(): pass\n").ret == 0
     assert "hpc." not in Path("x.xml").read_text()
+
+
+# --- before phase 1
+
+
+@pytest.mark.parametrize("phase", ["infrastructure", "deployment"])
+def test_before_phase_1_there_is_one_finding(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, cluster_file: str, phase: str
+) -> None:
+    """And nothing that goes through what phase 1 installs is tried."""
+    sound = Sound()
+    never_set_up(sound)
+    sound.more["catalog"] = None
+    answer(monkeypatch, sound.facts())
+    monkeypatch.setattr(ControllerClient, "try_sync_key", lambda client, nodes=(): 1 // 0)
+    result = suites(pytester, phase, cluster_file, "-rfEs")
+    assert result.ret == 1
+    assert summary(result)[:2] == [
+        "  controller  phase 1 has not been run",
+        "              → hpc-container-manager registry setup",
+    ]
+    assert result.parseoutcomes()["failed"] == 1
+    assert len(result.outlines) < 40
+    assert "Traceback" not in result.stdout.str()

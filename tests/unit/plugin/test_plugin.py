@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.cluster.phases import suites_directory
-from pytest_hpcregistry.core.errors import Unreachable
+from pytest_hpcregistry.core.errors import Unreachable, UsageError
 from pytest_hpcregistry.core.events import Failed
 from pytest_hpcregistry.core.machine import SlurmFacts, Syncing
+from pytest_hpcregistry.core.nodeset import Choice
 from pytest_hpcregistry.core.wire import from_line
 from pytest_hpcregistry.plugin import session
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, entry, gathered, machine
@@ -196,8 +197,9 @@ def test_one_case_for_each(pytester: pytest.Pytester, asked: list[dict[str, Any]
 
 def test_an_unreachable_node_fails_once_with_the_reason(pytester: pytest.Pytester, asked: list[dict[str, Any]]) -> None:
     shutil.copy(suites_directory() / "test_reachable.py", pytester.path)
-    result = phase(pytester, "--junitxml=x.xml", "-o", "junit_family=xunit1", source="")
-    result.assert_outcomes(passed=2, failed=1)
+    only = ("-k", "test_node_is_reachable")
+    result = phase(pytester, "--junitxml=x.xml", "-o", "junit_family=xunit1", *only, source="")
+    result.assert_outcomes(passed=2, failed=1, deselected=1)
     result.stdout.fnmatch_lines(["*c3: unreachable from the controller: no route*"])
     case = next(case for case in cases_of() if case.find("failure") is not None)
     assert case.get("name") == "test_node_is_reachable[c3]"
@@ -212,8 +214,8 @@ def test_a_node_that_is_not_counted_fails_nothing_and_is_named(
 ) -> None:
     answer(monkeypatch, gathered(THREE, slurm=DRAINED))
     shutil.copy(suites_directory() / "test_reachable.py", pytester.path)
-    result = phase(pytester, "-rs", "--hpc-require=66%")
-    result.assert_outcomes(passed=8, skipped=3)
+    result = phase(pytester, "-rs", "--hpc-require=66%", "-k", "not phase_1")
+    result.assert_outcomes(passed=8, skipped=3, deselected=1)
     result.stdout.fnmatch_lines(
         [
             'hpc: not counted: c3 drained "disk\\x1b swap"',
@@ -263,7 +265,7 @@ def test_a_broken_catalog_fails_and_does_not_skip(pytester: pytest.Pytester, mon
     assert "this program writes version" in result.stdout.str()
 
 
-@pytest.mark.parametrize(("chosen", "names"), [("y.sif", ["base-images/y.sif"]), (NAME, [NAME]), ("z.sif", ["none"])])
+@pytest.mark.parametrize(("chosen", "names"), [("y.sif", ["base-images/y.sif"]), (NAME, [NAME])])
 def test_one_image_can_be_chosen(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, chosen: str, names: list[str]
 ) -> None:
@@ -273,7 +275,54 @@ def test_one_image_can_be_chosen(
     assert [line.split("[")[1].split("]")[0] for line in result.outlines if "test_sif[" in line and "::" in line][
         : len(names)
     ] == names
-    assert result.ret == (1 if names == ["none"] else 0)
+    assert result.ret == 0
+
+
+@pytest.mark.parametrize("words", [("-m", "infrastructure"), (), ("--collect-only",)])
+def test_an_image_that_is_not_there_is_wrong_use(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    answer(monkeypatch, gathered({"c1": machine()}, images={NAME: entry(), "base-images/pytorch.sif": entry()}))
+    result = run(pytester, *words, "--hpc-controller=hpc", "--hpc-image=pytorhc.sif")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.errlines if line] == [
+        'ERROR: no image "pytorhc.sif" in the catalog (it has 2). Did you mean "base-images/pytorch.sif"?',
+        "hint: hpc-container-manager catalog list",
+    ]
+    assert "test_sif" not in result.stdout.str()
+
+
+# --- which nodes
+
+
+def test_nodes_can_be_chosen_and_left_out(pytester: pytest.Pytester, asked: list[dict[str, Any]]) -> None:
+    phase(pytester, "--hpc-nodes=@gpu", "--hpc-exclude=c3")
+    pytester.makeini("[pytest]\nhpc_nodes = c[1-2]\n")
+    phase(pytester)
+    assert [trip["choice"] for trip in asked] == [Choice("@gpu", "c3"), Choice("c[1-2]", "")]
+
+
+@pytest.mark.parametrize("words", [("-m", "infrastructure"), ()])
+def test_a_choice_of_nodes_that_are_not_there_is_wrong_use(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    answer(monkeypatch, UsageError("c9: no such node in this cluster", hint="it has c[1-3]"))
+    result = run(pytester, *words, "--hpc-controller=hpc", "--hpc-nodes=c9", f"--hpc-error-file={pytester.path / 'e'}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.errlines if line] == [
+        "ERROR: c9: no such node in this cluster",
+        "hint: it has c[1-3]",
+    ]
+
+
+@pytest.mark.parametrize("name", ["nodes", "exclude"])
+def test_an_empty_choice_of_nodes_does_not_mean_all(
+    pytester: pytest.Pytester, asked: list[dict[str, Any]], name: str
+) -> None:
+    result = phase(pytester, f"--hpc-{name}= ")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert f"ERROR: --hpc-{name} names no node" in result.stderr.str()
+    assert asked == []
 
 
 # --- evidence

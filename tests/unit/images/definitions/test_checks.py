@@ -64,6 +64,8 @@ def test_every_key(tmp_path: Path) -> None:
         ("checks:\n  - file: /a\n    tiemout: 3", "4: checks: check 1: tiemout: unknown key. Perhaps you meant"),
         ("checks:\n  - run: a b", "3: checks: check 1: run: must be a list"),
         ("checks:\n  - run: [--nv, a]", "3: checks: check 1: run: '--nv' is not a program"),
+        ("checks:\n  - run: [null]", "3: checks: check 1: run: 'null' is not a program"),
+        ("checks:\n  - run:\n    - ~", "3: checks: check 1: run: '~' is not a program"),
         ("checks:\n  - run: ['']", "3: checks: check 1: run: '' is not a program"),
         ('checks:\n  - run: ["a\\0"]', "3: checks: check 1: run: 'a\\x00' is not a word"),
         ("checks:\n  - imports: [a-b]", "3: checks: check 1: imports: 'a-b' is not the name of a module"),
