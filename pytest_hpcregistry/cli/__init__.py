@@ -5,21 +5,21 @@ Runs on the workstation; Python 3.11.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from .. import __version__
 from ..core.errors import HpcRegistryError
+from .endings import ended_by_signals, failure_of, interruption
+from .output import how_much, running
 from .show import say, say_error, say_usage_error
 
-ENDING = (signal.SIGTERM, signal.SIGHUP)
 # Command -> its help in one line. It is the module of that name, which is imported when it is run: each needs other
 # parts of the library, and nobody who asks for help waits for all of them.
 COMMANDS = {
@@ -58,6 +58,11 @@ class Commands(click.Group):
         command: click.Command = import_module(f".{cmd_name}", __name__).command
         return command
 
+    def main(self, args: Sequence[str] | None = None, *words: Any, **more: Any) -> Any:
+        """As any group's; with --json its end is JSON, however it ends."""
+        with running(sys.argv[1:] if args is None else list(args)):
+            return super().main(args, *words, **more)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -65,6 +70,7 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hpc-container-manager")
+@how_much
 def commands() -> None:
     """Bring Apptainer images to a Slurm cluster, and prove that every node has the same ones.
 
@@ -81,30 +87,6 @@ def commands() -> None:
     3 could not be determined (a machine is unreachable, syncs never ended, a scanner gave no report),
     4 the work itself failed, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
     """
-
-
-class Ended(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came: what has begun is cleared up as after ctrl-c. The first argument is the signal."""
-
-
-def end(number: int, frame: object) -> NoReturn:
-    for each in ENDING:
-        signal.signal(each, signal.SIG_IGN)  # clearing up is not to be ended by the next one
-    raise Ended(number)
-
-
-@contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Raise Ended for SIGTERM and SIGHUP, but for one that is ignored, as nohup leaves it."""
-    before = {number: signal.getsignal(number) for number in ENDING}
-    heard = [number for number in ENDING if before[number] is not signal.SIG_IGN]
-    try:
-        for number in heard:
-            signal.signal(number, end)
-        yield
-    finally:
-        for number in heard:
-            signal.signal(number, before[number])
 
 
 def main() -> None:
@@ -125,12 +107,13 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         reader_has_gone()
-    except SystemExit:  # what click makes of a BrokenPipeError; its 1 is drift here
-        reader_has_gone()
+    except SystemExit as leave:
+        if leave.code == 1:  # what click makes of a BrokenPipeError; it is drift here
+            reader_has_gone()
+        raise  # it has printed what a shell completes
     except OSError as error:
         let_go_of_output()
-        name = "" if error.filename is None else f"{error.filename}: "
-        say_error(HpcRegistryError(f"{name}{error.strerror or error}"))
+        say_error(failure_of(error))
         sys.exit(HpcRegistryError.exit_code)
     except KeyboardInterrupt as interrupt:
         interrupted(interrupt)
@@ -149,6 +132,6 @@ def let_go_of_output() -> None:
 
 def interrupted(cause: BaseException | None) -> NoReturn:
     """Leave with the exit code that a shell would give for the signal."""
-    number = signal.Signals(cause.args[0] if isinstance(cause, Ended) else signal.SIGINT)
-    say("interrupted" if number == signal.SIGINT else f"ended by {number.name}", err=True)
-    sys.exit(128 + number)
+    ending = interruption(cause)
+    say(str(ending.error), err=True)
+    sys.exit(ending.exit_code)

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import click
 
 from ..cluster import signing
 from ..cluster.client import ControllerClient
-from ..core.catalog import Version
+from ..core.catalog import Entry, Version
 from ..core.errors import CheckFailed
 from ..core.model import Registry
 from ..core.names import visible
 from ..report import lines
 from .options import client_options
-from .show import say, show_json, show_table
+from .output import answer, answers
+from .show import show_table, tell
+
+
+@dataclass(frozen=True)
+class Images:
+    """All images of the catalog by name."""
+
+    images: dict[str, Entry]
+
+
+@dataclass(frozen=True)
+class Image(Entry):
+    """One image: its current version, and in `versions` the older ones, newest first."""
+
+    name: str = ""
 
 
 @click.group("catalog")
@@ -23,9 +38,9 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@answers(Images)
 @client_options
-def catalog_list(as_json: bool, client: ControllerClient) -> None:
+def catalog_list(client: ControllerClient) -> None:
     """All images with size, digest and date.
 
     \b
@@ -33,18 +48,16 @@ def catalog_list(as_json: bool, client: ControllerClient) -> None:
       hpc-container-manager catalog list
     """
     images = client.catalog().images
-    if as_json:
-        show_json({name: asdict(entry) for name, entry in images.items()})
-        return
+    answer(Images(dict(images)))
     rows = [[name, lines.megabytes(e.size), e.digest[:12], e.published] for name, e in sorted(images.items())]
     show_table([["IMAGE", "SIZE", "SHA256", "PUBLISHED"], *rows])
 
 
 @command.command("show")
+@answers(Image)
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
 @client_options
-def catalog_show(name: str, as_json: bool, client: ControllerClient) -> None:
+def catalog_show(name: str, client: ControllerClient) -> None:
     """All that is known of one image and its versions.
 
     The current one first, then those that rollback can go back to: the one that was current last comes first.
@@ -54,16 +67,14 @@ def catalog_show(name: str, as_json: bool, client: ControllerClient) -> None:
       hpc-container-manager catalog show ml-frameworks/pytorch.sif
     """
     wanted, entry = client.find_image(name)
-    if as_json:
-        show_json({"name": wanted, **asdict(entry)})
-        return
+    answer(Image(**vars(entry), name=wanted))
     current, *older = entry.history()
-    say(wanted)
+    tell(wanted)
     for which, version in [("current", current), *(("older", one) for one in older)]:
-        say(f"{which} version {version.digest[:12]}")
+        tell(f"{which} version {version.digest[:12]}")
         show_version(version)
         if version.signature and client.cluster.registry.signers:
-            say(f"  signed by: {signer(client.cluster.registry, wanted, version)}")
+            tell(f"  signed by: {signer(client.cluster.registry, wanted, version)}")
 
 
 def signer(registry: Registry, name: str, version: Version) -> str:
@@ -83,4 +94,4 @@ def show_version(version: Version) -> None:
         *((f"label {key}", value) for key, value in sorted(labels.items())),
     ]
     for key, value in told:
-        say(visible(f"  {key}: {value}"))
+        tell(visible(f"  {key}: {value}"))

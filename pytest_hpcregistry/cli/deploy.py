@@ -12,9 +12,12 @@ from ..cluster import deploy as deploying
 from ..cluster import image_signatures
 from ..cluster.client import ALL, ControllerClient
 from ..core.errors import UsageError
+from ..core.events import WouldDeploy
 from ..core.names import visible
+from ..report.schema import Lines
 from .options import SIF, engine_options, node_options
-from .show import say, show, shown
+from .output import answers
+from .show import show, shown
 
 BUILT = Path("build/containers/apptainer")
 
@@ -65,6 +68,7 @@ def several_options(function: Any) -> Any:
 
 
 @command.command("to-cluster")
+@answers(Lines)
 @click.argument("path", metavar="SIF", type=SIF)
 @click.argument("target")
 @deploy_options
@@ -81,6 +85,7 @@ def deploy_to_cluster(path: Path, target: str, client: ControllerClient, **how: 
 
 
 @command.command("single")
+@answers(Lines)
 @click.argument("paths", metavar="SIF...", nargs=-1, required=True, type=SIF)
 @several_options
 @deploy_options
@@ -96,6 +101,7 @@ def deploy_single(paths: Sequence[Path], registry_path: str | None, client: Cont
 
 
 @command.command("all")
+@answers(Lines)
 @click.argument("directory", type=SIF, default=BUILT)
 @several_options
 @deploy_options
@@ -126,12 +132,12 @@ def deploy(wanted: Sequence[tuple[Path, str]], client: ControllerClient, *, dry_
         return
     if how["test"]:
         deploying.run_checks(images, show)
-    scanned = "" if how["no_scan"] or not client.cluster.scan.command else ", after a scan"
+    scanned = bool(client.cluster.scan.command) and not how["no_scan"]
     for image in images:
         image_signatures.look(image.path, image.name, client.cluster.registry, show)
         found = deploying.look(image, client, any_architecture=how["any_architecture"])
         size = 0 if found.present else image.size
-        say(f"would deploy {visible(image.path)} as {image.name}{scanned}, sending {size} bytes")
+        show(WouldDeploy(image.name, str(image.path), size, scanned))
 
 
 def target_of(path: Path, registry_path: str | None, client: ControllerClient) -> str:

@@ -6,11 +6,14 @@ import click
 
 from ..cluster.client import ControllerClient
 from ..cluster.outcomes import raise_worst, sync_failures
+from ..report.schema import Lines
 from .options import client_options
-from .show import show, show_json_line
+from .output import answers
+from .show import show
 
 
 @click.command("gc")
+@answers(Lines)
 @click.option(
     "--keep", type=click.IntRange(0), metavar="N", help="Versions kept beside the current one [default: registry.keep]."
 )
@@ -21,9 +24,8 @@ from .show import show, show_json_line
     help="Keep what was still referenced less than SECONDS ago [default: 3600].",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be freed; change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @client_options
-def command(keep: int | None, grace: int | None, dry_run: bool, as_json: bool, client: ControllerClient) -> None:
+def command(keep: int | None, grace: int | None, dry_run: bool, client: ControllerClient) -> None:
     """Remove objects that no image and no kept version refers to.
 
     Objects that no version in the catalog and no name of an image refers to are removed, on the controller and on all
@@ -35,6 +37,6 @@ def command(keep: int | None, grace: int | None, dry_run: bool, as_json: bool, c
       hpc-container-manager gc --dry-run
       hpc-container-manager gc --keep 1
     """
-    finished = client.gc(show_json_line if as_json else show, keep=keep, grace=grace, dry_run=dry_run)
+    finished = client.gc(show, keep=keep, grace=grace, dry_run=dry_run)
     hint = "repair what is named above, then: hpc-container-manager gc"
     raise_worst(sync_failures(finished, hint))

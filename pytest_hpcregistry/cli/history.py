@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import dataclass
 
 import click
 
 from ..cluster.client import ControllerClient
 from ..cluster.history import read
-from ..core.history import read_since
+from ..core.history import Record, read_since
 from ..core.messages import count
 from ..report.history import describe
 from .options import client_options
-from .show import say, show_json
+from .output import answer, answers
+from .show import say, tell
 
 USUAL = "7d"
+
+
+@dataclass(frozen=True)
+class History:
+    """What was asked for, the newest last; so many lines of the history cannot be read."""
+
+    records: list[Record]
+    unreadable_lines: int
 
 
 def since_option(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
@@ -28,6 +37,7 @@ def since_option(context: click.Context, option: click.Parameter, text: str | No
 
 
 @click.command("history")
+@answers(History)
 @click.option(
     "--since",
     metavar="WHEN",
@@ -36,9 +46,8 @@ def since_option(context: click.Context, option: click.Parameter, text: str | No
 )
 @click.option("--image", metavar="NAME", help="Only what names this image; a sync of all images names none.")
 @click.option("-n", "--last", type=click.IntRange(1), metavar="N", help="Only the last N.")
-@click.option("--json", "as_json", is_flag=True, help="One document with every field, for programs.")
 @client_options
-def command(since: str | None, image: str | None, last: int | None, as_json: bool, client: ControllerClient) -> None:
+def command(since: str | None, image: str | None, last: int | None, client: ControllerClient) -> None:
     """Show who changed what, when, and how it ended.
 
     Deploy, sync, rollback, gc, sign, the test of an image on the cluster, and setup, when it changed something. The
@@ -53,12 +62,10 @@ def command(since: str | None, image: str | None, last: int | None, as_json: boo
       hpc-container-manager history --last 20 --json
     """
     found = read(client, since=since or (None if last else USUAL), image=image, last=last)
-    if as_json:
-        show_json({"records": [asdict(one) for one in found.records], "unreadable_lines": found.unreadable})
-        return
+    answer(History(found.records, found.unreadable))
     for one in found.records:
-        say(describe(one))
+        tell(describe(one))
     if not found.records:
-        say("nothing is noted" + (f" since {since or USUAL}" if since or not last else ""))
+        tell("nothing is noted" + (f" since {since or USUAL}" if since or not last else ""))
     if found.unreadable:
         say(f"! {count(found.unreadable, 'line')} of the history cannot be read", err=True)

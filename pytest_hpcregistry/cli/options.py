@@ -15,6 +15,7 @@ from ..config.options import CLUSTER_OPTIONS
 from ..core.fields import read_rate
 from ..core.model import SYNC_METHODS, Cluster
 from ..core.nodeset import Choice
+from . import output
 
 SIF = click.Path(path_type=Path)
 OF_WHICH_CLUSTER = tuple(option.name for option in CLUSTER_OPTIONS)
@@ -45,9 +46,16 @@ def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(
         *args: Any, cluster: Path | None, controller: str | None, user: str | None, key: Path | None, **kwargs: Any
     ) -> Any:
-        return function(*args, cluster=load_cluster(cluster, controller=controller, user=user, key=key), **kwargs)
+        return function(*args, cluster=load(cluster, controller=controller, user=user, key=key), **kwargs)
 
     return wrapper
+
+
+def load(cluster: Path | None, **which: Any) -> Cluster:
+    """The cluster that these options name, and from here on the one that the command is about."""
+    found = load_cluster(cluster, **which)
+    output.current.about(found)
+    return found
 
 
 def client_options(function: Callable[..., Any]) -> Callable[..., Any]:

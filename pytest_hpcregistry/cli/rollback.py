@@ -9,16 +9,18 @@ from ..cluster.client import ControllerClient
 from ..cluster.outcomes import raise_worst, sync_failures
 from ..core.errors import HpcRegistryError
 from ..core.names import full_name
+from ..report.schema import Lines
 from .options import node_options
-from .show import show, show_json_line
+from .output import answers
+from .show import show
 
 
 @click.command("rollback")
+@answers(Lines)
 @click.argument("name")
 @click.option("--to", metavar="VERSION", help="At least 6 digits of its digest [default: the version before].")
-@click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @node_options
-def command(name: str, to: str | None, as_json: bool, client: ControllerClient) -> None:
+def command(name: str, to: str | None, client: ControllerClient) -> None:
     """Go back to an older version of NAME, on every machine.
 
     No bytes move to nodes that still have it. What was current is kept, so that the same command goes forward again.
@@ -30,9 +32,8 @@ def command(name: str, to: str | None, as_json: bool, client: ControllerClient) 
     """
     registry = client.cluster.registry
     wanted = full_name(name, registry.path, registry.directories)
-    told = show_json_line if as_json else show
     version, signature = signing.for_rollback(client, wanted, to)
-    finished = client.rollback(wanted, version, told, signature)
+    finished = client.rollback(wanted, version, show, signature)
     raise_worst(sync_failures(finished))
     if not finished:
         raise HpcRegistryError("the rollback reported no node, so nothing is proven")

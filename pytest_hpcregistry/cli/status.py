@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 
 import click
 
@@ -18,14 +18,30 @@ from ..core.model import Cluster
 from ..core.names import CONTROLLER, excerpt, visible
 from ..core.nodeset import fold, fold_by
 from ..report import lines
+from . import output
 from .options import node_options
-from .show import say, show_json, show_table
+from .output import answer, answers
+from .show import say, show_table, tell
+
+
+@dataclass(frozen=True)
+class Status:
+    """`images`: image -> machine -> state. `unreachable` has the reason for each node that could not be asked, `hints`
+    what to do about it; `findings` are owners and modes.
+    """
+
+    images: dict[str, dict[str, str]]
+    unreachable: dict[str, str]
+    hints: dict[str, str]
+    catalog_problem: str | None
+    sync_under_way: bool
+    findings: list[Finding]
 
 
 @click.command("status")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@answers(Status)
 @node_options
-def command(as_json: bool, client: ControllerClient) -> None:
+def command(client: ControllerClient) -> None:
     """Show every image on every node.
 
     States: present, missing, older version, differs (a file that is no version in the catalog), unmanaged (not in the
@@ -40,31 +56,27 @@ def command(as_json: bool, client: ControllerClient) -> None:
     facts_of.require_nodes(found)
     matrix = found.matrix()
     odd = fold_findings(find_odd_files(found, client.cluster))
-    if as_json:
-        show_json(
-            {
-                "images": matrix,
-                "unreachable": found.unreachable,
-                "hints": {name: found.nodes[name].hint for name in found.unreachable},
-                "catalog_problem": found.catalog_problem,
-                "sync_under_way": found.syncing.under_way,
-                "findings": [asdict(one) for one in odd],
-            }
-        )
-    else:
-        show_table([["IMAGE", "CONTROLLER", "NODES"], *map(table_row, matrix.items())])
-        for reason, nodes in fold_by(found.unreachable, found.unreachable.__getitem__).items():
-            say(visible(f"unreachable {nodes}: {reason}"))
-        for one in odd:
-            say(visible(str(one)))
-        if found.syncing.under_way:
-            say("! a sync is under way")
+    hints = {name: found.nodes[name].hint for name in found.unreachable}
+    answer(Status(matrix, found.unreachable, hints, found.catalog_problem, found.syncing.under_way, odd))
+    rows = [table_row(*row) for row in matrix.items() if not output.current.quiet or is_odd(row[1])]
+    if rows or not output.current.quiet:
+        show_table([["IMAGE", "CONTROLLER", "NODES"], *rows])
+    for reason, nodes in fold_by(found.unreachable, found.unreachable.__getitem__).items():
+        tell(visible(f"unreachable {nodes}: {reason}"))
+    for one in odd:
+        tell(visible(str(one)))
+    if found.syncing.under_way:
+        say("! a sync is under way")
     raise_for_status(found, matrix, odd)
 
 
-def table_row(image: tuple[str, Mapping[str, str]]) -> list[str]:
+def is_odd(by_machine: Mapping[str, str]) -> bool:
+    """Whether an image is anywhere in a state that it should not be in; who could not be asked is said below."""
+    return bool(set(by_machine.values()) - {facts_of.PRESENT, facts_of.UNREACHABLE})
+
+
+def table_row(name: str, by_machine: Mapping[str, str]) -> list[str]:
     """The states of one image. The nodes that could not be asked are said once, below the table."""
-    name, by_machine = image
     nodes = {node: state for node, state in by_machine.items() if state != facts_of.UNREACHABLE and node != CONTROLLER}
     return [excerpt(name), by_machine.get(CONTROLLER, "-"), lines.states(nodes) or "-"]
 

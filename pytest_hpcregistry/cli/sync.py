@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import click
 
 from ..cluster.client import ControllerClient, SyncOptions
 from ..cluster.outcomes import raise_worst, sync_failures
 from ..core.errors import HpcRegistryError
 from ..core.names import check_directory, full_name
+from ..report.schema import Lines
 from .options import engine_options, node_options
-from .show import show_json_line, shown
+from .output import answers
+from .show import shown
 
 
 @click.command("sync")
+@answers(Lines)
 @click.argument("wanted", nargs=-1, metavar="[SUBDIR | NAME.sif...]")
-@click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @engine_options
 @node_options
-def command(wanted: tuple[str, ...], as_json: bool, options: SyncOptions, client: ControllerClient) -> None:
+def command(wanted: tuple[str, ...], options: SyncOptions, client: ControllerClient) -> None:
     """Bring the catalog's images to every node.
 
     All of them, those of SUBDIR, or those named; only what a node lacks moves. Names and sizes are compared.
@@ -42,7 +42,7 @@ def command(wanted: tuple[str, ...], as_json: bool, options: SyncOptions, client
     if len(directories) > bool(not named):
         raise click.UsageError("give one SUBDIR, or names of images, or neither")
     names = [full_name(name, registry.path, registry.directories) for name in named]
-    with nullcontext(show_json_line) if as_json else shown() as listener:
+    with shown() as listener:
         finished = client.sync(listener, options, subdirectory=next(iter(directories), None), names=names)
     raise_worst(sync_failures(finished))
     if not finished:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,28 @@ import click
 from ..cluster.client import open_client
 from ..cluster.image_checks import check_on
 from ..cluster.phases import PHASES, run_phases
-from ..config.load import load_cluster
 from ..core.fields import read_memory
 from ..core.messages import count
 from ..core.names import visible
 from ..images.definitions.checks import from_file
 from ..images.running.container import MEMORY, check_file
-from ..images.running.outcomes import PASSED, SKIPPED
-from ..report.junit import write_checks
+from ..images.running.outcomes import PASSED, SKIPPED, Outcome
+from ..report.junit import Counts, write_checks
 from ..report.lines import BANNER
-from .options import SIF, refuse, which_cluster
-from .show import say, show, show_json
+from .options import SIF, load, refuse, which_cluster
+from .output import answer, answers
+from .show import say, show
 
 OF_A_CLUSTER = ("phase", "everything", "workers", "allow_changes", "reports")
-OF_AN_IMAGE = ("where", "checks", "memory", "junit", "as_json")
+OF_AN_IMAGE = ("where", "checks", "memory", "junit")
+
+
+@dataclass(frozen=True)
+class Phases:
+    """How the tests of each phase ended that was run, and the JUnit file of all of them."""
+
+    phases: dict[str, Counts]
+    report: str
 
 
 def memory_option(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
@@ -38,7 +46,6 @@ def memory_option(context: click.Context, option: click.Parameter, text: str | N
 def image_options(function: Any) -> Any:
     """What only the test of one SIF can be told: OF_AN_IMAGE."""
     option = click.option
-    function = option("--json", "as_json", is_flag=True, help="SIF: what became of each check, for programs.")(function)
     function = option("--junitxml", "junit", type=SIF, metavar="FILE", help="SIF: write a JUnit file.")(function)
     text = "SIF: the most that a check may take [default: 8G; on a node, as Slurm has it]."
     function = option("--memory", metavar="SIZE", callback=memory_option, help=text)(function)
@@ -49,6 +56,7 @@ def image_options(function: Any) -> Any:
 
 
 @click.command("test")
+@answers(Outcome | Phases)
 @click.argument("sif", required=False)
 @image_options
 @click.option("--phase", type=click.Choice(PHASES), help="Only this phase.")
@@ -101,27 +109,23 @@ def test_image(
     checks: Path | None,
     memory: int | None,
     junit: Path | None,
-    as_json: bool,
 ) -> None:
     own = from_file(checks) if checks else None
     if junit:
         with contextlib.suppress(OSError):  # nobody is to take an old one for this test's
             junit.unlink(missing_ok=True)
-    listener = (lambda event: None) if as_json else show
     if where is None:
-        outcome = check_file(Path(sif), listener, checks=own, memory=memory or MEMORY)
+        outcome = check_file(Path(sif), show, checks=own, memory=memory or MEMORY)
     else:
-        with open_client(load_cluster(which.pop("cluster"), **which)) as client:
-            outcome = check_on(where, sif, client, listener, checks=own, memory=memory)
+        with open_client(load(which.pop("cluster"), **which)) as client:
+            outcome = check_on(where, sif, client, show, checks=own, memory=memory)
     if junit:
         properties = {"digest": f"sha256:{outcome.digest}", "where": outcome.where, "memory": outcome.limit}
         write_checks(junit, outcome.image, outcome.ended, properties)
-    if as_json:
-        show_json(asdict(outcome))
-    else:
-        passed = f"{count(outcome.count(PASSED), 'check')} passed, {outcome.count(SKIPPED)} skipped"
-        say(f"{visible(outcome.image)} on {outcome.where}: {passed}; {outcome.limit}")
-        say(f"sha256 {outcome.digest}")
+    answer(outcome)
+    passed = f"{count(outcome.count(PASSED), 'check')} passed, {outcome.count(SKIPPED)} skipped"
+    say(f"{visible(outcome.image)} on {outcome.where}: {passed}; {outcome.limit}")
+    say(f"sha256 {outcome.digest}")
     outcome.check()
 
 
@@ -131,9 +135,14 @@ def test_cluster(
     if phase and everything:
         raise click.UsageError("--phase and --all exclude each other")
     options += ["--hpc-allow-changes"] if allow_changes else []
-    counts = run_phases((phase,) if phase else PHASES, options, reports, workers=workers, on_line=say)
-    for name, ended in counts.items():
+    counts: dict[str, Counts] = {}
+    answer(Phases(counts, str(reports / "junit.xml")))
+
+    def on_phase(name: str, ended: Counts) -> None:
+        counts[name] = ended
         say(f"phase {name}: {ended.passed} passed, {ended.failed} failed, {ended.skipped} skipped")
+
+    run_phases((phase,) if phase else PHASES, options, reports, workers=workers, on_line=say, on_phase=on_phase)
     say(f"report: {reports / 'junit.xml'}")
     if not phase:
         say(BANNER)

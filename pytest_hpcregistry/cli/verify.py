@@ -10,11 +10,14 @@ from ..cluster.outcomes import raise_worst
 from ..core import facts as facts_of
 from ..core.errors import UsageError
 from ..core.names import full_name
+from ..report.schema import Lines
 from .options import node_options
+from .output import answers
 from .show import show
 
 
 @click.command("verify")
+@answers(Lines)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @node_options
 def command(names: tuple[str, ...], client: ControllerClient) -> None:

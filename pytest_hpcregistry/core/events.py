@@ -50,6 +50,16 @@ class ImageScanned(Event):
 
 
 @dataclass(frozen=True)
+class WouldDeploy(Event):
+    """What a deploy of a local SIF would do: send so many `bytes` of it, after a scan if it is `scanned`."""
+
+    name: str
+    path: str
+    bytes: int
+    scanned: bool
+
+
+@dataclass(frozen=True)
 class ImageProgress(Event):
     """So many `bytes` of an image are on their way to the controller."""
 

@@ -23,6 +23,7 @@ from ..core.events import (
     TransferStarted,
     UnderWay,
     Verified,
+    WouldDeploy,
 )
 from ..core.facts import PRESENT
 from ..core.messages import count, describe_gc
@@ -60,6 +61,11 @@ def image_scanned(event: ImageScanned) -> str:
     waived = f", {event.waived} waived" if event.waived else ""
     scanned, found = count(event.components, "component"), count(event.findings, "finding")
     return f"✓ {event.name}: {scanned} scanned, {found}{waived}, none blocks it"
+
+
+def would_deploy(event: WouldDeploy) -> str:
+    scanned = ", after a scan" if event.scanned else ""
+    return f"would deploy {visible(event.path)} as {event.name}{scanned}, sending {event.bytes} bytes"
 
 
 def image_sent(event: ImageSent) -> str:
@@ -160,6 +166,7 @@ WRITERS: dict[type[Event], Callable[[Any], str]] = {
     UnderWay: under_way,
     Verified: verified,
     Failed: failed,
+    WouldDeploy: would_deploy,
 }
 
 
