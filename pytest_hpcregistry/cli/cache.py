@@ -44,17 +44,17 @@ class Emptied:
 
 @click.group("cache")
 def command() -> None:
-    """Show and empty what images leave on this machine.
+    """Show and empty the caches of this machine.
 
-    Our own cache, Apptainer's, and the images that this program has made in Podman and Docker; nobody else's. All of it
-    can be fetched or made again.
+    What images leave here: our own cache, Apptainer's, and the images that this program has made in Podman and Docker;
+    nobody else's. All of it can be fetched or made again.
     """
 
 
 @command.command("show")
 @answers(Caches)
 def cache_show() -> None:
-    """Show each cache with its size on the disk and its path.
+    """Show each cache with its size and path.
 
     \b
     Example:

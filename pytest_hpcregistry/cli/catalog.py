@@ -41,7 +41,7 @@ def command() -> None:
 @answers(Images)
 @client_options
 def catalog_list(client: ControllerClient) -> None:
-    """All images with size, digest and date.
+    """List images with size, digest and date.
 
     \b
     Example:
@@ -58,7 +58,7 @@ def catalog_list(client: ControllerClient) -> None:
 @click.argument("name")
 @client_options
 def catalog_show(name: str, client: ControllerClient) -> None:
-    """All that is known of one image and its versions.
+    """Show all of one image and its versions.
 
     The current one first, then those that rollback can go back to: the one that was current last comes first.
 

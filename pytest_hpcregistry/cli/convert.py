@@ -85,9 +85,9 @@ def convert_to_apptainer(image: str, out: Path, force: bool, date: int | None, c
 @click.argument("out", type=SIF, required=False)
 @convert_options
 def convert_single(image: str, out: Path | None, force: bool, date: int | None, cluster: Path | None) -> None:
-    """As to-apptainer; OUT may be left out.
+    """Convert IMAGE and name the file after it.
 
-    It is build/containers/apptainer/NAME.sif then.
+    As to-apptainer; without OUT it is build/containers/apptainer/NAME.sif.
 
     \b
     Example:
@@ -101,10 +101,10 @@ def convert_single(image: str, out: Path | None, force: bool, date: int | None, 
 @definitions_option
 @convert_options
 def convert_all(definitions: Path, force: bool, date: int | None, cluster: Path | None) -> None:
-    """Convert every image that has a definition and has changed.
+    """Convert every image that has changed.
 
-    To build/containers/apptainer/NAME.sif; `image build all` comes before. A SIF of this revision of its definition,
-    and of the image that is there now, is left as it is, unless --force is given.
+    All that have a definition, to build/containers/apptainer/NAME.sif; `image build all` comes before. A SIF of this
+    revision of its definition, and of the image that is there now, is left as it is, unless --force is given.
 
     \b
     Example:

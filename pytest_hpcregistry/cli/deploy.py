@@ -34,9 +34,10 @@ class Deploy(click.Group):
 
 @click.group("deploy", cls=Deploy)
 def command() -> None:
-    """Copy SIF files to the cluster, and check them there.
+    """Copy SIF files to the cluster.
 
-    What is no command is a file: `deploy SIF…` is `deploy single SIF…`, with the options in deploy single --help.
+    With --sync-nodes to all nodes too, and with --verify they are read back there. What is no command is a file:
+    `deploy SIF…` is `deploy single SIF…`, with the options in deploy single --help.
 
     \b
     Example:
@@ -74,7 +75,7 @@ def several_options(function: Any) -> Any:
 @deploy_options
 @node_options
 def deploy_to_cluster(path: Path, target: str, client: ControllerClient, **how: Any) -> None:
-    """Deploy SIF under the name TARGET in the registry.
+    """Deploy SIF as TARGET in the registry.
 
     \b
     Example:
@@ -107,7 +108,9 @@ def deploy_single(paths: Sequence[Path], registry_path: str | None, client: Cont
 @deploy_options
 @node_options
 def deploy_all(directory: Path, registry_path: str | None, client: ControllerClient, **how: Any) -> None:
-    """Deploy every SIF file in DIRECTORY [default: build/containers/apptainer].
+    """Deploy every SIF file in a directory.
+
+    DIRECTORY is build/containers/apptainer by default.
 
     \b
     Example:

@@ -26,7 +26,7 @@ from .show import show
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be freed; change nothing.")
 @client_options
 def command(keep: int | None, grace: int | None, dry_run: bool, client: ControllerClient) -> None:
-    """Remove objects that no image and no kept version refers to.
+    """Free the bytes that nothing refers to.
 
     Objects that no version in the catalog and no name of an image refers to are removed, on the controller and on all
     nodes. Objects in use, or unreferenced for less than an hour, are kept. Files that the catalog does not know are

@@ -48,12 +48,12 @@ def since_option(context: click.Context, option: click.Parameter, text: str | No
 @click.option("-n", "--last", type=click.IntRange(1), metavar="N", help="Only the last N.")
 @client_options
 def command(since: str | None, image: str | None, last: int | None, client: ControllerClient) -> None:
-    """Show who changed what, when, and how it ended.
+    """Show who changed what and how it ended.
 
-    Deploy, sync, rollback, gc, sign, the test of an image on the cluster, and setup, when it changed something. The
-    newest come last, as with sacct; times are UTC. A command ends as ok, failed or interrupted, is running, or was
-    killed. `by USER from ADDRESS` is what the controller knows, `as USER@HOST` what the sender said of itself. Nothing
-    is noted of `test SIF` without --on: no controller takes part in it.
+    With the time of each. Deploy, sync, rollback, gc, sign, the test of an image on the cluster, and setup, when it
+    changed something. The newest come last, as with sacct; times are UTC. A command ends as ok, failed or interrupted,
+    is running, or was killed. `by USER from ADDRESS` is what the controller knows, `as USER@HOST` what the sender said
+    of itself. Nothing is noted of `test SIF` without --on: no controller takes part in it.
 
     \b
     Examples:

@@ -65,7 +65,7 @@ class Changes:
 
 @click.group("image")
 def command() -> None:
-    """Build images from their definitions, and list what is in a SIF file."""
+    """Build images, and list what is in one."""
 
 
 @command.command("build")
@@ -75,8 +75,9 @@ def command() -> None:
 @click.option("--force", "-f", is_flag=True, help="Build also what has not changed.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done: bases, wheels, labels and the command.")
 def image_build(name: str, definitions: Path, force: bool, dry_run: bool) -> None:
-    """Build the image NAME, or all, by Podman or Docker, where its definition has changed.
+    """Build the image NAME, or all.
 
+    By Podman or Docker, where the definition has changed.
     A definition is a directory with a Dockerfile and image.yaml. A base that cannot be fetched from a registry is made
     by the command that image.yaml has for that.
 
@@ -112,7 +113,9 @@ def image_build(name: str, definitions: Path, force: bool, dry_run: bool) -> Non
 @click.argument("name")
 @definitions_option
 def image_prompt(name: str, definitions: Path) -> None:
-    """Open a shell in the image NAME, in a container that is removed at its end.
+    """Open a shell in the image NAME.
+
+    Its container is removed at the end.
 
     \b
     Example:
@@ -133,7 +136,9 @@ def image_prompt(name: str, definitions: Path) -> None:
 @click.option("--force", "-f", is_flag=True, help="Overwrite FILE.")
 @which_cluster
 def image_sbom(sif: str, version: str | None, output: Path | None, force: bool, **which: Any) -> None:
-    """Write the SBOM of a SIF file, or the one that the registry keeps: CycloneDX 1.6, JSON.
+    """Write the SBOM of an image.
+
+    Of a SIF file, or the one that the registry keeps: CycloneDX 1.6, JSON.
 
     SIF is a file of this machine; where there is no such file, or with --version, it is the NAME of an image in the
     registry, and its SBOM is the one that was made when it was deployed.
@@ -185,7 +190,7 @@ def fetch(name: str, versions: Sequence[str | None], which: dict[str, Any]) -> l
 @click.argument("words", nargs=-1, metavar="OLD NEW | NAME V1 V2")
 @which_cluster
 def image_diff(words: tuple[str, ...], **which: Any) -> None:
-    """Show which packages differ between two images.
+    """Show which packages two images differ in.
 
     OLD and NEW are files of this machine, each a SIF file, or an SBOM that `image sbom` or a scan has left. With three
     words, NAME is an image of the registry, and V1 and V2 are versions of it, by the beginnings of their digests; the

@@ -40,7 +40,7 @@ class Machines(LabName):
 
 @click.group("lab")
 def command() -> None:
-    """A cluster in containers, to try everything on.
+    """Run a cluster in containers, for trials.
 
     Real Slurm, Apptainer, sshd and rsync on this machine. Needs root and Podman.
     """
@@ -81,7 +81,10 @@ def up(nodes: int, link_mbit: int | None, name: str) -> None:
 @answers(Machines)
 @NAME
 def status(name: str) -> None:
-    """Say what runs: every machine's container, address and state in Slurm."""
+    """Show the machines and their states.
+
+    Every machine's container, address and state in Slurm.
+    """
     machines = lab.look(name)
     state = load(name)
     link_mbit = state.link_mbit if state else 0
@@ -99,7 +102,9 @@ def status(name: str) -> None:
 @click.argument("host", default=CONTROLLER)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(name: str, host: str, command: tuple[str, ...]) -> None:
-    """Log in to HOST [default: hpc-controller], or run COMMAND there; root, or another user as USER@HOST.
+    """Log in to HOST, or run COMMAND there.
+
+    As root, or another user as USER@HOST. The default is hpc-controller.
 
     \b
     Examples:
@@ -115,7 +120,10 @@ def ssh(name: str, host: str, command: tuple[str, ...]) -> None:
 @answers(LabName)
 @NAME
 def down(name: str) -> None:
-    """Stop the lab and remove all of it but the node image."""
+    """Stop the lab and remove it.
+
+    The node image is kept.
+    """
     lab.down(name)
     answer(LabName(name))
     say(f"lab {name}: gone")

@@ -53,13 +53,13 @@ class Output:
     def begin(self) -> None:
         if not self.begun:
             self.begun = True
-            print_line({"event": BEGUN, **plain(self.head)})
+            print_json({"event": BEGUN, **plain(self.head)})
 
     def line(self, data: dict[str, Any]) -> None:
         """Print one event. Many threads may call it."""
         with self.lock:
             self.begin()
-            print_line(data)
+            print_json(data)
 
     def end(self, error: BaseException | None) -> None:
         """Print what is still to be printed as JSON: the object, or the last line."""
@@ -69,11 +69,11 @@ class Output:
         around = plain(self.head), plain(ending)
         if self.shape is Lines:
             self.begin()
-            print_line({"event": ENDED, **around[0], **around[1]})
+            print_json({"event": ENDED, **around[0], **around[1]})
         elif self.result is None:
-            print_line({**around[0], **around[1]})
+            print_json({**around[0], **around[1]})
         else:
-            click.echo(json.dumps({**around[0], **plain(self.result), **around[1]}, indent=2))
+            print_json({**around[0], **plain(self.result), **around[1]}, indent=2)
 
 
 current = Output()
@@ -98,6 +98,7 @@ def running(words: Sequence[str]) -> Iterator[None]:
         current.end(None)
     finally:
         verbose.end()
+        current = Output()
 
 
 def answer(result: Any) -> None:
@@ -105,8 +106,8 @@ def answer(result: Any) -> None:
     current.result = result
 
 
-def print_line(data: dict[str, Any]) -> None:
-    click.echo(json.dumps(data))  # not cut: it would be no JSON
+def print_json(data: dict[str, Any], indent: int | None = None) -> None:
+    click.echo(json.dumps(data, indent=indent))  # not cut: it would be no JSON
 
 
 def answers(shape: Any) -> Decorator:

@@ -46,7 +46,9 @@ def command() -> None:
 @click.option("-e", "--extra-vars", multiple=True, metavar="K=V", help="Variables for the role, as ansible-playbook's.")
 @client_options
 def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client: ControllerClient) -> None:
-    """Set up the registry by Ansible; run twice, the second run changes nothing.
+    """Set up the registry by Ansible.
+
+    Run twice, the second run changes nothing.
 
     \b
     Example:
@@ -61,9 +63,9 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
 @answers(Templates)
 @click.argument("directory", type=SIF)
 def registry_check_packer(directory: Path) -> None:
-    """Find Packer templates that do not set packer_build=true.
+    """Find Packer templates without packer_build.
 
-    In an image that such a template in DIRECTORY builds, the role would set up a registry.
+    In an image that a template in DIRECTORY builds without packer_build=true, the role would set up a registry.
 
     \b
     Example:

@@ -21,9 +21,10 @@ from .show import show
 @click.option("--to", metavar="VERSION", help="At least 6 digits of its digest [default: the version before].")
 @node_options
 def command(name: str, to: str | None, client: ControllerClient) -> None:
-    """Go back to an older version of NAME, on every machine.
+    """Go back to an older version of an image.
 
-    No bytes move to nodes that still have it. What was current is kept, so that the same command goes forward again.
+    NAME means it on every machine then. No bytes move to nodes that still have it. What was current is kept, so that
+    the same command goes forward again.
 
     \b
     Examples:

@@ -47,11 +47,11 @@ class ScanResult:
 @click.argument("path", metavar="SIF", type=SIF)
 @cluster_options
 def command(path: Path, cluster: Cluster) -> None:
-    """Scan a SIF file for known vulnerabilities by the cluster file's scanner.
+    """Scan a SIF file for vulnerabilities.
 
-    One of the severity scan.limit and above blocks the image, as does one of unknown severity, unless it is waived:
-    exit code 1. The scanner's report and the SBOM are kept beside the image, as SIF.scan.json and SIF.sbom.json.
-    `deploy` does the same before it sends anything.
+    For known ones, by the cluster file's scanner. One of the severity scan.limit and above blocks the image, as does
+    one of unknown severity, unless it is waived: exit code 1. The scanner's report and the SBOM are kept beside the
+    image, as SIF.scan.json and SIF.sbom.json. `deploy` does the same before it sends anything.
 
     \b
     Example:

@@ -19,8 +19,9 @@ from .show import show_document
 @click.argument("words", metavar="[COMMAND]", nargs=-1)
 @click.pass_context
 def command(context: click.Context, words: Sequence[str]) -> None:
-    """Print the JSON Schema of the cluster file, or of what COMMAND prints with --json.
+    """Print the JSON Schema of an input or output.
 
+    Of the cluster file, or of what COMMAND prints with --json.
     The dialect is draft-07, which editors' YAML plugins read.
 
     The cluster file's has every key with its meaning, its default and what may stand there.

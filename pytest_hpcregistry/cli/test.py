@@ -79,7 +79,7 @@ def command(
     image: str | None,
     **given: Any,
 ) -> None:
-    """Test an image by its own checks, or a cluster phase by phase.
+    """Test an image, or a cluster phase by phase.
 
     With SIF: what `checks` of its definition says is run in the image, on this machine by Apptainer or, with --on,
     where it lies in the registry. Without SIF: infrastructure, deployed images, and whole jobs end to end.

@@ -186,6 +186,6 @@ def table(rows: list[list[str]]) -> list[str]:
 BANNER = """\
 ╔═══════════════════════════════════════════════════════════╗
 ║                                                           ║
-║  ✓✓✓ ALL CONTAINER REGISTRY TESTS PASSED ✓✓✓             ║
+║  ✓✓✓ ALL CONTAINER REGISTRY TESTS PASSED ✓✓✓              ║
 ║                                                           ║
 ╚═══════════════════════════════════════════════════════════╝"""

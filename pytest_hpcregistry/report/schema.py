@@ -93,7 +93,7 @@ def of_shape(shape: Any) -> dict[str, Any]:
         events = [{"allOf": [event(kind), of_record(cls)]} for kind, cls in sorted(KINDS.items())]
         return {"description": "Each line is one of these.", "anyOf": [first, last, *events]}
     results = get_args(shape) or (shape,)
-    return {**around, "anyOf": [*map(of_record, results), {"required": ["error"]}]}
+    return {**around, "anyOf": [*map(schema_of, results), {"required": ["error"]}]}
 
 
 def event(kind: str) -> dict[str, Any]:

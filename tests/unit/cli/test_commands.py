@@ -124,6 +124,17 @@ def test_help_has_a_sentence_and_explains_every_option(path: str) -> None:
     assert without == []
 
 
+@pytest.mark.parametrize("words", [[], ["catalog"], ["deploy"], ["image"], ["lab"], ["convert"], ["registry"], ["cache"]])
+def test_the_lines_of_a_groups_help_are_whole_in_80_columns(words: list[str]) -> None:
+    group: Any = cli.commands
+    for word in words:
+        group = group.get_command(click.Context(group), word)
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert len(command.get_short_help_str(100)) <= 45, name
+    assert "..." not in run(*words, "--help").output.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize("words", [["-h"], ["--help"], ["deploy", "-h"], ["deploy", "all", "-h"]])
 def test_h_is_help(words: list[str]) -> None:
     result = run(*words)
@@ -437,7 +448,10 @@ def test_sync_shows_events_and_its_end_is_the_result(monkeypatch: pytest.MonkeyP
     assert "✗ c2: disk full\n" in result.stdout
     assert raised(result).exit_code == 4
     result = run("sync", "--json", "--controller", "hpc")
-    assert [json.loads(line) for line in result.stdout.splitlines()] == list(map(to_data, events))
+    first, *told, last = [json.loads(line) for line in result.stdout.splitlines()]
+    assert told == list(map(to_data, events))
+    assert (first["event"], first["cluster"]) == ("begun", {"name": "hpc", "controller": "hpc"})
+    assert (last["event"], last["exit_code"], "disk full" in last["error"]) == ("ended", 4, True)
 
 
 def test_an_upload_does_not_fail_because_nobody_reads_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,9 +499,10 @@ def test_inspect_shows_signatures_and_no_verdict() -> None:
 def test_test_passes_its_options_on_and_shows_the_banner(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Any] = []
 
-    def run_phases(*words: Any, **how: Any) -> dict[str, Counts]:
+    def run_phases(*words: Any, **how: Any) -> None:
         called.append((*words, how["workers"]))
-        return dict.fromkeys(words[0], Counts(passed=3, skipped=1))
+        for phase in words[0]:
+            how["on_phase"](phase, Counts(passed=3, skipped=1))
 
     monkeypatch.setattr(test_command, "run_phases", run_phases)
     monkeypatch.setenv("TEST_IMAGE", "x.sif")

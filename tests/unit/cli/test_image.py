@@ -186,7 +186,7 @@ def test_diff_of_two_images(tmp_path: Path) -> None:
         ]
         assert last[:3] == ["3", "packages", "differ"]
     shown = CliRunner().invoke(cli.commands, ["image", "diff", str(old), str(new), "--json"])
-    assert json.loads(shown.stdout)[1] == {
+    assert json.loads(shown.stdout)["changes"][1] == {
         "state": "changed", "kind": "deb", "name": "libc6", "old": ["2.36-9"], "new": ["2.41-1"],
     }  # fmt: skip
     same = CliRunner().invoke(cli.commands, ["image", "diff", str(old), str(old)])
@@ -296,7 +296,7 @@ def test_diff_of_two_versions(registry: list[str]) -> None:
     *rows, last = result.stdout.splitlines()
     assert [row.split() for row in rows[1:]] == [["changed", "deb", "libc6", "2.36-9", "2.41-1"]]
     assert last == f"1 package differs between {one[:12]} and {two[:12]}"
-    shown = json.loads(image("diff", REGISTERED, two, one, "--json", *HPC).stdout)
+    shown = json.loads(image("diff", REGISTERED, two, one, "--json", *HPC).stdout)["changes"]
     assert [(row["old"], row["new"]) for row in shown] == [(["2.41-1"], ["2.36-9"])]
     assert image("diff", "x.sif", one, one, *HPC).stdout == f"0 packages differ between {one[:12]} and {one[:12]}\n"
 

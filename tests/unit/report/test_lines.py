@@ -138,3 +138,4 @@ def test_columns_are_aligned() -> None:
 def test_the_seeds_banner() -> None:
     assert "║  ✓✓✓ ALL CONTAINER REGISTRY TESTS PASSED ✓✓✓ " in lines.BANNER
     assert {line[0] + line[-1] for line in lines.BANNER.splitlines()} == {"╔╗", "║║", "╚╝"}
+    assert len({len(line) for line in lines.BANNER.splitlines()}) == 1, "the border is closed"
