@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from .. import __version__
 from ..core.errors import HpcRegistryError
@@ -25,6 +26,7 @@ from .show import say, say_error, say_usage_error
 COMMANDS = {
     "cache": "Show and empty the caches of this machine.",
     "catalog": "Show what the catalog says.",
+    "completion": "Print what a shell needs to complete words.",
     "convert": "Make a SIF file of a Docker or Podman image.",
     "docker": "Do as image: the bash framework's name.",
     "deploy": "Copy SIF files to the cluster.",
@@ -57,6 +59,11 @@ class Commands(click.Group):
             return super().get_command(ctx, cmd_name)
         command: click.Command = import_module(f".{cmd_name}", __name__).command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As any group's, without importing all commands."""
+        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return found if incomplete.isalpha() or not incomplete else super().shell_complete(ctx, incomplete)
 
     def main(self, args: Sequence[str] | None = None, *words: Any, **more: Any) -> Any:
         """As any group's; with --json its end is JSON, however it ends."""

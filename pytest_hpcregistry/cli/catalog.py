@@ -13,6 +13,7 @@ from ..core.errors import CheckFailed
 from ..core.model import Registry
 from ..core.names import visible
 from ..report import lines
+from .known_names import complete_images, remember
 from .options import client_options
 from .output import answer, answers
 from .show import show_table, tell
@@ -49,13 +50,14 @@ def catalog_list(client: ControllerClient) -> None:
     """
     images = client.catalog().images
     answer(Images(dict(images)))
+    remember(client.cluster.registry, images)
     rows = [[name, lines.megabytes(e.size), e.digest[:12], e.published] for name, e in sorted(images.items())]
     show_table([["IMAGE", "SIZE", "SHA256", "PUBLISHED"], *rows])
 
 
 @command.command("show")
 @answers(Image)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_images)
 @client_options
 def catalog_show(name: str, client: ControllerClient) -> None:
     """Show all of one image and its versions.

@@ -11,6 +11,7 @@ from ..cluster.history import read
 from ..core.history import Record, read_since
 from ..core.messages import count
 from ..report.history import describe
+from .known_names import complete_images
 from .options import client_options
 from .output import answer, answers
 from .show import say, tell
@@ -44,7 +45,12 @@ def since_option(context: click.Context, option: click.Parameter, text: str | No
     callback=since_option,
     help="From then on: 7d, 2h, 30m, 2026-11-01, 2026-11-01T12:00 (UTC) [default: 7d, or all with --last].",
 )
-@click.option("--image", metavar="NAME", help="Only what names this image; a sync of all images names none.")
+@click.option(
+    "--image",
+    metavar="NAME",
+    shell_complete=complete_images,
+    help="Only what names this image; a sync of all images names none.",
+)
 @click.option("-n", "--last", type=click.IntRange(1), metavar="N", help="Only the last N.")
 @client_options
 def command(since: str | None, image: str | None, last: int | None, client: ControllerClient) -> None:

@@ -11,6 +11,7 @@ from ..cluster.client import open_client
 from ..core.names import visible
 from ..images import job_script
 from ..images.output import check_output, write_file
+from .known_names import complete_images
 from .options import SIF, load, which_cluster
 from .output import answers
 from .show import say, show_document
@@ -43,6 +44,7 @@ def read_settings(context: click.Context, parameter: click.Parameter, words: tup
 @click.option(
     "--image",
     metavar="NAME",
+    shell_complete=complete_images,
     help="A deployed image: sets container, its path, and digest, its SHA-256 in the catalog.",
 )
 @click.option("-o", "--output", type=SIF, metavar="FILE", help="Write the script there, not to standard output.")

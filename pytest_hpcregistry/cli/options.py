@@ -16,6 +16,7 @@ from ..core.fields import read_rate
 from ..core.model import SYNC_METHODS, Cluster
 from ..core.nodeset import Choice
 from . import output
+from .known_names import complete_nodes
 
 SIF = click.Path(path_type=Path)
 OF_WHICH_CLUSTER = tuple(option.name for option in CLUSTER_OPTIONS)
@@ -78,7 +79,7 @@ def node_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def nodes_option(*names: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # noqa: A002
-    return click.option(*names, metavar="NODESET", callback=refuse_nothing, help=help)
+    return click.option(*names, metavar="NODESET", callback=refuse_nothing, shell_complete=complete_nodes, help=help)
 
 
 def refuse_nothing(context: click.Context, option: click.Parameter, text: str | None) -> str:

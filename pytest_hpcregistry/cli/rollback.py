@@ -10,6 +10,7 @@ from ..cluster.outcomes import raise_worst, sync_failures
 from ..core.errors import HpcRegistryError
 from ..core.names import full_name
 from ..report.schema import Lines
+from .known_names import complete_images
 from .options import node_options
 from .output import answers
 from .show import show
@@ -17,7 +18,7 @@ from .show import show
 
 @click.command("rollback")
 @answers(Lines)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_images)
 @click.option("--to", metavar="VERSION", help="At least 6 digits of its digest [default: the version before].")
 @node_options
 def command(name: str, to: str | None, client: ControllerClient) -> None:

@@ -10,7 +10,7 @@ import click
 from ..checks import images
 from ..checks.catalog import NO_CATALOG
 from ..checks.finding import Finding, fold_findings
-from ..cluster.client import ControllerClient
+from ..cluster.client import ALL, ControllerClient
 from ..core import facts as facts_of
 from ..core.errors import CheckFailed, Unreachable
 from ..core.facts import Facts
@@ -19,6 +19,7 @@ from ..core.names import CONTROLLER, excerpt, visible
 from ..core.nodeset import fold, fold_by
 from ..report import lines
 from . import output
+from .known_names import remember
 from .options import node_options
 from .output import answer, answers
 from .show import say, show_table, tell
@@ -54,6 +55,8 @@ def command(client: ControllerClient) -> None:
     """
     found = client.facts(client.question(brief=True))
     facts_of.require_nodes(found)
+    if client.choice == ALL:
+        remember(client.cluster.registry, found.catalog.images, found.nodes)
     matrix = found.matrix()
     odd = fold_findings(find_odd_files(found, client.cluster))
     hints = {name: found.nodes[name].hint for name in found.unreachable}

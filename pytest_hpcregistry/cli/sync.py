@@ -9,6 +9,7 @@ from ..cluster.outcomes import raise_worst, sync_failures
 from ..core.errors import HpcRegistryError
 from ..core.names import check_directory, full_name
 from ..report.schema import Lines
+from .known_names import complete_images
 from .options import engine_options, node_options
 from .output import answers
 from .show import shown
@@ -16,7 +17,7 @@ from .show import shown
 
 @click.command("sync")
 @answers(Lines)
-@click.argument("wanted", nargs=-1, metavar="[SUBDIR | NAME.sif...]")
+@click.argument("wanted", nargs=-1, metavar="[SUBDIR | NAME.sif...]", shell_complete=complete_images)
 @engine_options
 @node_options
 def command(wanted: tuple[str, ...], options: SyncOptions, client: ControllerClient) -> None:

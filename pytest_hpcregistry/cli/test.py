@@ -20,6 +20,7 @@ from ..images.running.container import MEMORY, check_file
 from ..images.running.outcomes import PASSED, SKIPPED, Outcome
 from ..report.junit import Counts, write_checks
 from ..report.lines import BANNER
+from .known_names import complete_images, complete_nodes
 from .options import SIF, load, refuse, which_cluster
 from .output import answer, answers
 from .show import say, show
@@ -52,7 +53,7 @@ def image_options(function: Any) -> Any:
     text = "SIF: the checks of this image.yaml [default: those in its label]."
     function = option("--checks", type=SIF, metavar="FILE", help=text)(function)
     text = "SIF is an image of the registry: test it on NODE by Slurm, or on the `controller`."
-    return option("--on", "where", metavar="NODE", help=text)(function)
+    return option("--on", "where", metavar="NODE", shell_complete=complete_nodes, help=text)(function)
 
 
 @click.command("test")
@@ -62,7 +63,13 @@ def image_options(function: Any) -> Any:
 @click.option("--phase", type=click.Choice(PHASES), help="Only this phase.")
 @click.option("--all", "everything", is_flag=True, help="All phases in order; a failed one gates the next [default].")
 @which_cluster
-@click.option("--image", envvar="TEST_IMAGE", metavar="NAME", help="Only this image [default: all in the catalog].")
+@click.option(
+    "--image",
+    envvar="TEST_IMAGE",
+    metavar="NAME",
+    shell_complete=complete_images,
+    help="Only this image [default: all in the catalog].",
+)
 @click.option("-n", "--workers", type=int, default=0, help="How many processes run the tests (pytest-xdist).")
 @click.option(
     "--allow-changes",

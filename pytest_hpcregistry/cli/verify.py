@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from ..cluster import verify as verifying
-from ..cluster.client import ControllerClient
+from ..cluster.client import ALL, ControllerClient
 from ..cluster.outcomes import raise_worst
 from ..core import facts as facts_of
 from ..core.errors import UsageError
 from ..core.names import full_name
 from ..report.schema import Lines
+from .known_names import complete_images, remember
 from .options import node_options
 from .output import answers
 from .show import show
@@ -18,7 +19,7 @@ from .show import show
 
 @click.command("verify")
 @answers(Lines)
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_images)
 @node_options
 def command(names: tuple[str, ...], client: ControllerClient) -> None:
     """Read images back from every disk.
@@ -39,6 +40,8 @@ def command(names: tuple[str, ...], client: ControllerClient) -> None:
     reading = verifying.read_back(client, show, wanted)
     found = reading.facts
     facts_of.require_nodes(found)
+    if client.choice == ALL:
+        remember(registry, found.catalog.images, found.nodes)
     checked = wanted or found.names()
     unknown = [name for name in checked if name not in found.catalog.images] if wanted else []
     if unknown or not checked:

@@ -124,7 +124,9 @@ def test_help_has_a_sentence_and_explains_every_option(path: str) -> None:
     assert without == []
 
 
-@pytest.mark.parametrize("words", [[], ["catalog"], ["deploy"], ["image"], ["lab"], ["convert"], ["registry"], ["cache"]])
+@pytest.mark.parametrize(
+    "words", [[], ["catalog"], ["deploy"], ["image"], ["lab"], ["convert"], ["registry"], ["cache"]]
+)
 def test_the_lines_of_a_groups_help_are_whole_in_80_columns(words: list[str]) -> None:
     group: Any = cli.commands
     for word in words:
