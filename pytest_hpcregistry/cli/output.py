@@ -123,9 +123,13 @@ def answers(shape: Any) -> Decorator:
             return function(*args, **kwargs)
 
         wrapper.__dict__["shape"] = shape
-        taken = {name for option in getattr(function, "__click_params__", ()) for name in option.opts}
+        own: list[click.Parameter] = wrapper.__dict__.setdefault("__click_params__", [])
+        before = list(own)
+        taken = {name for option in before for name in option.opts}
         decorated = how_much(wrapper, short="-v" not in taken)
-        return flag("--json", take_json, JSON_HELP)(decorated) if shape is not None else decorated
+        decorated = flag("--json", take_json, JSON_HELP)(decorated) if shape is not None else decorated
+        own[:] = [*own[len(before) :], *before]  # in a help, the command's own stand first
+        return decorated
 
     return decorate
 
