@@ -42,6 +42,9 @@ class Emptied:
     entries: list[Cleaned]
 
 
+USED = "a container uses it"
+
+
 @click.group("cache")
 def command() -> None:
     """Show and empty the caches of this machine.
@@ -102,15 +105,15 @@ def cache_clean(days: int | None, keep_below: int | None, dry_run: bool) -> None
     caches = find_caches()
     chosen = choose(caches, days, keep_below)
     if dry_run:
-        answer(
-            Emptied(
-                True,
-                would_free(caches, chosen),
-                [Cleaned(one.name, entry.name, size_of([entry])) for one, entry in chosen],
-            )
-        )
+        used = [pair for pair in chosen if pair[1].used]
+        chosen = [pair for pair in chosen if not pair[1].used]
+        would = [Cleaned(one.name, entry.name, size_of([entry])) for one, entry in chosen]
+        would += [Cleaned(one.name, entry.name, 0, USED) for one, entry in used]
+        answer(Emptied(True, would_free(caches, chosen), would))
         for cache, entry in chosen:
             tell(f"  {cache.name}: {entry.name}, {megabytes(size_of([entry]))}")
+        for cache, entry in used:
+            say(f"! {cache.name}: {entry.name} is left: {USED}")
         tell(f"{len(chosen)} would be removed, which frees {megabytes(would_free(caches, chosen))} at most")
         return
     done = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import click
 
@@ -70,13 +70,18 @@ def catalog_show(name: str, client: ControllerClient) -> None:
     """
     wanted, entry = client.find_image(name)
     answer(Image(**vars(entry), name=wanted))
-    current, *older = entry.history()
     tell(wanted)
-    for which, version in [("current", current), *(("older", one) for one in older)]:
-        tell(f"{which} version {version.digest[:12]}")
+    versions = entry.history()
+    rows = [[one.digest[:12], lines.megabytes(one.size), one.published, one.by] for one in versions]
+    show_table([["VERSION", "SIZE", "PUBLISHED", "BY"], *rows])
+    for version in versions:
+        state = "current" if version is versions[0] else "older"
+        tell(f"{state} version {version.digest[:12]}")
         show_version(version)
         if version.signature and client.cluster.registry.signers:
             tell(f"  signed by: {signer(client.cluster.registry, wanted, version)}")
+        for key, value in sorted(version.labels.items()):
+            tell(visible(f"  label {key}: {value}"))
 
 
 def signer(registry: Registry, name: str, version: Version) -> str:
@@ -88,12 +93,8 @@ def signer(registry: Registry, name: str, version: Version) -> str:
 
 
 def show_version(version: Version) -> None:
-    fields = asdict(version)
-    labels = fields.pop("labels")
-    del fields["signature"]
-    told = [
-        *((key, value) for key, value in fields.items() if value or key not in ("signed", "left_out")),
-        *((f"label {key}", value) for key, value in sorted(labels.items())),
-    ]
-    for key, value in told:
-        tell(visible(f"  {key}: {value}"))
+    """What the table has not, but for the labels."""
+    for key in ("digest", "architecture", "source", "signed", "left_out"):
+        value = getattr(version, key)
+        if value:
+            tell(visible(f"  {key}: {', '.join(value) if key == 'left_out' else value}"))

@@ -19,6 +19,7 @@ from ..images.inventory.difference import Change, compare
 from ..images.making.build import Builder
 from ..images.making.plan import plan
 from ..images.output import check_output, write_file
+from . import output as this_run
 from .definitions import definitions_option, do_each
 from .options import OF_WHICH_CLUSTER, SIF, load, refuse, which_cluster
 from .output import answer, answers
@@ -73,7 +74,7 @@ def command() -> None:
 @click.argument("name", metavar="NAME|all")
 @definitions_option
 @click.option("--force", "-f", is_flag=True, help="Build also what has not changed.")
-@click.option("--dry-run", is_flag=True, help="Only show what would be done: bases, wheels, labels and the command.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done; with -v also labels and the command.")
 def image_build(name: str, definitions: Path, force: bool, dry_run: bool) -> None:
     """Build the image NAME, or all.
 
@@ -92,7 +93,7 @@ def image_build(name: str, definitions: Path, force: bool, dry_run: bool) -> Non
 
     def show_plan(definition: Definition) -> None:
         planned = plan(builder, definition, force=force)
-        tell("\n".join(planned.lines()))
+        tell("\n".join(planned.lines(in_full=this_run.current.verbosity > 0)))
         done.images.append(ImageBuild(definition.image, bool(planned.reason), reason=planned.reason))
         if planned.reason and planned.problem:
             raise CommandFailed(f"{planned.definition.image} cannot be built on this machine now: {planned.problem}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import click
 
 from ..checks import images
-from ..checks.catalog import NO_CATALOG
+from ..checks.catalog import mend
 from ..checks.finding import Finding, fold_findings
 from ..cluster.client import ALL, ControllerClient
 from ..core import facts as facts_of
@@ -95,7 +95,7 @@ def find_odd_files(found: Facts, cluster: Cluster) -> Iterator[Finding]:
 def raise_for_status(found: Facts, matrix: dict[str, dict[str, str]], odd: Sequence[Finding]) -> None:
     """The exit code of status: drift is 1, and so is nothing at all; nodes that could not be asked are 3."""
     if found.catalog_problem:
-        raise CheckFailed(found.catalog_problem, where="controller", hint=NO_CATALOG)
+        raise CheckFailed(found.catalog_problem, where="controller", hint=mend(found))
     if not matrix:
         raise CheckFailed("there is no image in the catalog and none on any machine", hint="deploy one first")
     states = {state for row in matrix.values() for state in row.values()}

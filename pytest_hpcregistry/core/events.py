@@ -180,7 +180,8 @@ class Noticed(Event):
 class NodeFinished(Event):
     """What became of a node: `state` is synced, unchanged, failed or unreachable.
 
-    `message` and `hint` are the reason of the latter two, without the node's name.
+    `message` and `hint` are the reason of the latter two, without the node's name. `read`: every byte of what it had
+    was read before, to repair it.
     """
 
     node: str
@@ -191,6 +192,7 @@ class NodeFinished(Event):
     seconds: float = 0.0
     message: str = ""
     hint: str = ""
+    read: bool = False
 
 
 @dataclass(frozen=True)

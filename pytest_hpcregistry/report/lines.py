@@ -114,20 +114,21 @@ def node_finished(event: NodeFinished) -> str:
 
 def nodes_finished(events: Iterable[NodeFinished]) -> list[str]:
     """`✓ c[001-008]: synced, 67.1 MB in 5.9 to 6.6 s`: nodes that ended in the same way are one line."""
-    alike: dict[tuple[str, str], list[NodeFinished]] = {}
+    alike: dict[tuple[str, str, bool], list[NodeFinished]] = {}
     for event in events:
-        alike.setdefault((event.state, event.message), []).append(event)
-    return [visible(ended(state, message, group)) for (state, message), group in alike.items()]
+        alike.setdefault((event.state, event.message, event.read), []).append(event)
+    return [visible(ended(group)) for group in alike.values()]
 
 
-def ended(state: str, message: str, events: Sequence[NodeFinished]) -> str:
+def ended(events: Sequence[NodeFinished]) -> str:
+    state, message, read = events[0].state, events[0].message, events[0].read
     nodes = fold(event.node for event in events)
     if state not in ("synced", "unchanged"):
         return f"✗ {nodes}: {excerpt(message, LONGEST_REASON)}"
     if len(nodes) > LONGEST and len(events) > 1:  # with many gaps; those that fill them are named elsewhere
         nodes = f"{len(events)} nodes"
     if state == "unchanged":
-        return f"✓ {nodes}: nothing to send (names and sizes compared)"
+        return f"✓ {nodes}: nothing to send ({'every byte was read' if read else 'names and sizes compared'})"
     moved = span([event.bytes / 1e6 for event in events])
     return f"✓ {nodes}: synced, {moved} MB in {span([event.seconds for event in events])} s"
 

@@ -22,7 +22,7 @@ from pytest_hpcregistry.cli import test as test_command
 from pytest_hpcregistry.cluster import deploy, phases
 from pytest_hpcregistry.cluster.client import ControllerClient, SyncOptions
 from pytest_hpcregistry.core import facts
-from pytest_hpcregistry.core.catalog import Catalog, Version
+from pytest_hpcregistry.core.catalog import MEND_CATALOG, Catalog, Version
 from pytest_hpcregistry.core.errors import (
     CheckFailed,
     CommandTimeout,
@@ -32,6 +32,7 @@ from pytest_hpcregistry.core.errors import (
     UsageError,
 )
 from pytest_hpcregistry.core.events import (
+    CatalogPart,
     Event,
     Freed,
     Looked,
@@ -217,7 +218,7 @@ def test_exit_codes(
         (["test", "--phase", "e2e", "--all"], "exclude each other"),
         (["deploy", "single", "--controller", "hpc", "gone.sif"], "gone.sif"),
         (["deploy", "all", "--controller", "hpc", "empty"], "there is no *.sif file"),
-        (["deploy", "to-cluster", "--controller", "hpc", "x.sif", "/etc/x.sif"], "does not lie in"),
+        (["deploy", "to-cluster", "--controller", "hpc", "/bin/sh", "/etc/x.sif"], "does not lie in"),
         (["catalog", "show", "--controller", "hpc", "../x.sif"], "does not lie in"),
         (["verify", "--controller", "hpc", "-- -x.sif"], "-x.sif"),
         (["rollback", "--controller", "hpc", "../x.sif"], "does not lie in"),
@@ -322,6 +323,27 @@ def test_exit_codes_of_status(monkeypatch: pytest.MonkeyPatch, found: Facts, cod
         assert json.loads(result.stdout)["images"] == found.matrix()
 
 
+def without_catalog(nodes: dict[str, MachineFacts | str]) -> Facts:
+    found = events(nodes, images={})
+    return facts.read([event for event in found if not isinstance(event, CatalogPart)], REGISTRY)
+
+
+@pytest.mark.parametrize(
+    ("found", "hint"),
+    [
+        (without_catalog({"c1": machine()}), "phase 1 makes it: hpc-container-manager registry setup"),
+        (without_catalog({"c1": machine(image())}), MEND_CATALOG),
+        (gathered({"c1": machine()}, catalog="version: 9\n"), MEND_CATALOG),
+    ],
+    ids=["before phase 1", "lost", "broken"],
+)
+def test_status_without_a_catalog_says_what_is_to_be_done(
+    monkeypatch: pytest.MonkeyPatch, found: Facts, hint: str
+) -> None:
+    give_facts(monkeypatch, found)
+    assert raised(run("status", "--controller", "hpc")).hint == hint
+
+
 def test_status_says_what_to_do_about_a_node_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     *nodes, end = events({"c1": machine(image()), "c2": "login refused"})
     nodes[1] = NodeFacts("c2", unreachable="login refused", hint="authorize the key")
@@ -406,6 +428,16 @@ def test_everything_that_is_wrong_with_several_images_is_said_at_once() -> None:
     assert re.fullmatch(r"bad\.sif: .*\ngone\.sif: .*", str(error))
     error = raised(run("deploy", "good.sif", "other/good.sif", "--controller", "hpc"))
     assert str(error) == "two files would be ml-frameworks/good.sif"
+
+
+def test_a_name_that_is_no_file_is_perhaps_another() -> None:
+    Path("pytorch.sif").write_bytes(Sif().to_bytes())
+    error = raised(run("deploy", "pytroch.sif", "--controller", "hpc"))
+    assert (error.exit_code, error.hint) == (2, "did you mean pytorch.sif?")
+    assert str(error) == "pytroch.sif: there is no such file"
+    assert "deploy --help" in raised(run("deploy", "nothere", "--controller", "hpc")).hint
+    Path("sub.sif").mkdir()
+    assert raised(run("deploy", "sub.sif", "--controller", "hpc")).hint == "hpc-container-manager deploy all sub.sif"
 
 
 def test_dry_run_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -546,11 +578,14 @@ def test_catalog_show_tells_each_version(monkeypatch: pytest.MonkeyPatch) -> Non
     catalog = Catalog().with_version(NAME, older, 2).with_version(NAME, entry(), 2)
     monkeypatch.setattr(ControllerClient, "catalog", lambda client: catalog)
     lines = run("catalog", "show", "--controller", "hpc", "x.sif").output.splitlines()
-    assert lines[:2] == [NAME, f"current version {DIGEST[:12]}"]
+    assert lines[0] == NAME
+    assert lines[1].split() == ["VERSION", "SIZE", "PUBLISHED", "BY"]
+    assert lines[2].split()[:3] == [DIGEST[:12], "0.0", "MB"]
+    assert lines[3].split()[-2:] == ["2025-10-01T12:00:00Z", "them@y"]
+    assert lines[4] == f"current version {DIGEST[:12]}", "labels, which may be many, come last"
     rest = lines[lines.index(f"older version {OTHER[:12]}") :]
     assert {
-        f"  digest: {OTHER}", "  published: 2025-10-01T12:00:00Z", "  by: them@y", "  source: docker://x:1",
-        "  label a: b\\x1b[31m",
+        f"  digest: {OTHER}", "  source: docker://x:1", "  label a: b\\x1b[31m",
     } <= set(rest)  # fmt: skip
     shown = json.loads(run("catalog", "show", "--json", "--controller", "hpc", "x.sif").output)
     assert (shown["name"], shown["digest"]) == (NAME, DIGEST)
