@@ -13,8 +13,8 @@ import click
 
 from ..core.errors import HpcRegistryError
 from ..core.events import Event, Listener, UnderWay
+from ..core.listeners import throttled
 from ..core.names import printable, visible
-from ..core.pace import throttled
 from ..core.wire import to_data
 from ..report import lines
 from ..report.schema import Lines
@@ -70,8 +70,10 @@ def say_usage_error(error: click.ClickException) -> None:
 
 
 @contextmanager
-def shown() -> Iterator[Listener]:
-    """A listener for what takes long: bars on a terminal, elsewhere lines, with one of progress now and then."""
+def shown(every: float | None = None) -> Iterator[Listener]:
+    """A listener for what takes long: bars on a terminal, elsewhere lines, with one of progress *every* so many seconds
+    [TELL_EVERY].
+    """
     if output.current.as_json or output.current.quiet:
         yield show
     elif sys.stdout.isatty() and is_capable(os.environ):
@@ -80,7 +82,7 @@ def shown() -> Iterator[Listener]:
         with bars.on_this_terminal() as shower:
             yield shower.listen
     else:
-        yield throttled(TELL_EVERY, show)
+        yield throttled(TELL_EVERY if every is None else every, show)
 
 
 def show(event: Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from . import output
 from .known_names import remember
 from .options import node_options
 from .output import answer, answers
-from .show import say, show_table, tell
+from .show import say, show_table, shown, tell
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def command(client: ControllerClient) -> None:
     Example:
       hpc-container-manager status --json
     """
-    found = client.facts(client.question(brief=True))
+    with shown(every=math.inf) as listener:
+        found = client.facts(client.question(brief=True), listener)
     facts_of.require_nodes(found)
     if client.choice == ALL:
         remember(client.cluster.registry, found.catalog.images, found.nodes)

@@ -14,7 +14,7 @@ from ..report.schema import Lines
 from .known_names import complete_images, remember
 from .options import node_options
 from .output import answers
-from .show import show
+from .show import show, shown
 
 
 @click.command("verify")
@@ -37,7 +37,8 @@ def command(names: tuple[str, ...], client: ControllerClient) -> None:
     """
     registry = client.cluster.registry
     wanted = [full_name(name, registry.path, registry.directories) for name in names] or None
-    reading = verifying.read_back(client, show, wanted)
+    with shown(every=60) as listener:
+        reading = verifying.read_back(client, listener, wanted)
     found = reading.facts
     facts_of.require_nodes(found)
     if client.choice == ALL:

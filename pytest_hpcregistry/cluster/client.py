@@ -16,6 +16,7 @@ from ..core import facts, layout
 from ..core.catalog import LARGEST, Catalog, Entry, from_text
 from ..core.errors import Unreachable, UsageError
 from ..core.events import (
+    Asked,
     CatalogPart,
     Event,
     Freed,
@@ -24,6 +25,7 @@ from ..core.events import (
     ImageSignatures,
     Listener,
     Looked,
+    NodeAnswered,
     NodeFacts,
     NodeFinished,
     Received,
@@ -126,11 +128,21 @@ class ControllerClient:
     def facts(
         self, question: Question | None = None, listener: Listener = ignore, wait: Wait | None = None
     ) -> facts.Facts:
-        """The facts of the whole cluster, as `gather` brings them; without a *question* what lies in the registries."""
+        """The facts of the whole cluster, as `gather` brings them; without a *question* what lies in the registries.
+
+        The *listener* gets how far that is, and what is waited for.
+        """
         found: list[Event] = []
 
         def listen(event: Event) -> None:
-            (found.append if isinstance(event, (NodeFacts, CatalogPart, Gathered)) else listener)(event)
+            if not isinstance(event, (NodeFacts, CatalogPart, Gathered)):
+                listener(event)
+                return
+            found.append(event)
+            if isinstance(event, NodeFacts):
+                listener(NodeAnswered(event.node, event.facts.bytes_read if event.facts else 0))
+            elif isinstance(event, Gathered):
+                listener(Asked())
 
         self.gather(question or self.question(), listen, wait)
         return facts.read(found, self.cluster.registry.path)

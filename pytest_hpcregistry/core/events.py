@@ -247,6 +247,26 @@ class GcFinished(Event):
 
 
 @dataclass(frozen=True)
+class Asking(Event):
+    """These nodes are asked for their facts."""
+
+    nodes: list[str]
+
+
+@dataclass(frozen=True)
+class NodeAnswered(Event):
+    """A node has answered, or why not is known; it has read so many `bytes` of its images for that."""
+
+    node: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Asked(Event):
+    """No answer is waited for any more."""
+
+
+@dataclass(frozen=True)
 class NodeFacts(Event):
     """One node's facts, or why there are none: `unreachable` is the reason, without the node's name."""
 

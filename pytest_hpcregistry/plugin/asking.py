@@ -23,8 +23,9 @@ from ..cluster import verify
 from ..cluster.client import open_client
 from ..core import facts
 from ..core.errors import HpcRegistryError, Unreachable, UsageError
-from ..core.events import Event, Failed, Noticed
+from ..core.events import Event, Failed, Noticed, UnderWay
 from ..core.facts import Facts
+from ..core.listeners import throttled
 from ..core.messages import count
 from ..core.names import printable
 from ..core.wire import from_line, to_line
@@ -162,25 +163,26 @@ def refuse_never(config: pytest.Config) -> None:
 
 def gather(config: pytest.Config, *, read_images: bool) -> Facts:
     """One login for each node."""
+    listener = throttled(60, lambda event: say(config, event))
     with open_client(load(config)) as client:
         question = questions.add_to(config, client.question(content=read_images, inspect=read_images, host=True))
         if read_images:
-            reading = verify.read_back(client, lambda event: say(config, event), question=question)
+            reading = verify.read_back(client, listener, question=question)
             if reading.unsettled and not reading.damaged:
                 raise Unreachable("syncs went on all the while", hint="run the tests again when no sync is under way")
             found = reading.facts
         else:
-            found = client.facts(question)
+            found = client.facts(question, listener)
     facts.require_nodes(found)
     write_cache(config, found.nodes, found.catalog.images)
     return found
 
 
 def say(config: pytest.Config, event: Event) -> None:
-    """What is waited for; of a worker nobody sees the terminal."""
+    """What is waited for, and how far it is; of a worker nobody sees the terminal."""
     terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
-    if terminal and isinstance(event, Noticed):
-        terminal.write_line(printable(event.message))
+    if terminal and isinstance(event, (Noticed, UnderWay)):
+        terminal.write_line(printable(event.message if isinstance(event, Noticed) else f"hpc: {event.text}"))
 
 
 # --- between processes

@@ -29,6 +29,7 @@ from pytest_hpcregistry.core.errors import (
     UsageError,
 )
 from pytest_hpcregistry.core.events import (
+    Asked,
     Event,
     Failed,
     Freed,
@@ -36,6 +37,7 @@ from pytest_hpcregistry.core.events import (
     GcStarted,
     ImageSignatures,
     Looked,
+    NodeAnswered,
     NodeFinished,
     Noticed,
     SyncFinished,
@@ -336,7 +338,7 @@ def test_facts_send_the_program_along_where_there_is_none_of_this_version(instal
     said: list[Event] = []
     found = one.facts(one.question(content=True, names=[NAME], host=True), said.append, Wait(2, 3))
     assert list(found.nodes) == ["c1"]
-    assert said == [waits]
+    assert said == [waits, NodeAnswered("c1", 0), Asked()]
     (argv,), (program,) = asked(one).asked, asked(one).sent
     assert "agent/facts.py" in "".join(zipfile.ZipFile(BytesIO(program)).namelist())
     assert list(argv[:2]) == ["python3", "-c"]

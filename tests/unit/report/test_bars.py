@@ -16,10 +16,13 @@ import pytest
 from rich.console import Console
 
 from pytest_hpcregistry.core.events import (
+    Asked,
+    Asking,
     Event,
     ImageChecked,
     ImageProgress,
     ImageSent,
+    NodeAnswered,
     NodeFinished,
     Noticed,
     Progress,
@@ -359,3 +362,15 @@ def test_no_terminal_gets_lines_only() -> None:
         "  all images: 1 of 2 nodes",
     ]
     assert done.stderr == ""
+
+
+def test_nodes_that_are_asked_are_counted_and_the_last_are_named() -> None:
+    screen = Screen()
+    with screen.bars:
+        screen.say(Asking(["c1", "c2", "c3"]))
+        screen.say(NodeAnswered("c1", 5 * MB), at=10.0)
+        screen.bars.tick()
+        shown = plain(screen.file.getvalue())
+        screen.say(Asked(), at=11.0)
+        screen.bars.tick()
+    assert "1 of 3 nodes have answered after 0:10, 5.0 MB read, waiting for c[2-3]" in shown
