@@ -6,7 +6,7 @@ import functools
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -87,10 +87,6 @@ def running(words: Sequence[str]) -> Iterator[None]:
     current = Output(words)
     try:
         yield
-    except OSError as error:  # perhaps of standard output itself
-        with suppress(OSError):
-            current.end(error)
-        raise
     except BaseException as error:
         current.end(error)
         raise

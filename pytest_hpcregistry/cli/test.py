@@ -12,6 +12,7 @@ import click
 from ..cluster.client import open_client
 from ..cluster.image_checks import check_on
 from ..cluster.phases import PHASES, run_phases
+from ..core.errors import HpcRegistryError
 from ..core.fields import read_memory
 from ..core.messages import count
 from ..core.names import visible
@@ -104,6 +105,8 @@ def command(
         test_image(sif, which, **{name: given[name] for name in OF_AN_IMAGE})
     else:
         refuse(OF_AN_IMAGE, "needs a SIF")
+        with contextlib.suppress(HpcRegistryError):  # what is wrong with it, each phase's report says
+            load(**which)
         options = [f"--hpc-{name}={value}" for name, value in {**which, "image": image}.items() if value is not None]
         test_cluster(options, **{name: given[name] for name in OF_A_CLUSTER})
 

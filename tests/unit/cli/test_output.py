@@ -230,7 +230,8 @@ def test_each_prints_what_its_schema_says_and_nothing_else(world: Path, path: st
 
 
 def test_the_other_shape_of_test(world: Path) -> None:
-    (found,) = documents(run("test", "--phase", "infrastructure", "--json").stdout)
+    (found,) = documents(run("test", "--phase", "infrastructure", "--json", *HPC).stdout)
+    assert found["cluster"] == {"name": "hpc", "controller": "hpc"}
     assert found["phases"]["infrastructure"]["passed"] == 3
     assert found["report"] == "reports/junit.xml"
 
