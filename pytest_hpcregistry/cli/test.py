@@ -106,7 +106,7 @@ def command(
     else:
         refuse(OF_AN_IMAGE, "needs a SIF")
         with contextlib.suppress(HpcRegistryError):  # what is wrong with it, each phase's report says
-            load(**which)
+            load(cluster, controller=controller, user=user, key=key)
         options = [f"--hpc-{name}={value}" for name, value in {**which, "image": image}.items() if value is not None]
         test_cluster(options, **{name: given[name] for name in OF_A_CLUSTER})
 
