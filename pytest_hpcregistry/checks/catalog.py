@@ -12,12 +12,19 @@ from ..core.names import CONTROLLER
 from .finding import Finding
 from .images import DEPLOY_AGAIN, SYNC
 
-NO_CATALOG = f"has phase 1 been run? hpc-container-manager registry setup; where it has, {MEND_CATALOG}"
+NOT_SET_UP = "phase 1 makes it: hpc-container-manager registry setup"
+
+
+def mend(facts: Facts) -> str:
+    """What to do about a catalog that cannot be read; where no registry has an image, there was none yet."""
+    is_lost = any(one.facts.objects or one.images for one in facts.machines.values() if one.unreachable is None)
+    is_there = "does not exist" not in (facts.catalog_problem or "")
+    return MEND_CATALOG if is_lost or is_there else NOT_SET_UP
 
 
 def readable(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
     if facts.catalog_problem:
-        yield Finding("catalog.readable", machine.name, "catalog", facts.catalog_problem, hint=NO_CATALOG)
+        yield Finding("catalog.readable", machine.name, "catalog", facts.catalog_problem, hint=mend(facts))
 
 
 def has_images(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:

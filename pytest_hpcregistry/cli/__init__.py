@@ -5,45 +5,47 @@ Runs on the workstation; Python 3.11.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from .. import __version__
 from ..core.errors import HpcRegistryError
+from .endings import ended_by_signals, failure_of, interruption
+from .output import how_much, one_run
 from .show import say, say_error, say_usage_error
 
-ENDING = (signal.SIGTERM, signal.SIGHUP)
 # Command -> its help in one line. It is the module of that name, which is imported when it is run: each needs other
 # parts of the library, and nobody who asks for help waits for all of them.
 COMMANDS = {
-    "cache": "Show and empty what images leave on this machine.",
-    "cancel": "End the sync, gc or rollback that is at work on the controller.",
-    "catalog": "Show what the catalog says, remove images and restore them.",
+    "cache": "Show and empty the caches of this machine.",
+    "cancel": "End what is at work on the controller.",
+    "catalog": "Show, remove and restore images.",
+    "completion": "Print what a shell needs to complete words.",
     "convert": "Make a SIF file of a Docker or Podman image.",
-    "docker": "Another name for image, which the bash framework had.",
-    "deploy": "Copy SIF files to the cluster, and check them there.",
-    "gc": "Remove objects that no image and no kept version refers to.",
-    "history": "Show who changed what, when, and how it ended.",
-    "image": "Build images from their definitions, and list what is in a SIF file.",
+    "docker": "Do as image: the bash framework's name.",
+    "deploy": "Copy SIF files to the cluster.",
+    "gc": "Free the bytes that nothing refers to.",
+    "history": "Show who changed what and how it ended.",
+    "image": "Build images, and list what is in one.",
     "inspect": "Show what is in a SIF file.",
     "job": "Make job scripts that run an image.",
-    "lab": "A cluster in containers, to try everything on.",
-    "registry": "Phase 1: set up the registry on all machines, or take that back.",
-    "rollback": "Go back to an older version of NAME, on every machine.",
+    "lab": "Run a cluster in containers, for trials.",
+    "registry": "Set up the registry, or take that back.",
+    "rollback": "Go back to an older version of an image.",
     "running": "Show what runs on the controller.",
-    "scan": "Scan a SIF file for known vulnerabilities by the cluster file's scanner.",
-    "schema": "Print the JSON Schema of the cluster file, for editors.",
+    "scan": "Scan a SIF file for vulnerabilities.",
+    "schema": "Print the JSON Schema of an input or output.",
     "sign": "Sign images of the catalog with your key.",
     "status": "Show every image on every node.",
     "sync": "Bring the catalog's images to every node.",
-    "test": "Test an image by its own checks, or a cluster phase by phase.",
+    "test": "Test an image, or a cluster phase by phase.",
     "verify": "Read images back from every disk.",
 }
 
@@ -60,6 +62,16 @@ class Commands(click.Group):
         command: click.Command = import_module(f".{cmd_name}", __name__).command
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As any group's, without importing all commands."""
+        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return found if incomplete.isalpha() or not incomplete else super().shell_complete(ctx, incomplete)
+
+    def main(self, args: Sequence[str] | None = None, *words: Any, **more: Any) -> Any:
+        """As any group's; with --json its end is JSON, however it ends."""
+        with one_run(sys.argv[1:] if args is None else list(args)):
+            return super().main(args, *words, **more)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -67,6 +79,7 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hpc-container-manager")
+@how_much
 def commands() -> None:
     """Bring Apptainer images to a Slurm cluster, and prove that every node has the same ones.
 
@@ -83,30 +96,6 @@ def commands() -> None:
     3 could not be determined (a machine is unreachable, syncs never ended, a scanner gave no report),
     4 the work itself failed, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
     """
-
-
-class Ended(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came: what has begun is cleared up as after ctrl-c. The first argument is the signal."""
-
-
-def end(number: int, frame: object) -> NoReturn:
-    for each in ENDING:
-        signal.signal(each, signal.SIG_IGN)  # clearing up is not to be ended by the next one
-    raise Ended(number)
-
-
-@contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Raise Ended for SIGTERM and SIGHUP, but for one that is ignored, as nohup leaves it."""
-    before = {number: signal.getsignal(number) for number in ENDING}
-    heard = [number for number in ENDING if before[number] is not signal.SIG_IGN]
-    try:
-        for number in heard:
-            signal.signal(number, end)
-        yield
-    finally:
-        for number in heard:
-            signal.signal(number, before[number])
 
 
 def main() -> None:
@@ -127,12 +116,13 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         reader_has_gone()
-    except SystemExit:  # what click makes of a BrokenPipeError; its 1 is drift here
-        reader_has_gone()
+    except SystemExit as leave:
+        if leave.code == 1:  # what click makes of a BrokenPipeError; it is drift here
+            reader_has_gone()
+        raise  # it has printed what a shell completes
     except OSError as error:
         let_go_of_output()
-        name = "" if error.filename is None else f"{error.filename}: "
-        say_error(HpcRegistryError(f"{name}{error.strerror or error}"))
+        say_error(failure_of(error))
         sys.exit(HpcRegistryError.exit_code)
     except KeyboardInterrupt as interrupt:
         interrupted(interrupt)
@@ -151,8 +141,6 @@ def let_go_of_output() -> None:
 
 def interrupted(cause: BaseException | None) -> NoReturn:
     """Leave with the exit code that a shell would give for the signal."""
-    number = signal.Signals(cause.args[0] if isinstance(cause, Ended) else signal.SIGINT)
-    said = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
-    # What becomes of what was asked for elsewhere is a note of the exception.
-    say("\n".join(getattr(cause, "__notes__", [])) or said, err=True)
-    sys.exit(128 + number)
+    ending = interruption(cause)
+    say(str(ending.error), err=True)
+    sys.exit(ending.exit_code)

@@ -2,35 +2,73 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import click
 
 from ..core.errors import CommandFailed
 from ..core.fields import read_size
-from ..images.caches import choose, clean, find_caches, would_free
+from ..images.caches import Cleaned, choose, clean, find_caches, would_free
 from ..images.caches.entry import size_of
 from ..report.lines import megabytes
-from .show import say, show_table
+from .output import answer, answers
+from .show import say, show_table, tell
+
+
+@dataclass(frozen=True)
+class CacheSize:
+    """A cache with its bytes on the disk; `missing` says why it is not there."""
+
+    name: str
+    path: str
+    missing: str
+    bytes: int
+    entries: int
+
+
+@dataclass(frozen=True)
+class Caches:
+    """All caches of this machine."""
+
+    caches: list[CacheSize]
+
+
+@dataclass(frozen=True)
+class Emptied:
+    """What was removed, or would be: `freed` bytes, of a dry run at most. What was `left` says why."""
+
+    dry_run: bool
+    freed: int
+    entries: list[Cleaned]
+
+
+USED = "a container uses it"
 
 
 @click.group("cache")
 def command() -> None:
-    """Show and empty what images leave on this machine.
+    """Show and empty the caches of this machine.
 
-    Our own cache, Apptainer's, and the images that this program has made in Podman and Docker; nobody else's. All of it
-    can be fetched or made again.
+    What images leave here: our own cache, Apptainer's, and the images that this program has made in Podman and Docker;
+    nobody else's. All of it can be fetched or made again.
     """
 
 
 @command.command("show")
+@answers(Caches)
 def cache_show() -> None:
-    """Show each cache with its size on the disk and its path.
+    """Show each cache with its size and path.
 
     \b
     Example:
       hpc-container-manager cache show
     """
     rows = [["CACHE", "SIZE", "ENTRIES", "PATH"]]
-    for cache in find_caches():
+    caches = find_caches()
+    answer(
+        Caches([CacheSize(one.name, one.path, one.missing, size_of(one.entries), len(one.entries)) for one in caches])
+    )
+    for cache in caches:
         size, count = megabytes(size_of(cache.entries)), str(len(cache.entries))
         rows.append([cache.name, *(["not there", "", cache.missing] if cache.missing else [size, count, cache.path])])
     show_table(rows)
@@ -44,6 +82,7 @@ def read_limit(context: click.Context, parameter: click.Parameter, text: str | N
 
 
 @command.command("clean")
+@answers(Emptied)
 @click.option("--older-than", "days", type=click.IntRange(0), metavar="DAYS", help="Only what was made before that.")
 @click.option(
     "--keep-below",
@@ -66,9 +105,16 @@ def cache_clean(days: int | None, keep_below: int | None, dry_run: bool) -> None
     caches = find_caches()
     chosen = choose(caches, days, keep_below)
     if dry_run:
+        used = [pair for pair in chosen if pair[1].used]
+        chosen = [pair for pair in chosen if not pair[1].used]
+        would = [Cleaned(one.name, entry.name, size_of([entry])) for one, entry in chosen]
+        would += [Cleaned(one.name, entry.name, 0, USED) for one, entry in used]
+        answer(Emptied(True, would_free(caches, chosen), would))
         for cache, entry in chosen:
-            say(f"  {cache.name}: {entry.name}, {megabytes(size_of([entry]))}")
-        say(f"{len(chosen)} would be removed, which frees {megabytes(would_free(caches, chosen))} at most")
+            tell(f"  {cache.name}: {entry.name}, {megabytes(size_of([entry]))}")
+        for cache, entry in used:
+            say(f"! {cache.name}: {entry.name} is left: {USED}")
+        tell(f"{len(chosen)} would be removed, which frees {megabytes(would_free(caches, chosen))} at most")
         return
     done = []
     for one in clean(chosen, days):
@@ -77,6 +123,8 @@ def cache_clean(days: int | None, keep_below: int | None, dry_run: bool) -> None
             say(f"! {one.cache}: {one.name} is left: {one.left}")
         else:
             say(f"✓ {one.cache}: {one.name} removed, {megabytes(one.freed)} freed")
-    say(f"{megabytes(sum(one.freed for one in done))} freed")
+    freed = sum(one.freed for one in done)
+    answer(Emptied(False, freed, done))
+    say(f"{megabytes(freed)} freed")
     if failed := [one.name for one in done if one.failed]:
         raise CommandFailed(f"{len(failed)} of {len(done)} could not be removed: {', '.join(failed)}")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import click
 
 from ..cluster.client import ControllerClient
 from ..core.errors import HpcRegistryError
 from ..core.history import FAILED, INTERRUPTED, OK, Record
 from ..core.messages import running
+from ..core.running import Running
 from ..report.history import describe
 from .options import client_options
+from .output import answer, answers
 from .show import say
 
 NEXT = {
@@ -19,13 +23,22 @@ NEXT = {
 """What to do about what a command has left undone; for all others a sync."""
 
 
+@dataclass(frozen=True)
+class Cancelled:
+    """How the command ended that was at work, and what waited for it, which is at work then."""
+
+    ended: Record
+    waiting: list[Running]
+
+
 @click.command("cancel")
+@answers(Cancelled)
 @client_options
 def command(client: ControllerClient) -> None:
-    """End the sync, gc or rollback that is at work on the controller.
+    """End what is at work on the controller.
 
-    It ends as by Ctrl-C there: its transfers are stopped, nodes that are done stay done, and no node has half an image.
-    The history says who cancelled it. What waits for it is not ended, and is at work then.
+    A sync, gc or rollback ends as by Ctrl-C there: its transfers are stopped, nodes that are done stay done, and no
+    node has half an image. The history says who cancelled it. What waits for it is not ended, and is at work then.
 
     Exit code 0 when it has ended, 2 when nothing is at work, 4 when it does not end.
 
@@ -35,6 +48,7 @@ def command(client: ControllerClient) -> None:
     """
     cancelled = client.cancel()
     how = cancelled.how
+    answer(Cancelled(how, cancelled.waiting))
     mark = "✓" if how.state in (INTERRUPTED, OK) else "✗"
     say(f"{mark} {describe(how)}")
     for one in cancelled.waiting:

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import dataclass
 
 import click
 
 from ..cluster import signing
 from ..cluster.client import ControllerClient
-from ..core.catalog import Version
+from ..core.catalog import Entry, Removed, Version
 from ..core.errors import CheckFailed
 from ..core.model import Registry
 from ..core.names import visible
 from ..report import lines
+from .known_names import complete_images, remember
 from .options import client_options
+from .output import answer, answers
 from .removal import remove, restore
-from .show import say, show_json, show_table
+from .show import say, show_table, tell
+
+
+@dataclass(frozen=True)
+class Images:
+    """All images of the catalog by name, and those that were removed."""
+
+    images: dict[str, Entry]
+    removed: dict[str, Removed]
+
+
+@dataclass(frozen=True)
+class Image(Entry):
+    """One image: its current version, and in `versions` the older ones, newest first."""
+
+    name: str = ""
 
 
 @click.group("catalog")
 def command() -> None:
-    """Show what the catalog says, remove images and restore them."""
+    """Show, remove and restore images."""
 
 
 command.add_command(remove)
@@ -28,10 +45,12 @@ command.add_command(restore)
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@answers(Images)
 @client_options
-def catalog_list(as_json: bool, client: ControllerClient) -> None:
-    """All images with size, digest and date, and those that were removed and can be restored.
+def catalog_list(client: ControllerClient) -> None:
+    """List images with size, digest and date.
+
+    And those that were removed and can be restored.
 
     \b
     Example:
@@ -39,9 +58,8 @@ def catalog_list(as_json: bool, client: ControllerClient) -> None:
     """
     catalog = client.catalog()
     images = catalog.images
-    if as_json:
-        show_json({name: asdict(entry) for name, entry in images.items()})
-        return
+    answer(Images(dict(images), dict(catalog.removed)))
+    remember(client.cluster.registry, images)
     rows = [[name, lines.megabytes(e.size), e.digest[:12], e.published] for name, e in sorted(images.items())]
     show_table([["IMAGE", "SIZE", "SHA256", "PUBLISHED"], *rows])
     for name, gone in sorted(catalog.removed.items()):
@@ -50,11 +68,11 @@ def catalog_list(as_json: bool, client: ControllerClient) -> None:
 
 
 @command.command("show")
-@click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@answers(Image)
+@click.argument("name", shell_complete=complete_images)
 @client_options
-def catalog_show(name: str, as_json: bool, client: ControllerClient) -> None:
-    """All that is known of one image and its versions.
+def catalog_show(name: str, client: ControllerClient) -> None:
+    """Show all of one image and its versions.
 
     The current one first, then those that rollback can go back to: the one that was current last comes first.
 
@@ -63,16 +81,19 @@ def catalog_show(name: str, as_json: bool, client: ControllerClient) -> None:
       hpc-container-manager catalog show ml-frameworks/pytorch.sif
     """
     wanted, entry = client.find_image(name)
-    if as_json:
-        show_json({"name": wanted, **asdict(entry)})
-        return
-    current, *older = entry.history()
-    say(wanted)
-    for which, version in [("current", current), *(("older", one) for one in older)]:
-        say(f"{which} version {version.digest[:12]}")
+    answer(Image(**vars(entry), name=wanted))
+    tell(wanted)
+    versions = entry.history()
+    rows = [[one.digest[:12], lines.megabytes(one.size), one.published, one.by] for one in versions]
+    show_table([["VERSION", "SIZE", "PUBLISHED", "BY"], *rows])
+    for version in versions:
+        state = "current" if version is versions[0] else "older"
+        tell(f"{state} version {version.digest[:12]}")
         show_version(version)
         if version.signature and client.cluster.registry.signers:
-            say(f"  signed by: {signer(client.cluster.registry, wanted, version)}")
+            tell(f"  signed by: {signer(client.cluster.registry, wanted, version)}")
+        for key, value in sorted(version.labels.items()):
+            tell(visible(f"  label {key}: {value}"))
 
 
 def signer(registry: Registry, name: str, version: Version) -> str:
@@ -84,12 +105,8 @@ def signer(registry: Registry, name: str, version: Version) -> str:
 
 
 def show_version(version: Version) -> None:
-    fields = asdict(version)
-    labels = fields.pop("labels")
-    del fields["signature"]
-    told = [
-        *((key, value) for key, value in fields.items() if value or key not in ("signed", "left_out")),
-        *((f"label {key}", value) for key, value in sorted(labels.items())),
-    ]
-    for key, value in told:
-        say(visible(f"  {key}: {value}"))
+    """What the table has not, but for the labels."""
+    for key in ("digest", "architecture", "source", "signed", "left_out"):
+        value = getattr(version, key)
+        if value:
+            tell(visible(f"  {key}: {', '.join(value) if key == 'left_out' else value}"))

@@ -21,9 +21,12 @@ definitions_option = click.option(
 )
 
 
-def do_each(definitions: Sequence[Definition], work: Callable[[Definition], None], done: str) -> None:
-    """Do the *work* for each; one that fails keeps no other from being *done*. Raises CommandFailed in the end."""
-    failed = []
+def do_each(
+    definitions: Sequence[Definition], work: Callable[[Definition], None], done: str, failed: dict[str, str]
+) -> None:
+    """Do the *work* for each; one that fails keeps no other from being *done*, and *failed* says why. Raises
+    CommandFailed in the end.
+    """
     for definition in definitions:
         try:
             work(definition)
@@ -31,6 +34,6 @@ def do_each(definitions: Sequence[Definition], work: Callable[[Definition], None
             if len(definitions) == 1:
                 raise
             say_error(error)
-            failed.append(definition.directory.name)
+            failed[definition.directory.name] = str(error)
     if failed:
         raise CommandFailed(f"{len(failed)} of {len(definitions)} images were not {done}: {', '.join(failed)}")

@@ -11,12 +11,16 @@ import click
 
 from ..cluster import deploy as deploying
 from ..cluster import image_signatures
-from ..cluster.client import ALL, ControllerClient, SyncOptions
+from ..cluster.arguments import SyncOptions
+from ..cluster.client import ALL, ControllerClient
 from ..core.errors import UsageError
+from ..core.events import WouldDeploy
 from ..core.names import visible
+from ..report.schema import Lines
 from .ending import end, listening
 from .options import SIF, engine_options, node_options, require_option
-from .show import say, show, shown
+from .output import answers
+from .show import show, shown
 
 BUILT = Path("build/containers/apptainer")
 
@@ -33,9 +37,10 @@ class Deploy(click.Group):
 
 @click.group("deploy", cls=Deploy)
 def command() -> None:
-    """Copy SIF files to the cluster, and check them there.
+    """Copy SIF files to the cluster.
 
-    What is no command is a file: `deploy SIF…` is `deploy single SIF…`, with the options in deploy single --help.
+    With --sync-nodes to all nodes too, and with --verify they are read back there. What is no command is a file:
+    `deploy SIF…` is `deploy single SIF…`, with the options in deploy single --help.
 
     \b
     Example:
@@ -67,12 +72,13 @@ def several_options(function: Any) -> Any:
 
 
 @command.command("to-cluster")
+@answers(Lines)
 @click.argument("path", metavar="SIF", type=SIF)
 @click.argument("target")
 @deploy_options
 @node_options
 def deploy_to_cluster(path: Path, target: str, client: ControllerClient, **how: Any) -> None:
-    """Deploy SIF under the name TARGET in the registry.
+    """Deploy SIF as TARGET in the registry.
 
     \b
     Example:
@@ -83,6 +89,7 @@ def deploy_to_cluster(path: Path, target: str, client: ControllerClient, **how: 
 
 
 @command.command("single")
+@answers(Lines)
 @click.argument("paths", metavar="SIF...", nargs=-1, required=True, type=SIF)
 @several_options
 @deploy_options
@@ -98,12 +105,15 @@ def deploy_single(paths: Sequence[Path], registry_path: str | None, client: Cont
 
 
 @command.command("all")
+@answers(Lines)
 @click.argument("directory", type=SIF, default=BUILT)
 @several_options
 @deploy_options
 @node_options
 def deploy_all(directory: Path, registry_path: str | None, client: ControllerClient, **how: Any) -> None:
-    """Deploy every SIF file in DIRECTORY [default: build/containers/apptainer].
+    """Deploy every SIF file in a directory.
+
+    DIRECTORY is build/containers/apptainer by default.
 
     \b
     Example:
@@ -130,12 +140,12 @@ def deploy(wanted: Sequence[tuple[Path, str]], client: ControllerClient, *, dry_
         return
     if how["test"]:
         deploying.run_checks(images, show)
-    scanned = "" if how["no_scan"] or not client.cluster.scan.command else ", after a scan"
+    scanned = bool(client.cluster.scan.command) and not how["no_scan"]
     for image in images:
         image_signatures.look(image.path, image.name, client.cluster.registry, show)
         found = deploying.look(image, client, any_architecture=how["any_architecture"])
         size = 0 if found.present else image.size
-        say(f"would deploy {visible(image.path)} as {image.name}{scanned}, sending {size} bytes")
+        show(WouldDeploy(image.name, str(image.path), size, scanned))
     if how["sync_nodes"]:
         plan_sync(images, client, how["options"])
 
@@ -143,7 +153,7 @@ def deploy(wanted: Sequence[tuple[Path, str]], client: ControllerClient, *, dry_
 def plan_sync(images: Sequence[deploying.Image], client: ControllerClient, options: SyncOptions) -> None:
     """Say what a sync would bring to which node, if *images* were published."""
     assume = {image.name: {"digest": image.digest, "size": image.size} for image in images}
-    with listening(as_json=False, dry_run=True) as listener:
+    with listening(dry_run=True) as listener:
         finished = client.sync(
             listener, replace(options, repair=False), names=list(assume), dry_run=True, assume=assume
         )

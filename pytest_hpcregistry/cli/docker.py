@@ -6,4 +6,4 @@ import click
 
 from . import image
 
-command = click.Group("docker", image.command.commands, help="Another name for image, which the bash framework had.")
+command = click.Group("docker", image.command.commands, help="Do as image: the bash framework's name.")

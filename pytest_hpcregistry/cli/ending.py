@@ -10,17 +10,16 @@ from ..core.coverage import Required
 from ..core.errors import HpcRegistryError
 from ..core.events import Event, Listener, NodeFinished
 from ..report import lines
-from .show import say, show, show_json_line, shown
+from . import output
+from .show import say, show, shown
 
 
 @contextmanager
-def listening(as_json: bool, dry_run: bool) -> Iterator[Listener]:
+def listening(dry_run: bool) -> Iterator[Listener]:
     """A listener for its events. Of a dry run, nodes of which the same is true are one line, and the last says that
     nothing was changed.
     """
-    if as_json:
-        yield show_json_line
-    elif not dry_run:
+    if output.current.as_json or not dry_run:
         with shown() as listener:
             yield listener
     else:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import click
 
 from ..cluster.client import ControllerClient
 from ..cluster.outcomes import raise_worst, sync_failures
+from ..report.schema import Lines
 from .options import client_options, wait_option
-from .show import show_json_line, shown
+from .output import answers
+from .show import shown
 
 
 @click.command("gc")
+@answers(Lines)
 @click.option(
     "--keep", type=click.IntRange(0), metavar="N", help="Versions kept beside the current one [default: registry.keep]."
 )
@@ -23,13 +24,10 @@ from .show import show_json_line, shown
     help="Keep what was still referenced less than SECONDS ago [default: 3600].",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be freed; change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @wait_option
 @client_options
-def command(
-    keep: int | None, grace: int | None, dry_run: bool, as_json: bool, no_wait: bool, client: ControllerClient
-) -> None:
-    """Remove objects that no image and no kept version refers to.
+def command(keep: int | None, grace: int | None, dry_run: bool, no_wait: bool, client: ControllerClient) -> None:
+    """Free the bytes that nothing refers to.
 
     Objects that no version in the catalog and no name of an image refers to are removed, on the controller and on all
     nodes. Objects in use, or unreferenced for less than an hour, are kept. Files that the catalog does not know are
@@ -43,7 +41,7 @@ def command(
       hpc-container-manager gc --dry-run
       hpc-container-manager gc --keep 1
     """
-    with nullcontext(show_json_line) if as_json else shown() as listener:
+    with shown() as listener:
         finished = client.gc(listener, keep=keep, grace=grace, dry_run=dry_run, no_wait=no_wait)
     hint = "repair what is named above, then: hpc-container-manager gc"
     raise_worst(sync_failures(finished, hint))

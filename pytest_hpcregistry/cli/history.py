@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import dataclass
 
 import click
 
 from ..cluster.client import ControllerClient
-from ..cluster.history import History, read
+from ..cluster.history import read
 from ..core.errors import Undetermined
-from ..core.history import read_since
+from ..core.history import Record, read_since
 from ..core.messages import count
 from ..report.history import describe
+from .known_names import complete_images
 from .options import client_options
-from .show import say, show_json
+from .output import answer, answers
+from .show import say, tell
 
 USUAL = "7d"
+
+
+@dataclass(frozen=True)
+class History:
+    """What was asked for, the newest last; so many lines of the history cannot be read."""
+
+    records: list[Record]
+    unreadable_lines: int
 
 
 def since_option(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
@@ -29,23 +39,28 @@ def since_option(context: click.Context, option: click.Parameter, text: str | No
 
 
 @click.command("history")
+@answers(History)
 @click.option(
     "--since",
     metavar="WHEN",
     callback=since_option,
     help="From then on: 7d, 2h, 30m, 2026-11-01, 2026-11-01T12:00 (UTC) [default: 7d, or all with --last].",
 )
-@click.option("--image", metavar="NAME", help="Only what names this image; a sync of all images names none.")
+@click.option(
+    "--image",
+    metavar="NAME",
+    shell_complete=complete_images,
+    help="Only what names this image; a sync of all images names none.",
+)
 @click.option("-n", "--last", type=click.IntRange(1), metavar="N", help="Only the last N.")
-@click.option("--json", "as_json", is_flag=True, help="One document with every field, for programs.")
 @client_options
-def command(since: str | None, image: str | None, last: int | None, as_json: bool, client: ControllerClient) -> None:
-    """Show who changed what, when, and how it ended.
+def command(since: str | None, image: str | None, last: int | None, client: ControllerClient) -> None:
+    """Show who changed what and how it ended.
 
-    Deploy, sync, rollback, gc, sign, the test of an image on the cluster, and setup, when it changed something. The
-    newest come last, as with sacct; times are UTC. A command ends as ok, failed or interrupted, is running, or was
-    killed. `by USER from ADDRESS` is what the controller knows, `as USER@HOST` what the sender said of itself. Nothing
-    is noted of `test SIF` without --on: no controller takes part in it.
+    With the time of each. Deploy, sync, rollback, gc, sign, the test of an image on the cluster, and setup, when it
+    changed something. The newest come last, as with sacct; times are UTC. A command ends as ok, failed or interrupted,
+    is running, or was killed. `by USER from ADDRESS` is what the controller knows, `as USER@HOST` what the sender said
+    of itself. Nothing is noted of `test SIF` without --on: no controller takes part in it.
 
     \b
     Examples:
@@ -54,21 +69,15 @@ def command(since: str | None, image: str | None, last: int | None, as_json: boo
       hpc-container-manager history --last 20 --json
     """
     found = read(client, since=since or (None if last else USUAL), image=image, last=last)
-    if as_json:
-        show_json({"records": [asdict(one) for one in found.records], "unreadable_lines": found.unreadable})
-    else:
-        show_records(found, "" if last and not since else f" since {since or USUAL}")
+    answer(History(found.records, found.unreadable))
+    for one in found.records:
+        tell(describe(one))
+    if not found.records and not found.odd:
+        tell("nothing is noted" + (f" since {since or USUAL}" if since or not last else ""))
     if found.odd:
         what, hint = "; ".join(found.odd), "move it away: the next command begins a new file"
         raise Undetermined(
             f"not all of the history can be read: {what}", where=client.cluster.controller.name, hint=hint
         )
-
-
-def show_records(found: History, when: str) -> None:
-    for one in found.records:
-        say(describe(one))
-    if not found.records and not found.odd:
-        say(f"nothing is noted{when}")
     if found.unreadable:
         say(f"! {count(found.unreadable, 'line')} of the history cannot be read", err=True)

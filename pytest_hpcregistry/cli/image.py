@@ -4,43 +4,81 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..cluster.client import open_client
-from ..config.load import load_cluster
 from ..core.errors import CommandFailed, UsageError
 from ..core.messages import count
 from ..core.names import excerpt, visible
 from ..images.definitions.definition import Definition, find_definitions
-from ..images.inventory.difference import compare
+from ..images.inventory.difference import Change, compare
 from ..images.making.build import Builder
 from ..images.making.plan import plan
 from ..images.output import check_output, write_file
+from . import output as this_run
 from .definitions import definitions_option, do_each
-from .options import OF_WHICH_CLUSTER, SIF, refuse, which_cluster
-from .show import say, show_document, show_json, show_table
+from .options import OF_WHICH_CLUSTER, SIF, load, refuse, which_cluster
+from .output import answer, answers
+from .show import say, show_document, show_table, tell
 
 if TYPE_CHECKING:
     from ..images.inventory.sbom import Sbom
 
 
+@dataclass(frozen=True)
+class ImageBuild:
+    """An image of a definition; if it was `built` just now, or of a dry run would be for a `reason`. `digest` is
+    Podman's or Docker's ID of it.
+    """
+
+    image: str
+    built: bool
+    digest: str | None = None
+    seconds: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Builds:
+    """The images that are there, or would be, and of those that `failed` why."""
+
+    images: list[ImageBuild]
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, order=True)
+class PackageChange(Change):
+    """A package whose versions differ: `state` is added, removed or changed."""
+
+    state: str = ""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The packages that differ."""
+
+    changes: list[PackageChange]
+
+
 @click.group("image")
 def command() -> None:
-    """Build images from their definitions, and list what is in a SIF file."""
+    """Build images, and list what is in one."""
 
 
 @command.command("build")
+@answers(Builds)
 @click.argument("name", metavar="NAME|all")
 @definitions_option
 @click.option("--force", "-f", is_flag=True, help="Build also what has not changed.")
-@click.option("--dry-run", is_flag=True, help="Only show what would be done: bases, wheels, labels and the command.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done; with -v also labels and the command.")
 def image_build(name: str, definitions: Path, force: bool, dry_run: bool) -> None:
-    """Build the image NAME, or all, by Podman or Docker, where its definition has changed.
+    """Build the image NAME, or all.
 
+    By Podman or Docker, where the definition has changed.
     A definition is a directory with a Dockerfile and image.yaml. A base that cannot be fetched from a registry is made
     by the command that image.yaml has for that.
 
@@ -50,10 +88,13 @@ def image_build(name: str, definitions: Path, force: bool, dry_run: bool) -> Non
       hpc-container-manager image build all --dry-run --definitions fixtures/images
     """
     builder = Builder(say)
+    done = Builds([])
+    answer(done)
 
     def show_plan(definition: Definition) -> None:
         planned = plan(builder, definition, force=force)
-        say("\n".join(planned.lines()))
+        tell("\n".join(planned.lines(in_full=this_run.current.verbosity > 0)))
+        done.images.append(ImageBuild(definition.image, bool(planned.reason), reason=planned.reason))
         if planned.reason and planned.problem:
             raise CommandFailed(f"{planned.definition.image} cannot be built on this machine now: {planned.problem}")
 
@@ -61,18 +102,21 @@ def image_build(name: str, definitions: Path, force: bool, dry_run: bool) -> Non
         built = builder.build(definition, force=force)
         state = f"built in {built.seconds:.1f} s" if built.fresh else "up to date"
         say(f"✓ {built.image}: {state} ({built.digest.removeprefix('sha256:')[:12]})")
+        done.images.append(ImageBuild(built.image, built.fresh, built.digest, built.seconds))
 
     if dry_run:
-        do_each(find_definitions(definitions, name), show_plan, "ready to be built")
+        do_each(find_definitions(definitions, name), show_plan, "ready to be built", done.failed)
     else:
-        do_each(find_definitions(definitions, name), build, "built")
+        do_each(find_definitions(definitions, name), build, "built", done.failed)
 
 
 @command.command("prompt")
 @click.argument("name")
 @definitions_option
 def image_prompt(name: str, definitions: Path) -> None:
-    """Open a shell in the image NAME, in a container that is removed at its end.
+    """Open a shell in the image NAME.
+
+    Its container is removed at the end.
 
     \b
     Example:
@@ -86,13 +130,16 @@ def image_prompt(name: str, definitions: Path) -> None:
 
 
 @command.command("sbom")
+@answers(None)
 @click.argument("sif")
 @click.option("--version", metavar="VERSION", help="NAME: this one, by the beginning of its digest [default: current].")
 @click.option("--output", "-o", type=SIF, metavar="FILE", help="Write it there, not to standard output.")
 @click.option("--force", "-f", is_flag=True, help="Overwrite FILE.")
 @which_cluster
 def image_sbom(sif: str, version: str | None, output: Path | None, force: bool, **which: Any) -> None:
-    """Write the SBOM of a SIF file, or the one that the registry keeps: CycloneDX 1.6, JSON.
+    """Write the SBOM of an image.
+
+    Of a SIF file, or the one that the registry keeps: CycloneDX 1.6, JSON.
 
     SIF is a file of this machine; where there is no such file, or with --version, it is the NAME of an image in the
     registry, and its SBOM is the one that was made when it was deployed.
@@ -135,16 +182,16 @@ def fetch(name: str, versions: Sequence[str | None], which: dict[str, Any]) -> l
     """SBOMs that the registry keeps of the image *name*."""
     from ..cluster.attachments import fetch_sboms
 
-    with open_client(load_cluster(which.pop("cluster"), **which)) as client:
+    with open_client(load(which.pop("cluster"), **which)) as client:
         return fetch_sboms(client, name, *versions)
 
 
 @command.command("diff")
+@answers(Changes)
 @click.argument("words", nargs=-1, metavar="OLD NEW | NAME V1 V2")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
 @which_cluster
-def image_diff(words: tuple[str, ...], as_json: bool, **which: Any) -> None:
-    """Show which packages differ between two images.
+def image_diff(words: tuple[str, ...], **which: Any) -> None:
+    """Show which packages two images differ in.
 
     OLD and NEW are files of this machine, each a SIF file, or an SBOM that `image sbom` or a scan has left. With three
     words, NAME is an image of the registry, and V1 and V2 are versions of it, by the beginnings of their digests; the
@@ -170,14 +217,12 @@ def image_diff(words: tuple[str, ...], as_json: bool, **which: Any) -> None:
             say(f"! {what}: {excerpt(warning)}", err=True)
     (old, before), (new, after) = named
     changes = compare(before.packages, after.packages)
-    if as_json:
-        show_json([{"state": one.state, **asdict(one)} for one in changes])
-        return
+    answer(Changes([PackageChange(**vars(one), state=one.state) for one in changes]))
     rows = [[one.state, one.kind, excerpt(one.name), shown(one.old), shown(one.new)] for one in changes]
     if rows:
         show_table([["", "KIND", "PACKAGE", "OLD", "NEW"], *rows])
     verb = "differs" if len(changes) == 1 else "differ"
-    say(f"{count(len(changes), 'package')} {verb} between {old} and {new}")
+    tell(f"{count(len(changes), 'package')} {verb} between {old} and {new}")
 
 
 def shown(versions: Sequence[str]) -> str:

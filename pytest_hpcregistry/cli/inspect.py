@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -10,14 +11,31 @@ import click
 from ..core import sif
 from ..core.digest import hash_file
 from ..core.names import visible
+from ..core.sif_format import Descriptor, Signature
 from .options import SIF
-from .show import say, show_json
+from .output import answer, answers
+from .show import tell
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A sound SIF file, its size in bytes, and its SHA-256 in hex; `signatures` were not verified."""
+
+    path: str
+    sha256: str
+    size: int
+    architecture: str
+    objects: Sequence[Descriptor]
+    labels: dict[str, str]
+    signed: bool
+    signatures: Sequence[Signature]
+    warnings: Sequence[str]
 
 
 @click.command("inspect")
+@answers(Inspected)
 @click.argument("path", metavar="SIF", type=SIF)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def command(path: Path, as_json: bool) -> None:
+def command(path: Path) -> None:
     """Show what is in a SIF file.
 
     A file that is not a sound SIF is refused, with the reason.
@@ -28,30 +46,28 @@ def command(path: Path, as_json: bool) -> None:
     """
     found = sif.check(path)
     digest = hash_file(path)
-    if as_json:
-        show_json(
-            {
-                "path": str(path),
-                "sha256": digest,
-                "size": found.size,
-                "architecture": found.architecture,
-                "objects": [asdict(one) for one in found.descriptors],
-                "labels": dict(found.labels),
-                "signed": found.signed,
-                "signatures": [asdict(one) for one in found.signatures],
-                "warnings": found.warnings,
-            }
+    answer(
+        Inspected(
+            str(path),
+            digest,
+            found.size,
+            found.architecture,
+            found.descriptors,
+            dict(found.labels),
+            found.signed,
+            found.signatures,
+            found.warnings,
         )
-        return
-    say(f"{visible(path)}: a sound SIF, {found.size} bytes, {found.architecture}")
-    say(f"sha256 {digest}")
+    )
+    tell(f"{visible(path)}: a sound SIF, {found.size} bytes, {found.architecture}")
+    tell(f"sha256 {digest}")
     for part in found.descriptors:
         kind = f" ({part.partition}, {part.file_system}, {part.architecture})" if part.partition else ""
-        say(visible(f"  object {part.id}: {part.type}{kind}, {part.size} bytes at {part.offset}"))
+        tell(visible(f"  object {part.id}: {part.type}{kind}, {part.size} bytes at {part.offset}"))
     for one in found.signatures:
         by = f", by a key that it gives as {one.signer}" if one.signer else ""
-        say(f"  signature (object {one.id}): {one.format}{by}; not verified here")
+        tell(f"  signature (object {one.id}): {one.format}{by}; not verified here")
     for warning in found.warnings:
-        say(f"! {warning}")
+        tell(f"! {warning}")
     for key, value in sorted(found.labels.items()):
-        say(visible(f"  {key}: {value}"))
+        tell(visible(f"  {key}: {value}"))

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from ..cluster.client import open_client
-from ..config.load import load_cluster
 from ..core.names import visible
 from ..images import job_script
 from ..images.output import check_output, write_file
-from .options import SIF, which_cluster
+from .known_names import complete_images
+from .options import SIF, load, which_cluster
+from .output import answers
 from .show import say, show_document
 
 
@@ -35,6 +36,7 @@ def read_settings(context: click.Context, parameter: click.Parameter, words: tup
 
 
 @command.command("render")
+@answers(None)
 @click.argument("template", type=SIF)
 @click.option(
     "--set", "values", multiple=True, metavar="KEY=VALUE", callback=read_settings, help="A value of the template."
@@ -42,6 +44,7 @@ def read_settings(context: click.Context, parameter: click.Parameter, words: tup
 @click.option(
     "--image",
     metavar="NAME",
+    shell_complete=complete_images,
     help="A deployed image: sets container, its path, and digest, its SHA-256 in the catalog.",
 )
 @click.option("-o", "--output", type=SIF, metavar="FILE", help="Write the script there, not to standard output.")
@@ -61,7 +64,7 @@ def job_render(
         --set nodes=2 --set ntasks_per_node=4 --set gres=gpu:4 --set script=train.py -o distributed_training.sh
     """
     if image is not None:
-        with open_client(load_cluster(where.pop("cluster"), **where)) as client:
+        with open_client(load(where.pop("cluster"), **where)) as client:
             name, entry = client.find_image(image)
             found = {"container": client.path(name), "digest": entry.digest}
         twice = sorted(found.keys() & values.keys())

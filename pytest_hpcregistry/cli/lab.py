@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, astuple
+from dataclasses import astuple, dataclass
 
 import click
 
 from .. import lab
+from ..lab.look import MachineStatus
 from ..lab.state import CONTROLLER, load
-from .show import say, show_json, show_table
+from .output import answer, answers
+from .show import say, show_table, tell
+
+
+@dataclass(frozen=True)
+class LabName:
+    """A lab."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Lab(LabName):
+    """A lab that runs, and how many compute nodes it has."""
+
+    cluster_file: str
+    nodes: int
+
+
+@dataclass(frozen=True)
+class Machines(LabName):
+    """The machines of a lab; `link_mbit` limits each one's link in Mbit/s, 0 does not."""
+
+    cluster_file: str
+    link_mbit: int
+    machines: list[MachineStatus]
 
 
 @click.group("lab")
 def command() -> None:
-    """A cluster in containers, to try everything on.
+    """Run a cluster in containers, for trials.
 
     Real Slurm, Apptainer, sshd and rsync on this machine. Needs root and Podman.
     """
@@ -24,6 +50,7 @@ NAME = click.option("--name", default="default", show_default=True, help="Labs o
 
 
 @command.command("up")
+@answers(Lab)
 @click.option("--nodes", type=click.IntRange(1, 64), default=3, show_default=True, help="How many compute nodes.")
 @click.option(
     "--link-mbit", type=click.IntRange(0), metavar="N", help="Limit every machine's link to N Mbit/s; 0: no limit."
@@ -45,27 +72,28 @@ def up(nodes: int, link_mbit: int | None, name: str) -> None:
         say(f"  {text} ({seconds:.1f} s)")
 
     state = lab.up(name, nodes, on_step=show_step, link_mbit=link_mbit)
-    say(f"lab {name}: {nodes} nodes ready. Use it as any cluster:")
-    say(f"  export HPC_CLUSTER={state.cluster_file}")
+    answer(Lab(name, str(state.cluster_file), nodes))
+    tell(f"lab {name}: {nodes} nodes ready. Use it as any cluster:")
+    tell(f"  export HPC_CLUSTER={state.cluster_file}")
 
 
 @command.command("status")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@answers(Machines)
 @NAME
-def status(name: str, as_json: bool) -> None:
-    """Say what runs: every machine's container, address and state in Slurm."""
+def status(name: str) -> None:
+    """Show the machines and their states.
+
+    Every machine's container, address and state in Slurm.
+    """
     machines = lab.look(name)
     state = load(name)
     link_mbit = state.link_mbit if state else 0
     cluster_file = str(lab.state_directory(name) / "cluster.yaml")
-    if as_json:
-        rows = [asdict(machine) for machine in machines]
-        show_json({"name": name, "cluster_file": cluster_file, "link_mbit": link_mbit, "machines": rows})
-    else:
-        show_table([["MACHINE", "CONTAINER", "ADDRESS", "SLURM"], *([*astuple(machine)] for machine in machines)])
-        if link_mbit:
-            say(f"every link: {link_mbit} Mbit/s")
-        say(f"cluster file: {cluster_file}")
+    answer(Machines(name, cluster_file, link_mbit, machines))
+    show_table([["MACHINE", "CONTAINER", "ADDRESS", "SLURM"], *([*astuple(machine)] for machine in machines)])
+    if link_mbit:
+        tell(f"every link: {link_mbit} Mbit/s")
+    tell(f"cluster file: {cluster_file}")
     lab.status(name)  # after the table: an error when not all of it runs
 
 
@@ -74,7 +102,9 @@ def status(name: str, as_json: bool) -> None:
 @click.argument("host", default=CONTROLLER)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(name: str, host: str, command: tuple[str, ...]) -> None:
-    """Log in to HOST [default: hpc-controller], or run COMMAND there; root, or another user as USER@HOST.
+    """Log in to HOST, or run COMMAND there.
+
+    As root, or another user as USER@HOST. The default is hpc-controller.
 
     \b
     Examples:
@@ -87,8 +117,13 @@ def ssh(name: str, host: str, command: tuple[str, ...]) -> None:
 
 
 @command.command("down")
+@answers(LabName)
 @NAME
 def down(name: str) -> None:
-    """Stop the lab and remove all of it but the node image."""
+    """Stop the lab and remove it.
+
+    The node image is kept.
+    """
     lab.down(name)
+    answer(LabName(name))
     say(f"lab {name}: gone")

@@ -9,13 +9,16 @@ from typing import Any
 
 import click
 
-from ..cluster.client import SyncOptions, open_client
+from ..cluster.arguments import SyncOptions
+from ..cluster.client import open_client
 from ..config.load import load_cluster
 from ..config.options import CLUSTER_OPTIONS
 from ..core.coverage import Required, read_required
 from ..core.fields import read_rate
 from ..core.model import SYNC_METHODS, Cluster
 from ..core.nodeset import Choice
+from . import output
+from .known_names import complete_nodes
 
 SIF = click.Path(path_type=Path)
 OF_WHICH_CLUSTER = tuple(option.name for option in CLUSTER_OPTIONS)
@@ -46,9 +49,16 @@ def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(
         *args: Any, cluster: Path | None, controller: str | None, user: str | None, key: Path | None, **kwargs: Any
     ) -> Any:
-        return function(*args, cluster=load_cluster(cluster, controller=controller, user=user, key=key), **kwargs)
+        return function(*args, cluster=load(cluster, controller=controller, user=user, key=key), **kwargs)
 
     return wrapper
+
+
+def load(cluster: Path | None, **which: Any) -> Cluster:
+    """The cluster that these options name, and from here on the one that the command is about."""
+    found = load_cluster(cluster, **which)
+    output.current.about(found)
+    return found
 
 
 def client_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,7 +92,7 @@ def dry_run_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def nodes_option(*names: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # noqa: A002
-    return click.option(*names, metavar="NODESET", callback=refuse_nothing, help=help)
+    return click.option(*names, metavar="NODESET", callback=refuse_nothing, shell_complete=complete_nodes, help=help)
 
 
 def refuse_nothing(context: click.Context, option: click.Parameter, text: str | None) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,32 +15,56 @@ from ..core.events import Event, InUse
 from ..core.messages import count
 from ..core.names import visible
 from ..setup import packer, playbook
+from ..setup.transcript import HostRecap
 from .options import SIF, client_options
+from .output import answer, answers
 from .show import say, show
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How phase 1 ended: changes that were made, or with --check would be, on all hosts and on each; in seconds."""
+
+    check: bool
+    changed: int
+    hosts: dict[str, HostRecap]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Packer templates that do not set packer_build=true."""
+
+    missing: list[str]
 
 
 @click.group("registry")
 def command() -> None:
-    """Phase 1: set up the registry on all machines, or take that back."""
+    """Set up the registry, or take that back."""
 
 
 @command.command("setup")
+@answers(Setup)
 @click.option("--check", is_flag=True, help="Only say what would change.")
 @click.option("--diff", is_flag=True, help="Show the changes in files.")
 @click.option("-e", "--extra-vars", multiple=True, metavar="K=V", help="Variables for the role, as ansible-playbook's.")
 @client_options
 def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client: ControllerClient) -> None:
-    """Set up the registry by Ansible; run twice, the second run changes nothing.
+    """Set up the registry by Ansible.
+
+    Run twice, the second run changes nothing.
 
     \b
     Example:
       hpc-container-manager registry setup --check --diff
     """
     nodes = client.list_nodes()
-    playbook.set_up(client.cluster, nodes, check=check, diff=diff, extra_vars=extra_vars, on_line=say)
+    recap = playbook.set_up(client.cluster, nodes, check=check, diff=diff, extra_vars=extra_vars, on_line=say)
+    answer(Setup(check, recap.changed, dict(recap.hosts), recap.seconds))
 
 
 @command.command("remove")
+@answers(Setup)
 @click.option("--check", is_flag=True, help="Only say what would be removed.")
 @click.option("--diff", is_flag=True, help="Show the changes in files.")
 @click.option("--tree", is_flag=True, help="Remove the registry with all images, its history and the log, too.")
@@ -48,11 +74,11 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
 def registry_remove(
     check: bool, diff: bool, tree: bool, yes: bool, extra_vars: tuple[str, ...], client: ControllerClient
 ) -> None:
-    """Take back what setup has made, on every machine.
+    """Take back what setup has made.
 
-    The line of the sync key, the key, programs, oci.conf, known_hosts and the log's rotation; only what setup has made.
-    Images stay, and can be run by Apptainer; with --tree they go, too. Who runs from an image now is named. Run twice,
-    the second run changes nothing; afterwards `registry setup` works as at first.
+    On every machine: the line of the sync key, the key, programs, oci.conf, known_hosts and the log's rotation; only
+    what setup has made. Images stay, and can be run by Apptainer; with --tree they go, too. Who runs from an image now
+    is named. Run twice, the second run changes nothing; afterwards `registry setup` works as at first.
 
     \b
     Example:
@@ -62,7 +88,9 @@ def registry_remove(
     show_users(client)
     if tree and not check and not yes:
         confirm(client.cluster.registry.path, len(nodes))
-    playbook.take_back(client.cluster, nodes, tree=tree, check=check, diff=diff, extra_vars=extra_vars, on_line=say)
+    how: dict[str, Any] = {"check": check, "diff": diff, "extra_vars": extra_vars, "on_line": say}
+    recap = playbook.take_back(client.cluster, nodes, tree=tree, **how)
+    answer(Setup(check, recap.changed, dict(recap.hosts), recap.seconds))
 
 
 def show_users(client: ControllerClient) -> None:
@@ -95,17 +123,19 @@ def is_asked() -> bool:
 
 
 @command.command("check-packer")
+@answers(Templates)
 @click.argument("directory", type=SIF)
 def registry_check_packer(directory: Path) -> None:
-    """Find Packer templates that do not set packer_build=true.
+    """Find Packer templates without packer_build.
 
-    In an image that such a template in DIRECTORY builds, the role would set up a registry.
+    In an image that a template in DIRECTORY builds without packer_build=true, the role would set up a registry.
 
     \b
     Example:
       hpc-container-manager registry check-packer packer/
     """
     missing = packer.find_templates_without_packer_build(directory)
+    answer(Templates([str(found) for found in missing]))
     if missing:
         raise CheckFailed(
             "\n".join(f"{visible(found)}: does not set packer_build=true" for found in missing),

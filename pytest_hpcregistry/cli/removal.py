@@ -8,8 +8,11 @@ from ..cluster import signing
 from ..cluster.client import ControllerClient
 from ..core.history import read_age
 from ..core.names import full_name
+from ..report.schema import Lines
 from .ending import end, listening
+from .known_names import complete_images
 from .options import dry_run_option, node_options, wait_option
+from .output import answers
 
 AFTER = "14d"
 
@@ -23,22 +26,20 @@ def age(context: click.Context, option: click.Parameter, text: str) -> int:
 
 
 @click.command("remove")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@answers(Lines)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_images)
 @click.option(
     "--after", callback=age, default=AFTER, metavar="TIME", help=f"How long gc must keep the bytes: 30d, 12h [{AFTER}]."
 )
 @dry_run_option
 @wait_option
-@click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @node_options
-def remove(
-    names: tuple[str, ...], after: int, dry_run: bool, no_wait: bool, as_json: bool, client: ControllerClient
-) -> None:
-    """Take images out of the catalog, and their names from every machine.
+def remove(names: tuple[str, ...], after: int, dry_run: bool, no_wait: bool, client: ControllerClient) -> None:
+    """Remove images from the cluster.
 
-    Who uses one now is named, and keeps its bytes. A node that is away loses the name at its next sync. Until gc has
-    freed the bytes, `catalog restore` brings an image back. A file under the name that is no version of the image is
-    left alone.
+    They go out of the catalog, and their names from every machine. Who uses one now is named, and keeps its bytes. A
+    node that is away loses the name at its next sync. Until gc has freed the bytes, `catalog restore` brings an image
+    back. A file under the name that is no version of the image is left alone.
 
     \b
     Examples:
@@ -47,24 +48,22 @@ def remove(
     """
     registry = client.cluster.registry
     wanted = [full_name(name, registry.path, registry.directories) for name in names]
-    with listening(as_json, dry_run) as listener:
+    with listening(dry_run) as listener:
         finished = client.remove(wanted, after, listener, dry_run=dry_run, no_wait=no_wait)
     end(finished, "removal")
 
 
 @click.command("restore")
+@answers(Lines)
 @click.argument("name")
 @click.option("--version", metavar="VERSION", help="At least 6 digits of its digest [default: what it was last].")
 @dry_run_option
 @wait_option
-@click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
 @node_options
-def restore(
-    name: str, version: str | None, dry_run: bool, no_wait: bool, as_json: bool, client: ControllerClient
-) -> None:
-    """Let a removed image have its name again, on every machine.
+def restore(name: str, version: str | None, dry_run: bool, no_wait: bool, client: ControllerClient) -> None:
+    """Bring back a removed image.
 
-    As long as gc has not freed its bytes.
+    It has its name again on every machine, as long as gc has not freed its bytes.
 
     \b
     Example:
@@ -75,6 +74,6 @@ def restore(
     signature: dict[str, str] = {}
     if not dry_run:
         version, signature = signing.for_restore(client, wanted, version)
-    with listening(as_json, dry_run) as listener:
+    with listening(dry_run) as listener:
         finished = client.restore(wanted, version, listener, signature, dry_run=dry_run, no_wait=no_wait)
     end(finished, "restore")

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import dataclass
 
 import click
 
 from ..cluster.client import ControllerClient
 from ..core.messages import running
-from ..core.running import WORKING
+from ..core.running import WORKING, Running
 from .options import client_options
-from .show import say, show_json
+from .output import answer, answers
+from .show import tell
+
+
+@dataclass(frozen=True)
+class Commands:
+    """What runs, waits or has begun; `locked`: whether anything has the turn to sync or free."""
+
+    running: list[Running]
+    locked: bool
 
 
 @click.command("running")
-@click.option("--json", "as_json", is_flag=True, help="One document with every field, for programs.")
+@answers(Commands)
 @client_options
-def command(as_json: bool, client: ControllerClient) -> None:
+def command(client: ControllerClient) -> None:
     """Show what runs on the controller.
 
     Syncs, gcs, rollbacks and deploys, whoever began them, with how far they are and the nodes that are not done. Of
@@ -28,13 +37,11 @@ def command(as_json: bool, client: ControllerClient) -> None:
       hpc-container-manager running --json
     """
     found, name = client.running(), client.cluster.controller.name
-    if as_json:
-        show_json({"running": [asdict(one) for one in found.commands], "locked": found.locked})
-        return
+    answer(Commands(found.commands, found.locked))
     at_work = any(one.state == WORKING for one in found.commands)
     for one in found.commands:
-        say(running(one) + ("   (stop it: hpc-container-manager cancel)" if one.state == WORKING else ""))
+        tell(running(one) + ("   (stop it: hpc-container-manager cancel)" if one.state == WORKING else ""))
     if found.locked and not at_work:
-        say(f"a command of which nothing is known holds the lock on {name}")
+        tell(f"a command of which nothing is known holds the lock on {name}")
     elif not found.commands:
-        say(f"nothing runs on {name}")
+        tell(f"nothing runs on {name}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -10,51 +11,73 @@ import click
 from ..core.messages import count
 from ..core.model import Cluster
 from ..core.names import excerpt, visible
+from ..images.scanning.findings import Finding
 from ..images.scanning.scan import Scanned, scan
 from .options import SIF, cluster_options
-from .show import say, show_json, show_table
+from .output import answer, answers
+from .show import say, show_table
 
 LONGEST = 100
 """Characters of the packages of one finding: a vulnerability of a kernel is in many."""
 
 
-@click.command("scan")
-@click.argument("path", metavar="SIF", type=SIF)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@cluster_options
-def command(path: Path, as_json: bool, cluster: Cluster) -> None:
-    """Scan a SIF file for known vulnerabilities by the cluster file's scanner.
+@dataclass(frozen=True)
+class WaivedFinding(Finding):
+    """A known vulnerability that the cluster file waives `until` a day, for a `reason`."""
 
-    One of the severity scan.limit and above blocks the image, as does one of unknown severity, unless it is waived:
-    exit code 1. The scanner's report and the SBOM are kept beside the image, as SIF.scan.json and SIF.sbom.json.
-    `deploy` does the same before it sends anything.
+    until: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What the scanner found in a SIF file of this SHA-256, by what becomes of it."""
+
+    path: str
+    sha256: str
+    components: int
+    blocking: Sequence[Finding]
+    waived: Sequence[WaivedFinding]
+    below: Sequence[Finding]
+    warnings: Sequence[str]
+
+
+@click.command("scan")
+@answers(ScanResult)
+@click.argument("path", metavar="SIF", type=SIF)
+@cluster_options
+def command(path: Path, cluster: Cluster) -> None:
+    """Scan a SIF file for vulnerabilities.
+
+    For known ones, by the cluster file's scanner. One of the severity scan.limit and above blocks the image, as does
+    one of unknown severity, unless it is waived: exit code 1. The scanner's report and the SBOM are kept beside the
+    image, as SIF.scan.json and SIF.sbom.json. `deploy` does the same before it sends anything.
 
     \b
     Example:
       hpc-container-manager scan build/containers/apptainer/pytorch.sif --cluster cluster.yaml
     """
     scanned = scan(path, cluster.scan)
-    if as_json:
-        show_json(as_data(scanned))
-    else:
-        show_findings(scanned, cluster.scan.limit)
+    answer(result_of(scanned))
+    show_findings(scanned, cluster.scan.limit)
     scanned.check()
 
 
-def as_data(scanned: Scanned) -> dict[str, object]:
+def result_of(scanned: Scanned) -> ScanResult:
     verdict = scanned.verdict
     waived = [
-        {**asdict(one), "until": waiver.until.isoformat(), "reason": waiver.reason} for one, waiver in verdict.waived
+        WaivedFinding(**vars(one), until=waiver.until.isoformat(), reason=waiver.reason)
+        for one, waiver in verdict.waived
     ]
-    return {
-        "path": str(scanned.path),
-        "sha256": scanned.digest,
-        "components": scanned.report.components,
-        "blocking": [asdict(one) for one in verdict.blocking],
-        "waived": waived,
-        "below": [asdict(one) for one in verdict.below],
-        "warnings": list(scanned.warnings),
-    }
+    return ScanResult(
+        str(scanned.path),
+        scanned.digest,
+        scanned.report.components,
+        verdict.blocking,
+        waived,
+        verdict.below,
+        scanned.warnings,
+    )
 
 
 def show_findings(scanned: Scanned, limit: str) -> None:

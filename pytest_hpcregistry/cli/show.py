@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from io import StringIO
-from typing import Any, TextIO
+from typing import TextIO
 
 import click
 
 from ..core.errors import HpcRegistryError
 from ..core.events import Event, Listener, UnderWay
-from ..core.listeners import seldom_waiting
+from ..core.listeners import seldom_waiting, throttled
 from ..core.names import printable, visible
-from ..core.pace import throttled
-from ..core.wire import to_line
+from ..core.wire import to_data
 from ..report import lines
+from ..report.schema import Lines
+from . import output
 
 TELL_EVERY = 10  # seconds between two lines of progress where there is no terminal
 WAIT_EVERY = 60  # and between two that only say what is waited for
 
 
+FINDINGS = ("✗", "!")
+"""How lines begin that --quiet leaves."""
+
+
 def say(text: str, *, err: bool = False) -> None:
-    """Print text, of one line or more: the one way out of the command line, so that nothing in it is obeyed there."""
-    click.echo(printable(text), err=err)
+    """Say what is done, in one line or more; with --json or --quiet it is left out, but on standard error."""
+    if err:
+        click.echo(printable(text), err=True)
+    elif not output.current.quiet or text.startswith(FINDINGS):
+        tell(text)
+
+
+def tell(text: str) -> None:
+    """Print what was asked for, for people: the one way out of the command line, so that nothing in it is obeyed."""
+    if not output.current.as_json:
+        click.echo(printable(text))
 
 
 def say_error(error: HpcRegistryError) -> None:
@@ -58,20 +71,30 @@ def say_usage_error(error: click.ClickException) -> None:
 
 
 @contextmanager
-def shown() -> Iterator[Listener]:
-    """A listener for what takes long: bars on a terminal, elsewhere lines, with one of progress now and then."""
-    if sys.stdout.isatty() and is_capable(os.environ):
+def shown(every: float | None = None) -> Iterator[Listener]:
+    """A listener for what takes long: bars on a terminal, elsewhere lines, with one of progress *every* so many seconds
+    [TELL_EVERY].
+    """
+    if output.current.as_json or output.current.quiet:
+        yield show
+    elif sys.stdout.isatty() and is_capable(os.environ):
         from ..report import bars  # slow to import, and of no use without a terminal
 
         with bars.on_this_terminal() as shower:
             yield shower.listen
     else:
-        yield seldom_waiting(WAIT_EVERY, throttled(TELL_EVERY, show))
+        yield seldom_waiting(WAIT_EVERY, throttled(TELL_EVERY if every is None else every, show))
 
 
 def show(event: Event) -> None:
-    """Show one event as a line, if it is one for people."""
+    """Show one event as a line, if it is one for people; as JSON, where the command's answer is lines of it."""
+    if output.current.as_json:
+        if output.current.shape is Lines:
+            output.current.line(to_data(event))
+        return
     line = lines.describe(event)
+    if line and output.current.quiet:
+        line = "\n".join(find_findings(line))
     if line:
         # stdout may be closed (`… | head`): ignore that for progress, the next important line raises.
         with suppress(OSError) if isinstance(event, UnderWay) else nullcontext():
@@ -79,14 +102,13 @@ def show(event: Event) -> None:
             click.echo(click.style(line, fg=style) if style else line)
 
 
-def show_json_line(event: Event) -> None:
-    """Print one event for programs."""
-    click.echo(to_line(event))  # not cut: it would be no JSON
-
-
-def show_json(data: Any) -> None:
-    """Print data for programs."""
-    click.echo(json.dumps(data, indent=2))
+def find_findings(text: str) -> Iterator[str]:
+    """The lines that --quiet leaves, each with those that go on with it."""
+    found = False
+    for line in text.split("\n"):
+        found = line.startswith(FINDINGS) or (found and line.startswith(" "))
+        if found:
+            yield line
 
 
 def show_document(text: str) -> None:
@@ -95,6 +117,6 @@ def show_document(text: str) -> None:
 
 
 def show_table(rows: list[list[str]]) -> None:
-    """Print rows, the first as heading."""
+    """Print rows, the first as heading, as what was asked for."""
     for line in lines.table(rows):
-        say(line)
+        tell(line)

@@ -9,12 +9,16 @@ from ..cluster.client import ControllerClient
 from ..core.errors import UsageError
 from ..core.messages import count
 from ..core.names import full_name
+from ..report.schema import Lines
+from .known_names import complete_images
 from .options import client_options
+from .output import answers
 from .show import say, show
 
 
 @click.command("sign")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@answers(Lines)
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_images)
 @click.option("--all", "all_images", is_flag=True, help="All images of the catalog.")
 @click.option("--unsigned", is_flag=True, help="Also images without a valid signature; are they the right bytes?")
 @client_options

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 
 import click
 
 from ..checks import images, reachable
-from ..checks.catalog import NO_CATALOG
+from ..checks.catalog import mend
 from ..checks.finding import Finding, fold_findings
 from ..checks.waivers import Judged, judge
-from ..cluster.client import ControllerClient
+from ..cluster.client import ALL, ControllerClient
 from ..cluster.outcomes import raise_worst
 from ..core import facts as facts_of
 from ..core.coverage import Required, shortfall
@@ -20,18 +21,39 @@ from ..core.facts import Facts
 from ..core.messages import context
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, excerpt, visible
-from ..core.nodeset import expand, fold, fold_by
+from ..core.nodeset import fold, fold_by
 from ..core.waivers import today
 from ..report import lines
+from . import output
+from .known_names import remember
 from .options import node_options, require_option
-from .show import say, show_json, show_table
+from .output import answer, answers
+from .show import say, show_table, shown, tell
+
+
+@dataclass(frozen=True)
+class Status:
+    """`images`: image -> machine -> state. `unreachable` has the reason for each node that could not be asked, `hints`
+    what to do about it; `not_counted` those on which Slurm does not count either, and `out_of_service` those that
+    answered all the same. `findings` are owners and modes, and `waived` all findings for which a waiver holds.
+    """
+
+    images: dict[str, dict[str, str]]
+    unreachable: dict[str, str]
+    not_counted: dict[str, str]
+    out_of_service: dict[str, str]
+    hints: dict[str, str]
+    catalog_problem: str | None
+    sync_under_way: bool
+    findings: list[Finding]
+    waived: list[Finding]
 
 
 @click.command("status")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@answers(Status)
 @require_option
 @node_options
-def command(as_json: bool, required: Required | None, client: ControllerClient) -> None:
+def command(required: Required | None, client: ControllerClient) -> None:
     """Show every image on every node.
 
     States: present, missing, older version, differs (a file that is no version in the catalog), unmanaged (not in the
@@ -46,39 +68,54 @@ def command(as_json: bool, required: Required | None, client: ControllerClient) 
       hpc-container-manager status --json
       hpc-container-manager status --require 95%
     """
-    found = client.facts(client.question(brief=True))
+    with shown(every=math.inf) as listener:
+        found = client.facts(client.question(brief=True), listener)
     facts_of.require_nodes(found)
+    if client.choice == ALL:
+        remember(client.cluster.registry, found.catalog.images, found.nodes)
     matrix = found.matrix()
     judged = judge(find(found, client.cluster, matrix), client.cluster.waivers, today())
-    waived = fold_findings(judged.waived)
-    odd = fold_findings(one for one in judged.open if one.id == "images.modes")
-    if as_json:
-        show_json(
-            {
-                "images": matrix,
-                "unreachable": found.unreachable,
-                "not_counted": found.not_counted,
-                "out_of_service": found.out_of_service,
-                "hints": {name: found.nodes[name].hint for name in found.unreachable},
-                "catalog_problem": found.catalog_problem,
-                "sync_under_way": found.syncing.under_way,
-                "findings": [asdict(one) for one in odd],
-                "waived": [asdict(one) for one in waived],
-            }
-        )
-    else:
-        show_table([["IMAGE", "CONTROLLER", "NODES"], *table_rows(matrix, judged)])
-        for reason, nodes in fold_by(found.unreachable, found.unreachable.__getitem__).items():
-            say(visible(f"unreachable {nodes}: {reason}"))
-        for line in context(found):
-            say(f"! {line}")
-        expired = (one for one in judged.open if one.waiver and one.id != "images.modes")
-        for one in (*odd, *fold_findings(expired), *waived):
-            say(visible(str(one)))
-        if found.syncing.under_way:
-            say("! a sync is under way")
-    well = found.well(matrix) - {node for one in odd for node in expand(one.where)}
+    answer(describe(found, matrix, judged))
+    show_found(found, matrix, judged)
+    odd = {one.where for one in judged.open if one.id == "images.modes"}
+    well = found.well(matrix) - odd
     raise_worst([*failures(found, matrix, judged), *shortfall(required, found.nodes, well, found.not_counted)])
+
+
+def describe(found: Facts, matrix: dict[str, dict[str, str]], judged: Judged) -> Status:
+    return Status(
+        images=matrix,
+        unreachable=found.unreachable,
+        not_counted=found.not_counted,
+        out_of_service=found.out_of_service,
+        hints={name: found.nodes[name].hint for name in found.unreachable},
+        catalog_problem=found.catalog_problem,
+        sync_under_way=found.syncing.under_way,
+        findings=fold_findings(one for one in judged.open if one.id == "images.modes"),
+        waived=fold_findings(judged.waived),
+    )
+
+
+def show_found(found: Facts, matrix: dict[str, dict[str, str]], judged: Judged) -> None:
+    """The table, and below it what is said once."""
+    shown_rows = {name: row for name, row in matrix.items() if not output.current.quiet or is_odd(row)}
+    if shown_rows or not output.current.quiet:
+        show_table([["IMAGE", "CONTROLLER", "NODES"], *table_rows(shown_rows, judged)])
+    for reason, nodes in fold_by(found.unreachable, found.unreachable.__getitem__).items():
+        tell(visible(f"unreachable {nodes}: {reason}"))
+    for line in context(found):
+        say(f"! {line}")
+    odd = fold_findings(one for one in judged.open if one.id == "images.modes")
+    expired = fold_findings(one for one in judged.open if one.waiver and one.id != "images.modes")
+    for one in (*odd, *expired, *fold_findings(judged.waived)):
+        tell(visible(str(one)))
+    if found.syncing.under_way:
+        say("! a sync is under way")
+
+
+def is_odd(by_machine: Mapping[str, str]) -> bool:
+    """Whether an image is anywhere in a state that it should not be in; who could not be asked is said below."""
+    return bool(set(by_machine.values()) - {facts_of.PRESENT, facts_of.UNREACHABLE})
 
 
 def table_rows(matrix: Mapping[str, Mapping[str, str]], judged: Judged) -> Iterator[list[str]]:
@@ -112,7 +149,7 @@ def failures(found: Facts, matrix: Mapping[str, Mapping[str, str]], judged: Judg
     """What is wrong: the exit code of drift is 1, and so is that of nothing at all; of nodes that cannot be asked 3.
     What is waived is neither, nor is it a proof."""
     if found.catalog_problem:
-        return [CheckFailed(found.catalog_problem, where="controller", hint=NO_CATALOG)]
+        return [CheckFailed(found.catalog_problem, where="controller", hint=mend(found))]
     if not matrix:
         return [CheckFailed("there is no image in the catalog and none on any machine", hint="deploy one first")]
     states = {one.found for one in judged.open if one.id == "images.state"}

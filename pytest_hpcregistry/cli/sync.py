@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import click
 
-from ..cluster.client import ControllerClient, SyncOptions
+from ..cluster.arguments import SyncOptions
+from ..cluster.client import ControllerClient
 from ..core.coverage import Required
 from ..core.names import check_directory, full_name
+from ..report.schema import Lines
 from .ending import end, listening
+from .known_names import complete_images
 from .options import dry_run_option, engine_options, node_options, require_option
+from .output import answers
 
 
 @click.command("sync")
-@click.argument("wanted", nargs=-1, metavar="[SUBDIR | NAME.sif...]")
-@click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, for programs.")
+@answers(Lines)
+@click.argument("wanted", nargs=-1, metavar="[SUBDIR | NAME.sif...]", shell_complete=complete_images)
 @dry_run_option
 @engine_options
 @require_option
 @node_options
 def command(
     wanted: tuple[str, ...],
-    as_json: bool,
     dry_run: bool,
     options: SyncOptions,
     required: Required | None,
@@ -56,7 +59,7 @@ def command(
     names = [full_name(name, registry.path, registry.directories) for name in named]
     if dry_run and options.repair:
         raise click.UsageError("--repair reads and moves files: what it would replace, verify shows")
-    with listening(as_json, dry_run) as listener:
+    with listening(dry_run) as listener:
         where = next(iter(directories), None)
         finished = client.sync(listener, options, subdirectory=where, names=names, dry_run=dry_run)
     end(finished, "sync", required)

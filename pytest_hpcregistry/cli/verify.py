@@ -5,18 +5,22 @@ from __future__ import annotations
 import click
 
 from ..cluster import verify as verifying
-from ..cluster.client import ControllerClient
+from ..cluster.client import ALL, ControllerClient
 from ..cluster.outcomes import raise_worst
 from ..core import facts as facts_of
 from ..core.coverage import Required
 from ..core.errors import UsageError
 from ..core.names import full_name
+from ..report.schema import Lines
+from .known_names import complete_images, remember
 from .options import node_options, require_option
-from .show import show
+from .output import answers
+from .show import show, shown
 
 
 @click.command("verify")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@answers(Lines)
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_images)
 @require_option
 @node_options
 def command(names: tuple[str, ...], required: Required | None, client: ControllerClient) -> None:
@@ -37,9 +41,12 @@ def command(names: tuple[str, ...], required: Required | None, client: Controlle
     """
     registry = client.cluster.registry
     wanted = [full_name(name, registry.path, registry.directories) for name in names] or None
-    reading = verifying.read_back(client, show, wanted)
+    with shown(every=60) as listener:
+        reading = verifying.read_back(client, listener, wanted)
     found = reading.facts
     facts_of.require_nodes(found)
+    if client.choice == ALL:
+        remember(registry, found.catalog.images, found.nodes)
     checked = wanted or found.names()
     unknown = [name for name in checked if name not in found.catalog.images] if wanted else []
     if unknown or not checked:

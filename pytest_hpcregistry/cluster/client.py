@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from ..core import facts, layout
 from ..core.catalog import LARGEST, Catalog, Entry, from_text
 from ..core.errors import Unreachable, UsageError
 from ..core.events import (
+    Asked,
     Cancelled,
     CatalogPart,
     Chosen,
@@ -26,6 +25,7 @@ from ..core.events import (
     ImageSignatures,
     Listener,
     Looked,
+    NodeAnswered,
     NodeFacts,
     NodeFinished,
     Received,
@@ -40,6 +40,7 @@ from ..core.nodeset import Choice, fold
 from ..core.records import plain
 from ..core.settings import chosen
 from ..transports import Transport, open_transport
+from .arguments import AS_CONFIGURED, SyncOptions, operator, option, signed, switch
 from .remote import RemoteProgram, ignore
 
 INSTALLED = (
@@ -55,41 +56,7 @@ SLOWEST_SIGNATURE = 40_000_000  # the same for verifying the signatures of one, 
 PROGRESS_INTERVAL = 1.0  # seconds between two reports of how far an upload is
 
 
-@dataclass(frozen=True)
-class SyncOptions:
-    """How bytes reach the nodes, where that is not as configured; `limit_rate` in bytes/s. `repair`: copies are read
-    first, and damaged ones replaced. `no_wait`: where another sync is at work, it fails at once."""
-
-    engine: str | None = None
-    limit_rate: int | None = None
-    repair: bool = False
-    no_wait: bool = False
-
-    def words(self) -> list[str]:
-        words = [*option("--engine", self.engine), *option("--limit-rate", self.limit_rate)]
-        return [*words, *switch("--repair", self.repair), *switch("--no-wait", self.no_wait)]
-
-
-def option(name: str, value: object) -> list[str]:
-    """An option of the controller program; nothing where there is no value."""
-    return [] if value is None else [name, str(value)]
-
-
-def signed(signature: Mapping[str, str] | None) -> list[str]:
-    return ["--signature", json.dumps(signature)] if signature else []
-
-
-def switch(name: str, on: bool) -> list[str]:
-    return [name] if on else []
-
-
-AS_CONFIGURED = SyncOptions()
 ALL = Choice()
-
-
-def operator() -> str:
-    """Who this is, for the catalog, the log and the history."""
-    return f"{getpass.getuser()}@{platform.node()}"
 
 
 @dataclass(frozen=True)
@@ -140,11 +107,21 @@ class ControllerClient:
     def facts(
         self, question: Question | None = None, listener: Listener = ignore, wait: Wait | None = None
     ) -> facts.Facts:
-        """The facts of the whole cluster, as `gather` brings them; without a *question* what lies in the registries."""
+        """The facts of the whole cluster, as `gather` brings them; without a *question* what lies in the registries.
+
+        The *listener* gets how far that is, and what is waited for.
+        """
         found: list[Event] = []
 
         def listen(event: Event) -> None:
-            (found.append if isinstance(event, (NodeFacts, CatalogPart, Gathered)) else listener)(event)
+            if not isinstance(event, (NodeFacts, CatalogPart, Gathered)):
+                listener(event)
+                return
+            found.append(event)
+            if isinstance(event, NodeFacts):
+                listener(NodeAnswered(event.node, event.facts.bytes_read if event.facts else 0))
+            elif isinstance(event, Gathered):
+                listener(Asked())
 
         self.gather(question or self.question(), listen, wait)
         return facts.read(found, self.cluster.registry.path)

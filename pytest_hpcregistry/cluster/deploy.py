@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from ..core import sif
@@ -35,7 +37,8 @@ from ..images.running.container import check_file
 from ..images.scanning.scan import Scanned, scan
 from . import image_signatures, signing
 from . import verify as verifying
-from .client import AS_CONFIGURED, ControllerClient, SyncOptions, operator
+from .arguments import AS_CONFIGURED, SyncOptions, operator
+from .client import ControllerClient
 from .history import note_test
 from .outcomes import raise_worst, sync_failures, sync_shortfall
 
@@ -58,10 +61,22 @@ class Image:
 def check(path: Path, target: str, client: ControllerClient) -> Image:
     """Look at everything that can be wrong before a byte moves. Raises UsageError with what is wrong."""
     registry = client.cluster.registry
+    refuse_what_is_no_file(path)
     name = image_name(target, registry.path, registry.directories)
     found = sif.check(path)
     digest = hash_file(path)
     return Image(path, name, digest, found.size, found.architecture, found.labels, found.warnings)
+
+
+def refuse_what_is_no_file(path: Path) -> None:
+    """Raises UsageError, with what was meant, perhaps."""
+    if path.is_dir():
+        raise UsageError(f"{visible(path)}: is a directory", hint=f"hpc-container-manager deploy all {visible(path)}")
+    if not os.path.lexists(path):
+        there = [each.name for each in path.parent.glob("*.sif")]
+        close = get_close_matches(path.name, there, n=1)
+        hint = f"did you mean {visible(path.with_name(close[0]))}?" if close else "hpc-container-manager deploy --help"
+        raise UsageError(f"{visible(path)}: there is no such file", hint=hint)
 
 
 def check_all(wanted: Sequence[tuple[Path, str]], client: ControllerClient) -> list[Image]:

@@ -13,7 +13,8 @@ from ..core.history import FAILED, OK, Record
 from ..core.names import full_name
 from ..images.running.outcomes import FAILED as CHECK_FAILED
 from ..images.running.outcomes import PASSED, SKIPPED, UNKNOWN, Outcome
-from .client import QUICK, READING, ControllerClient, operator, option
+from .arguments import operator, option
+from .client import QUICK, READING, ControllerClient, option
 from .remote import last_of
 
 

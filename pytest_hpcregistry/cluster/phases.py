@@ -33,9 +33,17 @@ def suites_directory() -> Path:
 
 
 def run_phases(
-    phases: Sequence[str], options: Sequence[str], reports: Path, *, workers: int, on_line: Callable[[str], None]
+    phases: Sequence[str],
+    options: Sequence[str],
+    reports: Path,
+    *,
+    workers: int,
+    on_line: Callable[[str], None],
+    on_phase: Callable[[str, Counts], None] = lambda name, ended: None,
 ) -> dict[str, Counts]:
     """Run pytest for each phase; write `reports`/PHASE.xml and the merged `reports`/junit.xml.
+
+    *on_line* gets each line of pytest, *on_phase* how each phase has ended that wrote a report.
 
     Raises UsageError when that directory cannot be written to; and, after the merged file has been written: CheckFailed
     when a test failed or none passed, Unreachable when nothing failed but a node could not be asked, UsageError when
@@ -60,6 +68,7 @@ def run_phases(
         try:
             problem = run_phase(phase, options, report, workers, on_line)
             counts[phase] = read_counts(report)
+            on_phase(phase, counts[phase])
             parts[phase] = report.read_text(encoding="utf-8")
         except HpcRegistryError as error:
             problem = problem or error

@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 CONTROLLER = (
     "__init__.py",
     "agent/*.py",
-    "core/*.py",
+    "core/**/*.py",
     "controller/**/*.py",
     "transports/*.py",
 )

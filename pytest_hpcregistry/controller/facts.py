@@ -11,7 +11,7 @@ from ..agent.facts import read_text
 from ..core import layout
 from ..core.catalog import LARGEST
 from ..core.errors import CommandFailed, HpcRegistryError
-from ..core.events import CatalogPart, Gathered, Listener, NodeFacts, Noticed
+from ..core.events import Asking, CatalogPart, Gathered, Listener, NodeFacts, Noticed
 from ..core.fanout import fan_out
 from ..core.machine import FactsRequest, MachineFacts, Question
 from ..core.names import excerpt
@@ -40,6 +40,7 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
         request.wait_for_end, lambda: listener(Noticed(message="a sync is under way: waiting for its end"))
     )
     watch.start()
+    listener(Asking(nodes))
 
     def ask(node: str) -> None:
         listener(NodeFacts(node, ask_node(node, request)))

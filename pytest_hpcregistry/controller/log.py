@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from ..core.errors import RUN_SETUP, HpcRegistryError
 from ..core.events import Event, Failed, Listener, Noticed
-from ..core.listeners import seldom_waiting, to_all
+from ..core.listeners import seldom_waiting, throttled, to_all
 from ..core.messages import describe
 from ..core.names import printable, visible
-from ..core.pace import throttled
 from ..core.wire import to_line
 
 if TYPE_CHECKING:

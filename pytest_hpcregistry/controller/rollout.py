@@ -298,7 +298,8 @@ class Rollout:
     def finish(self, node: str, outcome: Outcome) -> Outcome:
         seconds = time.monotonic() - self.started.get(node, time.monotonic())
         done = self.outcomes[node] = replace(outcome, seconds=seconds)
-        self.listener(NodeFinished(node=node, what=self.what, **asdict(done)))
+        read = self.repair and node in self.has and not self.has[node]["shared"]
+        self.listener(NodeFinished(node=node, what=self.what, read=read, **asdict(done)))
         return done
 
 

@@ -134,6 +134,11 @@ class MachineFacts:
     catalog_digest: Optional[str]
     host: Optional[Host] = None
 
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the objects that were read for the answer."""
+        return sum(one.size for one in self.objects.values() if one.sha256 is not None)
+
     def __repr__(self) -> str:
         return f"<MachineFacts: {len(self.images)} images, {len(self.objects)} objects>"
 

@@ -119,7 +119,8 @@ def node_finished(event: NodeFinished) -> list[str]:
         moved = f"{event.objects} moved, {event.bytes / 1e6:.1f} MB, {event.seconds:.1f} s"
         return [f"SUCCESS: {event.what} synced to {event.node} ({moved})"]
     if event.state == "unchanged":
-        return [f"SUCCESS: {event.what} on {event.node} is up to date"]
+        read = ", every byte read" if event.read else ""
+        return [f"SUCCESS: {event.what} on {event.node} is up to date{read}"]
     if event.state == NOT_COUNTED:
         return [f"NOTE: {event.what} not synced to {event.node}, not counted: {excerpt(event.message, LONGEST_REASON)}"]
     return [f"ERROR: {event.what} not synced to {event.node}: {excerpt(event.message, LONGEST_REASON)}"]

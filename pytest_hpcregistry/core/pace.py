@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import deque
-from collections.abc import Callable
 
 from .events import (
     Event,
     Failed,
     ImageProgress,
     ImageSent,
-    Listener,
     NodeFinished,
     Progress,
     SyncFinished,
     SyncStarted,
     TransferStarted,
-    UnderWay,
 )
 
 WINDOW = 15.0
@@ -126,31 +121,6 @@ class Transfers:
             nodes = f"{len(self.finished)} of {len(self.nodes)} nodes"
             found.append((self.what, ", ".join([nodes, *words(self.whole, now, self.left(now))])))
         return found
-
-
-def throttled(seconds: float, listener: Listener, clock: Callable[[], float] = time.monotonic) -> Listener:
-    """Forward every event; while a transfer runs, add an UnderWay at most once every so many *seconds*.
-
-    There is no timer: the summary is emitted together with the next event. Many threads may call it.
-    """
-    transfers = Transfers()
-    one_at_a_time = threading.Lock()
-    told = clock()
-
-    def listen(event: Event) -> None:
-        nonlocal told
-        with one_at_a_time:
-            now = clock()
-            if transfers.idle:
-                told = now
-            transfers.take(event, now)
-            listener(event)
-            if now - told >= seconds and not transfers.idle:
-                told = now
-                for what, text in transfers.lines(now):
-                    listener(UnderWay(what=what, text=text))
-
-    return listen
 
 
 def words(track: Track, now: float, left: float | None) -> list[str]:

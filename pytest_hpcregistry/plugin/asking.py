@@ -27,8 +27,9 @@ from ..cluster.outcomes import raise_worst
 from ..core import facts
 from ..core.coverage import Required, read_required, shortfall
 from ..core.errors import HpcRegistryError, Unreachable, UsageError
-from ..core.events import Event, Failed, Noticed
+from ..core.events import Event, Failed, Noticed, UnderWay
 from ..core.facts import Facts
+from ..core.listeners import throttled
 from ..core.messages import context, count
 from ..core.names import printable, visible
 from ..core.nodeset import Choice
@@ -210,15 +211,16 @@ def refuse_never(config: pytest.Config) -> None:
 
 def gather(config: pytest.Config, *, read_images: bool) -> Facts:
     """One login for each node."""
+    listener = throttled(60, lambda event: say(config, event))
     with open_client(load(config), chosen(config)) as client:
         question = questions.add_to(config, client.question(content=read_images, inspect=read_images, host=True))
         if read_images:
-            reading = verify.read_back(client, lambda event: say(config, event), question=question)
+            reading = verify.read_back(client, listener, question=question)
             if reading.unsettled and not reading.damaged:
                 raise Unreachable("syncs went on all the while", hint="run the tests again when no sync is under way")
             found = reading.facts
         else:
-            found = client.facts(question)
+            found = client.facts(question, listener)
     facts.require_nodes(found)
     raise_worst(shortfall(required(config), found.nodes, found.asked, found.not_counted, what="could be asked"))
     write_cache(config, found.nodes, found.catalog.images)
@@ -235,10 +237,10 @@ def required(config: pytest.Config) -> Required | None:
 
 
 def say(config: pytest.Config, event: Event) -> None:
-    """What is waited for; of a worker nobody sees the terminal."""
+    """What is waited for, and how far it is; of a worker nobody sees the terminal."""
     terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
-    if terminal and isinstance(event, Noticed):
-        terminal.write_line(printable(event.message))
+    if terminal and isinstance(event, (Noticed, UnderWay)):
+        terminal.write_line(printable(event.message if isinstance(event, Noticed) else f"hpc: {event.text}"))
 
 
 # --- between processes

@@ -19,6 +19,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from ..core.asking import Answers
 from ..core.events import Event, NodeFinished, SyncFinished, Waiting
 from ..core.names import visible
 from ..core.pace import Track, Transfers, amount, duration, percent
@@ -38,6 +39,7 @@ class Bars:
         self.lock = threading.RLock()
         self.transfers = Transfers()
         self.waiting: str | None = None
+        self.answers = Answers()
         self.held: list[NodeFinished] = []
         self.held_since = 0.0
         self.spinner = Spinner("dots")
@@ -88,6 +90,7 @@ class Bars:
             self.waiting = describe(event) if isinstance(event, Waiting) else None
             if self.waiting:
                 return  # in place: it is reported again and again
+            self.answers.take(event, now)
             if isinstance(event, NodeFinished):
                 self.held_since = self.held_since if self.held else now
                 self.held.append(event)
@@ -122,6 +125,8 @@ class Bars:
         with self.lock:
             now = self.clock()
             transfers = self.transfers
+            if not self.answers.idle:
+                return self.spin(self.answers.text(now))
             table = Table.grid(padding=(0, 2, 0, 0))
             table.add_column(no_wrap=True)
             table.add_column()  # the bar: in a narrow terminal what may be wrapped is cut first

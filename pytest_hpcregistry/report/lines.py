@@ -29,6 +29,7 @@ from ..core.events import (
     UnderWay,
     Verified,
     Waiting,
+    WouldDeploy,
 )
 from ..core.facts import PRESENT
 from ..core.messages import behind, count, describe_gc, describe_use, listed, not_counted, would
@@ -69,6 +70,11 @@ def image_scanned(event: ImageScanned) -> str:
     waived = f", {event.waived} waived" if event.waived else ""
     scanned, found = count(event.components, "component"), count(event.findings, "finding")
     return f"✓ {event.name}: {scanned} scanned, {found}{waived}, none blocks it"
+
+
+def would_deploy(event: WouldDeploy) -> str:
+    scanned = ", after a scan" if event.scanned else ""
+    return f"would deploy {visible(event.path)} as {event.name}{scanned}, sending {event.bytes} bytes"
 
 
 def image_sent(event: ImageSent) -> str:
@@ -139,15 +145,19 @@ def node_finished(event: NodeFinished) -> str:
 
 def nodes_finished(events: Iterable[NodeFinished]) -> list[str]:
     """`✓ c[001-008]: synced, 67.1 MB in 5.9 to 6.6 s`: nodes that ended in the same way are one line."""
-    alike: dict[tuple[str, str, str], list[NodeFinished]] = {}
+    alike: dict[tuple[str, str, str, bool], list[NodeFinished]] = {}
     for event in events:
-        names = would(event) if event.state == "planned" else listed(event.removed or [])
-        alike.setdefault((event.state, event.message, names), []).append(event)
-    return [visible(ended(*key, group)) for key, group in alike.items()]
+        alike.setdefault((event.state, event.message, names_of(event), event.read), []).append(event)
+    return [visible(ended(group)) for group in alike.values()]
 
 
-def ended(state: str, message: str, names: str, events: Sequence[NodeFinished]) -> str:
-    """*names* is what a planned node would get and lose, and of another one the names that it has lost."""
+def names_of(event: NodeFinished) -> str:
+    """What a planned node would get and lose, and of another one the names that it has lost."""
+    return would(event) if event.state == "planned" else listed(event.removed or [])
+
+
+def ended(events: Sequence[NodeFinished]) -> str:
+    state, message, names, read = events[0].state, events[0].message, names_of(events[0]), events[0].read
     nodes = fold(event.node for event in events)
     if state == NOT_COUNTED:
         return "".join(f"! {line}" for line in not_counted({event.node: message for event in events}))
@@ -156,7 +166,7 @@ def ended(state: str, message: str, names: str, events: Sequence[NodeFinished]) 
     if len(nodes) > LONGEST and len(events) > 1:  # with many gaps; those that fill them are named elsewhere
         nodes = f"{len(events)} nodes"
     if state == "unchanged":
-        return f"✓ {nodes}: nothing to send (names and sizes compared)"
+        return f"✓ {nodes}: nothing to send ({'every byte was read' if read else 'names and sizes compared'})"
     if state == "planned":
         return f"  {nodes}: {names}"
     if names and not any(event.objects for event in events):
@@ -211,6 +221,7 @@ WRITERS: dict[type[Event], Callable[[Any], str]] = {
     Verified: verified,
     Waiting: waiting,
     Failed: failed,
+    WouldDeploy: would_deploy,
 }
 
 
@@ -238,6 +249,6 @@ def table(rows: list[list[str]]) -> list[str]:
 BANNER = """\
 ╔═══════════════════════════════════════════════════════════╗
 ║                                                           ║
-║  ✓✓✓ ALL CONTAINER REGISTRY TESTS PASSED ✓✓✓             ║
+║  ✓✓✓ ALL CONTAINER REGISTRY TESTS PASSED ✓✓✓              ║
 ║                                                           ║
 ╚═══════════════════════════════════════════════════════════╝"""

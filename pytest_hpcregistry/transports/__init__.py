@@ -6,13 +6,15 @@ Runs on the workstation and the controller; Python 3.9.
 from __future__ import annotations
 
 import shlex
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..core.errors import CommandFailed
+from ..core.errors import CommandFailed, HpcRegistryError
 from ..core.names import excerpt, last_line
+from .log import LOG, describe
 
 if TYPE_CHECKING:
     from ..core.model import Cluster
@@ -83,8 +85,26 @@ class Transport(ABC):
         stdout: BinaryIO | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> CommandResult:
-        """Execute a Command of these fields."""
-        return self.execute(Command(argv, timeout, stdin, stdout, on_line))
+        """Execute a Command of these fields, and log it."""
+        shown, began, read = describe(argv), time.monotonic(), 0
+
+        def count(line: str) -> None:
+            nonlocal read
+            read += len(line) + 1
+            assert on_line is not None
+            on_line(line)
+
+        LOG.debug("begun: %s", shown)
+        try:
+            result = self.execute(Command(argv, timeout, stdin, stdout, count if on_line else None))
+        except HpcRegistryError as error:
+            LOG.info("%s: %s (%.2f s)", shown, error, time.monotonic() - began)
+            raise
+        LOG.info("%s: %s: exit code %d (%.2f s)", result.where, shown, result.exit_code, result.seconds)
+        sent = f"{len(stdin)} bytes" if isinstance(stdin, bytes) else "a file" if stdin else "nothing"
+        answered = read or len(result.stdout)
+        LOG.debug("%s: sent %s, read %d characters, %d of errors", result.where, sent, answered, len(result.stderr))
+        return result
 
     @abstractmethod
     def execute(self, command: Command) -> CommandResult:

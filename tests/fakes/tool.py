@@ -53,7 +53,7 @@ class Tool(Transport):
             shown = "".join(f"100\t{word}\0" for word in words[words.index("--") + 1 :] if word in there)
             return CommandResult("here", tuple(command.argv), 0, shown, "", 0.0)
         problem = self.wrong if program == self.name else f"no {program}"
-        shown = "" if problem else self.answer(words)
+        shown = "" if problem else self.containers(words) if words[0] == "container" else self.answer(words)
         if shown.startswith("Error"):
             problem, shown = shown, ""
         return CommandResult("here", tuple(command.argv), 125 if problem else 0, shown, problem, 0.0)
@@ -78,6 +78,12 @@ class Tool(Transport):
                 return "Error: image used by 0123: image is in use by a container"
             self.images.remove(image)
         return ""
+
+    def containers(self, words: list[str]) -> str:
+        """Of each image that is used there is one."""
+        if words[1] == "ls":
+            return "\n".join(f"of-{image.id}" for image in self.images if image.used)
+        return "\n".join(word.removeprefix("of-") for word in words[4:])
 
     def inspect(self, template: str, word: str) -> str:
         """What Builder asks of an image."""

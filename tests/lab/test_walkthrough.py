@@ -71,7 +71,7 @@ for name in ("SLURM_JOB_NUM_NODES", "SLURM_NTASKS_PER_NODE", "SLURM_GPUS_ON_NODE
 BANNER = """\
 ╔═══════════════════════════════════════════════════════════╗
 ║                                                           ║
-║  ✓✓✓ ALL CONTAINER REGISTRY TESTS PASSED ✓✓✓             ║
+║  ✓✓✓ ALL CONTAINER REGISTRY TESTS PASSED ✓✓✓              ║
 ║                                                           ║
 ╚═══════════════════════════════════════════════════════════╝
 """

@@ -402,11 +402,13 @@ def test_reports_of_others_are_made_printable_too(tmp_path: Path) -> None:
 
 
 def test_the_command_line_has_one_way_out() -> None:
-    """What is printed past `say` would be printed as it is."""
+    """What is printed past `say` would be printed as it is; JSON is ASCII, and the log is made printable."""
     package = Path(cli.__file__).parent
     words = ("echo(", "print(", ".write(")
     users = {path.name for path in package.glob("*.py") if any(word in path.read_text() for word in words)}
-    assert users == {"show.py"}
+    assert users == {"show.py", "output.py", "verbose.py"}
+    assert "json.dumps(" in (package / "output.py").read_text()
+    assert "printable(self.format(" in (package / "verbose.py").read_text()
 
 
 def test_ansibles_words_stay_readable() -> None:

@@ -21,13 +21,14 @@ class Entry:
 
     `parts` are the bytes of each of its paths, some of which another entry may need too; one that is no absolute path
     is what a program says that the entry takes. `remove` removes it, or of it what is older than a number of days; it
-    raises HpcRegistryError.
+    raises HpcRegistryError, as it does for what is `used` now.
     """
 
     name: str
     made: float
     parts: Mapping[str, int]
     remove: Callable[[int | None], None]
+    used: bool = False
 
 
 @dataclass(frozen=True)

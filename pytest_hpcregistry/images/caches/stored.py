@@ -36,7 +36,8 @@ def find_images(tool: str, here: Transport) -> Cache:
         ]
         identities = sorted({word for text in listed for word in text.split()})
         known = json.loads(ask(here, tool, "image", "inspect", *identities)) if identities else []
-        entries = [entry_of(image, tool, here) for image in known if is_ours(image, tool, here)]
+        used = find_used(tool, here)
+        entries = [entry_of(image, tool, here, used) for image in known if is_ours(image, tool, here)]
     except CommandFailed as error:
         return Cache(tool, missing=error.what)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -64,12 +65,20 @@ def is_ours(image: Mapping[str, Any], tool: str, here: Transport) -> bool:
     return wanted is not None and bool(steps) and OURS in steps[0]
 
 
+def find_used(tool: str, here: Transport) -> set[str]:
+    """The images of all containers, also of those that do not run: they cannot be removed."""
+    containers = ask(here, tool, "container", "ls", "--all", "--quiet", "--no-trunc").split()
+    if not containers:
+        return set()
+    return set(ask(here, tool, "container", "inspect", "--format", "{{.Image}}", *containers).split())
+
+
 def remove_image(identity: str, tool: str, here: Transport, days: int | None) -> None:
     """Without --force: one that a container uses stays, and so does one that has got more names meanwhile."""
     ask(here, tool, "image", "rm", identity)
 
 
-def entry_of(image: Mapping[str, Any], tool: str, here: Transport) -> Entry:
+def entry_of(image: Mapping[str, Any], tool: str, here: Transport, used: set[str]) -> Entry:
     """Its layers, each of which is a directory; what the tool says where these cannot be read."""
     data = image.get("GraphDriver", {}).get("Data") or {}
     layers = [path for key in ("UpperDir", "LowerDir") for path in (data.get(key) or "").split(":") if path]
@@ -78,4 +87,4 @@ def entry_of(image: Mapping[str, Any], tool: str, here: Transport) -> Entry:
     name = f"{(image['RepoTags'] or ['no name'])[0]} ({identity.removeprefix('sha256:')[:12]})"
     made = datetime.fromisoformat(image["Created"]).timestamp()
     parts = sizes if layers and len(sizes) == len(layers) else {identity: int(image["Size"])}
-    return Entry(name, made, parts, partial(remove_image, identity, tool, here))
+    return Entry(name, made, parts, partial(remove_image, identity, tool, here), identity in used)

@@ -28,14 +28,19 @@ class Plan:
     labels: dict[str, str]
     argv: list[str]
 
-    def lines(self) -> list[str]:
-        """The plan for a person."""
+    def lines(self, *, in_full: bool = False) -> list[str]:
+        """The plan for a person; *in_full* with the labels and the command."""
         wheels = self.definition.wheels
         context = f"a copy of {self.definition.directory}" + (", with wheels/" if wheels else "")
-        return [
+        short = [
             f"{self.definition.image}: " + (f"would be built: {self.reason}" if self.reason else "up to date"),
             f"  base: {self.base}",
             *([f"  wheels: {', '.join(wheels)}, by pip for Python {self.definition.python}"] if wheels else []),
+        ]
+        if not in_full:
+            return short
+        return [
+            *short,
             *(f"  label: {name}={value}" for name, value in self.labels.items()),
             f"  {CONTEXT}: {context}",
             f"  $ {shlex.join(self.argv)}",

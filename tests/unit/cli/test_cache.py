@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pytest_hpcregistry import cli
+from pytest_hpcregistry.cli import cache as cache_command
 from pytest_hpcregistry.core.errors import CommandFailed
+from pytest_hpcregistry.images.caches.entry import Cache, Entry
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,16 @@ def test_clean_empties_and_says_what_that_freed(cache: Path) -> None:
         "3.0 MB freed",
     ]
     assert run("clean").output == "0.0 MB freed\n"
+
+
+def test_a_dry_run_says_what_is_used_and_does_not_count_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [Entry(name, 0.0, {f"/{name}": 5_000_000}, lambda days: None, name == "node") for name in ("node", "x")]
+    monkeypatch.setattr(cache_command, "find_caches", lambda: [Cache("podman", "/", entries)])
+    assert run("clean", "--dry-run").output.splitlines() == [
+        "  podman: x, 5.0 MB",
+        "! podman: node is left: a container uses it",
+        "1 would be removed, which frees 5.0 MB at most",
+    ]
 
 
 def test_a_dry_run_removes_nothing(cache: Path) -> None:

@@ -20,9 +20,10 @@ from pytest_hpcregistry.cli import convert as convert_command
 from pytest_hpcregistry.cli import show
 from pytest_hpcregistry.cli import test as test_command
 from pytest_hpcregistry.cluster import deploy, phases
-from pytest_hpcregistry.cluster.client import ControllerClient, SyncOptions
+from pytest_hpcregistry.cluster.arguments import SyncOptions
+from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.core import facts
-from pytest_hpcregistry.core.catalog import Catalog, Version
+from pytest_hpcregistry.core.catalog import MEND_CATALOG, Catalog, Version
 from pytest_hpcregistry.core.errors import (
     CheckFailed,
     CommandTimeout,
@@ -32,6 +33,7 @@ from pytest_hpcregistry.core.errors import (
     UsageError,
 )
 from pytest_hpcregistry.core.events import (
+    CatalogPart,
     Event,
     Freed,
     Looked,
@@ -124,6 +126,19 @@ def test_help_has_a_sentence_and_explains_every_option(path: str) -> None:
     assert without == []
 
 
+@pytest.mark.parametrize(
+    "words", [[], ["catalog"], ["deploy"], ["image"], ["lab"], ["convert"], ["registry"], ["cache"]]
+)
+def test_the_lines_of_a_groups_help_are_whole_in_80_columns(words: list[str]) -> None:
+    group: Any = cli.commands
+    for word in words:
+        group = group.get_command(click.Context(group), word)
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert len(command.get_short_help_str(100)) <= 45, name
+    assert "..." not in run(*words, "--help").output.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize("words", [["-h"], ["--help"], ["deploy", "-h"], ["deploy", "all", "-h"]])
 def test_h_is_help(words: list[str]) -> None:
     result = run(*words)
@@ -204,7 +219,7 @@ def test_exit_codes(
         (["test", "--phase", "e2e", "--all"], "exclude each other"),
         (["deploy", "single", "--controller", "hpc", "gone.sif"], "gone.sif"),
         (["deploy", "all", "--controller", "hpc", "empty"], "there is no *.sif file"),
-        (["deploy", "to-cluster", "--controller", "hpc", "x.sif", "/etc/x.sif"], "does not lie in"),
+        (["deploy", "to-cluster", "--controller", "hpc", "/bin/sh", "/etc/x.sif"], "does not lie in"),
         (["catalog", "show", "--controller", "hpc", "../x.sif"], "does not lie in"),
         (["verify", "--controller", "hpc", "-- -x.sif"], "-x.sif"),
         (["rollback", "--controller", "hpc", "../x.sif"], "does not lie in"),
@@ -307,6 +322,27 @@ def test_exit_codes_of_status(monkeypatch: pytest.MonkeyPatch, found: Facts, cod
     assert (raised(result).exit_code if result.exception else 0) == code
     if code != 4:
         assert json.loads(result.stdout)["images"] == found.matrix()
+
+
+def without_catalog(nodes: dict[str, MachineFacts | str]) -> Facts:
+    found = events(nodes, images={})
+    return facts.read([event for event in found if not isinstance(event, CatalogPart)], REGISTRY)
+
+
+@pytest.mark.parametrize(
+    ("found", "hint"),
+    [
+        (without_catalog({"c1": machine()}), "phase 1 makes it: hpc-container-manager registry setup"),
+        (without_catalog({"c1": machine(image())}), MEND_CATALOG),
+        (gathered({"c1": machine()}, catalog="version: 9\n"), MEND_CATALOG),
+    ],
+    ids=["before phase 1", "lost", "broken"],
+)
+def test_status_without_a_catalog_says_what_is_to_be_done(
+    monkeypatch: pytest.MonkeyPatch, found: Facts, hint: str
+) -> None:
+    give_facts(monkeypatch, found)
+    assert raised(run("status", "--controller", "hpc")).hint == hint
 
 
 def test_status_says_what_to_do_about_a_node_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -493,6 +529,16 @@ def test_everything_that_is_wrong_with_several_images_is_said_at_once() -> None:
     assert str(error) == "two files would be ml-frameworks/good.sif"
 
 
+def test_a_name_that_is_no_file_is_perhaps_another() -> None:
+    Path("pytorch.sif").write_bytes(Sif().to_bytes())
+    error = raised(run("deploy", "pytroch.sif", "--controller", "hpc"))
+    assert (error.exit_code, error.hint) == (2, "did you mean pytorch.sif?")
+    assert str(error) == "pytroch.sif: there is no such file"
+    assert "deploy --help" in raised(run("deploy", "nothere", "--controller", "hpc")).hint
+    Path("sub.sif").mkdir()
+    assert raised(run("deploy", "sub.sif", "--controller", "hpc")).hint == "hpc-container-manager deploy all sub.sif"
+
+
 def test_dry_run_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy, "deploy", lambda *words, **how: 1 // 0)
     monkeypatch.setattr(ControllerClient, "look", lambda client, digest, size: Looked(False, ["x86_64"]))
@@ -535,7 +581,10 @@ def test_sync_shows_events_and_its_end_is_the_result(monkeypatch: pytest.MonkeyP
     assert "✗ c2: disk full\n" in result.stdout
     assert raised(result).exit_code == 4
     result = run("sync", "--json", "--controller", "hpc")
-    assert [json.loads(line) for line in result.stdout.splitlines()] == list(map(to_data, events))
+    first, *told, last = [json.loads(line) for line in result.stdout.splitlines()]
+    assert told == list(map(to_data, events))
+    assert (first["event"], first["cluster"]) == ("begun", {"name": "hpc", "controller": "hpc"})
+    assert (last["event"], last["exit_code"], "disk full" in last["error"]) == ("ended", 4, True)
 
 
 def test_an_upload_does_not_fail_because_nobody_reads_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -583,9 +632,10 @@ def test_inspect_shows_signatures_and_no_verdict() -> None:
 def test_test_passes_its_options_on_and_shows_the_banner(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Any] = []
 
-    def run_phases(*words: Any, **how: Any) -> dict[str, Counts]:
+    def run_phases(*words: Any, **how: Any) -> None:
         called.append((*words, how["workers"]))
-        return dict.fromkeys(words[0], Counts(passed=3, skipped=1))
+        for phase in words[0]:
+            how["on_phase"](phase, Counts(passed=3, skipped=1))
 
     monkeypatch.setattr(test_command, "run_phases", run_phases)
     monkeypatch.setenv("TEST_IMAGE", "x.sif")
@@ -616,7 +666,12 @@ def test_test_passes_on_which_nodes_are_meant(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_waived_is_not_called_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     waived = {"infrastructure": Counts(passed=3, waived=2)}
-    monkeypatch.setattr(test_command, "run_phases", lambda *words, **how: waived)
+
+    def run_phases(*words: Any, on_phase: Callable[[str, Counts], None], **how: Any) -> dict[str, Counts]:
+        on_phase("infrastructure", waived["infrastructure"])
+        return waived
+
+    monkeypatch.setattr(test_command, "run_phases", run_phases)
     result = run("test", "--controller", "hpc")
     assert "phase infrastructure: 3 passed, 0 failed, 0 skipped, 2 waived" in result.output
     assert "ALL CONTAINER" not in result.output
@@ -649,11 +704,14 @@ def test_catalog_show_tells_each_version(monkeypatch: pytest.MonkeyPatch) -> Non
     catalog = Catalog().with_version(NAME, older, 2).with_version(NAME, entry(), 2)
     monkeypatch.setattr(ControllerClient, "catalog", lambda client: catalog)
     lines = run("catalog", "show", "--controller", "hpc", "x.sif").output.splitlines()
-    assert lines[:2] == [NAME, f"current version {DIGEST[:12]}"]
+    assert lines[0] == NAME
+    assert lines[1].split() == ["VERSION", "SIZE", "PUBLISHED", "BY"]
+    assert lines[2].split()[:3] == [DIGEST[:12], "0.0", "MB"]
+    assert lines[3].split()[-2:] == ["2025-10-01T12:00:00Z", "them@y"]
+    assert lines[4] == f"current version {DIGEST[:12]}", "labels, which may be many, come last"
     rest = lines[lines.index(f"older version {OTHER[:12]}") :]
     assert {
-        f"  digest: {OTHER}", "  published: 2025-10-01T12:00:00Z", "  by: them@y", "  source: docker://x:1",
-        "  label a: b\\x1b[31m",
+        f"  digest: {OTHER}", "  source: docker://x:1", "  label a: b\\x1b[31m",
     } <= set(rest)  # fmt: skip
     shown = json.loads(run("catalog", "show", "--json", "--controller", "hpc", "x.sif").output)
     assert (shown["name"], shown["digest"]) == (NAME, DIGEST)

@@ -106,7 +106,6 @@ def test_an_image_of_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
         (["x.sif", "--image", "y.sif"], "--image is for a cluster"),
         (["x.sif", "-n", "2"], "--workers is for a cluster"),
         (["--on", "c1"], "--on needs a SIF"),
-        (["--json"], "--json needs a SIF"),
         (["x.sif", "--memory", "much"], "'much' is not a number of bytes"),
         (["--phase", "e2e", "--all"], "exclude each other"),
     ],

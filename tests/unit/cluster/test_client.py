@@ -16,7 +16,8 @@ import pytest
 
 from pytest_hpcregistry import __version__, agent
 from pytest_hpcregistry.cluster import client
-from pytest_hpcregistry.cluster.client import ControllerClient, SyncOptions, Wait
+from pytest_hpcregistry.cluster.arguments import SyncOptions
+from pytest_hpcregistry.cluster.client import ControllerClient, Wait
 from pytest_hpcregistry.cluster.programs import build_controller
 from pytest_hpcregistry.cluster.remote import ignore
 from pytest_hpcregistry.core import layout
@@ -29,6 +30,7 @@ from pytest_hpcregistry.core.errors import (
     UsageError,
 )
 from pytest_hpcregistry.core.events import (
+    Asked,
     Cancelled,
     Chosen,
     Event,
@@ -38,6 +40,7 @@ from pytest_hpcregistry.core.events import (
     GcStarted,
     ImageSignatures,
     Looked,
+    NodeAnswered,
     NodeFinished,
     Noticed,
     Runs,
@@ -407,7 +410,7 @@ def test_facts_send_the_program_along_where_there_is_none_of_this_version(instal
     said: list[Event] = []
     found = one.facts(one.question(content=True, names=[NAME], host=True), said.append, Wait(2, 3))
     assert list(found.nodes) == ["c1"]
-    assert said == [waits]
+    assert said == [waits, NodeAnswered("c1", 0), Asked()]
     (argv,), (program,) = asked(one).asked, asked(one).sent
     assert "agent/facts.py" in "".join(zipfile.ZipFile(BytesIO(program)).namelist())
     assert list(argv[:2]) == ["python3", "-c"]

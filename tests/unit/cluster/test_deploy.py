@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.cluster import deploy
-from pytest_hpcregistry.cluster.client import ControllerClient, SyncOptions, Wait
+from pytest_hpcregistry.cluster.arguments import SyncOptions
+from pytest_hpcregistry.cluster.client import ControllerClient, Wait
 from pytest_hpcregistry.cluster.deploy import Image
 from pytest_hpcregistry.core.digest import hash_file
 from pytest_hpcregistry.core.errors import (

@@ -35,7 +35,7 @@ from pytest_hpcregistry.controller.session import is_admitted, try_sync_key
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core import layout
 from pytest_hpcregistry.core.errors import CheckFailed, CommandFailed, ConfigError, Unreachable, UsageError
-from pytest_hpcregistry.core.events import CatalogPart, Event, NodeFacts, Progress, SyncStarted, TransferStarted
+from pytest_hpcregistry.core.events import Asking, CatalogPart, Event, NodeFacts, Progress, SyncStarted, TransferStarted
 from pytest_hpcregistry.core.fields import read_node_names
 from pytest_hpcregistry.core.machine import FactsRequest, Question, SlurmFacts
 from pytest_hpcregistry.core.model import Cluster, Controller
@@ -525,7 +525,8 @@ def test_gather_asks_each_node_once(nodes: FakeNodes) -> None:
     events: list[Event] = []
     found = gather(FactsRequest(["c1", "c2", "c3"], 4, 2, 20, question, texts=["/etc/hostname"]), events.append)
     told = {event.node: event for event in events if isinstance(event, NodeFacts)}
-    assert (sorted(told), found.nodes, len(events)) == (["c1", "c2", "c3"], 3, 4)
+    assert events[0] == Asking(["c1", "c2", "c3"])
+    assert (sorted(told), found.nodes, len(events)) == (["c1", "c2", "c3"], 3, 5)
     assert (told["c2"].facts, told["c2"].unreachable) == (None, "login refused")
     assert "registry setup" in str(told["c2"].hint)
     first = told["c1"].facts
@@ -545,7 +546,7 @@ def test_a_node_with_too_many_facts_is_a_node_in_trouble(nodes: FakeNodes, monke
     monkeypatch.setattr("pytest_hpcregistry.controller.facts.LONGEST_FACTS", 10)
     told: list[Event] = []
     gather(FactsRequest(["c1"], 1, 2, 20, Question(str(nodes.registry), [])), told.append)
-    assert told[0] == NodeFacts("c1", unreachable="has more facts than 0 MiB", hint="")
+    assert told[1] == NodeFacts("c1", unreachable="has more facts than 0 MiB", hint="")
 
 
 def test_slurm_that_is_down_is_a_fact(nodes: FakeNodes) -> None:

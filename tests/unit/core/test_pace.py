@@ -17,7 +17,8 @@ from pytest_hpcregistry.core.events import (
     TransferStarted,
     UnderWay,
 )
-from pytest_hpcregistry.core.pace import Track, Transfers, throttled
+from pytest_hpcregistry.core.listeners import throttled
+from pytest_hpcregistry.core.pace import Track, Transfers
 from pytest_hpcregistry.core.wire import from_data
 
 MB = 1_000_000

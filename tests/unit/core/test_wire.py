@@ -30,7 +30,7 @@ def test_an_event_is_read_as_it_was_written(event: Event) -> None:
 def test_the_words_of_the_wire() -> None:
     assert json.loads(to_line(SOME[0])) == {
         "event": "node_finished", "node": "c1", "what": "all images", "state": "failed", "objects": 1, "bytes": 2,
-        "seconds": 0.5, "message": "no\nroom", "hint": "make room",
+        "seconds": 0.5, "message": "no\nroom", "hint": "make room", "read": False,
     }  # fmt: skip
     assert json.loads(to_line(Failed("no"))) == {"event": "failed", "message": "no"}
 

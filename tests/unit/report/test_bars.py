@@ -16,10 +16,13 @@ import pytest
 from rich.console import Console
 
 from pytest_hpcregistry.core.events import (
+    Asked,
+    Asking,
     Event,
     ImageChecked,
     ImageProgress,
     ImageSent,
+    NodeAnswered,
     NodeFinished,
     Noticed,
     Progress,
@@ -373,3 +376,15 @@ def test_what_is_waited_for_is_drawn_in_place() -> None:
     assert "waiting for" not in screen.file.getvalue(), "no line for each"
     screen.say(SyncStarted("x", ["c1"]))
     assert "waiting for" not in "".join(screen.drawn())
+
+
+def test_nodes_that_are_asked_are_counted_and_the_last_are_named() -> None:
+    screen = Screen()
+    with screen.bars:
+        screen.say(Asking(["c1", "c2", "c3"]))
+        screen.say(NodeAnswered("c1", 5 * MB), at=10.0)
+        screen.bars.tick()
+        shown = plain(screen.file.getvalue())
+        screen.say(Asked(), at=11.0)
+        screen.bars.tick()
+    assert "1 of 3 nodes have answered after 0:10, 5.0 MB read, waiting for c[2-3]" in shown

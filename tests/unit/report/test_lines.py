@@ -145,6 +145,15 @@ def test_columns_are_aligned() -> None:
     assert lines.table([["A", "B"], ["long", ""], ["", "x"]]) == ["A     B", "long", "      x"]
 
 
+def test_what_was_read_is_not_said_to_be_compared_only() -> None:
+    nodes = [NodeFinished(f"c{number}", "x", "unchanged", read=number > 1) for number in (1, 2, 3)]
+    assert lines.nodes_finished(nodes) == [
+        "✓ c1: nothing to send (names and sizes compared)",
+        "✓ c[2-3]: nothing to send (every byte was read)",
+    ]
+
+
 def test_the_seeds_banner() -> None:
     assert "║  ✓✓✓ ALL CONTAINER REGISTRY TESTS PASSED ✓✓✓ " in lines.BANNER
     assert {line[0] + line[-1] for line in lines.BANNER.splitlines()} == {"╔╗", "║║", "╚╝"}
+    assert len({len(line) for line in lines.BANNER.splitlines()}) == 1, "the border is closed"

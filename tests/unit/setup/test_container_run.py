@@ -310,20 +310,25 @@ def test_it_says_whether_jobs_could_start_an_image(tmp_path: Path) -> None:
     assert (ask().returncode, ask().stderr.endswith("; run phase 1 again\n")) == (1, True)
 
 
-def test_an_image_that_is_not_there_is_named_with_the_node(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bare", [True, False])
+def test_an_image_that_is_not_there_is_named_with_the_node(tmp_path: Path, bare: bool) -> None:
+    """Slurm takes a bare name for one in the directory that the job was submitted in."""
     (tmp_path / "env").write_bytes(b"A=1\0")
+    submitted = "/gone" if bare else "/home"
+    (tmp_path / "env").write_bytes(f"A=1\0SLURM_SUBMIT_DIR={submitted}\0".encode())
     text = START.replace("/spool/env", f"{tmp_path}/env").replace("/opt/x.sif", "/gone/x.sif") + "'true'"
     (tmp_path / "apptainer").touch(mode=0o755)
     done = subprocess.run(
         [sys.executable, str(install(tmp_path)), str(tmp_path / "env"), "/gone/x.sif"],
-        env={"PATH": str(tmp_path), "HPCREGISTRY_COMMAND": text},
+        env={"PATH": str(tmp_path), "HPCREGISTRY_COMMAND": text, "SLURM_SUBMIT_DIR": submitted},
         capture_output=True,
         text=True,
         check=False,
         timeout=20,
     )
     assert done.returncode == 1
-    assert done.stderr == f"container-run: /gone/x.sif: there is no such image on {os.uname().nodename}\n"
+    words = f"container-run: /gone/x.sif: there is no such image on {os.uname().nodename}"
+    assert done.stderr == words + ("; --container takes the whole path of an image\n" if bare else "\n")
 
 
 NO_SETTINGS = {"gpus": "auto", "binds": [], "environment": [], "options": []}

@@ -35,6 +35,13 @@ def test_an_image_that_was_made_here(image: Image) -> None:
     assert names(Tool("podman", image)) == [f"{image.names[0]} (111111111111)"]
 
 
+def test_one_that_a_container_uses() -> None:
+    used = Image("1" * 64, ["localhost/x:1.0"], OURS, used=True)
+    unused = Image("2" * 64, ["localhost/y:1.0"], {**OURS, "io.hpcregistry.image": "y:1.0"})
+    assert [entry.used for entry in find_images("podman", Tool("podman", used, unused)).entries] == [True, False]
+    assert [entry.used for entry in find_images("podman", Tool("podman", unused)).entries] == [False]
+
+
 def test_one_that_has_lost_its_name() -> None:
     assert names(Tool("podman", Image("1" * 64, [], OURS, step=LAST_STEP))) == ["no name (111111111111)"]
 

@@ -47,9 +47,11 @@ def test_the_command_is_that_of_the_build(stand: Stand, tmp_path: Path) -> None:
     (built,) = stand.asked("build")
     context = built[-1]
     assert planned.argv == ["podman", *(word.replace(context, "CONTEXT") for word in built)]
-    assert planned.lines()[-1].startswith("  $ podman build --layers=false --force-rm --tag x:latest --build-arg BASE=")
-    assert "--label 'a=b c'" in planned.lines()[-1]
-    assert [line for line in planned.lines() if line.startswith("  label: ")] == [
+    assert planned.lines(in_full=True)[-1].startswith(
+        "  $ podman build --layers=false --force-rm --tag x:latest --build-arg BASE="
+    )
+    assert "--label 'a=b c'" in planned.lines(in_full=True)[-1]
+    assert [line for line in planned.lines(in_full=True) if line.startswith("  label: ")] == [
         f"  label: {name}={value}" for name, value in planned.labels.items()
     ]
     ours = {f"io.hpcregistry.{name}" for name in ("image", "definition", "version", "base")}
@@ -91,7 +93,7 @@ def test_what_cannot_be_built_here_says_so(stand: Stand) -> None:
     (definition,) = find_definitions(FIXTURES, "pytorch-cuda")
     planned = plan_of(stand, definition.directory)
     assert planned.problem == f"{definition.base}: {NO_HOST}"
-    shown = "\n".join(planned.lines())
+    shown = "\n".join(planned.lines(in_full=True))
     for words in (
         "pytorch-cuda12.1-mpi4.1:latest: would be built: there is no such image yet\n",
         "  wheels: torch==2.4.1, numpy==1.26.4, by pip for Python 3.10\n",
