@@ -14,7 +14,7 @@ from ..core.names import full_name
 from ..images.running.outcomes import FAILED as CHECK_FAILED
 from ..images.running.outcomes import PASSED, SKIPPED, UNKNOWN, Outcome
 from .arguments import operator, option
-from .client import QUICK, READING, ControllerClient, option
+from .client import QUICK, READING, ControllerClient
 from .remote import last_of
 
 
