@@ -42,7 +42,7 @@ def pages() -> dict[str, str]:
     from pytest_hpcregistry import __version__
     from pytest_hpcregistry.cli import commands
 
-    found = walk(click.Context(commands, info_name=PROGRAM))
+    found = walk(click.Context(commands, info_name=PROGRAM, **commands.context_settings))
     return {name_of(context): page(context, __version__) for context in found}
 
 

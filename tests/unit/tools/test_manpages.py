@@ -27,8 +27,9 @@ def test_a_page_has_what_the_help_has() -> None:
     page = PAGES[f"{PROGRAM}-rollback"]
     for part in (
         ".SH NAME\nhpc\\-container\\-manager\\-rollback \\- Go back to an older version of an image\n",
-        ".nf\nExamples:\n  hpc\\-container\\-manager rollback pytorch.sif\n",
+        ".nf\nExamples:\n  hpc\\-container\\-manager rollback pytorch.sif ",
         ".TP\n\\fB\\-\\-to VERSION\\fR\n",
+        ".TP\n\\fB\\-h, \\-\\-help\\fR\n",
     ):
         assert part in page
 
