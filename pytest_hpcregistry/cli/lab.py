@@ -8,7 +8,8 @@ from dataclasses import asdict, astuple
 import click
 
 from .. import lab
-from ..lab.state import CONTROLLER, load
+from ..lab import site
+from ..lab.state import load
 from .show import say, show_json, show_table
 
 
@@ -24,12 +25,15 @@ NAME = click.option("--name", default="default", show_default=True, help="Labs o
 
 
 @command.command("up")
-@click.option("--nodes", type=click.IntRange(1, 64), default=3, show_default=True, help="How many compute nodes.")
+@click.option(
+    "--nodes", type=click.IntRange(1, site.MOST_NODES), help="How many compute nodes [default: the site's; 3]."
+)
+@click.option("--site", "site_name", metavar="SITE", help="The shape of the cluster: see lab sites [default: demo].")
 @click.option(
     "--link-mbit", type=click.IntRange(0), metavar="N", help="Limit every machine's link to N Mbit/s; 0: no limit."
 )
 @NAME
-def up(nodes: int, link_mbit: int | None, name: str) -> None:
+def up(nodes: int | None, site_name: str | None, link_mbit: int | None, name: str) -> None:
     """Start the lab, or find it running.
 
     The first start builds the node image, which takes a minute or two, and keeps it. A limit of the links, in both
@@ -39,14 +43,21 @@ def up(nodes: int, link_mbit: int | None, name: str) -> None:
     Examples:
       hpc-container-manager lab up --nodes 8 --name big
       hpc-container-manager lab up --nodes 8 --name big --link-mbit 100
+      hpc-container-manager lab up --site ports --name other
     """
 
     def show_step(text: str, seconds: float) -> None:
         say(f"  {text} ({seconds:.1f} s)")
 
-    state = lab.up(name, nodes, on_step=show_step, link_mbit=link_mbit)
-    say(f"lab {name}: {nodes} nodes ready. Use it as any cluster:")
+    state = lab.up(name, nodes, on_step=show_step, link_mbit=link_mbit, site_name=site_name)
+    say(f"lab {name}: {len(state.nodes)} nodes ready. Use it as any cluster:")
     say(f"  export HPC_CLUSTER={state.cluster_file}")
+
+
+@command.command("sites")
+def sites() -> None:
+    """List the sites that a lab can be, each with what is particular to it."""
+    show_table([["SITE", "IS"], *([name, site.load(name).about] for name in site.names())])
 
 
 @command.command("status")
@@ -57,24 +68,28 @@ def status(name: str, as_json: bool) -> None:
     machines = lab.look(name)
     state = load(name)
     link_mbit = state.link_mbit if state else 0
+    site_name = state.site.name if state else site.DEMO
     cluster_file = str(lab.state_directory(name) / "cluster.yaml")
     if as_json:
         rows = [asdict(machine) for machine in machines]
-        show_json({"name": name, "cluster_file": cluster_file, "link_mbit": link_mbit, "machines": rows})
+        show_json(
+            {"name": name, "site": site_name, "cluster_file": cluster_file, "link_mbit": link_mbit, "machines": rows}
+        )
     else:
         show_table([["MACHINE", "CONTAINER", "ADDRESS", "SLURM"], *([*astuple(machine)] for machine in machines)])
         if link_mbit:
             say(f"every link: {link_mbit} Mbit/s")
+        say(f"site: {site_name}")
         say(f"cluster file: {cluster_file}")
     lab.status(name)  # after the table: an error when not all of it runs
 
 
 @command.command("ssh", context_settings={"ignore_unknown_options": True})
 @NAME
-@click.argument("host", default=CONTROLLER)
+@click.argument("host", required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def ssh(name: str, host: str, command: tuple[str, ...]) -> None:
-    """Log in to HOST [default: hpc-controller], or run COMMAND there; root, or another user as USER@HOST.
+def ssh(name: str, host: str | None, command: tuple[str, ...]) -> None:
+    """Log in to HOST [default: the controller], or run COMMAND there; root, or another user as USER@HOST.
 
     \b
     Examples:
