@@ -49,8 +49,9 @@ class Slurm:
 
     def run(self, argv: Sequence[str], *, stdin: bytes | None = None, timeout: float = JOB_TIMEOUT) -> CommandResult:
         """Run a command on the controller as the job user, in that user's home directory."""
-        # runuser keeps the environment's HOME and directory; a login shell of its own starts where the user's does.
-        become = ["runuser", "-u", self.user, "--", "env", "-C", f"/home/{self.user}"] if self.user else []
+        # runuser keeps the environment's HOME and directory; where the user's is, only the controller knows.
+        go_home = ["sh", "-c", f'cd ~{self.user} && exec "$@"', "sh"]
+        become = ["runuser", "-u", self.user, "--", *go_home] if self.user else []
         return self.client.transport.run(
             self.client.program.as_root([*become, *argv]) if become else argv, stdin=stdin, timeout=timeout
         )
@@ -80,7 +81,7 @@ class Slurm:
                 self.run(["scancel", f"--name={name}"])
 
     def chosen(self) -> list[str]:
-        """The partition, for srun and its like."""
+        """The partition, for srun, sbatch and salloc."""
         partition = self.client.cluster.slurm.partition
         return ["--partition", partition] if partition else []
 
@@ -91,7 +92,7 @@ class Slurm:
     def submit(self, script: str) -> BatchJob:
         """Submit *script* and return at once."""
         output = f"/tmp/hpcregistry-{secrets.token_hex(8)}.out"  # noqa: S108 - unguessable, and removed by wait()
-        done = self.run(["sbatch", "--parsable", f"--output={output}"], stdin=script.encode()).check()
+        done = self.run(["sbatch", "--parsable", f"--output={output}", *self.chosen()], stdin=script.encode()).check()
         return BatchJob(done.stdout.split(";")[0].strip(), output)
 
     def sbatch(self, script: str, timeout: float = JOB_TIMEOUT) -> FinishedJob:

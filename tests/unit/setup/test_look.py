@@ -274,6 +274,43 @@ def test_host_keys_that_were_not_seen_keep_their_lines() -> None:
     assert render("known_hosts.j2", {"c1": []}, controller) == sorted([*kept, "c1 ssh-ed25519 OLD"])
 
 
+def fake_program(place: Path, name: str, prints: str) -> None:
+    place.joinpath(name).write_text(f"#!/bin/sh\nprintf '%s\\n' {prints}\n")
+    place.joinpath(name).chmod(0o755)
+
+
+def test_host_keys_are_those_that_sshd_says_it_has(tmp_path: Path) -> None:
+    """A site's may lie anywhere."""
+    (tmp_path / "moved.pub").write_text("ecdsa-sha2-nistp256 AAAA root@c001\n")
+    fake_program(tmp_path, "sshd", f"'port 22' 'hostkey {tmp_path}/moved' 'hostkey {tmp_path}/gone'")
+    argv = ["/bin/sh", str(ROLE / "files" / "look.sh"), OWNER, GROUP, "0755", "3, 6", "", "yes", "", str(tmp_path)]
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env={"PATH": path})
+    assert [line for line in done.stdout.splitlines() if "key" in line] == ["key ecdsa-sha2-nistp256 AAAA"]
+    (tmp_path / "moved.pub").unlink()
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env={"PATH": path})
+    assert "problem missing: the public half of a host key (sshd -T" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("allowed", "kind"),
+    [
+        ("ssh-ed25519-cert-v01@openssh.com,ssh-ed25519,rsa-sha2-512", "ssh-ed25519"),
+        ("ecdsa-sha2-nistp256,rsa-sha2-512", "ecdsa-sha2-nistp256"),
+        ("rsa-sha2-512,rsa-sha2-256", "ssh-rsa"),
+        ("", "ssh-ed25519"),  # an ssh that does not say
+    ],
+)
+def test_the_sync_key_is_of_a_type_that_the_crypto_policy_allows(tmp_path: Path, allowed: str, kind: str) -> None:
+    fake_program(tmp_path, "ssh", f"'user root' 'pubkeyacceptedalgorithms {allowed}'" if allowed else "'user root'")
+    argv = ["/bin/sh", str(ROLE / "files" / "make-key.sh"), str(tmp_path / "key"), "hpcregistry-sync"]
+    subprocess.run(argv, check=True, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert (tmp_path / "key.pub").read_text().split()[0] == kind
+    assert (tmp_path / "key.pub").read_text().split()[2] == "hpcregistry-sync"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "key.pub", "ssh"]
+    assert (tmp_path / "key").stat().st_mode & 0o077 == 0
+
+
 def test_a_hard_link_is_tried_in_each_directory_and_nothing_is_left(tmp_path: Path) -> None:
     for name in (".registry/staging", ".registry/objects/sha256", "a", "b"):
         (tmp_path / name).mkdir(parents=True)
