@@ -69,7 +69,9 @@ def test_the_home_is_where_the_controller_says_it_is() -> None:
     fake = FakeCluster()
     connect(fake, run_as="root").run(["pwd"])
     shell = fake.asked[0][4:]
-    assert subprocess.run(shell, capture_output=True, text=True, check=True).stdout == f"{pwd.getpwnam('root').pw_dir}\n"
+    assert (
+        subprocess.run(shell, capture_output=True, text=True, check=True).stdout == f"{pwd.getpwnam('root').pw_dir}\n"
+    )
 
 
 def test_sbatch_is_given_the_partition() -> None:

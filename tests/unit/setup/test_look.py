@@ -237,14 +237,18 @@ def test_only_addresses_that_others_can_reach_are_taken() -> None:
     assert ADDRESSES["reachable"](told) == ["10.0.0.9", "10.0.0.10", "2001:db8::1", "fd00::5"]
 
 
-def render(template: str, told: dict[str, list[str]], controller: list[str]) -> list[str]:
-    """The lines of a template, by what each machine's look.sh told; a node that was not seen told nothing."""
+def render(template: str, told: dict[str, list[str]], controller: list[str], **variables: object) -> list[str]:
+    """The lines of a template, by what each machine's look.sh told; a node that was not seen told nothing.
+
+    *variables* are the inventory's of every node.
+    """
     environment = jinja2.Environment(trim_blocks=True, autoescape=False)  # noqa: S701
     environment.filters["hpcregistry_reachable"] = ADDRESSES["reachable"]
     environment.tests["match"] = lambda text, pattern: bool(re.match(pattern, text))
     environment.filters["regex_replace"] = lambda text, pattern, new: re.sub(pattern, new, text)
     hosts: dict[str, dict[str, object]] = {
-        name: {"container_registry_machine": {"stdout_lines": lines}} if lines else {} for name, lines in told.items()
+        name: {**variables, **({"container_registry_machine": {"stdout_lines": lines}} if lines else {})}
+        for name, lines in told.items()
     }
     text = environment.from_string((ROLE / "templates" / template).read_text()).render(
         container_registry_compute=list(told), hostvars=hosts, container_registry_controller_told=controller
@@ -272,6 +276,15 @@ def test_host_keys_that_were_not_seen_keep_their_lines() -> None:
     controller = [f"known {line}" for line in [*kept, "c1 ssh-ed25519 OLD"]]
     assert render("known_hosts.j2", told, controller) == sorted([*kept, "c1 ssh-ed25519 NEW"])
     assert render("known_hosts.j2", {"c1": []}, controller) == sorted([*kept, "c1 ssh-ed25519 OLD"])
+
+
+def test_a_host_key_is_known_by_every_name_that_is_looked_up() -> None:
+    """ssh looks for the port as well, rsync's ssh for the plain name (HostKeyAlias)."""
+    told = {"c1": ["key ssh-ed25519 ONE"]}
+    (line,) = render("known_hosts.j2", told, [], ansible_port=2200, ansible_host="10.0.0.1")
+    assert line == "c1,[c1]:2200,[10.0.0.1]:2200 ssh-ed25519 ONE"
+    (line,) = render("known_hosts.j2", told, [], ansible_host="10.0.0.1")
+    assert line == "c1,10.0.0.1 ssh-ed25519 ONE"
 
 
 def fake_program(place: Path, name: str, prints: str) -> None:
