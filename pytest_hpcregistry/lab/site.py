@@ -53,7 +53,8 @@ class Site:
     `users` who else has an account beside admin and alice, `home` where homes lie, `key` the type of all keys.
     `slurm` ends slurm.conf. `start` are scripts that run as root before the daemons do, each time a machine starts;
     `running` is one that runs on the controller once every node is idle. `cluster` is what the cluster file says beside
-    how the controller is reached. `limits` are the words of a step of `make sites`, by its name, that must not succeed.
+    how the controller is reached. `refused` are the words with which setup refuses the site, where it must; `limits` are
+    those of other steps of `make sites`, by their names, that must not succeed.
     """
 
     name: str = DEMO
@@ -75,6 +76,7 @@ class Site:
     start: Mapping[str, str] = field(default_factory=dict)
     running: str = ""
     cluster: Mapping[str, Any] = field(default_factory=dict)
+    refused: str = ""
     limits: Mapping[str, str] = field(default_factory=dict)
 
     def role(self, machine: str) -> str:
@@ -229,6 +231,7 @@ READERS: Readers = {
     "start": partial(by_name, str),
     "running": partial(text, str),
     "cluster": read_cluster,
+    "refused": partial(text, str),
     "limits": partial(by_name, str),
 }
 assert set(READERS) | {"name"} == {one.name for one in fields(Site)}

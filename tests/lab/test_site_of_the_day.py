@@ -29,5 +29,5 @@ def test_the_walk_on_the_site_of_the_day() -> None:
     done = on_site(name, f"{PREFIX}-site")
     assert done
     assert [one for one in done if one.verdict == FAILED] == [], name
-    assert "yes" in verdicts(done).values() or site.load(name).limits, name
+    assert "yes" in verdicts(done).values() or site.load(name).refused, name
     assert lab.state_directory(f"{PREFIX}-site").exists() is False

@@ -51,7 +51,8 @@ def on_site(name: str, lab_name: str) -> list[Done]:
     try:
         with running(name, lab_name) as state, tempfile.TemporaryDirectory(prefix="hpcreg-site-") as scratch:
             real = real_image(state.cluster_file, Path(scratch))
-            return walk(state.cluster_file, state.site.limits, real, Path(scratch), say)
+            here = state.site
+            return walk(state.cluster_file, here.limits, real, Path(scratch), say, refused=here.refused)
     except HpcRegistryError as error:
         say(str(error))
         return [Done("setup", FAILED, str(error).splitlines()[0])]

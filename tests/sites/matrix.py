@@ -16,7 +16,7 @@ takes the same steps on it and writes this page; nobody writes it by hand.
 
 - **yes**: the step did all that it says, on every machine.
 - **no**: it stopped with the words that stand below the table, on the machines that they concern.
-- **-**: not tried, since setup refused the site before it changed anything.
+- **-**: not tried, since setup refuses such a site.
 
 """
 WORST = (FAILED, NO, LEFT_OUT, YES)

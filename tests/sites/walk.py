@@ -19,7 +19,6 @@ from pytest_hpcregistry.transports.process import run_process
 from tests import ROOT
 
 YES, NO, FAILED, LEFT_OUT = "yes", "no", "FAILED", "-"
-REFUSED = 2  # wrong use, or a configuration that is not supported: nothing is begun
 TIMEOUT = 900  # seconds for a step
 KILOBYTES = 256
 Run = Callable[..., CommandResult]
@@ -62,18 +61,23 @@ def steps(directory: str, real: Path, first: Path, second: Path) -> Iterator[Ste
 
 
 def walk(
-    cluster_file: Path, limits: Mapping[str, str], real: Path, scratch: Path, on_line: Callable[[str], None]
+    cluster_file: Path,
+    limits: Mapping[str, str],
+    real: Path,
+    scratch: Path,
+    on_line: Callable[[str], None],
+    refused: str = "",
 ) -> list[Done]:
     """Take each step on the cluster of that file; *limits* are what a step says, by its name, that must not succeed.
 
-    Nothing is tried after a setup that refuses the site.
+    *refused* is what setup says where it must refuse the cluster; nothing is tried after that.
     """
     run = command_line(cluster_file, scratch)
+    limits = {**limits, **({"setup": refused} if refused else {})}
     directory = load_cluster(cluster_file, environ={}).registry.directories[0]
     done: list[Done] = []
-    refused = False
     for step in steps(directory, real, *probes(scratch)):
-        if refused:
+        if refused and done:
             done.append(Done(step.name, LEFT_OUT))
             continue
         on_line(f"$ hpc-container-manager {' '.join(step.argv)}")
@@ -84,7 +88,6 @@ def walk(
             on_line(f"-- {FAILED}: {error}")
             continue
         done.append(judge(step, result, limits.get(step.name, "")))
-        refused = step.name == "setup" and result.exit_code == REFUSED
         on_line(f"-- {result.seconds:.1f} s, exit {result.exit_code}: {done[-1].verdict} {done[-1].why}".rstrip())
         if done[-1].verdict == FAILED:
             on_line(f"{result.stdout}{result.stderr}")

@@ -178,3 +178,23 @@ def test_a_broken_record_is_no_lab(home: Path, text: str) -> None:
     directory.mkdir(parents=True)
     (directory / "lab.json").write_text(text)
     assert state.load("a") is None
+
+
+def test_a_lab_of_another_site_must_be_taken_down_first(written: LabState, monkeypatch: pytest.MonkeyPatch) -> None:
+    state.save(written)
+    monkeypatch.setattr(cluster, "is_running", lambda _: True)
+    sinfo_says(monkeypatch, "c001 idle\nc002 idle\n")
+    with pytest.raises(UsageError, match="runs as the site demo, not gate") as caught:
+        lab.up("a", on_step=lambda *_: None, site_name="gate")
+    assert "lab down --name a" in caught.value.hint
+    assert lab.up("a", 2, on_step=lambda *_: None).site.name == "demo"  # no word about the site: the one that it has
+
+
+def test_a_site_that_keeps_its_nodes_busy_is_found_running(
+    home: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = write(state.new("a", None, site.load("full")))
+    state.save(made)
+    monkeypatch.setattr(cluster, "is_running", lambda _: True)
+    sinfo_says(monkeypatch, "c001 drain\n")
+    assert lab.up("a", on_step=lambda *_: None) == made

@@ -38,7 +38,8 @@ files:
 start: {gate: "true"}
 running: sinfo
 cluster: {registry: {path: /srv/images}}
-limits: {setup: no such luck}
+refused: not here
+limits: {gc: no such luck}
 """
 
 

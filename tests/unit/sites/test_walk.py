@@ -36,15 +36,18 @@ def test_a_step_is_judged_by_its_exit_code_and_its_words(result: CommandResult, 
     assert walk.judge(SETUP, result, limit).verdict == verdict
 
 
-def fake_walk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, setup: CommandResult, limit: str) -> list[Done]:
+def fake_walk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, setup: CommandResult, limit: str = "", refused: str = ""
+) -> list[Done]:
     cluster = tmp_path / "cluster.yaml"
     cluster.write_text("controller: {host: a}\nregistry: {directories: [apps]}\n")
     monkeypatch.setattr(walk, "command_line", lambda *_: lambda *words: setup if words[0] == "registry" else answer(0))
-    return walk.walk(cluster, {"setup": limit} if limit else {}, tmp_path / "real.sif", tmp_path, lambda _: None)
+    limits = {"setup": limit} if limit else {}
+    return walk.walk(cluster, limits, tmp_path / "real.sif", tmp_path, lambda _: None, refused=refused)
 
 
 def test_nothing_is_tried_after_a_setup_that_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    done = fake_walk(monkeypatch, tmp_path, answer(2, "Error: not here"), "not here")
+    done = fake_walk(monkeypatch, tmp_path, answer(2, "Error: not here"), refused="not here")
     assert [one.verdict for one in done] == [NO, *[LEFT_OUT] * (len(done) - 1)]
 
 
