@@ -1,13 +1,18 @@
-"""`make sites`: every site of the lab, or those that are named, one after the other; writes docs/sites.md."""
+"""`make sites`: every site of the lab, or those that are named, one after the other.
+
+What became of each is kept in reports/sites.json; docs/sites.md is written of it once no site is missing there.
+"""
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from pytest_hpcregistry import lab
@@ -22,25 +27,39 @@ from .matrix import page, table, verdicts
 from .walk import FAILED, Done, command_line, walk
 
 PAGE = ROOT / "docs" / "sites.md"
+KEPT = ROOT / "reports" / "sites.json"
 
 
 def main(names: Sequence[str]) -> int:
-    chosen = list(names) or site.names()
-    sites = {name: site.load(name) for name in chosen}
+    sites = {name: site.load(name) for name in site.names()}
     walked = {}
-    for name in chosen:
-        say(f"\n== {name}: {sites[name].about}")
+    for name in names or sites:
+        say(f"\n== {name}: {site.load(name).about}")
         began = time.monotonic()
         walked[name] = on_site(name, f"site-{name}")
         say(f"== {name}: {time.monotonic() - began:.0f} s")
+        keep_result(name, walked[name])
     say("")
     for line in aligned(table(walked)):
         say(line)
-    if not names:  # a part of the sites is not the whole page
+    known = {name: done for name, done in kept_results().items() if name in sites}
+    if known.keys() == sites.keys():
         PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(page(walked, sites))
+        PAGE.write_text(page({name: known[name] for name in sites}, sites))
         say(f"written: {PAGE.relative_to(ROOT)}")
     return 1 if any(FAILED in verdicts(done).values() for done in walked.values()) else 0
+
+
+def keep_result(name: str, done: Sequence[Done]) -> None:
+    """At once: a walk on all sites takes long, and may be stopped."""
+    results = {**kept_results(), name: done}
+    KEPT.parent.mkdir(exist_ok=True)
+    KEPT.write_text(json.dumps({one: [asdict(step) for step in steps] for one, steps in results.items()}, indent=1))
+
+
+def kept_results() -> dict[str, Sequence[Done]]:
+    found = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    return {name: [Done(**step) for step in steps] for name, steps in found.items()}
 
 
 def on_site(name: str, lab_name: str) -> list[Done]:
