@@ -53,8 +53,8 @@ class Site:
     `users` who else has an account beside admin and alice, `home` where homes lie, `key` the type of all keys.
     `slurm` ends slurm.conf. `start` are scripts that run as root before the daemons do, each time a machine starts;
     `running` is one that runs on the controller once every node is idle. `cluster` is what the cluster file says beside
-    how the controller is reached. `refused` are the words with which setup refuses the site, where it must; `limits` are
-    those of other steps of `make sites`, by their names, that must not succeed.
+    how the controller is reached. `refused` are the words with which setup refuses it; `limits` are those of other
+    steps of `make sites`, by their names, that must not succeed.
     """
 
     name: str = DEMO

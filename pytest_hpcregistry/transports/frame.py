@@ -1,4 +1,4 @@
-"""Where a command's own output begins: a login prints more, by .bashrc, .ssh/rc or motd, with a line break or without."""
+"""Where a command's own output begins: a login prints more, by .bashrc or .ssh/rc, with a line break or without."""
 
 from __future__ import annotations
 

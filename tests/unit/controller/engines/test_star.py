@@ -335,8 +335,7 @@ def test_a_node_is_asked_nothing_that_needs_no_answer(nodes: FakeNodes, monkeypa
             2,
             "protocol version mismatch -- is your shell clean?",
             CommandFailed,
-            "c1: root's login there prints something where nobody reads it (mend .bashrc, .cshrc or .ssh/rc of root): "
-            "protocol version mismatch -- is your shell clean?",
+            f"c1: {star.REASONS[2]}: protocol version mismatch -- is your shell clean?",
         ),
         (20, "", CommandFailed, "c1: interrupted"),
         (23, "one\ntwo\n", CommandFailed, "c1: not everything was transferred: one"),
