@@ -17,8 +17,10 @@ takes the same steps on it and writes this page; nobody writes it by hand.
 - **yes**: the step did all that it says, on every machine.
 - **no**: it stopped with the words that stand below the table, on the machines that they concern.
 - **-**: not tried, since setup refuses such a site.
+- **?**: nobody has walked there yet.
 
 """
+UNKNOWN = "?"
 WORST = (FAILED, NO, LEFT_OUT, YES)
 
 
@@ -34,7 +36,7 @@ def table(walked: Mapping[str, Sequence[Done]]) -> list[list[str]]:
     """The matrix, its first row a heading: a row for each site, a column for each step."""
     rows = {name: verdicts(done) for name, done in walked.items()}
     columns = list(dict.fromkeys(step for row in rows.values() for step in row))
-    return [["site", *columns], *([name, *(row.get(step, LEFT_OUT) for step in columns)] for name, row in rows.items())]
+    return [["site", *columns], *([name, *(row.get(step, UNKNOWN) for step in columns)] for name, row in rows.items())]
 
 
 def page(walked: Mapping[str, Sequence[Done]], sites: Mapping[str, Site]) -> str:
