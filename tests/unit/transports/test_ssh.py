@@ -13,7 +13,7 @@ from pytest_hpcregistry.core.errors import Unreachable
 from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Ssh, read_jump
 from pytest_hpcregistry.transports import CommandResult, openssh
 from pytest_hpcregistry.transports.openssh import OpensshTransport
-from pytest_hpcregistry.transports.ssh import STRICT, destination, ssh_options, ssh_to_node
+from pytest_hpcregistry.transports.ssh import STRICT, destination, ssh_options, ssh_to_node, unreachable_reason
 from tests import ROOT
 
 # Spelled so that this file does not find itself.
@@ -136,6 +136,12 @@ def test_255_is_the_commands_own_while_the_connection_lives(
         transport.run(["apptainer"], timeout=5)
     assert "authorized_keys" in caught.value.hint
     transport.close()
+
+
+def test_a_machine_that_the_one_in_front_cannot_reach_is_said_to_be_that() -> None:
+    """ssh itself says only this of it, whether the name, the port or the machine is wrong."""
+    stderr = "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by UNKNOWN port 65535"
+    assert unreachable_reason(stderr).startswith("the machine in front cannot reach it")
 
 
 def test_nothing_in_the_repository_turns_the_check_off() -> None:
