@@ -143,7 +143,7 @@ def ssh_config(state: LabState, address: str) -> str:
     first = site.gate or state.controller
     hosts = ""
     for machine in state.machines:
-        through = {first: f"HostName {address}", state.controller: f"ProxyJump {first}"}
+        through = {state.controller: f"ProxyJump {first}", first: f"HostName {address}"}
         hosts += f"Host {machine}\n    {through.get(machine, f'ProxyJump {state.controller}')}\n"
         hosts += f"    Port {site.port(machine)}\n"
     return hosts + render("ssh_config", directory=state.directory, login=site.login, key=state.key)

@@ -113,7 +113,9 @@ def test_ssh_to_a_machine_of_the_lab(written: LabState) -> None:
     assert lab.ssh_argv("a", "alice@hpc-controller") == [*argv, "alice@hpc-controller"]
     with pytest.raises(UsageError, match="c003"):
         lab.ssh_argv("a", "c003")
-    assert "ProxyJump" in (written.directory / "ssh_config").read_text()
+    text = (written.directory / "ssh_config").read_text()
+    assert "Host hpc-controller\n    HostName 10.0.0.2\n" in text
+    assert "Host c001\n    ProxyJump hpc-controller\n" in text
 
 
 def test_down_takes_no_other_labs_machines(written: LabState, calls: Calls) -> None:
