@@ -1,6 +1,6 @@
 # `make demo` shows the whole workflow on a real cluster in containers, `make demo-ml` the same with PyTorch and a training
 # job of two nodes, `make test` tests this project, and `make bench` measures distribution to many nodes (BENCH=--quick:
-# some minutes). All install what is missing: Debian packages (as root, or by sudo) and a virtual environment in .venv.
+# some minutes). `make sites` takes the same walk on clusters of other shapes (SITES="names gate": these). All install what is missing: Debian packages (as root, or by sudo) and a virtual environment in .venv.
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +12,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-b
 	--system-certs $(UPGRADE)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo demo-ml bench test lint unit lab-test packages lock mutants clean
+.PHONY: demo demo-ml bench sites test lint unit lab-test packages lock mutants clean
 
 demo: packages $(VENV)/installed
 	$(SUDO) $(abspath $(BIN))/python demo.py
@@ -23,6 +23,9 @@ demo-ml: packages $(VENV)/installed
 bench: packages $(VENV)/installed
 	$(SUDO) $(abspath $(BIN))/python -m bench.distribution $(BENCH)
 	$(BIN)/python -m bench.simulate
+
+sites: packages $(VENV)/installed
+	$(SUDO) $(abspath $(BIN))/python -m tests.sites $(SITES)
 
 test: packages lint unit lab-test
 

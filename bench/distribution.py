@@ -17,7 +17,7 @@ from typing import Any
 
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.core.errors import HpcRegistryError
-from pytest_hpcregistry.lab.state import CONTROLLER
+from pytest_hpcregistry.lab.site import CONTROLLER
 
 from . import ways
 from .delta import delta

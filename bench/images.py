@@ -13,7 +13,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from pytest_hpcregistry.lab.state import CONTROLLER
+from pytest_hpcregistry.lab.site import CONTROLLER
 from pytest_hpcregistry.testing.sif import ALIGNMENT, DATA_OFFSET, Part, Sif, squashfs, system_partition
 
 from .measure import Target

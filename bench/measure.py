@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_hpcregistry.core.digest import hash_file
-from pytest_hpcregistry.lab.state import CONTROLLER
+from pytest_hpcregistry.lab.site import CONTROLLER
 
 from .testbed import Testbed
 

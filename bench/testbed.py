@@ -15,7 +15,7 @@ from pathlib import Path
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.core import documents
 from pytest_hpcregistry.lab import links
-from pytest_hpcregistry.lab.state import CONTROLLER
+from pytest_hpcregistry.lab.site import CONTROLLER
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.process import run_process
 

@@ -349,11 +349,11 @@ def run_bounded(argv: List[str]) -> Json:
 
 
 def version(argv: List[str]) -> Optional[str]:
-    """First dotted number that the program prints; "" if it prints none; None if it is not installed."""
+    """First dotted number that the program prints; "" if it prints none, or fails; None if it is not installed."""
     answer = run(argv)
     if answer is None:
         return None
-    number = re.search(r"\d+(\.\d+)+", answer["says"])
+    number = None if answer["exit"] else re.search(r"\d+(\.\d+)+", answer["says"])
     return number.group(0) if number else ""
 
 

@@ -64,9 +64,13 @@ def guarded(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Findin
 
 def installed(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:
     for program in NEEDED:
-        if not machine.host.programs[program]:
+        version = machine.host.programs[program]
+        if version is None:
             hint = f"install {program} there"
             yield Finding("programs.installed", machine.name, program, "is not installed", hint=hint)
+        elif not version:
+            hint = f"try it there: {program} --version"
+            yield Finding("programs.installed", machine.name, program, "does not run: it prints no version", hint=hint)
 
 
 def log(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator[Finding]:

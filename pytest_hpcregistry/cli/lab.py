@@ -8,8 +8,9 @@ from dataclasses import astuple, dataclass
 import click
 
 from .. import lab
+from ..lab import site
 from ..lab.look import MachineStatus
-from ..lab.state import CONTROLLER, load
+from ..lab.state import load
 from .output import answer, answers
 from .show import say, show_table, tell
 
@@ -33,6 +34,7 @@ class Lab(LabName):
 class Machines(LabName):
     """The machines of a lab; `link_mbit` limits each one's link in Mbit/s, 0 does not."""
 
+    site: str
     cluster_file: str
     link_mbit: int
     machines: list[MachineStatus]
@@ -51,12 +53,15 @@ NAME = click.option("--name", default="default", show_default=True, help="Labs o
 
 @command.command("up")
 @answers(Lab)
-@click.option("--nodes", type=click.IntRange(1, 64), default=3, show_default=True, help="How many compute nodes.")
+@click.option(
+    "--nodes", type=click.IntRange(1, site.MOST_NODES), help="How many compute nodes [default: the site's; 3]."
+)
+@click.option("--site", "site_name", metavar="SITE", help="The shape of the cluster: see lab sites [default: demo].")
 @click.option(
     "--link-mbit", type=click.IntRange(0), metavar="N", help="Limit every machine's link to N Mbit/s; 0: no limit."
 )
 @NAME
-def up(nodes: int, link_mbit: int | None, name: str) -> None:
+def up(nodes: int | None, site_name: str | None, link_mbit: int | None, name: str) -> None:
     """Start the lab, or find it running.
 
     The first start builds the node image, which takes a minute or two, and keeps it. A limit of the links, in both
@@ -66,15 +71,35 @@ def up(nodes: int, link_mbit: int | None, name: str) -> None:
     Examples:
       hpc-container-manager lab up --nodes 8 --name big
       hpc-container-manager lab up --nodes 8 --name big --link-mbit 100
+      hpc-container-manager lab up --site ports --name other
     """
 
     def show_step(text: str, seconds: float) -> None:
         say(f"  {text} ({seconds:.1f} s)")
 
-    state = lab.up(name, nodes, on_step=show_step, link_mbit=link_mbit)
-    answer(Lab(name, str(state.cluster_file), nodes))
-    tell(f"lab {name}: {nodes} nodes ready. Use it as any cluster:")
+    state = lab.up(name, nodes, on_step=show_step, link_mbit=link_mbit, site_name=site_name)
+    answer(Lab(name, str(state.cluster_file), len(state.nodes)))
+    tell(f"lab {name}: {len(state.nodes)} nodes ready. Use it as any cluster:")
     tell(f"  export HPC_CLUSTER={state.cluster_file}")
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Each site -> what is particular to it."""
+
+    sites: dict[str, str]
+
+
+@command.command("sites")
+@answers(Sites)
+def sites() -> None:
+    """List the sites that a lab can be.
+
+    Each with what is particular to it.
+    """
+    found = {name: site.load(name).about for name in site.names()}
+    answer(Sites(found))
+    show_table([["SITE", "IS"], *map(list, found.items())])
 
 
 @command.command("status")
@@ -88,23 +113,25 @@ def status(name: str) -> None:
     machines = lab.look(name)
     state = load(name)
     link_mbit = state.link_mbit if state else 0
+    site_name = state.site.name if state else site.DEMO
     cluster_file = str(lab.state_directory(name) / "cluster.yaml")
-    answer(Machines(name, cluster_file, link_mbit, machines))
+    answer(Machines(name, site_name, cluster_file, link_mbit, machines))
     show_table([["MACHINE", "CONTAINER", "ADDRESS", "SLURM"], *([*astuple(machine)] for machine in machines)])
     if link_mbit:
         tell(f"every link: {link_mbit} Mbit/s")
+    tell(f"site: {site_name}")
     tell(f"cluster file: {cluster_file}")
     lab.status(name)  # after the table: an error when not all of it runs
 
 
 @command.command("ssh", context_settings={"ignore_unknown_options": True})
 @NAME
-@click.argument("host", default=CONTROLLER)
+@click.argument("host", required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def ssh(name: str, host: str, command: tuple[str, ...]) -> None:
+def ssh(name: str, host: str | None, command: tuple[str, ...]) -> None:
     """Log in to HOST, or run COMMAND there.
 
-    As root, or another user as USER@HOST. The default is hpc-controller.
+    As root, or another user as USER@HOST. The default is the controller.
 
     \b
     Examples:

@@ -58,6 +58,7 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
     Example:
       hpc-container-manager registry setup --check --diff
     """
+    client.require_root()
     nodes = client.list_nodes()
     recap = playbook.set_up(client.cluster, nodes, check=check, diff=diff, extra_vars=extra_vars, on_line=say)
     answer(Setup(check, recap.changed, dict(recap.hosts), recap.seconds))

@@ -165,6 +165,13 @@ class ControllerClient:
             runtime=layout.CONTAINER_RUN if slurm.container else None,
         )
 
+    def require_root(self) -> None:
+        """Raise UsageError where who logs in to the controller cannot become root there."""
+        if self.cluster.controller.user != "root":
+            result = self.transport.run(self.program.as_root(["true"]), timeout=QUICK)
+            if result.exit_code != 0:
+                raise self.program.no_answer(result)
+
     def list_nodes(self) -> list[str]:
         """The cluster file's nodes, or the ones that Slurm knows; of these the chosen ones. Raises Unreachable when
         Slurm does not answer, UsageError for a choice that names others or leaves none."""

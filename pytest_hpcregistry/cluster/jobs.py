@@ -65,8 +65,9 @@ class Slurm:
 
     def run(self, argv: Sequence[str], *, stdin: bytes | None = None, timeout: float = JOB_TIMEOUT) -> CommandResult:
         """Run a command on the controller as the job user, in that user's home directory."""
-        # runuser keeps the environment's HOME and directory; a login shell of its own starts where the user's does.
-        become = ["runuser", "-u", self.user, "--", "env", "-C", f"/home/{self.user}"] if self.user else []
+        # runuser keeps the environment's HOME and directory; where the user's is, only the controller knows.
+        go_home = ["sh", "-c", f'cd ~{self.user} && exec "$@"', "sh"]
+        become = ["runuser", "-u", self.user, "--", *go_home] if self.user else []
         return self.client.transport.run(
             self.client.program.as_root([*become, *argv]) if become else argv, stdin=stdin, timeout=timeout
         )
@@ -124,7 +125,7 @@ class Slurm:
         return Unreachable(text, where=self.client.cluster.controller.name, hint=hint)
 
     def chosen(self, words: Sequence[str] = ()) -> list[str]:
-        """The partition, for srun and its like, unless the *words* name one."""
+        """The partition, for srun, sbatch and salloc, unless the *words* name one."""
         partition = self.client.cluster.slurm.partition
         named = any(word.startswith("--partition=") for word in words)
         return ["--partition", partition] if partition and not named else []
@@ -146,7 +147,7 @@ class Slurm:
     def submit(self, script: str, timeout: float = JOB_TIMEOUT) -> BatchJob:
         """Submit *script*, which may run *timeout* seconds, and return at once."""
         output = f"/tmp/hpcregistry-{secrets.token_hex(8)}.out"  # noqa: S108 - unguessable, and removed by wait()
-        own = [f"--job-name={new_name()}", f"--time={minutes(timeout)}", f"--output={output}"]
+        own = [f"--job-name={new_name()}", f"--time={minutes(timeout)}", f"--output={output}", *self.chosen()]
         done = self.run(["sbatch", "--parsable", *own], stdin=script.encode()).check()
         return BatchJob(done.stdout.split(";")[0].strip(), output)
 

@@ -151,8 +151,9 @@ class RemoteProgram:
                 f"the controller program there is another one than this: {said}", where=name, hint=RUN_SETUP
             )
         if "sudo:" in result.stderr:
-            hint = f"let {self.cluster.controller.user} run `sudo -n` there without a password"
-            return UsageError(said, where=name, hint=hint)
+            user = self.cluster.controller.user
+            terminal = f", and without a terminal (Defaults:{user} !requiretty)" if "tty" in said else ""
+            return UsageError(said, where=name, hint=f"let {user} run `sudo -n` there without a password{terminal}")
         if not result.stderr.strip():
             what = f"the connection or the controller program ended (exit {result.exit_code}) without an answer"
             return CommandFailed(what, where=name, hint="see what became of it: hpc-container-manager history")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..agent.requests import LONGEST_SILENCE
 from ..core.errors import CommandFailed, CommandTimeout, Unreachable
+from ..core.names import excerpt
 from ..transports.conversation import Conversation, Ended
 from ..transports.process import run_process
 from .answers import HINT, check_answer, check_event
@@ -34,6 +35,8 @@ class NodeSession:
         self.numbers = itertools.count(1)
         self.asked: dict[int, str] = {}  # number -> verb
         self.other = self.events = 0  # bytes
+        self.chatter = ""
+        """The first line that the login printed beside what the agent says."""
         self.began = time.monotonic()
         self.conversation = Conversation(node, [*sync_ssh(settings), f"root@{node}", "session"])
         self.send({"nonce": self.nonce, "seconds": min(settings.sync.timeout + ASK_TIMEOUT, LONGEST_SILENCE)})
@@ -103,6 +106,7 @@ class NodeSession:
         """What a line says, checked for its form; None for what may be passed over, of which there is a limit."""
         if not line.startswith(f"hpcregistry {self.nonce} "):
             self.other += len(line) + 1
+            self.chatter = self.chatter or line.strip()
             if self.other > PASSED_OVER:
                 raise CommandFailed("its login prints too much before the agent answers", where=self.node)
             return None
@@ -128,11 +132,17 @@ def try_sync_key(node: str, settings: Settings) -> str:
     """Use the sync key as it is meant, then as a thief would: for a shell. Returns how that went."""
     with NodeSession(node, settings) as session:
         seen = session.ask("have").get("from")
-    stolen = run_process(node, [*sync_ssh(settings), f"root@{node}", "id -u"], timeout=ASK_TIMEOUT)
-    if stolen.exit_code == 0 or stolen.stdout.strip():
+    word = secrets.token_hex(8)  # what is printed without it is the login's own
+    stolen = run_process(node, [*sync_ssh(settings), f"root@{node}", f"echo {word}"], timeout=ASK_TIMEOUT)
+    if stolen.exit_code == 0 or word in stolen.stdout:
         return "works, but also runs a shell command"
     if not is_admitted(seen, settings.admitted):
         return f"works, but not by the line that phase 1 wrote: the node sees the controller at {str(seen)[:60]!r}"
+    if session.chatter and settings.sync.method in ("auto", "star"):
+        return (
+            f"works, but root's login there prints {excerpt(session.chatter, 60)!r}, which rsync takes for an answer "
+            "(mend .bashrc, .cshrc or .ssh/rc of root there, or set sync.method to relay)"
+        )
     return "works, refuses a shell"
 
 

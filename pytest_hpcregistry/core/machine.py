@@ -106,8 +106,8 @@ class Ended:
 @dataclass(frozen=True)
 class Host:
     """How a machine is set up. `denied`: user -> paths of the registry that it cannot read, None if that could not be
-    tried; `programs`: name -> version, "" if it prints none, None if it is not installed (`apptainer` may also be
-    SingularityCE); `runtime`: what `container-run --check` said, None if it was not asked for or is not there.
+    tried; `programs`: name -> version, "" if it prints none or fails, None if it is not installed (`apptainer` may
+    also be SingularityCE); `runtime`: what `container-run --check` said, None if it was not asked for or is not there.
     `commands`: how those that were asked for ended, by their text."""
 
     hostname: str

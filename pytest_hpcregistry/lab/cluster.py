@@ -3,54 +3,55 @@
 from __future__ import annotations
 
 import ipaddress
-import os
-import secrets
 import shutil
-import string
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import resources
-from pathlib import Path
 
-from ..core import documents
 from ..core.cache import only_one
 from ..core.errors import HpcRegistryError, UsageError
 from ..core.nodeset import fold
-from ..transports.process import run_process
-from . import image, links
+from . import image, links, site
+from .configuration import all_names, write_cluster_file, write_files
 from .podman import execute, podman, require
-from .state import CONTROLLER, LabState, load, new, save
+from .state import LabState, load, new, save, state_directory
 
 READY_TIMEOUT = 90  # seconds until every node is idle
 READY = {"idle", "mix", "alloc", "comp"}  # a node that runs somebody's job is as good as an idle one
-ADMIN, ALICE = 2000, 2001  # the uids that files/setup-image.sh gives
+LABEL = "hpcregistry.lab"
 Steps = Callable[[str, float], None]
 
 
-def up(name: str, nodes: int, *, on_step: Steps, mirror: str | None = None, link_mbit: int | None = None) -> LabState:
+def up(
+    name: str,
+    nodes: int | None = None,
+    *,
+    on_step: Steps,
+    mirror: str | None = None,
+    link_mbit: int | None = None,
+    site_name: str | None = None,
+) -> LabState:
     """Start a lab of *nodes* compute nodes, or find it running. *on_step* gets each step that is done, and its seconds.
 
-    *mirror* is where the node image comes from when it must be built; None asks this machine's apt. Every link is
-    limited to *link_mbit* Mbit/s in both directions; 0 is no limit, None what the lab of this name had.
-    Raises UsageError when something is missing here or the running lab has another size.
+    *nodes* None is as many as the site has by default, *site_name* None the site that the lab of this name has, or the
+    demo's. *mirror* is where the node image comes from when it must be built; None asks this machine's apt. Every link
+    is limited to *link_mbit* Mbit/s in both directions; 0 is no limit, None what the lab of this name had. Raises
+    UsageError when something is missing here or the running lab has another size or site.
     """
     require()
     present = load(name)
     limit = link_mbit if link_mbit is not None else present.link_mbit if present else 0
-    wanted = replace(new(name, nodes), link_mbit=limit)
+    shape = site.load(site_name) if site_name else present.site if present else site.load(site.DEMO)
+    wanted = replace(new(name, nodes, shape), link_mbit=limit)
     if limit:
         links.require()
     if present and is_running(present):
-        if present.nodes != wanted.nodes:
-            raise UsageError(
-                f"lab {name} runs with {len(present.nodes)} nodes, not {nodes}",
-                hint=f"first: hpc-container-manager lab down --name {name}",
-            )
+        refuse_another(present, wanted)
         with step(on_step, "found the lab running, every node ready"):
-            wait_until_ready(present, READY)
+            if not wanted.site.running:  # a site that keeps nodes busy, or off, has no such state
+                wait_until_ready(present, READY)
         if limit or present.link_mbit:  # again, too: a machine that was started again has a new link
             limit_links(wanted, on_step)
             save(wanted)
@@ -72,6 +73,15 @@ def up(name: str, nodes: int, *, on_step: Steps, mirror: str | None = None, link
     return wanted
 
 
+def refuse_another(present: LabState, wanted: LabState) -> None:
+    """Raise UsageError when the lab that runs is not the one that is wanted."""
+    hint = f"first: hpc-container-manager lab down --name {present.name}"
+    if present.site.name != wanted.site.name:
+        raise UsageError(f"lab {present.name} runs as the site {present.site.name}, not {wanted.site.name}", hint=hint)
+    if present.nodes != wanted.nodes:
+        raise UsageError(f"lab {present.name} runs with {len(present.nodes)} nodes, not {len(wanted.nodes)}", hint=hint)
+
+
 @contextmanager
 def step(on_step: Steps, text: str) -> Iterator[None]:
     began = time.monotonic()
@@ -82,13 +92,16 @@ def step(on_step: Steps, text: str) -> Iterator[None]:
 def start(state: LabState, on_step: Steps) -> None:
     with step(on_step, "made keys and configuration"):
         write_files(state)
-    with step(on_step, f"started {CONTROLLER} and {fold(state.nodes)}"):
+    with step(on_step, f"started {state.controller} and {fold(state.machines[1:])}"):
         addresses = create_network(state)
-        write_cluster_file(state, addresses[CONTROLLER])
+        write_cluster_file(state, addresses)
         with ThreadPoolExecutor(max_workers=4) as pool:
             list(pool.map(lambda machine: run_container(state, machine, addresses), state.machines))
     with step(on_step, "every node idle in Slurm"):
         wait_until_ready(state, {"idle"})
+    if state.site.running:
+        with step(on_step, f"made it as busy as the site {state.site.name} is"):
+            execute(state.container(state.controller), ["sh", "-euc", state.site.running], timeout=300).check()
     if state.link_mbit:
         limit_links(state, on_step)
     save(state)
@@ -118,24 +131,18 @@ def status(name: str) -> LabState:
 def down(name: str) -> None:
     """Remove the lab's containers, network and files. What is not there any more is no error."""
     require()
-    remove(load(name) or new(name, 0))
+    remove(load(name) or LabState(name, state_directory(name), ()))
 
 
 def remove(state: LabState) -> None:
-    prefix = f"hpcregistry-{state.name}-"
-    listed = podman("ps", "--all", "--format", "{{.Names}}").check().stdout.split()
-    # Another lab may be called NAME-2: only this lab's own machines follow the prefix.
-    own = [name for name in listed if name.startswith(prefix) and is_machine(name[len(prefix) :])]
+    # By label: of an `up` that was killed nobody knows which machines there are.
+    own = podman("ps", "--all", "--quiet", "--filter", f"label={LABEL}={state.name}").check().stdout.split()
     if own:
         podman("rm", "--force", "--time", "0", "--volumes", *own).check()
     if podman("network", "exists", state.network).exit_code == 0:
         podman("network", "rm", "--force", state.network).check()
     if state.directory.exists():
         shutil.rmtree(state.directory)
-
-
-def is_machine(name: str) -> bool:
-    return name == CONTROLLER or (name[:1] == "c" and name[1:].isdigit())
 
 
 def create_network(state: LabState) -> dict[str, str]:
@@ -157,13 +164,19 @@ def run_container(state: LabState, machine: str, addresses: Mapping[str, str]) -
         "--detach",
         "--privileged",
         f"--name={state.container(machine)}",
+        f"--label={LABEL}={state.name}",
         f"--hostname={machine}",
         f"--network={state.network}",
         f"--ip={addresses[machine]}",
-        *(f"--add-host={name}:{address}" for name, address in addresses.items() if name != machine),
+        *(
+            f"--add-host={name}:{address}"
+            for other, address in addresses.items()
+            if other != machine
+            for name in all_names(state.site, other)
+        ),
         f"--network-alias={machine}",
         f"--volume={directory}/machines/{machine}:/lab:ro",
-        f"--volume={directory}/home:/home",
+        f"--volume={directory}/home:{state.site.home}",
         image.name(),
         "tini",
         "--",
@@ -172,97 +185,18 @@ def run_container(state: LabState, machine: str, addresses: Mapping[str, str]) -
     ).check()
 
 
-def write_files(state: LabState) -> None:
-    """Keys, known_hosts and configuration; each machine gets a directory with what is its own."""
-    shutil.rmtree(state.directory, ignore_errors=True)
-    state.directory.mkdir(parents=True, mode=0o700)
-    make_key(state.directory / "id_ed25519", f"lab {state.name}")
-    make_key(state.directory / "root_ed25519", f"root@{CONTROLLER}")
-    login = (state.directory / "id_ed25519.pub").read_text()
-    from_controller = (state.directory / "root_ed25519.pub").read_text()
-    known: list[str] = []
-    shared = {
-        "munge.key": secrets.token_bytes(1024),
-        "init.sh": resources.files(__package__).joinpath("files", "init.sh").read_bytes(),
-        "slurm.conf": render("slurm.conf", state).encode(),
-        "gres.conf": b"AutoDetect=off\nName=gpu File=/dev/lab-gpu[0-3]\n",
-        "cgroup.conf": b"CgroupPlugin=disabled\n",
-    }
-    for machine in state.machines:
-        own = state.directory / "machines" / machine
-        own.mkdir(parents=True, mode=0o700)
-        for name, data in shared.items():
-            (own / name).write_bytes(data)
-        make_key(own / "ssh_host_ed25519_key", machine)
-        known.append(f"{machine} {(own / 'ssh_host_ed25519_key.pub').read_text()}")
-        (own / "authorized_keys").write_text(login if machine == CONTROLLER else login + from_controller)
-    for machine in state.machines:
-        (state.directory / "machines" / machine / "ssh_known_hosts").write_text("".join(known))
-    controller = state.directory / "machines" / CONTROLLER
-    shutil.copy(state.directory / "root_ed25519", controller / "id_ed25519")
-    (controller / "is-controller").touch()
-    (state.directory / "known_hosts").write_text("".join(known))
-    write_homes(state, login)
-
-
-def write_homes(state: LabState, login: str) -> None:
-    """/home, shared by all machines as on a real cluster."""
-    for user, uid in (("admin", ADMIN), ("alice", ALICE)):
-        ssh = state.directory / "home" / user / ".ssh"
-        ssh.mkdir(parents=True)
-        (ssh / "authorized_keys").write_text(login)
-        for path in (ssh.parent, ssh, ssh / "authorized_keys"):
-            os.chown(path, uid, uid)
-            path.chmod(0o600 if path.is_file() else 0o700)
-    state.directory.joinpath("home").chmod(0o755)
-
-
-def make_key(path: Path, comment: str) -> None:
-    run_process(
-        "this machine", ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)], timeout=30
-    ).check()
-
-
-def render(template: str, state: LabState, **more: str) -> str:
-    text = resources.files(__package__).joinpath("templates", template).read_text()
-    return string.Template(text).substitute(
-        lab=state.name,
-        nodes=" ".join(state.nodes),
-        nodeset=fold(state.nodes),
-        directory=state.directory,
-        cpus=max(8, (os.cpu_count() or 1) + 4),
-        **more,
-    )
-
-
-def write_cluster_file(state: LabState, address: str) -> None:
-    """An ordinary cluster file, which every other command reads. *address* is the controller's."""
-    known = state.directory / "known_hosts"
-    by_name = known.read_text()
-    key = next(line for line in by_name.splitlines() if line.startswith(f"{CONTROLLER} ")).split(" ", 1)[1]
-    known.write_text(f"{by_name}{address} {key}\n")
-    (state.directory / "ssh_config").write_text(render("ssh_config", state, address=address))
-    cluster = {
-        "controller": {"name": CONTROLLER, "host": address, "user": "root", "key": str(state.directory / "id_ed25519")},
-        "nodes": "slurm",
-        "slurm": {"run_as": "alice"},
-        "ssh": {"known_hosts": str(known)},
-    }
-    state.cluster_file.write_text(documents.dump(cluster))
-
-
 def wait_until_ready(state: LabState, ready: set[str]) -> None:
     """Return when sinfo shows every node in a state of *ready*. Raises HpcRegistryError with a daemon's last words."""
     deadline = time.monotonic() + READY_TIMEOUT
     while True:
-        shown = execute(state.container(CONTROLLER), ["sinfo", "-h", "-N", "-o", "%N %t"]).stdout.split()
+        shown = execute(state.container(state.controller), ["sinfo", "-h", "-N", "-o", "%N %t"]).stdout.split()
         states = dict(zip(shown[::2], shown[1::2], strict=False))
-        late = [node for node in state.nodes if states.get(node) not in ready]
+        late = [host for host, name in state.slurm_names.items() if states.get(name) not in ready]
         if not late:
             return
         if time.monotonic() > deadline:
-            told = ", ".join(f"{node} {states.get(node, 'unknown to Slurm')}" for node in late)
-            words = last_words(state, CONTROLLER, "slurmctld.log") + last_words(state, late[0], "slurmd.log")
+            told = ", ".join(f"{host} {states.get(state.slurm_names[host], 'unknown to Slurm')}" for host in late)
+            words = last_words(state, state.controller, "slurmctld.log") + last_words(state, late[0], "slurmd.log")
             raise HpcRegistryError(
                 f"lab {state.name}: after {READY_TIMEOUT} s not every node is idle: {told}\n{words}",
                 hint=f"hpc-container-manager lab down --name {state.name}, then lab up again",

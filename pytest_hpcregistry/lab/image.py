@@ -17,6 +17,7 @@ PACKAGES = [
     *["openssh-server", "sudo", "tini", "iproute2", "procps", "ca-certificates", "python3", "clustershell"],
     *["slurmd", "slurmctld", "slurm-client", "munge", "rsync", "logrotate"],
     *["apptainer", "squashfs-tools", "squashfuse", "fuse3"],
+    *["tcsh", "locales", "bindfs"],  # what other people's sites have
     *["pdsh", "aria2", "python3-libtorrent"],  # other ways of bringing files to nodes, to compare with
 ]
 BUILD_TIMEOUT = 900  # seconds; two minutes is what it takes on two cores

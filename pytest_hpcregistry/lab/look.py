@@ -8,12 +8,16 @@ from typing import Any
 
 from ..core.errors import UsageError
 from .podman import execute, podman
-from .state import CONTROLLER, load
+from .state import load
+
+ANSWERS = ""
+"""No node's name."""
 
 
 @dataclass(frozen=True)
 class MachineStatus:
-    """One machine: its container's state, its address, and Slurm's state of it (of the controller: slurmctld's)."""
+    """One machine: its container's state, its address, and Slurm's state of it (of the controller: slurmctld's; - of
+    one that Slurm does not know)."""
 
     name: str
     container: str
@@ -29,9 +33,14 @@ def look(name: str) -> list[MachineStatus]:
     # One without a container is left out of the answer, which then ends with an error: that is no failure here.
     shown = podman("inspect", "--type=container", *map(state.container, state.machines)).stdout
     containers = {found["Name"]: found for found in json.loads(shown)}
-    slurm = ask_slurm(state.container(CONTROLLER))
+    slurm = ask_slurm(state.container(state.controller))
+    known_as = {state.controller: ANSWERS, **state.slurm_names}
+
+    def state_of(machine: str) -> str:
+        return slurm.get(known_as[machine], "no answer") if machine in known_as else "-"
+
     return [
-        MachineStatus(machine, *describe(containers.get(state.container(machine))), slurm.get(machine, "no answer"))
+        MachineStatus(machine, *describe(containers.get(state.container(machine))), state_of(machine))
         for machine in state.machines
     ]
 
@@ -45,8 +54,8 @@ def describe(container: Any) -> tuple[str, str]:
 
 
 def ask_slurm(controller: str) -> dict[str, str]:
-    """Each node's state, and whether slurmctld answers; empty when it does not."""
+    """Each node's state, and under ANSWERS that slurmctld answers; empty when it does not."""
     told = execute(controller, ["sinfo", "-h", "-N", "-o", "%N %T"])
     if told.exit_code != 0:
         return {}
-    return {CONTROLLER: "up", **dict(line.split() for line in told.stdout.splitlines())}
+    return {ANSWERS: "up", **dict(line.split() for line in told.stdout.splitlines())}

@@ -63,7 +63,8 @@ class Command:
     """What a transport is to run, within *timeout* seconds.
 
     *argv* is a list: nothing in it reaches a shell unquoted. *stdin* is sent to the command; *stdout*, when given,
-    receives its output as bytes; *on_line*, when given, is called with each line of output as it comes.
+    receives its output as bytes; *on_line*, when given, is called with each line of output as it comes. What comes
+    before *mark* is not the command's.
     """
 
     argv: Sequence[str]
@@ -71,6 +72,7 @@ class Command:
     stdin: bytes | BinaryIO | None = None
     stdout: BinaryIO | None = None
     on_line: Callable[[str], None] | None = None
+    mark: bytes = b""
 
 
 class Transport(ABC):

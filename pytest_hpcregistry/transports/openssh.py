@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import tempfile
 from dataclasses import replace
@@ -10,6 +9,7 @@ from dataclasses import replace
 from ..core.errors import CommandTimeout
 from ..core.model import Cluster
 from . import Command, CommandResult, Transport
+from .frame import framed, new_mark, printed
 from .process import run_command, run_process
 from .ssh import destination, ssh_options, unreachable
 
@@ -30,8 +30,9 @@ class OpensshTransport(Transport):
 
     def execute(self, command: Command) -> CommandResult:
         """See Transport."""
-        argv = [*self.ssh, self.target, "--", shlex.join(command.argv)]
-        result = run_command(self.name, replace(command, argv=argv), shown=command.argv)
+        mark = new_mark()
+        argv = [*self.ssh, self.target, "--", framed(command.argv, mark)]
+        result = run_command(self.name, replace(command, argv=argv, mark=printed(mark)), shown=command.argv)
         # ssh(1) exits with 255 when it fails itself, and Apptainer does too: the connection tells which it was.
         if result.exit_code == 255 and not self.is_connected():
             raise unreachable(self.name, self.say_why() or result.stderr)

@@ -21,6 +21,7 @@ from ..core.errors import CommandFailed, CommandTimeout, Unreachable
 from ..core.model import Cluster
 from ..core.names import excerpt
 from . import Command, CommandResult, Transport
+from .frame import framed, new_mark, printed
 from .process import Refused, Stream
 from .ssh import HINTS
 
@@ -40,9 +41,11 @@ class ParamikoTransport(Transport):
         """See Transport."""
         began, shown = time.monotonic(), excerpt(shlex.join(command.argv), 200)
         channel = self.open_channel()
-        output, errors = Stream("standard output", command.stdout, command.on_line), Stream("standard error")
+        mark = new_mark()
+        output = Stream("standard output", command.stdout, command.on_line, printed(mark))
+        errors = Stream("standard error")
         try:
-            channel.exec_command(shlex.join(command.argv))
+            channel.exec_command(framed(command.argv, mark))
             feeder = threading.Thread(target=feed, args=(channel, command.stdin), daemon=True)
             feeder.start()
             drain(channel, output, errors, began + command.timeout)
@@ -61,7 +64,9 @@ class ParamikoTransport(Transport):
             if not transport.is_active():
                 raise Unreachable("the connection broke before the command ended", where=self.name)
             code = 255  # as ssh(1) has it
-        return CommandResult(self.name, tuple(command.argv), code, output.text(), errors.text(), seconds)
+        output.must_have_begun(self.name, code)
+        said = errors.text() or output.before()
+        return CommandResult(self.name, tuple(command.argv), code, output.text(), said, seconds)
 
     def open_channel(self) -> paramiko.Channel:
         with self.opening:

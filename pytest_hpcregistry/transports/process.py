@@ -22,6 +22,8 @@ from . import Command, CommandResult
 CAPTURE_LIMIT = 16 * 1024 * 1024
 """Bytes kept of each output stream, and the longest line that `on_line` can be given."""
 CHUNK = 256 * 1024
+LAST_WORDS = 4096
+"""Bytes kept of what a login prints before the command does."""
 TICK = 0.1
 """Seconds between two looks at whether the process has ended; only matters when its pipes stay open."""
 STOP_GRACE = 3.0
@@ -62,7 +64,7 @@ def run_command(where: str, command: Command, *, shown: Sequence[str] | None = N
     began = time.monotonic()
     pipe = subprocess.DEVNULL if command.stdin is None else subprocess.PIPE
     process = start_process(where, command.argv, stdin=pipe)
-    output = Stream("standard output", command.stdout, command.on_line)
+    output = Stream("standard output", command.stdout, command.on_line, command.mark)
     talk = Talk(process, command.stdin, output, Stream("standard error"))
     try:
         talk.run(began + command.timeout)
@@ -82,12 +84,13 @@ def run_command(where: str, command: Command, *, shown: Sequence[str] | None = N
     finally:
         talk.close()
     code = process.returncode
+    output.must_have_begun(where, code)
     return CommandResult(
         where=where,
         argv=argv,
         exit_code=code if code >= 0 else 128 - code,
         stdout=talk.output.text(),
-        stderr=talk.errors.text(),
+        stderr=talk.errors.text() or output.before(),
         seconds=time.monotonic() - began,
     )
 
@@ -97,15 +100,30 @@ class Refused(Exception):
 
 
 class Stream:
-    """One output stream of a command: copied to a file, handed on line by line, or kept."""
+    """One output stream of a command: copied to a file, handed on line by line, or kept. What comes before *mark* is
+    passed over."""
 
-    def __init__(self, name: str, sink: BinaryIO | None = None, on_line: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        sink: BinaryIO | None = None,
+        on_line: Callable[[str], None] | None = None,
+        mark: bytes = b"",
+    ) -> None:
         self.name = name
         self.sink = sink
         self.on_line = on_line
+        self.mark = mark
+        self.passed = b""
         self.held = bytearray()
 
     def take(self, chunk: bytes) -> None:
+        if self.mark:
+            passed, found, chunk = (self.passed + chunk).partition(self.mark)
+            if not found:
+                self.passed = passed[-LAST_WORDS:]
+                return
+            self.mark = self.passed = b""
         if self.sink is not None:
             self.copy(memoryview(chunk), self.sink)
         if self.sink is None or self.on_line is not None:
@@ -122,6 +140,19 @@ class Stream:
         if self.on_line is not None and self.held:
             self.on_line(self.held.decode(errors="replace"))
             self.held.clear()
+
+    def must_have_begun(self, where: str, code: int) -> None:
+        """Raise CommandFailed where the *code* says that all went well, and the command's own output never began."""
+        if self.mark and code == 0:
+            raise CommandFailed(
+                f"the login there ran something else than the command, and said {excerpt(self.before()) or 'nothing'}",
+                where=where,
+                hint="does its shell, or command=… in authorized_keys, put another program in the command's place?",
+            )
+
+    def before(self) -> str:
+        """The end of what came in the place of a command that never began."""
+        return self.passed.decode(errors="replace").strip()
 
     def text(self) -> str:
         return self.held.decode(errors="replace")

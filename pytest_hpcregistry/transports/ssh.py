@@ -53,6 +53,8 @@ REASONS = (
     ("no answer in time", "not responding"),
     ("no route", "No route to host"),
     ("name is not known", "Could not resolve hostname"),
+    # Of a machine behind another: what that one found out, only its own connection is told.
+    ("the machine in front cannot reach it: its name, its port, its sshd?", "UNKNOWN port 65535"),
 )
 
 

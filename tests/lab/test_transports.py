@@ -65,6 +65,16 @@ def test_program_that_does_not_exist(transport: Transport) -> None:
     assert transport.run(["no-such-program"], timeout=20).exit_code == 127
 
 
+def test_what_the_login_prints_is_no_output_of_the_command(machines: Machines, transport: Transport) -> None:
+    """bash reads .bashrc for sshd, and sshd runs .ssh/rc: with a line break, and half a line."""
+    machines.tell(CONTROLLER, "mv /root/.bashrc /root/.bashrc.kept; echo 'echo c900; printf \"half \"' > /root/.bashrc")
+    machines.tell(CONTROLLER, "printf 'echo rc' > /root/.ssh/rc")
+    try:
+        assert transport.run(["echo", "out"], timeout=20).stdout == "out\n"
+    finally:
+        machines.tell(CONTROLLER, "rm -f /root/.ssh/rc; mv /root/.bashrc.kept /root/.bashrc")
+
+
 def test_no_input_is_end_of_file_at_once(transport: Transport) -> None:
     assert transport.run(["cat"], timeout=20).stdout == ""
 

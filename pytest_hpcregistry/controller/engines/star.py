@@ -37,6 +37,7 @@ OPTIONS = ["--ignore-times", f"--timeout={IO_TIMEOUT}", "--info=progress2,stats1
 
 # rsync(1), EXIT VALUES
 REASONS = {
+    2: "root's login there prints something where nobody reads it (mend .bashrc, .cshrc or .ssh/rc of root)",
     11: "cannot write there (disk full, quota or read-only)",
     12: "the connection broke",
     20: "interrupted",

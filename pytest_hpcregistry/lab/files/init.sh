@@ -13,11 +13,14 @@ fi
 install -d -m 0755 /run/sshd
 install -d -m 0755 -o munge -g munge /run/munge
 install -m 0400 -o munge -g munge /lab/munge.key /etc/munge/munge.key
-install -m 0600 /lab/ssh_host_ed25519_key /lab/ssh_host_ed25519_key.pub /etc/ssh/
+install -m 0600 /lab/ssh_host_*_key /lab/ssh_host_*_key.pub /etc/ssh/
+install -m 0644 /lab/sshd.conf /etc/ssh/sshd_config.d/00-site.conf
 install -m 0644 /lab/ssh_known_hosts /etc/ssh/ssh_known_hosts
 install -d -m 0700 /root/.ssh
 [ -e /root/.ssh/authorized_keys ] || install -m 0600 /lab/authorized_keys /root/.ssh/authorized_keys
-[ ! -e /lab/id_ed25519 ] || install -m 0600 /lab/id_ed25519 /root/.ssh/id_ed25519
+for key in /lab/id_*; do
+    [ ! -e "$key" ] || install -m 0600 "$key" /root/.ssh/
+done
 install -m 0644 /lab/slurm.conf /lab/gres.conf /lab/cgroup.conf /etc/slurm/
 install -d -m 0755 -o slurm -g slurm /var/lib/slurm /var/lib/slurm/slurmctld /var/lib/slurm/slurmd /var/log/slurm
 
@@ -26,11 +29,12 @@ for number in 0 1 2 3; do
     [ -e /dev/lab-gpu$number ] || mknod /dev/lab-gpu$number c 1 3
 done
 
+sh -eu /lab/site.sh   # what is particular to this site
+
 runuser -u munge -- /usr/sbin/munged
 /usr/sbin/sshd -E /var/log/sshd.log
-if [ -e /lab/is-controller ]; then
-    runuser -u slurm -- /usr/sbin/slurmctld
-else
-    /usr/sbin/slurmd
-fi
+case $(cat /lab/role) in
+controller) runuser -u slurm -- /usr/sbin/slurmctld ;;
+nodes) /usr/sbin/slurmd ;;
+esac
 exec sleep infinity

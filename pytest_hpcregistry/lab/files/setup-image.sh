@@ -10,6 +10,8 @@ in_root "$1" '
     echo "admin ALL=(ALL) NOPASSWD: ALL" > /etc/sudoers.d/admin
     chmod 0440 /etc/sudoers.d/admin
     mkdir -p /run/sshd /etc/slurm
+    localedef -i tr_TR -f UTF-8 tr_TR.UTF-8
+    echo user_allow_other >> /etc/fuse.conf
     rm -rf /var/cache/apt/* /var/lib/apt/lists/*
 '
 cat > "$1/etc/ssh/sshd_config.d/lab.conf" <<'CONF'

@@ -483,6 +483,12 @@ def test_a_version_is_the_first_number_with_a_dot(said: str, number: str) -> Non
     assert facts.version(["no such program"]) is None
 
 
+def test_a_program_that_fails_has_no_version() -> None:
+    """Whatever numbers are in its words."""
+    script = "echo 'libc.so.6: version GLIBC_2.38 not found' >&2; exit 1"
+    assert facts.version(["sh", "-c", script]) == ""
+
+
 # --- the answer
 
 

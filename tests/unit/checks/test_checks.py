@@ -252,6 +252,7 @@ BROKEN: list[tuple[str, str, Broken]] = [
     ("slurm.runtime", "c2", runtime("c2", Inspection(1, "container-run: no image can be started on c2"))),
     ("slurm.runtime", "c2", runtime("c2", None)),
     ("programs.installed", "c2", program("c2", "apptainer", None)),
+    ("programs.installed", "c2", program("c2", "apptainer", "")),
     ("programs.log", "controller", path("controller", CLUSTER.sync.log, mode="0644")),
     ("slurm.answers", "controller", slurm(error="no slurmctld")),
     ("slurm.usable", "c1", slurm(nodes={"c1": "inval", "c2": "idle"})),

@@ -148,6 +148,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "lab up": ("lab", "up"),
     "lab down": ("lab", "down"),
     "lab status": ("lab", "status"),
+    "lab sites": ("lab", "sites"),
     "registry setup": ("registry", "setup", *HPC),
     "registry remove": ("registry", "remove", *HPC),
     "registry check-packer": ("registry", "check-packer", "."),

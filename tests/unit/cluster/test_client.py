@@ -275,6 +275,19 @@ def test_commands_are_argv_lists_and_others_than_root_use_sudo() -> None:
         assert list(asked(one).asked[0]) == [*before, *program, "has", DIGEST, "10"]
 
 
+def test_who_cannot_become_root_is_told_before_anything_is_changed() -> None:
+    one = talk(user="ops", exit_code=1, stderr="sudo: sorry, you must have a tty to run sudo")
+    with pytest.raises(UsageError, match="hpc: sudo: sorry, you must have a tty") as caught:
+        one.require_root()
+    assert "(Defaults:ops !requiretty)" in caught.value.hint
+    assert list(asked(one).asked[0]) == ["sudo", "-n", "true"]
+    for user in ("ops", "root"):
+        talk(user=user).require_root()
+    root = talk(exit_code=1)
+    root.require_root()
+    assert asked(root).asked == []
+
+
 ORDERS: list[Callable[[ControllerClient], object]] = [
     lambda one: one.look(DIGEST, 10).present,
     lambda one: one.publish({"size": 1}),

@@ -47,8 +47,8 @@ class FakeController(Transport):
             assert isinstance(command.stdin, bytes)
             return self.note(command, json.loads(command.stdin))
         if argv[0] == "runuser":
-            assert argv[:7] == ["runuser", "-u", "alice", "--", "env", "-C", "/home/alice"]
-            del argv[:7]
+            assert argv[:8] == ["runuser", "-u", "alice", "--", "sh", "-c", 'cd ~alice && exec "$@"', "sh"]
+            del argv[:8]
         self.asked.append(argv)
         code, out, err = self.answer(argv)
         if command.on_line:

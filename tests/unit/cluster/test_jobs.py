@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pwd
+import subprocess
 from typing import Any
 
 import pytest
@@ -61,11 +63,27 @@ def test_srun_as_the_login_user() -> None:
 def test_srun_as_the_job_user_in_its_home(user: str, before: list[str]) -> None:
     fake = FakeCluster()
     connect(fake, user=user, run_as="alice", partition="gpu").srun("true")
-    become = ["runuser", "-u", "alice", "--", "env", "-C", "/home/alice"]
+    become = ["runuser", "-u", "alice", "--", "sh", "-c", 'cd ~alice && exec "$@"', "sh"]
     (asked,) = fake.asked
     start = [*before, *become, "srun", "--quiet"]
     assert asked[: len(start)] == start
     assert asked[len(start) + 1 :] == ["--time=4", "--immediate=120", "--partition", "gpu", "true"]
+
+
+def test_the_home_is_where_the_controller_says_it_is() -> None:
+    """Not /home/NAME: the shell that the words end with looks it up there. Here with a user who is on every machine."""
+    fake = FakeCluster()
+    connect(fake, run_as="root").run(["pwd"])
+    shell = fake.asked[0][4:]
+    assert (
+        subprocess.run(shell, capture_output=True, text=True, check=True).stdout == f"{pwd.getpwnam('root').pw_dir}\n"
+    )
+
+
+def test_sbatch_is_given_the_partition() -> None:
+    fake = FakeCluster()
+    connect(fake, partition="gpu").submit("#!/bin/sh\n")
+    assert fake.asked[0][-2:] == ["--partition", "gpu"]
 
 
 def test_sbatch_waits_and_reads_the_output_on_the_node() -> None:

@@ -243,13 +243,34 @@ def test_what_has_a_number_is_no_event(session: NodeSession) -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "how"),
+    [
+        ("auto", r"works, but root's login there prints 'Welcome to c1', .* or set sync.method to relay\)"),
+        ("star", r"works, but root's login there prints 'Welcome to c1', .*"),
+        ("relay", "works, refuses a shell"),
+    ],
+)
+def test_a_login_that_prints_is_found_where_rsync_would_stumble(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, how: str
+) -> None:
+    answer = CommandResult("c1", (), 1, "Welcome to c1\n", "", 0.0)
+    monkeypatch.setattr(sessions, "run_process", lambda *_, **__: answer)
+    monkeypatch.setattr(
+        NodeSession, "ask", lambda self, _: self.understand("") or self.understand("Welcome to c1") or {}
+    )
+    settings = change(FakeNodes(tmp_path, "c1").settings, method=method)
+    assert re.fullmatch(how, sessions.try_sync_key("c1", settings))
+
+
+@pytest.mark.parametrize(
     ("seen", "admitted", "code", "shown", "how"),
     [
         ("10.0.0.1", ["10.0.0.1"], 1, "", "works, refuses a shell"),
         ("10.0.0.1", [], 1, "", "works, refuses a shell"),
         ("10.0.0.1", ["192.0.2.7", "10.0.0.0/8"], 1, "", "works, refuses a shell"),
         ("10.0.0.1", ["10.0.0.1"], 0, "", "works, but also runs a shell command"),
-        ("10.0.0.1", ["10.0.0.1"], 1, "0\n", "works, but also runs a shell command"),
+        ("10.0.0.1", ["10.0.0.1"], 1, "{word}\n", "works, but also runs a shell command"),
+        ("10.0.0.1", ["10.0.0.1"], 1, "Welcome to c1\n", "works, refuses a shell"),
         ("10.0.0.1", ["10.0.0.2"], 1, "", "works, but not by the line .* sees the controller at '10.0.0.1'"),
         ("fd00::1", ["10.0.0.0/8"], 1, "", "works, but not by the line .* sees the controller at 'fd00::1'"),
         (None, ["10.0.0.1"], 1, "", "works, but not by the line .* sees the controller at 'None'"),
@@ -271,13 +292,14 @@ def test_the_sync_key_is_tried_as_it_is_meant_and_as_a_thief_would(
 
     def run(where: str, argv: list[str], *, timeout: float) -> CommandResult:
         asked.append((where, argv, timeout))
-        return CommandResult(where, tuple(argv), code, shown, "", 0.0)
+        return CommandResult(where, tuple(argv), code, shown.format(word=argv[-1].split()[1]), "", 0.0)
 
     monkeypatch.setattr(sessions, "run_process", run)
     settings = change(FakeNodes(tmp_path, "c1").settings, admitted=tuple(admitted))
     assert re.fullmatch(how, sessions.try_sync_key("c1", settings))
     ((where, argv, timeout),) = asked
-    assert (where, argv[0], argv[-2:], timeout) == ("c1", "ssh", ["root@c1", "id -u"], ASK_TIMEOUT)
+    assert (where, argv[0], argv[-2], timeout) == ("c1", "ssh", "root@c1", ASK_TIMEOUT)
+    assert argv[-1].startswith("echo ")
     assert script.argv[-2:] == ["root@c1", "session"]
     assert script.is_ended
 

@@ -10,10 +10,11 @@ import pytest
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core.errors import HpcRegistryError, UsageError
-from pytest_hpcregistry.lab import cluster, state
+from pytest_hpcregistry.lab import cluster, configuration, site, state
 from pytest_hpcregistry.lab.state import LabState
 from pytest_hpcregistry.transports import CommandResult
 
+DEMO = site.load(site.DEMO)
 Calls = list[tuple[str, ...]]
 
 
@@ -38,9 +39,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     def podman(*words: str) -> CommandResult:
         made.append(words)
         if words[0] == "ps":
-            return answer(
-                "\n".join(["hpcregistry-a-hpc-controller", "hpcregistry-a-c001", "hpcregistry-a-2-c001", "x"])
-            )
+            return answer("f00d\nbeef\n" if "label=hpcregistry.lab=a" in words else "cafe\n")
         return answer("10.0.0.0/24\n" if words[:2] == ("network", "inspect") else "")
 
     monkeypatch.setattr(cluster, "podman", podman)
@@ -50,9 +49,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 @pytest.fixture
 def written(home: Path, calls: Calls) -> LabState:
     """A lab's files, as they are when its containers run."""
-    made = state.new("a", 2)
-    cluster.write_files(made)
-    cluster.write_cluster_file(made, cluster.create_network(made)[state.CONTROLLER])
+    return write(state.new("a", 2, DEMO))
+
+
+def write(made: LabState) -> LabState:
+    configuration.write_files(made)
+    configuration.write_cluster_file(made, cluster.create_network(made))
     return made
 
 
@@ -73,12 +75,12 @@ def test_every_host_key_is_known_by_every_name_that_it_is_reached_by(written: La
 
 
 def test_every_machine_has_an_address_of_its_own(home: Path, calls: Calls) -> None:
-    addresses = cluster.create_network(state.new("a", 2))
+    addresses = cluster.create_network(state.new("a", 2, DEMO))
     assert addresses == {"hpc-controller": "10.0.0.2", "c001": "10.0.0.3", "c002": "10.0.0.4"}  # .1 is the gateway
-    cluster.run_container(state.new("a", 2), "c001", addresses)
+    cluster.run_container(state.new("a", 2, DEMO), "c001", addresses)
     assert "--ip=10.0.0.3" in calls[-1]
     assert {"--add-host=hpc-controller:10.0.0.2", "--add-host=c002:10.0.0.4"} < set(calls[-1])
-    assert len(set(cluster.create_network(state.new("b", 64)).values())) == 65
+    assert len(set(cluster.create_network(state.new("b", 64, DEMO)).values())) == 65
 
 
 def test_no_key_lies_open(written: LabState) -> None:
@@ -97,10 +99,10 @@ def test_the_controllers_key_opens_the_nodes_and_not_the_controller(written: Lab
 
 def test_slurm_offers_more_than_this_machine_has(written: LabState, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    text = cluster.render("slurm.conf", written)
+    text = configuration.slurm_conf(written)
     assert "NodeName=c[001-002] CPUs=8 RealMemory=65536 Gres=gpu:4 " in text
     monkeypatch.setattr(os, "cpu_count", lambda: 32)
-    assert " CPUs=36 " in cluster.render("slurm.conf", written)
+    assert " CPUs=36 " in configuration.slurm_conf(written)
 
 
 def test_ssh_to_a_machine_of_the_lab(written: LabState) -> None:
@@ -111,7 +113,9 @@ def test_ssh_to_a_machine_of_the_lab(written: LabState) -> None:
     assert lab.ssh_argv("a", "alice@hpc-controller") == [*argv, "alice@hpc-controller"]
     with pytest.raises(UsageError, match="c003"):
         lab.ssh_argv("a", "c003")
-    assert "ProxyJump" in (written.directory / "ssh_config").read_text()
+    text = (written.directory / "ssh_config").read_text()
+    assert "Host hpc-controller\n    HostName 10.0.0.2\n" in text
+    assert "Host c001\n    ProxyJump hpc-controller\n" in text
 
 
 def test_down_takes_no_other_labs_machines(written: LabState, calls: Calls) -> None:
@@ -121,8 +125,8 @@ def test_down_takes_no_other_labs_machines(written: LabState, calls: Calls) -> N
     assert [word for word in removed if not word.startswith("-")] == [
         "rm",
         "0",
-        "hpcregistry-a-hpc-controller",
-        "hpcregistry-a-c001",
+        "f00d",
+        "beef",
     ]
     assert not written.directory.exists()
     lab.down("a")
@@ -167,7 +171,7 @@ def test_a_node_that_is_late_is_named_with_its_log(
 @pytest.mark.parametrize("name", ["", "A", "a b", "../a", "-a", "a\n", "a" * 32])
 def test_a_name_that_names_no_container_is_refused(home: Path, name: str) -> None:
     with pytest.raises(UsageError):
-        state.new(name, 1)
+        state.new(name, 1, DEMO)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"nodes": null}', '{"nodes": 3}'])
@@ -176,3 +180,23 @@ def test_a_broken_record_is_no_lab(home: Path, text: str) -> None:
     directory.mkdir(parents=True)
     (directory / "lab.json").write_text(text)
     assert state.load("a") is None
+
+
+def test_a_lab_of_another_site_must_be_taken_down_first(written: LabState, monkeypatch: pytest.MonkeyPatch) -> None:
+    state.save(written)
+    monkeypatch.setattr(cluster, "is_running", lambda _: True)
+    sinfo_says(monkeypatch, "c001 idle\nc002 idle\n")
+    with pytest.raises(UsageError, match="runs as the site demo, not gate") as caught:
+        lab.up("a", on_step=lambda *_: None, site_name="gate")
+    assert "lab down --name a" in caught.value.hint
+    assert lab.up("a", 2, on_step=lambda *_: None).site.name == "demo"  # no word about the site: the one that it has
+
+
+def test_a_site_that_keeps_its_nodes_busy_is_found_running(
+    home: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = write(state.new("a", None, site.load("full")))
+    state.save(made)
+    monkeypatch.setattr(cluster, "is_running", lambda _: True)
+    sinfo_says(monkeypatch, "c001 drain\n")
+    assert lab.up("a", on_step=lambda *_: None) == made

@@ -11,9 +11,10 @@ import pytest
 
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.core.errors import UsageError
-from pytest_hpcregistry.lab import cluster, links, state
+from pytest_hpcregistry.lab import cluster, links, site, state
 from pytest_hpcregistry.transports import CommandResult
 
+DEMO = site.load(site.DEMO)
 HERE = [{"ifindex": 7, "ifname": "veth4"}, {"ifindex": 9, "ifname": "veth6"}]
 INSIDE = {"101": {"ifname": "eth0", "ifindex": 2, "link_index": 9}, "102": {"ifname": "eth0", "link_index": 7}}
 
@@ -40,7 +41,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_both_ends_of_every_link_are_limited(told: list[str]) -> None:
-    links.limit([*links.find(state.new("a", 1)).values()], 100)
+    links.limit([*links.find(state.new("a", 1, DEMO)).values()], 100)
     bucket = "tbf rate 100mbit burst 250000b latency 50ms"
     assert sorted(told) == [
         f"nsenter --target=101 --net tc qdisc replace dev eth0 root {bucket}",
@@ -51,7 +52,7 @@ def test_both_ends_of_every_link_are_limited(told: list[str]) -> None:
 
 
 def test_every_machine_is_found_with_its_own_link(told: list[str]) -> None:
-    found = links.find(state.new("a", 1))
+    found = links.find(state.new("a", 1, DEMO))
     assert found == {"hpc-controller": links.Link(101, "veth6"), "c001": links.Link(102, "veth4")}
 
 
@@ -76,7 +77,7 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(links, "find", lambda _: {})
     monkeypatch.setattr(links, "limit", lambda _, mbit: limits.append(mbit))
     state.state_directory("a").mkdir(parents=True)
-    state.save(state.new("a", 1))
+    state.save(state.new("a", 1, DEMO))
     return limits
 
 
@@ -100,7 +101,7 @@ def test_a_limit_stays_until_another_is_given(running: list[int]) -> None:
 @pytest.mark.parametrize("text", ['{"nodes": ["c001"]}', '{"nodes": ["c001"], "link_mbit": 0}'])
 def test_a_record_without_a_limit_is_a_lab_without_one(running: list[int], text: str) -> None:
     (state.state_directory("a") / "lab.json").write_text(text)
-    assert state.load("a") == state.new("a", 1)
+    assert state.load("a") == state.new("a", 1, DEMO)
 
 
 def test_a_machine_without_tc_is_told_before_anything_starts(

@@ -237,14 +237,18 @@ def test_only_addresses_that_others_can_reach_are_taken() -> None:
     assert ADDRESSES["reachable"](told) == ["10.0.0.9", "10.0.0.10", "2001:db8::1", "fd00::5"]
 
 
-def render(template: str, told: dict[str, list[str]], controller: list[str]) -> list[str]:
-    """The lines of a template, by what each machine's look.sh told; a node that was not seen told nothing."""
+def render(template: str, told: dict[str, list[str]], controller: list[str], **variables: object) -> list[str]:
+    """The lines of a template, by what each machine's look.sh told; a node that was not seen told nothing.
+
+    *variables* are the inventory's of every node.
+    """
     environment = jinja2.Environment(trim_blocks=True, autoescape=False)  # noqa: S701
     environment.filters["hpcregistry_reachable"] = ADDRESSES["reachable"]
     environment.tests["match"] = lambda text, pattern: bool(re.match(pattern, text))
     environment.filters["regex_replace"] = lambda text, pattern, new: re.sub(pattern, new, text)
     hosts: dict[str, dict[str, object]] = {
-        name: {"container_registry_machine": {"stdout_lines": lines}} if lines else {} for name, lines in told.items()
+        name: {**variables, **({"container_registry_machine": {"stdout_lines": lines}} if lines else {})}
+        for name, lines in told.items()
     }
     text = environment.from_string((ROLE / "templates" / template).read_text()).render(
         container_registry_compute=list(told), hostvars=hosts, container_registry_controller_told=controller
@@ -272,6 +276,52 @@ def test_host_keys_that_were_not_seen_keep_their_lines() -> None:
     controller = [f"known {line}" for line in [*kept, "c1 ssh-ed25519 OLD"]]
     assert render("known_hosts.j2", told, controller) == sorted([*kept, "c1 ssh-ed25519 NEW"])
     assert render("known_hosts.j2", {"c1": []}, controller) == sorted([*kept, "c1 ssh-ed25519 OLD"])
+
+
+def test_a_host_key_is_known_by_every_name_that_is_looked_up() -> None:
+    """ssh looks for the port as well, rsync's ssh for the plain name (HostKeyAlias)."""
+    told = {"c1": ["key ssh-ed25519 ONE"]}
+    (line,) = render("known_hosts.j2", told, [], ansible_port=2200, ansible_host="10.0.0.1")
+    assert line == "c1,[c1]:2200,[10.0.0.1]:2200 ssh-ed25519 ONE"
+    (line,) = render("known_hosts.j2", told, [], ansible_host="10.0.0.1")
+    assert line == "c1,10.0.0.1 ssh-ed25519 ONE"
+
+
+def fake_program(place: Path, name: str, prints: str) -> None:
+    place.joinpath(name).write_text(f"#!/bin/sh\nprintf '%s\\n' {prints}\n")
+    place.joinpath(name).chmod(0o755)
+
+
+def test_host_keys_are_those_that_sshd_says_it_has(tmp_path: Path) -> None:
+    """A site's may lie anywhere."""
+    (tmp_path / "moved.pub").write_text("ecdsa-sha2-nistp256 AAAA root@c001\n")
+    fake_program(tmp_path, "sshd", f"'port 22' 'hostkey {tmp_path}/moved' 'hostkey {tmp_path}/gone'")
+    argv = ["/bin/sh", str(ROLE / "files" / "look.sh"), OWNER, GROUP, "0755", "3, 6", "", "yes", "", str(tmp_path)]
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env={"PATH": path})
+    assert [line for line in done.stdout.splitlines() if "key" in line] == ["key ecdsa-sha2-nistp256 AAAA"]
+    (tmp_path / "moved.pub").unlink()
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env={"PATH": path})
+    assert "problem missing: the public half of a host key (sshd -T" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("allowed", "kind"),
+    [
+        ("ssh-ed25519-cert-v01@openssh.com,ssh-ed25519,rsa-sha2-512", "ssh-ed25519"),
+        ("ecdsa-sha2-nistp256,rsa-sha2-512", "ecdsa-sha2-nistp256"),
+        ("rsa-sha2-512,rsa-sha2-256", "ssh-rsa"),
+        ("", "ssh-ed25519"),  # an ssh that does not say
+    ],
+)
+def test_the_sync_key_is_of_a_type_that_the_crypto_policy_allows(tmp_path: Path, allowed: str, kind: str) -> None:
+    fake_program(tmp_path, "ssh", f"'user root' 'pubkeyacceptedalgorithms {allowed}'" if allowed else "'user root'")
+    argv = ["/bin/sh", str(ROLE / "files" / "make-key.sh"), str(tmp_path / "key"), "hpcregistry-sync"]
+    subprocess.run(argv, check=True, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert (tmp_path / "key.pub").read_text().split()[0] == kind
+    assert (tmp_path / "key.pub").read_text().split()[2] == "hpcregistry-sync"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "key.pub", "ssh"]
+    assert (tmp_path / "key").stat().st_mode & 0o077 == 0
 
 
 def test_a_hard_link_is_tried_in_each_directory_and_nothing_is_left(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pytest_hpcregistry.core.errors import Unreachable
 from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Ssh, read_jump
 from pytest_hpcregistry.transports import CommandResult, openssh
 from pytest_hpcregistry.transports.openssh import OpensshTransport
-from pytest_hpcregistry.transports.ssh import STRICT, destination, ssh_options, ssh_to_node
+from pytest_hpcregistry.transports.ssh import STRICT, destination, ssh_options, ssh_to_node, unreachable_reason
 from tests import ROOT
 
 # Spelled so that this file does not find itself.
@@ -114,8 +114,8 @@ def test_every_command_shares_one_connection_and_is_one_quoted_word(
     transport.run(["echo", "a b", "$(id)", "'; id"], timeout=5)
     *options, target, dashes, command = ran.argv[0]
     assert (target, dashes) == ("me@10.0.0.1", "--")
-    assert shlex.split(command) == ["echo", "a b", "$(id)", "'; id"]
-    assert command.startswith("echo 'a b' '$(id)' ")
+    assert shlex.split(command)[4:] == ["echo", "a b", "$(id)", "'; id"]
+    assert " echo 'a b' '$(id)' " in command
     shared = settings(options)
     assert shared["ControlMaster"] == "auto"
     assert shared["ControlPath"] == f"{transport.directory}/%C"
@@ -136,6 +136,12 @@ def test_255_is_the_commands_own_while_the_connection_lives(
         transport.run(["apptainer"], timeout=5)
     assert "authorized_keys" in caught.value.hint
     transport.close()
+
+
+def test_a_machine_that_the_one_in_front_cannot_reach_is_said_to_be_that() -> None:
+    """ssh itself says only this of it, whether the name, the port or the machine is wrong."""
+    stderr = "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by UNKNOWN port 65535"
+    assert unreachable_reason(stderr).startswith("the machine in front cannot reach it")
 
 
 def test_nothing_in_the_repository_turns_the_check_off() -> None:

@@ -348,6 +348,12 @@ def test_a_node_is_asked_nothing_that_needs_no_answer(nodes: FakeNodes, monkeypa
             "c1: cannot write there (disk full, quota or read-only): rsync: write failed: No space left",
         ),
         (12, "", CommandFailed, "c1: the connection broke"),
+        (
+            2,
+            "protocol version mismatch -- is your shell clean?",
+            CommandFailed,
+            f"c1: {star.REASONS[2]}: protocol version mismatch -- is your shell clean?",
+        ),
         (20, "", CommandFailed, "c1: interrupted"),
         (23, "one\ntwo\n", CommandFailed, "c1: not everything was transferred: one"),
         (30, "", CommandFailed, "c1: no data for 60 s"),

@@ -146,10 +146,11 @@ fi
 
 if [ "$host_keys" ]; then
     found=
-    for kind in ed25519 ecdsa rsa; do
-        public=/etc/ssh/ssh_host_${kind}_key.pub
-        [ ! -r "$public" ] || { found=yes && echo "key $(cut -d ' ' -f 1,2 "$public")"; }
+    # sshd says where its keys are; one that cannot has them where they are everywhere else.
+    keys=$("$(command -v sshd || echo /usr/sbin/sshd)" -T 2>/dev/null | sed -n 's/^hostkey //p')
+    for private in ${keys:-/etc/ssh/ssh_host_ed25519_key /etc/ssh/ssh_host_ecdsa_key /etc/ssh/ssh_host_rsa_key}; do
+        [ ! -r "$private.pub" ] || { found=yes && echo "key $(cut -d ' ' -f 1,2 "$private.pub")"; }
     done
-    [ "$found" ] || missing "a public host key in /etc/ssh (ssh-keygen -A makes them)"
+    [ "$found" ] || missing "the public half of a host key (sshd -T | grep hostkey; ssh-keygen -A makes those in /etc/ssh)"
 fi
 exit 0

@@ -1,0 +1,1 @@
+"""The same walk on every site of the lab: `make sites`."""
