@@ -33,7 +33,8 @@ COMMAND = re.compile(r"[a-z][a-z-]{0,31}\Z")
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2})?Z?)?\Z")
-AGE = re.compile(r"([0-9]{1,6})([smhdw])\Z")
+AGE = re.compile(r"([0-9]{1,9})([smhdw])\Z")
+LONGEST_AGE = 100 * 366 * 86400  # seconds
 SINCE = "7d, 2h, 30m, or a day or time in UTC: 2026-11-01, 2026-11-01T12:00"
 
 
@@ -131,9 +132,10 @@ def now(later: int = 0) -> str:
 def read_age(text: str) -> int:
     """`14d`, `12h`, `30m` -> seconds. Raises ValueError."""
     age = AGE.match(text)
-    if not age:
-        raise ValueError(f"{excerpt(text)} is no length of time: 14d, 12h, 30m")
-    return int(age[1]) * UNITS[age[2]]
+    seconds = int(age[1]) * UNITS[age[2]] if age else 0
+    if not age or seconds > LONGEST_AGE:
+        raise ValueError(f"{excerpt(text)} is no length of time, such as 14d, 12h or 30m")
+    return seconds
 
 
 def read_since(text: str) -> str:

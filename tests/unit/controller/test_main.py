@@ -98,6 +98,7 @@ def parse(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
         ("rollback a/x.sif --dry-run", {**BACK, "dry_run": True}),
         ("remove a/x.sif", GONE),
         ("remove a/x.sif b/y.sif --after 2h", {**GONE, "names": ["a/x.sif", "b/y.sif"], "after": 7200}),
+        ("remove a/x.sif --after 1209600s", GONE),  # as the command line passes it on
         ("remove a/x.sif --dry-run -w c1", {**GONE, "dry_run": True, "nodes": "c1"}),
         ("restore a/x.sif --to 12ab", {**BACK, "command": "restore", "to": "12ab"}),
         ("restore a/x.sif --dry-run", {**BACK, "command": "restore", "dry_run": True}),
