@@ -17,6 +17,7 @@ from pytest_hpcregistry.core.model import SYNC_METHODS, Sync
 from pytest_hpcregistry.images.definitions import checks, definition
 from pytest_hpcregistry.plugin import fixtures, session
 from tests import ROOT
+from tests.lab import diary
 
 README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
@@ -168,3 +169,8 @@ def method_line() -> str:
 
 def test_every_phase_is_shown() -> None:
     assert [phase for phase in phases.PHASES if f"-m {phase}" not in README] == []
+
+
+def test_the_bad_day_is_the_one_that_a_test_lives_through() -> None:
+    """Written by `python -m tests.lab.diary > docs/a-bad-day.md`."""
+    assert (ROOT / "docs" / "a-bad-day.md").read_text() == diary.render()
