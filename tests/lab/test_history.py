@@ -15,7 +15,7 @@ from pytest_hpcregistry import lab
 from pytest_hpcregistry.core import layout
 
 from .conftest import Cli
-from .machines import CONTROLLER, LAUNCHER, REGISTRY, Machines, edit_cluster
+from .machines import CONTROLLER, LAUNCHER, REGISTRY, Machines, edit_cluster, refused
 from .test_drift import sync_lock_held, wait_until
 
 pytestmark = pytest.mark.lab
@@ -80,8 +80,8 @@ def test_each_command_with_who_from_where_and_the_digests(tool: Cli, machines: M
     assert freed["done"] == f"controller,{NODES}"
     assert new(tool, lambda: tool("gc", "--dry-run").check()) == []
     assert new(tool, lambda: tool("status")) == []
-    (failed,) = new(tool, lambda: tool("rollback", NAME, "--to", "ffffff"))
-    assert (failed["state"], "no version begins" in failed["reason"]) == ("failed", True)
+    wrong = "rollback", NAME, "--to", "ffffff"
+    assert new(tool, lambda: refused(tool(*wrong), 2, "no version begins")) == [], "wrong use is not noted"
 
     shown = tool("history", "--image", "history.sif", "--last", "2").check().stdout
     assert f"rollback  {NAME}: ok" in shown

@@ -87,7 +87,7 @@ def test_jobs_take_what_is_idle_and_leave_nothing(
     cli: Cli, deployed: str, machines: Machines, edited: Callable[..., Path], tmp_path: Path
 ) -> None:
     impatient = edited(slurm={"max_wait": "3", "run_as": "alice"})
-    words = ["test", "--phase", "e2e", "--reports", tmp_path]
+    words = ["test", "--phase", "e2e", "--image", deployed, "--reports", tmp_path]
     with drained(machines):
         result = cli(*words, cluster=impatient)
         assert result.exit_code == 0, result.stdout
