@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import click
@@ -18,10 +18,10 @@ from ..core import facts as facts_of
 from ..core.coverage import Required, shortfall
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable
 from ..core.facts import Facts
-from ..core.messages import context
+from ..core.messages import context, count
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, excerpt, visible
-from ..core.nodeset import fold, fold_by
+from ..core.nodeset import expand, fold, fold_by, fold_machines
 from ..core.waivers import today
 from ..report import lines
 from . import output
@@ -29,6 +29,13 @@ from .known_names import remember
 from .options import node_options, require_option
 from .output import answer, answers
 from .show import say, show_table, shown, tell
+
+IN_WORDS = {
+    facts_of.OLDER: "of an older version",
+    facts_of.DIFFERS: "other than the catalog's",
+    facts_of.UNMANAGED: "not in the catalog",
+}
+"""States of an image behind a noun."""
 
 
 @dataclass(frozen=True)
@@ -152,14 +159,12 @@ def failures(found: Facts, matrix: Mapping[str, Mapping[str, str]], judged: Judg
         return [CheckFailed(found.catalog_problem, where="controller", hint=mend(found))]
     if not matrix:
         return [CheckFailed("there is no image in the catalog and none on any machine", hint="deploy one first")]
-    states = {one.found for one in judged.open if one.id == "images.state"}
+    drift = fold_findings(one for one in judged.open if one.id == "images.state")
     odd = [one for one in judged.open if one.id == "images.modes"]
     unreachable = [one.where for one in judged.open if one.id == "reachable.reached"]
-    if states:
-        hint = "look again when the sync has ended" if found.syncing.under_way else "hpc-container-manager sync"
-        if facts_of.UNMANAGED in states:
-            hint += "; a file that the catalog does not know is never removed: deploy it, or remove it by hand"
-        return [CheckFailed("the cluster differs from its catalog", hint=hint)]
+    if drift:
+        hints = dict.fromkeys(what_to_do(one, found) for one in drift)
+        return [CheckFailed(summarize(drift), hint="\n".join(hints))]
     if odd:
         return [CheckFailed("owner or mode of an image is not the configured one", hint=odd[0].hint)]
     if unreachable:
@@ -168,3 +173,19 @@ def failures(found: Facts, matrix: Mapping[str, Mapping[str, str]], judged: Judg
     if judged.waived and not any(row.get(node) == facts_of.PRESENT for row in matrix.values() for node in found.nodes):
         return [CheckFailed("no node has an image as the catalog says: all that was found is waived")]
     return []
+
+
+def summarize(drift: Sequence[Finding]) -> str:
+    """`1 image missing on c003, 2 images not in the catalog on c[001-002]`."""
+    parts = []
+    for state in dict.fromkeys(one.found for one in drift):
+        group = [one for one in drift if one.found == state]
+        machines = fold_machines(sorted({machine for one in group for machine in expand(one.where)}))
+        parts.append(f"{count(len({one.what for one in group}), 'image')} {IN_WORDS.get(state, state)} on {machines}")
+    return ", ".join(parts)
+
+
+def what_to_do(one: Finding, found: Facts) -> str:
+    if one.found == facts_of.UNMANAGED:
+        return f"{excerpt(one.what)} on {one.where}: no sync removes it; deploy it to keep it, or remove it by hand"
+    return "look again when the sync has ended" if found.syncing.under_way else one.hint

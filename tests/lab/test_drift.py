@@ -100,7 +100,7 @@ def test_file_that_somebody_put_there_is_shown_and_left_alone(tool: Cli, machine
     path = f"{REGISTRY}/ml-frameworks/by-hand.sif"
     machines.tell(NODE, f"echo mine > {path}")
     shown = tool("status")
-    refused(shown, 1, "the cluster differs from its catalog", "by-hand.sif", f"unmanaged {NODE}", "remove it by hand")
+    refused(shown, 1, f"1 image not in the catalog on {NODE}", "by-hand.sif", f"unmanaged {NODE}", "remove it by hand")
     tool("sync").check()
     assert machines.tell(NODE, f"cat {path}") == "mine\n"
     machines.tell(NODE, f"rm {path}")

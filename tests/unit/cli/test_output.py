@@ -312,7 +312,7 @@ def test_a_finding_stands_beside_its_result(world: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(ControllerClient, "facts", lambda client, *what: gathered({"c1": machine()}))
     (found,) = documents(run("status", "--json", *HPC).stdout)
     assert found["images"] == {NAME: {"controller": "present", "c1": "missing"}}
-    assert (found["exit_code"], found["error"]) == (1, "the cluster differs from its catalog")
+    assert (found["exit_code"], found["error"]) == (1, "1 image missing on c1")
     assert "sync" in found["hint"]
 
 

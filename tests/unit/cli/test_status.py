@@ -119,3 +119,15 @@ def test_a_broken_file_of_waivers_is_wrong_use(monkeypatch: pytest.MonkeyPatch) 
     result = run(monkeypatch, {"c1": GOOD})
     assert "w.yaml:1: node: unknown key" in str(result.exception)
     assert code(result) == 2
+
+
+def test_the_error_counts_what_differs_and_hints_only_at_what_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("c.yaml").write_text("controller: {host: hpc}\n")
+    result = run(monkeypatch, {"c1": machine(image(), image(OTHER, None)), "c2": machine(), "c3": GOOD})
+    assert code(result) == 1
+    assert str(result.exception) == "1 image not in the catalog on c1, 1 image missing on c2"
+    assert isinstance(result.exception, HpcRegistryError)
+    assert result.exception.hint.splitlines() == [
+        f"{OTHER} on c1: no sync removes it; deploy it to keep it, or remove it by hand",
+        "hpc-container-manager sync",
+    ]
