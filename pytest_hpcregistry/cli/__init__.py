@@ -5,6 +5,7 @@ Runs on the workstation; Python 3.11.
 
 from __future__ import annotations
 
+import difflib
 import os
 import signal
 import sys
@@ -61,6 +62,18 @@ class Commands(click.Group):
             return super().get_command(ctx, cmd_name)
         command: click.Command = import_module(f".{cmd_name}", __name__).command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As any group's, with the nearest name for one that there is not."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            if not near:
+                raise
+            raise click.UsageError(f'{error.message} Perhaps you meant "{near[0]}"?', ctx) from None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """As any group's, without importing all commands."""

@@ -16,11 +16,13 @@ from typing import Any, Union
 import yaml
 
 from .errors import ConfigError, UsageError
+from .filetype import LAUNCH_LINE
 from .names import visible
 
 SIZE_LIMIT = 1024 * 1024  # characters
 DEPTH_LIMIT = 32
 
+TAB = r"found character '\t' that cannot start any token"  # as PyYAML says it
 TEXT_TAG = "tag:yaml.org,2002:str"
 PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*\Z")
 NOT_PLAIN = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])
@@ -60,6 +62,8 @@ def read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(SIZE_LIMIT + 1)
+        if content.startswith(LAUNCH_LINE):
+            raise UsageError(f"{visible(path)}: an image, where a text file is wanted")
         check_size(content, str(path))
         return content.decode("utf-8-sig")
     except OSError as error:
@@ -84,6 +88,8 @@ def parse(text: str, source: str) -> Document:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         problem = " ".join(part for part in (error.context, error.problem) if part)
+        if TAB in problem:
+            problem = "indented by a tab, where YAML wants spaces"
         raise ConfigError(source, [f"{source}:{line}: {problem}"]) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1

@@ -161,7 +161,7 @@ def connected(cluster: Cluster, here: Transport, control_path: str) -> Iterator[
     share = ["-o", "ControlMaster=yes", "-o", "ControlPersist=60"]
     opening = here.run([*ssh, *share, target, "true"], timeout=cluster.ssh.connect_timeout + 20)
     if opening.exit_code != 0:
-        raise unreachable(cluster.controller.name, opening.stderr)
+        raise unreachable(cluster.controller.name, opening.stderr, target)
     try:
         yield
     finally:

@@ -35,7 +35,7 @@ class OpensshTransport(Transport):
         result = run_command(self.name, replace(command, argv=argv, mark=printed(mark)), shown=command.argv)
         # ssh(1) exits with 255 when it fails itself, and Apptainer does too: the connection tells which it was.
         if result.exit_code == 255 and not self.is_connected():
-            raise unreachable(self.name, self.say_why() or result.stderr)
+            raise unreachable(self.name, self.say_why() or result.stderr, self.target)
         return result
 
     def say_why(self) -> str:

@@ -23,7 +23,7 @@ from ..core.names import excerpt
 from . import Command, CommandResult, Transport
 from .frame import framed, new_mark, printed
 from .process import Refused, Stream
-from .ssh import HINTS
+from .ssh import hint_for
 
 CHUNK = 256 * 1024
 
@@ -121,8 +121,7 @@ class ParamikoTransport(Transport):
         except (paramiko.SSHException, OSError) as error:
             client.close()
             why = reason(error)
-            hint = HINTS.get(why, f"try: ssh -v {user}@{host} true")
-            raise Unreachable(why, where=self.name, hint=hint) from error
+            raise Unreachable(why, where=self.name, hint=hint_for(why, f"{user}@{host}")) from error
         self.clients.append(client)
         return client
 

@@ -66,17 +66,21 @@ def unreachable_reason(stderr: str) -> str:
     return last_line(stderr, "ssh failed and said nothing")
 
 
-def unreachable(where: str, stderr: str) -> Unreachable:
-    """The error for a machine that ssh(1) could not reach, with what to do about it."""
+def unreachable(where: str, stderr: str, target: str) -> Unreachable:
+    """The error for a machine that ssh(1) could not reach as *target*, with what to do about it."""
     reason = unreachable_reason(stderr)
-    hint = HINTS.get(reason, "try it by hand with ssh -v")
-    return Unreachable(reason, where=where, hint=hint)
+    return Unreachable(reason, where=where, hint=hint_for(reason, target))
+
+
+def hint_for(reason: str, target: str) -> str:
+    """What to do about a *reason*: to try the same by hand, where nothing better is known."""
+    return HINTS.get(reason, "try: ssh -v {target} true").format(target=target)
 
 
 HINTS = {
     "host key changed": "if the host was reinstalled, replace its key in known_hosts; "
     "otherwise this may be a man-in-the-middle attack",
-    "host key is not known": "log in once by hand and compare the fingerprint, or set ssh.known_hosts",
+    "host key is not known": "log in once by hand (ssh {target}) and compare the fingerprint, or set ssh.known_hosts",
     "login refused": "is the key right, and is it in that user's authorized_keys?",
     "name is not known": "check controller.host in the cluster file",
 }

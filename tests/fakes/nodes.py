@@ -46,7 +46,7 @@ case $(cat trouble 2>/dev/null) in
     list) nonce=$(head -n 1 | sed 's/.*"nonce": "\\([0-9a-f]*\\)".*/\\1/')
         printf 'hpcregistry %s [1]\n' "$nonce"; exec cat ;;
     lies) agent={root}/liar.pyz ;;  # all liars tell the same lie
-    open) case "$*" in id*) echo 0; exit 0 ;; esac ;;
+    open) case "$*" in echo*) exec sh -c "$*" ;; esac ;;
 esac
 case "$*" in
     "cat "*) exec sh -c "$(echo "$*" | sed "s|{registry}|{root}/$node/registry|g")" ;;

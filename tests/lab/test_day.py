@@ -46,9 +46,7 @@ class Day:
             return process.wait(100), said
 
     def start(self, typed: str) -> subprocess.Popen[bytes]:
-        program = str(Path(sys.executable).parent / PROGRAM)
-        # A shell that runs the tests in the background has SIGINT ignored.
-        argv = ["env", "--default-signal=INT", program, *shlex.split(typed)]
+        argv = [str(Path(sys.executable).parent / PROGRAM), *shlex.split(typed)]
         environment = {**os.environ, "HPC_CLUSTER": str(self.cluster), "PYTHONUNBUFFERED": "1"}
         return subprocess.Popen(argv, cwd=self.desk, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 

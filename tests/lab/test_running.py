@@ -36,15 +36,7 @@ def begin(edited: Callable[..., Path], tmp_path: Path) -> Iterator[Begin]:
         environment["HPC_CLUSTER"] = str(edited())
         pipe = subprocess.PIPE
         begun.append(
-            # A shell that runs the tests in the background has SIGINT ignored.
-            subprocess.Popen(
-                ["env", "--default-signal=INT", program, *words],
-                stdout=pipe,
-                stderr=pipe,
-                text=True,
-                cwd=tmp_path,
-                env=environment,
-            )
+            subprocess.Popen([program, *words], stdout=pipe, stderr=pipe, text=True, cwd=tmp_path, env=environment)
         )
         return begun[-1]
 

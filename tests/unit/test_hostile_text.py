@@ -113,7 +113,7 @@ SOURCES: dict[str, Callable[[str], HpcRegistryError]] = {
     "ssh of a node": lambda text: nodes.no_answer("c1", 255, text),
     "a node's shell": lambda text: nodes.no_answer("c1", 127, text),
     "a reason": lambda text: HpcRegistryError(reason_of(text), where="c1"),
-    "ssh of the controller": lambda text: unreachable("hpc", text),
+    "ssh of the controller": lambda text: unreachable("hpc", text, "root@hpc"),
     "paramiko": lambda text: HpcRegistryError(reason(OSError(text))),
     "a command": lambda text: error_of(CommandResult("hpc", ("ls", text), 1, "", text, 0.0).check),
     "a command's output": lambda text: error_of(CommandResult("hpc", ("ls",), 1, text, "", 0.0).check),

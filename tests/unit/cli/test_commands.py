@@ -770,3 +770,21 @@ def test_a_group_alone_prints_its_help(words: list[str]) -> None:
     assert done.stderr.startswith("Usage: ")
     assert "\\n" not in done.stderr
     assert len(done.stderr.splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["deplyo", "x.sif"], "'deplyo'. Perhaps you meant \"deploy\"?"),
+        (["status", "--cluster", "image.sif"], "image.sif: an image, where a text file is wanted"),
+        (["status", "--cluster", "tab.yaml"], "tab.yaml:2: indented by a tab, where YAML wants spaces"),
+    ],
+)
+def test_a_slip_is_called_what_it_is(
+    words: list[str], says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("image.sif").write_bytes(Sif().to_bytes())
+    Path("tab.yaml").write_text("controller:\n\thost: x\n")
+    result = run(*words)
+    assert says in f"{result.output}{result.exception}"

@@ -215,7 +215,8 @@ def test_one_that_waits_is_cancelled_by_its_id_and_one_that_works_is_not(
 ) -> None:
     begin("--json", "gc")
     until(lambda: ("gc", "waiting") in states(ask))
-    works, waits = (one["record"]["id"] for one in ask("running")["commands"])
+    found = {one["state"]: one["record"]["id"] for one in ask("running")["commands"]}
+    works, waits = found["working"], found["waiting"]
     assert ask("cancel", "--id", works)["event"] == "runs"
     cancelled = ask("cancel", "--id", waits)
     assert cancelled["how"]["reason"] == f"{WITHDRAWN}, cancelled by {cancelled['how']['user']} (from 192.0.2.7)"

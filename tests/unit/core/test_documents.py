@@ -78,7 +78,7 @@ def test_every_key_path_has_its_line() -> None:
         ("? [a, b]\n: c\n", 1, "a key must be plain text"),
         ("a: 1\n---\nb: 2\n", 2, "second document"),
         ("a: 1\n  b: 2\n", 2, "mapping values are not allowed"),
-        ("a:\n\t- x\n", 2, "\\t"),
+        ("a:\n\t- x\n", 2, "tab"),
         ("a: [1, 2\n", 2, "flow sequence"),
         ("a: 1\nb: \x07\n", 2, "does not allow"),
         ('a: "\\UFFFFFFFF"\n', 1, "out of range"),
