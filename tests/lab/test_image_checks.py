@@ -136,7 +136,7 @@ def test_a_gpu_only_where_slurm_has_one(cli: Cli, machines: Machines, deployed: 
 
 
 def test_what_could_not_be_determined(cli: Cli, machines: Machines, deployed: str) -> None:
-    refused(cli("test", deployed, "--on", "c009"), 3, "Slurm gave no node for the job")
+    refused(cli("test", deployed, "--on", "c009"), 2, "c009: no such node in this cluster")
     refused(cli("test", "gone.sif", "--on", "c001"), 2, "is not in the catalog")
     refused(cli("test", "gone.sif"), 2, "there is no such file", "--on NODE")
     with machines.in_front_of("c002", "/usr/bin/apptainer", "exit 1"):

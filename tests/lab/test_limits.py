@@ -84,7 +84,8 @@ def test_too_few_are_refused_in_words_and_nothing_is_changed(nodes: FakeNodes) -
     before = set(nodes.root.rglob("*"))
     code, _, said = sync(nodes, "auto", soft=64, hard=64)
     new = {path.name for path in set(nodes.root.rglob("*")) - before}
-    assert (code, new) == (2, {"config.yaml", "sync.lock", "sync.log", "history.jsonl", "history.lock"})
+    notes = {"running", "history.jsonl", "history.lock", "sync.lock", "sync-next.lock", "sync.log"}
+    assert (code, new) == (2, {"config.yaml", *notes})
     error, hint = said.splitlines()
     assert error == "error: controller: 300 nodes need 761 open files, 65 at the least, and 64 are allowed"
     assert hint.startswith("hint: allow more open files: ulimit -n, LimitNOFILE=")

@@ -130,10 +130,10 @@ def test_what_goes_on_after_an_interrupt_is_said_and_can_be_cancelled(
     assert long_sync.returncode == 130
     stop = "Stop it: hpc-container-manager cancel"
     assert errors.strip() == f"interrupted here. The sync goes on on hpc-controller. {stop}"
+    wait_until(lambda: "c[001-003]" in tool("running").stdout)  # its file is written now and then
     (line,) = tool("running").check().stdout.splitlines()
     assert line.startswith(f"sync  {NAME}  by {ME} (from ")
     assert line.endswith("(stop it: hpc-container-manager cancel)")
-    assert "c[001-003]" in line
 
     cancelled = tool("cancel").check()
     assert f"cancelled by {ME}" in " ".join(cancelled.stdout.split())
