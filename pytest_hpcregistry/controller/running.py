@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..agent.facts import Refused, open_regular
-from ..core.events import Event
+from ..core.events import Event, TransferStarted
 from ..core.history import ID, LONGEST_LINE, Record, from_line, now, place_of, to_line
 from ..core.layout import HISTORY_LOCK, RUNNING, inside
 from ..core.names import excerpt
@@ -60,7 +60,8 @@ class Sign:
         """Take in what an event says; many threads may call it."""
         with self.writing:
             self.transfers.take(event, time.monotonic())
-            if time.monotonic() - self.written >= EVERY:
+            # The next event may be long in coming, where little is sent.
+            if isinstance(event, TransferStarted) or time.monotonic() - self.written >= EVERY:
                 self.write()
 
     def change(self, state: str) -> None:

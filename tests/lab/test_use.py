@@ -24,7 +24,7 @@ from .test_drift import flip_a_bit
 
 pytestmark = pytest.mark.lab
 Pytest = Callable[..., CommandResult]
-WRONG = f"{REGISTRY}/ml-frameworks: directory 0700 root:slurm, should be directory 0755 root:slurm"
+WRONG = f"{REGISTRY}/custom-images: directory 0775 root:slurm, should be directory 0755 root:slurm"
 
 
 @pytest.fixture
@@ -41,11 +41,10 @@ def pytest_here(edited: Callable[..., Path], kept: str, tmp_path: Path) -> Pytes
 
 @pytest.fixture
 def wrong_mode(machines: Machines) -> Iterator[None]:
-    """The same wrong mode on all nodes."""
-    change = f"test -e /lab/is-controller || chmod {{}} {REGISTRY}/ml-frameworks"
-    machines.everywhere(change.format("0700"))
+    """The same wrong mode on all machines."""
+    machines.everywhere(f"chmod 0775 {REGISTRY}/custom-images")
     yield
-    machines.everywhere(change.format("0755"))
+    machines.everywhere(f"chmod 0755 {REGISTRY}/custom-images")
 
 
 def test_a_sync_does_the_nodes_of_the_cluster_file(tool: Cli, edited: Callable[..., Path], kept: str) -> None:
@@ -92,7 +91,7 @@ def test_collecting_a_phase_is_no_failure(pytest_here: Pytest) -> None:
     assert (found.exit_code, "test_reachable.py::test_node_is_reachable[c001]" in found.stdout) == (0, True)
 
 
-def test_one_wrong_mode_on_all_nodes_is_one_finding(pytest_here: Pytest, wrong_mode: None, tmp_path: Path) -> None:
+def test_one_wrong_mode_everywhere_is_one_finding(pytest_here: Pytest, wrong_mode: None, tmp_path: Path) -> None:
     """Defects D9 and D10: 160 lines for three nodes, and class names that depend on where one stands."""
     names = []
     for cwd in (ROOT, tmp_path):
@@ -100,7 +99,9 @@ def test_one_wrong_mode_on_all_nodes_is_one_finding(pytest_here: Pytest, wrong_m
         done = pytest_here("-m", "infrastructure", ROOT / "suites", f"--junitxml={report}", cwd=cwd)
         assert done.exit_code == 1, done.stdout
         own = " ".join(done.stdout.partition("= hpc: 1 finding =")[2].partition("= FAILURES =")[0].split())
-        assert f"c[001-003] {WRONG} → run phase 1 again: hpc-container-manager registry setup" in own, done.stdout
+        assert f"c[001-003],controller {WRONG} → run phase 1 again: hpc-container-manager registry setup" in own, (
+            done.stdout
+        )
         assert len(done.stdout.splitlines()) < 60
         cases = ET.parse(report).getroot().iter("testcase")  # noqa: S314 - our own pytest wrote it
         names.append({case.attrib["classname"] for case in cases})
