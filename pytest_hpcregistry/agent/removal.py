@@ -65,9 +65,8 @@ def list_users(registry: str, request: Json) -> Json:
     found: Set[Tuple[str, str, Optional[str]]] = set()
     for pid in os.listdir("/proc") if wanted else ():
         if pid.isdigit():
-            with contextlib.suppress(
-                Hidden, OSError
-            ):  # what cannot be seen is not reported; gc lets it be all the same
+            # What cannot be seen is not reported; gc lets it be all the same.
+            with contextlib.suppress(Hidden, OSError):
                 used = open_in_process("/proc/" + pid, wanted) & set(digests)
                 found.update((digests[one], *owner_of("/proc/" + pid)) for one in used)
     users = sorted(found, key=lambda one: (one[0], one[1], one[2] or ""))[:MOST_USERS]

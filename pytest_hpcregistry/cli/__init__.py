@@ -5,7 +5,6 @@ Runs on the workstation; Python 3.11.
 
 from __future__ import annotations
 
-import difflib
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from click.shell_completion import CompletionItem
 
 from .. import __version__
 from ..core.errors import HpcRegistryError
+from ..core.fields import nearest
 from .endings import ended_by_signals, failure_of, interruption
 from .output import how_much, one_run
 from .show import say, say_error, say_usage_error
@@ -70,10 +70,10 @@ class Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            near = nearest(args[0], COMMANDS)
             if not near:
                 raise
-            raise click.UsageError(f'{error.message} Perhaps you meant "{near[0]}"?', ctx) from None
+            raise click.UsageError(f'{error.message} Perhaps you meant "{near}"?', ctx) from None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """As any group's, without importing all commands."""

@@ -17,7 +17,7 @@ from ..core.errors import UsageError
 from ..core.events import WouldDeploy
 from ..core.names import visible
 from ..report.schema import Lines
-from .ending import end, listening
+from .node_results import end, listening
 from .options import SIF, engine_options, node_options, require_option
 from .output import answers
 from .show import show, shown

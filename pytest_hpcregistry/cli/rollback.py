@@ -9,8 +9,8 @@ from ..cluster.client import ControllerClient
 from ..core.coverage import Required
 from ..core.names import full_name
 from ..report.schema import Lines
-from .ending import end, listening
 from .known_names import complete_images
+from .node_results import end, listening
 from .options import dry_run_option, node_options, require_option, wait_option
 from .output import answers
 

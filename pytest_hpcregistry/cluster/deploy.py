@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from ..core import sif
@@ -28,7 +27,7 @@ from ..core.events import (
     Published,
     UnderWay,
 )
-from ..core.fields import find_repeated
+from ..core.fields import find_repeated, nearest
 from ..core.labels import MOST_LABELS, fit_labels
 from ..core.messages import behind
 from ..core.names import excerpt, image_name, visible
@@ -73,9 +72,8 @@ def refuse_what_is_no_file(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"{visible(path)}: is a directory", hint=f"hpc-container-manager deploy all {visible(path)}")
     if not os.path.lexists(path):
-        there = [each.name for each in path.parent.glob("*.sif")]
-        close = get_close_matches(path.name, there, n=1)
-        hint = f"did you mean {visible(path.with_name(close[0]))}?" if close else "hpc-container-manager deploy --help"
+        near = nearest(path.name, (each.name for each in path.parent.glob("*.sif")))
+        hint = f"did you mean {visible(path.with_name(near))}?" if near else "hpc-container-manager deploy --help"
         raise UsageError(f"{visible(path)}: there is no such file", hint=hint)
 
 

@@ -38,8 +38,13 @@ NODE_LIMIT = 100_000
 def suggest(word: str, known: Iterable[str]) -> str:
     """The nearest of *known*, or all of them, as the end of a message."""
     known = list(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f' Perhaps you meant "{near[0]}"?' if near else " Known: " + ", ".join(known)
+    near = nearest(word, known)
+    return f' Perhaps you meant "{near}"?' if near else " Known: " + ", ".join(known)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The one of *known* that is like *word*; "" if none is."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), "")
 
 
 def read_word(text: str) -> str:

@@ -7,7 +7,6 @@ names from pytest's cache where an earlier session left them.
 
 from __future__ import annotations
 
-import difflib
 import fcntl
 import json
 import shutil
@@ -29,6 +28,7 @@ from ..core.coverage import Required, read_required, shortfall
 from ..core.errors import HpcRegistryError, Unreachable, UsageError
 from ..core.events import Event, Failed, Noticed, UnderWay
 from ..core.facts import Facts
+from ..core.fields import nearest
 from ..core.listeners import throttled
 from ..core.messages import context, count
 from ..core.names import printable, visible
@@ -93,8 +93,8 @@ def require_image(config: pytest.Config, images: Collection[str]) -> None:
 def suggest_image(wanted: str, images: Iterable[str]) -> str:
     """` Did you mean "ml-frameworks/pytorch.sif"?`, of those whose file has a name like it."""
     names = {name.rpartition("/")[2]: name for name in images}
-    near = difflib.get_close_matches(wanted.rpartition("/")[2], names, n=1)
-    return f' Did you mean "{visible(names[near[0]])}"?' if near else ""
+    near = nearest(wanted.rpartition("/")[2], names)
+    return f' Did you mean "{visible(names[near])}"?' if near else ""
 
 
 def refuse_choice(config: pytest.Config, error: HpcRegistryError | None) -> None:
