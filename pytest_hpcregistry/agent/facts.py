@@ -29,6 +29,7 @@ FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\.sif\Z")
 DIRECTORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 HEADER_SIZE = 128  # bytes of the SIF global header, enough to see a truncated file
+METADATA = ".registry"
 STAGING = ".registry/staging"
 BASES = ".registry/bases"
 OBJECTS = ".registry/objects/sha256"
@@ -94,7 +95,7 @@ PROGRAMS = {name: [name, option] for name, option in OPTIONS.items()}
 
 
 def registry_paths(registry: str, request: Json) -> List[str]:
-    inside = ["", ".registry", ".registry/config.yaml", "README.md", CATALOG, LOCK, PEERS, SIGNERS]
+    inside = ["", METADATA, ".registry/config.yaml", "README.md", CATALOG, LOCK, PEERS, SIGNERS]
     inside += [OBJECTS, STAGING, BASES, *request.get("directories", [])]
     return [os.path.join(registry, path).rstrip("/") for path in inside] + list(request.get("paths", []))
 

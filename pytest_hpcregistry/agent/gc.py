@@ -17,6 +17,7 @@ from .facts import (
     CATALOG,
     DIGEST,
     DIRECTORY_NAME,
+    METADATA,
     OBJECTS,
     STAGING,
     Json,
@@ -140,7 +141,7 @@ def gone(removed: Files) -> List[os.stat_result]:
 def leftovers(registry: str) -> Files:
     """What a killed publish leaves behind beside a name."""
     found: Files = {}
-    places = [".registry", *PLACES, *list_directories(registry)]
+    places = [METADATA, *PLACES, *list_directories(registry)]
     for place in places:
         beside = regular_files(registry, place)
         found.update((path, status) for path, status in beside.items() if LEFTOVER.match(os.path.basename(path)))

@@ -20,6 +20,7 @@ from .facts import (
     DIRECTORY_NAME,
     FILE_NAME,
     LOCK,
+    METADATA,
     OBJECTS,
     RUN_SETUP,
     STAGING,
@@ -62,7 +63,7 @@ def apply(root: int, request: Json) -> Json:
     mode = mode_of(root, request)
     taken = signatures.accept(root, request["images"])
     if taken:
-        with opened(".registry", root) as metadata:
+        with opened(METADATA, root) as metadata:
             write_file(metadata, os.path.basename(signatures.SIGNED), json.dumps(taken, sort_keys=True).encode())
     changed = [image["name"] for image in request["images"] if give_name(root, image, mode)]
     catalog = publish_catalog(root, request["catalog"], request["objects"]) if request.get("catalog") else "kept"
@@ -270,7 +271,7 @@ def unlink_if_there(name: str, directory: int) -> None:
 
 def publish_catalog(root: int, text: str, digests: List[str]) -> str:
     """Write the catalog, unless it names an object that is not here: a reader must never follow it to nothing."""
-    with opened(OBJECTS, root) as objects, opened(".registry", root) as metadata:
+    with opened(OBJECTS, root) as objects, opened(METADATA, root) as metadata:
         if not all(is_file(digest, objects) for digest in digests):
             return "behind"
         write_file(metadata, "catalog.yaml", text.encode())

@@ -19,8 +19,8 @@ from .address import own_address
 from .facts import (
     BASES,
     CATALOG,
+    METADATA,
     OBJECTS,
-    STAGING,
     Json,
     Refused,
     filesystem,
@@ -199,5 +199,5 @@ def have(registry: str, request: Json) -> Json:
         "free": filesystem(registry)["free"],
         # Where this node sees the controller: what from="…" before the sync key is compared with.
         "from": os.environ.get("SSH_CONNECTION", "").partition(" ")[0] or None,
-        "probe": modified(os.path.join(registry, STAGING, request["probe"])) if request.get("probe") else None,
+        "probe": modified(os.path.join(registry, METADATA, request["probe"])) if request.get("probe") else None,
     }

@@ -135,15 +135,19 @@ def run_signatures(arguments: argparse.Namespace) -> int:
 
 
 def run_try_key(arguments: argparse.Namespace) -> int:
+    from contextlib import nullcontext
+
     from ..core.fanout import fan_out
     from . import settings
     from .nodes import list_nodes
+    from .probe import probing
     from .session import try_sync_key
 
     config = settings.load(arguments.config)
     nodes = list_nodes(arguments.nodes or config.nodes)
     room = limits.make_room(len(nodes), config.sync.window, held=0, each=limits.SESSION)
-    tried = fan_out(nodes, lambda node: try_sync_key(node, config), window=room.window)
+    with probing(config.registry.path) if config.sync.method == "shared" else nullcontext() as probe:
+        tried = fan_out(nodes, lambda node: try_sync_key(node, config, probe), window=room.window)
     json_lines(sys.stdout)(
         Tried(
             nodes={

@@ -21,6 +21,7 @@ from .nodes import ASK_TIMEOUT, no_answer, no_answer_in_time, read_line, refuse_
 
 if TYPE_CHECKING:
     from ..core.settings import Settings
+    from .probe import Probe
 
 PASSED_OVER = 1 << 20  # bytes that a login may print beside what the agent says
 MOST_EVENTS, EVENT_RATE = 1 << 20, 2000  # bytes, and bytes a second, that the agent may say unasked; a relay's says 500
@@ -128,10 +129,16 @@ def encoded(request: dict[str, Any]) -> bytes:
     return json.dumps(request, ensure_ascii=False)[1:].encode()
 
 
-def try_sync_key(node: str, settings: Settings) -> str:
-    """Use the sync key as it is meant, then as a thief would: for a shell. Returns how that went."""
+def try_sync_key(node: str, settings: Settings, probe: Probe | None = None) -> str:
+    """Use the sync key as it is meant, then as a thief would: for a shell. Returns how that went.
+
+    With a *probe*, the node shall see the controller's own registry.
+    """
     with NodeSession(node, settings) as session:
-        seen = session.ask("have").get("from")
+        has = session.ask("have", probe.request if probe else None)
+    if probe and not probe.is_seen(has):
+        return f"works, but {node} has a {settings.registry.path} of its own: is the shared file system mounted there?"
+    seen = has.get("from")
     word = secrets.token_hex(8)  # what is printed without it is the login's own
     stolen = run_process(node, [*sync_ssh(settings), f"root@{node}", f"echo {word}"], timeout=ASK_TIMEOUT)
     if stolen.exit_code == 0 or word in stolen.stdout:

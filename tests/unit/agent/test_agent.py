@@ -99,8 +99,8 @@ def test_the_version_before_never_lies_where_rsync_writes(program: Path, registr
 def test_a_registry_that_is_the_controllers_own_shows_the_time_of_its_probe(
     program: Path, registry: Path, probe: str | None, seen: int | None
 ) -> None:
-    (registry / agent.STAGING / ".probe-1").touch()
-    os.utime(registry / agent.STAGING / ".probe-1", (4711, 4711))
+    (registry / ".registry" / ".probe-1").touch()
+    os.utime(registry / ".registry" / ".probe-1", (4711, 4711))
     (answer,) = converse(program, registry, {"do": "have", "id": 1, "probe": probe})
     assert answer["probe"] == seen
 

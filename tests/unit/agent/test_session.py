@@ -168,7 +168,7 @@ def test_have_tells_where_the_node_sees_the_controller(
 
 @pytest.mark.parametrize(("modified", "seen"), [(4711.9, 4711), (0, 0), (-5, 0)])
 def test_the_probe_s_time_is_in_whole_seconds_since_1970(registry: Path, modified: float, seen: int) -> None:
-    probe = registry / agent.STAGING / ".probe-1"
+    probe = registry / ".registry" / ".probe-1"
     probe.touch()
     os.utime(probe, (9999, modified))
     assert have(str(registry), {"probe": ".probe-1"})["probe"] == seen

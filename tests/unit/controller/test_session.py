@@ -13,6 +13,7 @@ import pytest
 from pytest_hpcregistry.agent.requests import LONGEST_SILENCE
 from pytest_hpcregistry.controller import session as sessions
 from pytest_hpcregistry.controller.nodes import ASK_TIMEOUT
+from pytest_hpcregistry.controller.probe import Probe
 from pytest_hpcregistry.controller.session import MOST_EVENTS, PASSED_OVER, NodeSession
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, Unreachable
 from pytest_hpcregistry.transports import CommandResult
@@ -256,7 +257,7 @@ def test_a_login_that_prints_is_found_where_rsync_would_stumble(
     answer = CommandResult("c1", (), 1, "Welcome to c1\n", "", 0.0)
     monkeypatch.setattr(sessions, "run_process", lambda *_, **__: answer)
     monkeypatch.setattr(
-        NodeSession, "ask", lambda self, _: self.understand("") or self.understand("Welcome to c1") or {}
+        NodeSession, "ask", lambda self, *_: self.understand("") or self.understand("Welcome to c1") or {}
     )
     settings = change(FakeNodes(tmp_path, "c1").settings, method=method)
     assert re.fullmatch(how, sessions.try_sync_key("c1", settings))
@@ -288,7 +289,7 @@ def test_the_sync_key_is_tried_as_it_is_meant_and_as_a_thief_would(
     how: str,
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(NodeSession, "ask", lambda self, verb: {"have": {"from": seen}}[verb])
+    monkeypatch.setattr(NodeSession, "ask", lambda self, verb, request: {"have": {"from": seen}}[verb])
 
     def run(where: str, argv: list[str], *, timeout: float) -> CommandResult:
         asked.append((where, argv, timeout))
@@ -302,6 +303,21 @@ def test_the_sync_key_is_tried_as_it_is_meant_and_as_a_thief_would(
     assert argv[-1].startswith("echo ")
     assert script.argv[-2:] == ["root@c1", "session"]
     assert script.is_ended
+
+
+def test_a_node_that_shall_see_the_controllers_registry_and_does_not_is_named(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = Probe(".probe-1", 4711)
+    monkeypatch.setattr(NodeSession, "ask", lambda self, verb, request: {"probe": 4711 if request["probe"] else 0})
+    monkeypatch.setattr(sessions, "run_process", lambda *_, **__: CommandResult("c1", (), 1, "", "", 0.0))
+    settings = change(FakeNodes(tmp_path, "c1").settings, admitted=())
+    assert sessions.try_sync_key("c1", settings, probe) == "works, refuses a shell"
+    monkeypatch.setattr(NodeSession, "ask", lambda self, verb, request: {"probe": None})
+    said = sessions.try_sync_key("c1", settings, probe)
+    assert said.startswith(
+        f"works, but c1 has a {settings.registry.path} of its own: is the shared file system mounted"
+    )
 
 
 def test_what_many_are_asked_is_the_end_of_the_request(session: NodeSession, script: Script) -> None:

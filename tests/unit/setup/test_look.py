@@ -58,6 +58,21 @@ def test_what_is_missing_is_to_be_made_and_what_is_right_is_left(registry: Path)
     assert look(registry, right, missing, parent) == [f"todo {missing}", f"todo {parent}"]
 
 
+@as_root
+def test_a_file_system_that_root_may_not_write_to_is_said_once_and_before_anything_is_done(tmp_path: Path) -> None:
+    """Read-only here, as a shared one where root of a node is nobody."""
+    place = tmp_path / "shared"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,mode=0755", "none", str(place)], check=True)
+    try:
+        said = look(place / "containers", ours(place / "containers"), ours(place / "containers" / "base-images"))
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    (line,) = [line for line in said if line.startswith("problem ")]
+    assert line.startswith(f"problem root may not write to {place}, where {place}/containers shall be (if it is a file")
+    assert "set sync.method to shared" in line
+
+
 def test_a_parent_that_is_there_is_never_to_be_changed(registry: Path) -> None:
     assert look(registry, f"parent 0700 root root {registry}") == []
 
@@ -335,4 +350,6 @@ def test_a_hard_link_is_tried_in_each_directory_and_nothing_is_left(tmp_path: Pa
     done = subprocess.run([*argv, "a", "c", "b"], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "ross-device link" in done.stderr
+    assert f"{tmp_path}: an image is a hard link to an object, and this file system (" in done.stderr
+    assert ") makes none from .registry/ into c: choose a path on one that does (registry.path)" in done.stderr
     assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "c"])

@@ -80,13 +80,14 @@ class Machine:
     def there(self, names: dict[str, str]) -> list[str]:
         return sorted(name for name in names if (self.root / name).exists())
 
-    def remove(self, *words: str, tree: bool = False) -> Transcript:
+    def remove(self, *words: str, tree: bool = False, method: str = "auto") -> Transcript:
         variables = {name: str(self.root / path) for name, path in self.paths.items()}
         variables["container_registry_search_path"] = f"{self.root}/bin:{os.environ['PATH']}"
         hosts = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         groups: dict[str, Any] = {"controller": {"hosts": {"ctl": {}}}, "compute": {"hosts": {"n1": {}}}}
         inventory = self.root / "inventory.json"
         inventory.write_text(json.dumps({"all": {"vars": hosts, "children": groups}}))
+        variables["container_registry_sync_method"] = method
         extra = json.dumps({**variables, "container_registry_remove_tree": tree})
         (self.root / playbook.EVENTS).unlink(missing_ok=True)
         argv = ["env", *playbook.environment(str(self.root), 5), playbook.ansible_playbook(), "-i", str(inventory)]
@@ -115,6 +116,16 @@ def test_what_setup_made_goes_and_nothing_else(machine: Machine) -> None:
     assert (machine.root / "ssh/authorized_keys").read_text().splitlines() == OTHERS
     assert (machine.root / "scontrol.log").read_text() == "reconfigure\n"
     assert changed(machine.remove()) == 0, "a second run changes nothing"
+
+
+def test_a_node_takes_nothing_from_a_registry_that_it_shares(machine: Machine) -> None:
+    script = playbook.PLAYBOOK.parent / "roles/container_registry/files/ours.sh"
+    library = str(machine.root / "lib/hpcregistry")
+    words = [library, "", "/none", "yes", "", "/none", "/none", "/none", "c", "/none", "/none"]
+    done = subprocess.run(["/bin/sh", str(script), *words], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"last {library}\n", "")
+    machine.remove(tree=True, method="shared")
+    assert not (machine.root / "containers").exists(), "the controller's"
 
 
 def test_the_tree_goes_where_that_is_asked_for(machine: Machine) -> None:

@@ -15,6 +15,7 @@ from pytest_hpcregistry.controller import rollout
 from pytest_hpcregistry.controller.engines import shared
 from pytest_hpcregistry.controller.probe import probing
 from pytest_hpcregistry.controller.sync import sync
+from pytest_hpcregistry.core import layout
 from pytest_hpcregistry.core.errors import CommandFailed
 from pytest_hpcregistry.testing.listener import recorder
 from tests.fakes.nodes import FakeNodes
@@ -56,13 +57,13 @@ def test_the_probe_needs_no_room_and_cannot_be_guessed(nodes: FakeNodes) -> None
     seen = set()
     for _ in range(3):
         with probing(str(nodes.registry)) as probe:
-            path = nodes.registry / agent.STAGING / probe.name
-            assert path.stat().st_size == 0
-            assert path.stat().st_mtime == probe.modified
+            paths = [nodes.registry / place / probe.name for place in (layout.METADATA, layout.STAGING)]
+            assert [path.stat().st_size for path in paths] == [0, 0]
+            assert {path.stat().st_mtime for path in paths} == {probe.modified}
             assert probe.is_seen({"probe": probe.modified})
             assert not probe.is_seen({"probe": None})
             seen.add(probe.modified)
-        assert not path.exists()
+        assert not any(path.exists() for path in paths)
     assert len(seen) == 3
 
 

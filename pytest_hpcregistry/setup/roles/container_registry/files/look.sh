@@ -84,6 +84,16 @@ one_file_system() {
         problem "$1 lies on another file system than $registry: an image is a hard link, and none goes across"
 }
 
+# writable PATH: root may not write everywhere, as to a file system that others share, or one that is mounted read-only.
+writable() {
+    place=$1
+    until [ -e "${place:=/}" ]; do place=${place%/*}; done
+    case $seen in *"|write $place|"*) return ;; esac
+    seen="$seen|write $place|"
+    [ -w "$place" ] || problem "root may not write to $place, where $1 shall be (if it is a file system that all machines" \
+        "share, set sync.method to shared: then the controller alone writes)"
+}
+
 seen=
 for item; do
     read -r kind mode user its_group path <<END
@@ -92,6 +102,7 @@ END
     [ "$path" ] || path=$mode
     case $kind in
         ours | parent)
+            [ "$kind" = parent ] || writable "$path"
             if [ ! -e "$path" ] && [ ! -L "$path" ]; then
                 echo "todo $item"
             elif [ ! -d "$path" ]; then

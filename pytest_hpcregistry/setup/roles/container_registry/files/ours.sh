@@ -4,6 +4,7 @@
 #   ours.sh LIBRARY REGISTRY OCI_CONF TREE CONTROLLER LAUNCHER LOGROTATE KEY COMMENT KNOWN_HOSTS LOG
 #
 # TREE and CONTROLLER are empty or not: whether the registry itself is to go, and whether this is the controller.
+# REGISTRY is empty on a machine that only reads it.
 set -u
 library=$1 registry=$2 oci_conf=$3 tree=$4 controller=$5
 launcher=$6 logrotate=$7 key=$8 comment=$9
@@ -31,11 +32,13 @@ fi
 if [ "$tree" ] && [ "$controller" ]; then
     for one in "$log" "$log"[.-][0-9]*; do is_there file "$one"; done
 fi
-is_there file "$registry/.registry/peers"
-is_there file "$registry/.registry/allowed_signers"
-is_there last "$registry/.registry/config.yaml" # the history is written by it
+if [ "$registry" ]; then
+    is_there file "$registry/.registry/peers"
+    is_there file "$registry/.registry/allowed_signers"
+    is_there last "$registry/.registry/config.yaml" # the history is written by it
+fi
 is_there last "$library"
-if [ "$tree" ] && [ -d "$registry/.registry/objects" ]; then
+if [ "$registry" ] && [ "$tree" ] && [ -d "$registry/.registry/objects" ]; then
     is_there last "$registry"
 fi
 exit 0

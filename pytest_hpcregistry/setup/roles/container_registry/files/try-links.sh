@@ -9,5 +9,9 @@ trap 'exit 1' HUP INT TERM
 : >".registry/staging/$name" && mv ".registry/staging/$name" ".registry/objects/sha256/$name" || exit
 for directory; do
     tried=$directory/$name
-    ln -f ".registry/objects/sha256/$name" "$tried" && rm -f "$tried" || exit
+    ln -f ".registry/objects/sha256/$name" "$tried" && rm -f "$tried" || {
+        echo "$PWD: an image is a hard link to an object, and this file system ($(stat -f -c %T .)) makes none from" \
+            ".registry/ into $directory: choose a path on one that does (registry.path)" >&2
+        exit 1
+    }
 done
