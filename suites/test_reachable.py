@@ -10,17 +10,17 @@ from pytest_hpcregistry.checks import programs, reachable
 from pytest_hpcregistry.core.facts import Facts, Machine
 from pytest_hpcregistry.core.model import Cluster
 
-pytestmark = [pytest.mark.infrastructure, pytest.mark.deployment, pytest.mark.e2e]
+pytestmark = [pytest.mark.hpc_infrastructure, pytest.mark.hpc_deployment, pytest.mark.hpc_e2e]
 
 
 def test_node_is_reachable(
-    node_name: str, cluster_facts: Facts, cluster: Cluster, record_property: Callable[[str, object], None]
+    node_name: str, cluster_facts: Facts, cluster: Cluster, hpc_property: Callable[[str, object], None]
 ) -> None:
     node = cluster_facts.nodes[node_name]
     if node.not_counted:
         pytest.skip(f"not counted: {node.out_of_service}")
     if node.unreachable is not None:
-        record_property("unreachable", node.unreachable)
+        hpc_property("unreachable", node.unreachable)
     assert list(reachable.reached(node, cluster_facts, cluster)) == []
 
 

@@ -21,6 +21,8 @@ PHASES = ("infrastructure", "deployment", "e2e")
 DEADLINE = 3600  # seconds for one phase
 # A list of findings in full, in the report too: pytest (8.4 and later) would show the first 8 lines.
 WHOLE = ["-o", "truncation_limit_lines=0", "-o", "truncation_limit_chars=0"]
+# What would choose among the tests, or take the plugin or xdist away: how a phase is run is not for them to say.
+NOT_INHERITED = ("PYTEST_ADDOPTS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_PLUGINS")
 # pytest's own exit codes, https://docs.pytest.org/en/stable/reference/exit-codes.html
 PASSED, FAILED, USAGE, NOTHING = 0, 1, 4, 5
 
@@ -88,7 +90,8 @@ def run_phase(
     """
     # Not --dist loadgroup: pytest 9.2.0 with xdist 3.8.0 ignores the groups without a word (pytest-xdist issue 1386).
     spread = ["-n", str(workers), "--dist", "loadfile"] if workers else ["-p", "no:xdist"]
-    argv = [sys.executable, "-m", "pytest", str(suites_directory()), "-m", phase, "-o", "addopts=", "-rfEs"]
+    argv = ["env", *(word for name in NOT_INHERITED for word in ("-u", name))]
+    argv += [sys.executable, "-m", "pytest", str(suites_directory()), "-m", phase, "-o", "addopts=", "-rfEs"]
     argv += [*spread, *WHOLE, f"--junitxml={report}", "-o", "junit_family=xunit1", *options]
     with tempfile.TemporaryDirectory(prefix="hpcreg-") as scratch:
         error = Path(scratch, "error")

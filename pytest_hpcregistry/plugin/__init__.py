@@ -19,7 +19,26 @@ from . import asking, cases, evidence, fixtures, questions
 from .findings import Findings
 from .junit import JUnit
 from .proofs import NotProven
-from .session import CHOICES, LISTS, OPTIONS, asks_for, belongs_to_a_phase, changes_are_allowed, chosen, is_worker
+from .session import (
+    CHOICES,
+    FACTS,
+    LISTS,
+    OPTIONS,
+    asks_for,
+    belongs_to_a_phase,
+    changes_are_allowed,
+    chosen,
+    is_worker,
+    marks_of,
+    with_aliases,
+)
+
+MEANINGS = {
+    "infrastructure": "phase 1, the registry is set up on every machine",
+    "deployment": "phase 2, every image is the same on every machine",
+    "e2e": "phase 3, images run through Slurm, new ones can be deployed",
+    "changes": "deploys images; needs --hpc-allow-changes",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,6 +54,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     text = "Also run tests that deploy images."
     group.addoption("--hpc-allow-changes", action="store_true", help=text)
     parser.addini("hpc_allow_changes", text, type="bool")
+    text = "Whether marks and fixtures of this plugin have short names too: node beside hpc_node [default: true]."
+    parser.addini("hpc_short_names", text, type="bool", default=True)
     group.addoption("--hpc-error-file", help=argparse.SUPPRESS)  # of cluster/phases.py
 
 
@@ -45,11 +66,12 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     chosen(config)  # what is wrong with it ends the session before anybody is asked
     config.pluginmanager.register(fixtures, "hpcregistry-fixtures")
+    if config.getini("hpc_short_names"):
+        config.pluginmanager.register(fixtures.SHORT, "hpcregistry-short-names")
     config.pluginmanager.register(evidence, "hpcregistry-reports")
-    config.addinivalue_line("markers", "infrastructure: phase 1, the registry is set up on every machine")
-    config.addinivalue_line("markers", "deployment: phase 2, every image is the same on every machine")
-    config.addinivalue_line("markers", "e2e: phase 3, images run through Slurm, new ones can be deployed")
-    config.addinivalue_line("markers", "changes: deploys images; needs --hpc-allow-changes")
+    for name, meaning in MEANINGS.items():
+        for mark in sorted(with_aliases(config, {f"hpc_{name}"}), key=len):
+            config.addinivalue_line("markers", f"{mark}: {meaning}")
     if not is_worker(config):
         config.pluginmanager.register(evidence.Evidence(config), "hpcregistry-evidence")
         config.pluginmanager.register(Findings(), "hpcregistry-findings")
@@ -74,18 +96,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cases.parametrize(metafunc)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Before pytest itself reads `-m`: it shall find each of our marks by both names."""
+    for item in items:
+        for name in sorted(marks_of(item) - {mark.name for mark in item.iter_markers()}):
+            item.add_marker(name)
     if not changes_are_allowed(config):
         refuse = pytest.mark.skip(reason="deploys an image: give --allow-changes (pytest: --hpc-allow-changes)")
         for item in items:
-            if item.get_closest_marker("changes") and belongs_to_a_phase(item):
+            if item.get_closest_marker("hpc_changes") and belongs_to_a_phase(item):
                 item.add_marker(refuse)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Ask before the first test, which otherwise would seem to take that long, when one that will be run needs it."""
-    needed = any(asks_for(item, "cluster_facts") for item in session.items)
+    needed = any(asks_for(item, *FACTS) for item in session.items)
     if needed and not session.config.option.collectonly:
         with suppress(HpcRegistryError):  # each test that needs the facts fails by it
             asking.get_facts(session.config, session.items)

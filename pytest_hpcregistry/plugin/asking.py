@@ -35,7 +35,18 @@ from ..core.names import printable, visible
 from ..core.nodeset import Choice
 from ..core.wire import from_line, to_line
 from . import questions
-from .session import choice, chosen, is_image, is_worker, load, option, selected_phases, wanted_image, worker_input
+from .session import (
+    choice,
+    chosen,
+    is_image,
+    is_worker,
+    load,
+    marks_of,
+    option,
+    selected_phases,
+    wanted_image,
+    worker_input,
+)
 
 FACTS = pytest.StashKey[Facts]()
 NAMES = pytest.StashKey["Names"]()
@@ -43,7 +54,7 @@ PROBLEM = pytest.StashKey[HpcRegistryError]()
 """Why the cluster could not be asked: it is not tried again in this session."""
 SHARED = pytest.StashKey[Path]()
 CACHED = "hpc/names"
-READ_IMAGES = ("deployment", "e2e")
+READ_IMAGES = {"hpc_deployment", "hpc_e2e"}
 """Phases whose tests need every byte of every image read."""
 
 RUN_JOBS = {"deployment", "e2e"}
@@ -144,7 +155,7 @@ def get_facts(config: pytest.Config, items: Iterable[pytest.Item]) -> Facts:
     if PROBLEM in config.stash:
         raise config.stash[PROBLEM]
     if FACTS not in config.stash:
-        read_images = any(mark.name in READ_IMAGES for item in items for mark in item.iter_markers())
+        read_images = any(READ_IMAGES & marks_of(item) for item in items)
         try:
             config.stash[FACTS] = find_facts(config, read_images)
         except HpcRegistryError as error:

@@ -8,7 +8,7 @@ import pytest
 
 from ..core.names import CONTROLLER
 from .asking import Names, get_names
-from .session import asks_for, choice, is_deselected, is_image, wanted_image
+from .session import FACTS, asks_for, choice, is_deselected, is_image, wanted_image
 
 MOST_CELLS = 1000
 """Images by machines up to which each has a case of its own: some thousand tests, and seconds."""
@@ -55,12 +55,13 @@ def make_cases(config: pytest.Config, names: Names) -> dict[str, Cases | None]:
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """Give a test its cases; with none to be had, one that fails and says so."""
-    if not asks_for(metafunc.definition, "cluster_facts"):
+    if not asks_for(metafunc.definition, *FACTS):
         return  # another project's tests may have fixtures of these names
     config = metafunc.config
     names = Names() if is_deselected(metafunc.definition) else get_names(config)
     own = {name for call in metafunc._calls for name in call.params}  # by marks and hooks of its project
-    for fixture, cases in make_cases(config, names).items():
-        if fixture not in own and cases is not None and asks_for(metafunc.definition, fixture):
-            ids, parameters = list(cases) or ["none"], list(cases.values()) or [None]
-            metafunc.parametrize(fixture, parameters, ids=ids, indirect=True)
+    for name, cases in make_cases(config, names).items():
+        for fixture in (name, f"hpc_{name}"):
+            if fixture not in own and cases is not None and asks_for(metafunc.definition, fixture):
+                ids, parameters = list(cases) or ["none"], list(cases.values()) or [None]
+                metafunc.parametrize(fixture, parameters, ids=ids, indirect=True)

@@ -20,7 +20,7 @@ from . import asking
 from .asking import PROBLEM
 from .findings import explain
 from .junit import place_of
-from .session import asks_for, belongs_to_a_phase, load, selected_phases, worker_input
+from .session import FACTS, asks_for, belongs_to_a_phase, load, marks_of, selected_phases, worker_input
 
 COMPARED = pytest.StashKey[list[Finding]]()
 """The findings that the running test asserted on."""
@@ -31,14 +31,15 @@ MACHINE_FIXTURES = ("node", "node_name", "machine", "find_on_nodes", "find_on_ma
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Write into JUnit what a case speaks about."""
     item.config.stash.setdefault(COMPARED, []).clear()
-    marks = {mark.name for mark in item.iter_markers()}
-    phase = next((name for name in selected_phases(item.config) or PHASES if name in marks), None)
+    marks = marks_of(item)
+    phase = next((name for name in selected_phases(item.config) or PHASES if f"hpc_{name}" in marks), None)
     if phase is None:
         return
     # Not the environment's PYTEST_XDIST_WORKER: that may be of a session which has started this one.
     worker = worker_input(item.config).get("workerid", "main")
     properties: dict[str, object] = {"phase": phase, "worker": worker}
     parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
+    parameters = {key.removeprefix("hpc_"): value for key, value in parameters.items()}
     image, node = parameters.get("find_in_images") or (parameters.get("sif"), None)
     properties["node"] = node or next((parameters[key] for key in MACHINE_FIXTURES if key in parameters), None)
     known = asking.known_facts(item.config)
@@ -66,7 +67,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """What a machine says may be in every message of a suite: none of it reaches a terminal or JUnit unescaped."""
     report: Any = yield
-    asks = asks_for(item, "cluster_facts", "hpc_client")
+    asks = asks_for(item, *FACTS, "hpc_client")
     if asks or belongs_to_a_phase(item):
         report.hpc_asks = asks  # an attribute of a report travels from xdist's workers to the main process
         if findings := find_reasons(item, call, report):

@@ -1,9 +1,15 @@
-"""Fixtures for authors of tests: the cluster as it was when it was asked."""
+"""Fixtures for authors of tests: the cluster as it was when it was asked.
+
+Each has two names, as `hpc_node` and `node`: a project may have a `node` of its own. So none asks for another one by
+its short name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from types import ModuleType
+from typing import Any, Literal
 
 import pytest
 
@@ -24,9 +30,22 @@ from .session import chosen, load
 
 NO_NODE = "there is no node to check"
 NO_IMAGE = "there is no such image in the catalog: deploy one first"
+Scope = Literal["session", "function"]
+SHORT = ModuleType("short_names")
+"""The fixtures by their short names: a plugin of pytest, unless hpc_short_names is false."""
 
 
-@pytest.fixture(scope="session")
+def two_names(scope: Scope = "function") -> Callable[[Callable[..., Any]], Any]:
+    """A fixture hpc_NAME, which is NAME in SHORT."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        setattr(SHORT, function.__name__, pytest.fixture(scope=scope)(function))
+        return pytest.fixture(scope=scope, name=f"hpc_{function.__name__}")(function)
+
+    return decorate
+
+
+@two_names("session")
 def cluster_facts(request: pytest.FixtureRequest) -> Facts:
     """The facts of all machines, asked for once in a session."""
     try:
@@ -35,7 +54,7 @@ def cluster_facts(request: pytest.FixtureRequest) -> Facts:
         pytest.fail(printable(f"the cluster could not be asked: {asking.with_hint(error)}"), pytrace=False)
 
 
-@pytest.fixture(scope="session")
+@two_names("session")
 def cluster(pytestconfig: pytest.Config) -> Cluster:
     """The cluster file."""
     try:
@@ -44,42 +63,42 @@ def cluster(pytestconfig: pytest.Config) -> Cluster:
         pytest.fail(printable(asking.with_hint(error)), pytrace=False)
 
 
-@pytest.fixture(scope="session")
-def registry(cluster: Cluster) -> Registry:
+@two_names("session")
+def registry(hpc_cluster: Cluster) -> Registry:
     """Path, owner, group, modes and directories that the registry shall have."""
-    return cluster.registry
+    return hpc_cluster.registry
 
 
-@pytest.fixture(scope="session")
-def controller(cluster_facts: Facts) -> Machine:
+@two_names("session")
+def controller(hpc_cluster_facts: Facts) -> Machine:
     """The controller's facts."""
-    return cluster_facts.controller
+    return hpc_cluster_facts.controller
 
 
-@pytest.fixture(scope="session")
-def nodes(cluster_facts: Facts) -> dict[str, Machine]:
+@two_names("session")
+def nodes(hpc_cluster_facts: Facts) -> dict[str, Machine]:
     """The facts of every node that could be asked, by name."""
-    return {name: node for name, node in cluster_facts.nodes.items() if node.unreachable is None}
+    return {name: node for name, node in hpc_cluster_facts.nodes.items() if node.unreachable is None}
 
 
-@pytest.fixture
-def node_name(request: pytest.FixtureRequest, cluster_facts: Facts) -> str:
+@two_names()
+def node_name(request: pytest.FixtureRequest, hpc_cluster_facts: Facts) -> str:
     """Each compute node's name in turn, also of those that could not be asked."""
     if request.param is None:
         pytest.fail(NO_NODE, pytrace=False)
     return str(request.param)
 
 
-@pytest.fixture
-def node(request: pytest.FixtureRequest, cluster_facts: Facts) -> Machine:
+@two_names()
+def node(request: pytest.FixtureRequest, hpc_cluster_facts: Facts) -> Machine:
     """Each compute node's facts in turn."""
-    return reachable(cluster_facts, request.param)
+    return reachable(hpc_cluster_facts, request.param)
 
 
-@pytest.fixture
-def machine(request: pytest.FixtureRequest, cluster_facts: Facts) -> Machine:
+@two_names()
+def machine(request: pytest.FixtureRequest, hpc_cluster_facts: Facts) -> Machine:
     """The controller's and each compute node's facts in turn."""
-    return reachable(cluster_facts, request.param)
+    return reachable(hpc_cluster_facts, request.param)
 
 
 def reachable(cluster_facts: Facts, name: str | None) -> Machine:
@@ -96,35 +115,35 @@ def reachable(cluster_facts: Facts, name: str | None) -> Machine:
     return found
 
 
-@pytest.fixture(scope="session")
-def catalog(cluster_facts: Facts) -> Catalog:
+@two_names("session")
+def catalog(hpc_cluster_facts: Facts) -> Catalog:
     """The controller's catalog."""
-    if cluster_facts.catalog_problem:
-        pytest.fail(cluster_facts.catalog_problem, pytrace=False)
-    return cluster_facts.catalog
+    if hpc_cluster_facts.catalog_problem:
+        pytest.fail(hpc_cluster_facts.catalog_problem, pytrace=False)
+    return hpc_cluster_facts.catalog
 
 
-@pytest.fixture
-def sif(request: pytest.FixtureRequest, catalog: Catalog) -> tuple[str, Entry]:
+@two_names()
+def sif(request: pytest.FixtureRequest, hpc_catalog: Catalog) -> tuple[str, Entry]:
     """Each image of the catalog in turn: its name and its entry."""
     name = request.param
-    if name is None or name not in catalog.images:
+    if name is None or name not in hpc_catalog.images:
         pytest.fail(NO_IMAGE, pytrace=False)
-    return name, catalog.images[name]
+    return name, hpc_catalog.images[name]
 
 
-@pytest.fixture
-def find_on_nodes(request: pytest.FixtureRequest, cluster_facts: Facts, cluster: Cluster) -> Find:
+@two_names()
+def find_on_nodes(request: pytest.FixtureRequest, hpc_cluster_facts: Facts, hpc_cluster: Cluster) -> Find:
     """`find_on_nodes(CHECK, …)`: the findings of checks on one node or, by the grain, on all that could be asked."""
-    chosen = chosen_machines(request, cluster_facts, list(cluster_facts.nodes))
-    return partial(checks.on_machines, chosen, cluster_facts, cluster)
+    chosen = chosen_machines(request, hpc_cluster_facts, list(hpc_cluster_facts.nodes))
+    return partial(checks.on_machines, chosen, hpc_cluster_facts, hpc_cluster)
 
 
-@pytest.fixture
-def find_on_machines(request: pytest.FixtureRequest, cluster_facts: Facts, cluster: Cluster) -> Find:
+@two_names()
+def find_on_machines(request: pytest.FixtureRequest, hpc_cluster_facts: Facts, hpc_cluster: Cluster) -> Find:
     """As `find_on_nodes`, with the controller among them."""
-    chosen = chosen_machines(request, cluster_facts, list(cluster_facts.machines))
-    return partial(checks.on_machines, chosen, cluster_facts, cluster)
+    chosen = chosen_machines(request, hpc_cluster_facts, list(hpc_cluster_facts.machines))
+    return partial(checks.on_machines, chosen, hpc_cluster_facts, hpc_cluster)
 
 
 def chosen_machines(request: pytest.FixtureRequest, cluster_facts: Facts, names: list[str]) -> list[Machine]:
@@ -135,36 +154,51 @@ def chosen_machines(request: pytest.FixtureRequest, cluster_facts: Facts, names:
     return [known[name] for name in names if known[name].unreachable is None] or [reachable(cluster_facts, names[0])]
 
 
-@pytest.fixture
-def find_in_images(request: pytest.FixtureRequest, cluster_facts: Facts, catalog: Catalog, cluster: Cluster) -> Find:
+@two_names()
+def find_in_images(
+    request: pytest.FixtureRequest, hpc_cluster_facts: Facts, hpc_catalog: Catalog, hpc_cluster: Cluster
+) -> Find:
     """`find_in_images(CHECK, …)`: the findings of checks of an image on a machine or, by the grain, of one of the two
     with all of the other."""
     if request.param is None:
         pytest.fail(NO_IMAGE, pytrace=False)
     image, machine = request.param
-    names = chosen_images(request.config, Names.of((), catalog.images)) if image is None else [image]
-    known = cluster_facts.machines
-    machines = list(known.values()) if machine is None else [reachable(cluster_facts, machine)]
-    return partial(checks.in_images, machines, names, cluster_facts, cluster)
+    names = chosen_images(request.config, Names.of((), hpc_catalog.images)) if image is None else [image]
+    known = hpc_cluster_facts.machines
+    machines = list(known.values()) if machine is None else [reachable(hpc_cluster_facts, machine)]
+    return partial(checks.in_images, machines, names, hpc_cluster_facts, hpc_cluster)
+
+
+@pytest.fixture
+def hpc_property(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
+    """`hpc_property(NAME, VALUE)`: into the test's properties in JUnit.
+
+    pytest's own fixture belongs to a plugin that may be off, and warns of the family of JUnit that is its default.
+    """
+
+    def note(name: str, value: object) -> None:
+        request.node.user_properties.append((name, value))
+
+    return note
 
 
 @pytest.fixture(scope="session")
-def hpc_client(cluster: Cluster, pytestconfig: pytest.Config) -> Iterator[ControllerClient]:
+def hpc_client(hpc_cluster: Cluster, pytestconfig: pytest.Config) -> Iterator[ControllerClient]:
     """A connection to the controller, for tests that run or change something."""
-    with open_client(cluster, chosen(pytestconfig)) as client:
+    with open_client(hpc_cluster, chosen(pytestconfig)) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
-def prover(slurm: Slurm, cluster_facts: Facts) -> Prover:
+@two_names("session")
+def prover(hpc_slurm: Slurm, hpc_cluster_facts: Facts) -> Prover:
     """`with prover.jobs(seconds=60) as jobs`: a job on an idle node of each kind of node, node -> its number."""
     try:
-        return Prover(slurm, cluster_facts.asked)
+        return Prover(hpc_slurm, hpc_cluster_facts.asked)
     except HpcRegistryError as error:
         pytest.fail(printable(asking.with_hint(error)), pytrace=False)
 
 
-@pytest.fixture(scope="session")
+@two_names("session")
 def slurm(hpc_client: ControllerClient) -> Slurm:
     """srun and sbatch from the controller, as the cluster file's ordinary user."""
     return Slurm(hpc_client)

@@ -17,6 +17,9 @@ from ..core.nodeset import Choice
 
 CLUSTER = pytest.StashKey[Cluster]()
 FIXTURES = f"{__package__}.fixtures"
+MARKS = (*PHASES, "changes")
+"""Our marks by their short names; each is hpc_NAME as well."""
+FACTS = ("cluster_facts", "hpc_cluster_facts")
 OPTIONS = {
     **{option.name: option.help for option in CLUSTER_OPTIONS},
     "nodes": "Only these nodes: c[001-010], or @gpu, a group of the controller's ClusterShell.",
@@ -103,7 +106,11 @@ def selected_phases(config: pytest.Config) -> list[str]:
     expression = config.getoption("markexpr")
     if not expression or selects(expression):
         return []
-    return [phase for phase in PHASES if selects(expression, phase) or selects(expression, phase, "changes")]
+    return [
+        phase
+        for phase in PHASES
+        if any(selects(expression, *with_aliases(config, names)) for names in ({phase}, {phase, "changes"}))
+    ]
 
 
 def selects(expression: str, *markers: str, doubt: bool = False) -> bool:
@@ -128,11 +135,24 @@ def selects(expression: str, *markers: str, doubt: bool = False) -> bool:
 def is_deselected(item: pytest.Item) -> bool:
     """Whether `-m` leaves a test out, which pytest itself does only after all have been collected."""
     expression = item.config.getoption("markexpr")
-    return bool(expression) and not selects(expression, *(mark.name for mark in item.iter_markers()), doubt=True)
+    return bool(expression) and not selects(expression, *marks_of(item), doubt=True)
 
 
 def belongs_to_a_phase(item: pytest.Item) -> bool:
-    return any(mark.name in PHASES for mark in item.iter_markers())
+    return any(f"hpc_{phase}" in marks_of(item) for phase in PHASES)
+
+
+def marks_of(item: pytest.Item) -> set[str]:
+    """The names of a test's marks; of ours both."""
+    return with_aliases(item.config, {mark.name for mark in item.iter_markers()})
+
+
+def with_aliases(config: pytest.Config, names: set[str]) -> set[str]:
+    """The names of marks, and what else they are called. Short ones are another project's where it says so."""
+    if not config.getini("hpc_short_names"):
+        return names
+    of_ours = {name for name in MARKS if name in names or f"hpc_{name}" in names}
+    return names | of_ours | {f"hpc_{name}" for name in of_ours}
 
 
 def asks_for(item: pytest.Item, *names: str) -> bool:

@@ -8,7 +8,7 @@ from pytest_hpcregistry.checks import Find, catalog
 from pytest_hpcregistry.core.facts import Facts, Machine
 from pytest_hpcregistry.core.model import Cluster
 
-pytestmark = pytest.mark.deployment
+pytestmark = pytest.mark.hpc_deployment
 
 
 def test_catalog_is_readable(controller: Machine, cluster_facts: Facts, cluster: Cluster) -> None:

@@ -12,7 +12,7 @@ from pytest_hpcregistry.core.catalog import Entry
 from pytest_hpcregistry.core.events import Event
 from pytest_hpcregistry.core.model import Cluster
 
-pytestmark = pytest.mark.deployment
+pytestmark = pytest.mark.hpc_deployment
 Sif = tuple[str, Entry]
 
 

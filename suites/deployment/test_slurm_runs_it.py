@@ -8,7 +8,7 @@ from pytest_hpcregistry.cluster.jobs import Slurm
 from pytest_hpcregistry.core.catalog import Entry
 from pytest_hpcregistry.core.model import Registry
 
-pytestmark = pytest.mark.deployment
+pytestmark = pytest.mark.hpc_deployment
 
 
 def test_slurm_can_execute_it(slurm: Slurm, sif: tuple[str, Entry], registry: Registry) -> None:

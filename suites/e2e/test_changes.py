@@ -19,7 +19,7 @@ from pytest_hpcregistry.core.facts import PRESENT, Facts
 from pytest_hpcregistry.core.layout import LAUNCHER
 from pytest_hpcregistry.core.model import Registry
 
-pytestmark = [pytest.mark.e2e, pytest.mark.changes]
+pytestmark = [pytest.mark.hpc_e2e, pytest.mark.hpc_changes]
 FILE_NAME = "hpcregistry-selftest.sif"
 UUID_AT = 48  # where a SIF's header has its UUID: another one makes another digest of the same sound image
 READ_ALL = "echo started; sleep 6; find / -xdev -type f -exec cat {} + > /dev/null && echo read everything"

@@ -14,12 +14,12 @@ from pytest_hpcregistry.core.errors import UsageError
 from pytest_hpcregistry.images.definitions.checks import from_version
 from pytest_hpcregistry.images.running.outcomes import FAILED, PASSED, SKIPPED, UNKNOWN
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.hpc_e2e
 HINT = "build the image again, and deploy it; or mend its checks in image.yaml"
 
 
 def test_image_passes_its_own_checks(
-    slurm: Slurm, sif: tuple[str, Entry], record_property: Callable[[str, object], None]
+    slurm: Slurm, sif: tuple[str, Entry], hpc_property: Callable[[str, object], None]
 ) -> None:
     name, entry = sif
     checks = from_version(entry, name)
@@ -30,9 +30,9 @@ def test_image_passes_its_own_checks(
     except UsageError as error:
         pytest.skip(f"{error}: {error.hint}")
     outcome = check_by_slurm(slurm, name, entry, checks, lambda event: None)
-    record_property("where", outcome.where)
+    hpc_property("where", outcome.where)
     for one in outcome.ended:
-        record_property("check", f"{one.check}: {one.state}")
+        hpc_property("check", f"{one.check}: {one.state}")
     wrong = [one for one in outcome.ended if one.state in (FAILED, UNKNOWN)]
     findings = [Finding("images.checks", outcome.where, f"{name}: {one.check}", one.detail, hint=HINT) for one in wrong]
     assert findings == []

@@ -12,7 +12,7 @@ from pytest_hpcregistry.cluster.kinds import NOT_PROVEN, Prover
 from pytest_hpcregistry.core.catalog import Entry
 from pytest_hpcregistry.core.model import Registry
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.hpc_e2e
 Sif = tuple[str, Entry]
 Say = Callable[[Collection[str]], None]
 STEP = 60  # seconds in which an image starts, and says where it runs
@@ -31,12 +31,12 @@ echo "nodes $SLURM_JOB_NUM_NODES tasks $SLURM_NTASKS_PER_NODE job $SLURM_JOB_ID"
 
 
 @pytest.fixture
-def say(prover: Prover, record_property: Callable[[str, object], None]) -> Callable[[Collection[str]], None]:
+def say(prover: Prover, hpc_property: Callable[[str, object], None]) -> Callable[[Collection[str]], None]:
     """Note what jobs on these nodes do not prove."""
 
     def note(proven: Collection[str]) -> None:
         for line in prover.not_proven(proven):
-            record_property(NOT_PROVEN, line)
+            hpc_property(NOT_PROVEN, line)
 
     return note
 

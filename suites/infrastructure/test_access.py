@@ -10,7 +10,7 @@ from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.core.facts import Facts, Machine
 from pytest_hpcregistry.core.model import Cluster
 
-pytestmark = pytest.mark.infrastructure
+pytestmark = pytest.mark.hpc_infrastructure
 WORKS = "works, refuses a shell"
 
 

@@ -8,7 +8,7 @@ from pytest_hpcregistry.checks import Find, programs
 from pytest_hpcregistry.core.facts import Facts, Machine
 from pytest_hpcregistry.core.model import Cluster
 
-pytestmark = pytest.mark.infrastructure
+pytestmark = pytest.mark.hpc_infrastructure
 
 
 def test_sync_program_is_on_the_controller(controller: Machine, cluster_facts: Facts, cluster: Cluster) -> None:

@@ -8,7 +8,7 @@ from pytest_hpcregistry.checks import Find, slurm
 from pytest_hpcregistry.core.facts import Facts, Machine
 from pytest_hpcregistry.core.model import Cluster
 
-pytestmark = pytest.mark.infrastructure
+pytestmark = pytest.mark.hpc_infrastructure
 
 
 def test_slurm_answers(controller: Machine, cluster_facts: Facts, cluster: Cluster) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_hpcregistry.checks import Find, structure
 
-pytestmark = pytest.mark.infrastructure
+pytestmark = pytest.mark.hpc_infrastructure
 
 
 def test_directories(find_on_machines: Find) -> None:

@@ -171,6 +171,24 @@ def test_a_real_session_hands_over_its_error(tmp_path: Path) -> None:
     assert not [line for line in printed if "passed" in line]
 
 
+def test_an_environment_for_other_runs_of_pytest_chooses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a part of a phase would be a green phase."""
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n@pytest.mark.infrastructure\ndef test_one(): pass\n"
+        "@pytest.mark.infrastructure\ndef test_two(): pass\n"
+    )
+    monkeypatch.setattr(phases, "suites_directory", lambda: tmp_path)
+    monkeypatch.setenv("HPC_CLUSTER", str(tmp_path / "cluster.yaml"))
+    (tmp_path / "cluster.yaml").write_text("controller: {name: ctl, host: ctl}\n")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-k one --maxfail=1")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "no_such_plugin")
+    ended = phases.run_phases(("infrastructure",), [], tmp_path / "reports", workers=0, on_line=lambda _: None)
+    assert ended["infrastructure"].passed == 2
+
+
 def test_a_long_explanation_is_shown_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By pytest alone: our plugin would ask a cluster first."""
     suite, lines = tmp_path / "test_suite.py", [f"image {number} is missing" for number in range(40)]
