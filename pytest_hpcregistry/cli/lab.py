@@ -96,6 +96,10 @@ def sites() -> None:
     """List the sites that a lab can be.
 
     Each with what is particular to it.
+
+    \b
+    Example:
+      hpc-container-manager lab sites
     """
     found = {name: site.load(name).about for name in site.names()}
     answer(Sites(found))
@@ -109,6 +113,10 @@ def status(name: str) -> None:
     """Show the machines and their states.
 
     Every machine's container, address and state in Slurm.
+
+    \b
+    Example:
+      hpc-container-manager lab status --name big
     """
     machines = lab.look(name)
     state = load(name)
@@ -131,12 +139,13 @@ def status(name: str) -> None:
 def ssh(name: str, host: str | None, command: tuple[str, ...]) -> None:
     """Log in to HOST, or run COMMAND there.
 
-    As root, or another user as USER@HOST. The default is the controller.
+    As root, or another user as USER@HOST. Without HOST it is a login on the controller.
 
     \b
     Examples:
       hpc-container-manager lab ssh
       hpc-container-manager lab ssh alice@c001 id
+      hpc-container-manager lab ssh --name big hpc-controller sinfo
     """
     lab.status(name)  # a lab that does not run is an error that says so, not a time-out
     argv = lab.ssh_argv(name, host)
@@ -150,6 +159,10 @@ def down(name: str) -> None:
     """Stop the lab and remove it.
 
     The node image is kept.
+
+    \b
+    Example:
+      hpc-container-manager lab down --name big
     """
     lab.down(name)
     answer(LabName(name))

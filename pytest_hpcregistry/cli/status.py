@@ -71,7 +71,7 @@ def command(required: Required | None, client: ControllerClient) -> None:
     not counted, and no failure; when it is back, `status` and the next sync see what it lacks.
 
     \b
-    Example:
+    Examples:
       hpc-container-manager status --json
       hpc-container-manager status --require 95%
     """

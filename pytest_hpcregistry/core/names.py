@@ -30,7 +30,7 @@ def check_file_name(name: str) -> str:
     if not FILE_NAME.match(name):
         raise UsageError(
             f"{name!r} is not a name for an image",
-            hint="letters, digits and . _ + - only, the first a letter or digit, at most 128 characters before .sif",
+            hint="it ends in .sif; before that at most 128 letters, digits and . _ + -, the first a letter or digit",
         )
     return name
 

@@ -124,7 +124,7 @@ def status(name: str) -> LabState:
     require()
     state = load(name)
     if state is None or not is_running(state):
-        raise UsageError(f"there is no running lab {name!r}", hint="hpc-container-manager lab up")
+        raise UsageError(f"there is no running lab {name!r}", hint=f"hpc-container-manager lab up --name {name}")
     return state
 
 

@@ -29,7 +29,7 @@ def look(name: str) -> list[MachineStatus]:
     """All machines of the lab, whatever their state. Raises UsageError when there is no lab of that name."""
     state = load(name)
     if state is None:
-        raise UsageError(f"there is no lab {name!r}", hint="hpc-container-manager lab up")
+        raise UsageError(f"there is no lab {name!r}", hint=f"hpc-container-manager lab up --name {name}")
     # One without a container is left out of the answer, which then ends with an error: that is no failure here.
     shown = podman("inspect", "--type=container", *map(state.container, state.machines)).stdout
     containers = {found["Name"]: found for found in json.loads(shown)}

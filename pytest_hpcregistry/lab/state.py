@@ -97,8 +97,8 @@ def ssh_argv(name: str, host: str | None = None) -> list[str]:
     """`ssh` to a machine of the lab; None: its controller. Raises UsageError when there is no such lab or machine."""
     state = load(name)
     if state is None:
-        raise UsageError(f"there is no lab {name!r}", hint="hpc-container-manager lab up")
+        raise UsageError(f"there is no lab {name!r}", hint=f"hpc-container-manager lab up --name {name}")
     host = host or state.controller
     if host.rpartition("@")[2] not in state.machines:
-        raise UsageError(f"lab {name!r} has no {host!r}", hint=f"it has {', '.join(state.machines)}")
+        raise UsageError(f"lab {name!r} has no machine {host!r}", hint=f"it has {', '.join(state.machines)}")
     return ["ssh", "-F", str(state.directory / "ssh_config"), host]
