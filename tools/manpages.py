@@ -65,6 +65,8 @@ def page(context: click.Context, version: str) -> str:
     usage = " ".join(command.collect_usage_pieces(context))
     lines = [
         f'.TH "{escape(name.upper())}" "1" "" "{PROGRAM} {version}" ""',
+        ".nh",  # names of pages and commands are whole, for whoever searches or copies them
+        ".ad l",
         *(".SH NAME", f"{escape(name)} \\- {escape(' '.join(short.split()).rstrip('.'))}"),
         *(".SH SYNOPSIS", f"\\fB{escape(context.command_path)}\\fR {escape(usage)}"),
         ".SH DESCRIPTION",

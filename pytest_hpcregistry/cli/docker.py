@@ -6,4 +6,4 @@ import click
 
 from . import image
 
-command = click.Group("docker", image.command.commands, help="Do as image: the bash framework's name.")
+command = click.Group("docker", image.command.commands, help="As image, by the bash framework's name.")
