@@ -193,7 +193,7 @@ def failed(event: Failed) -> str:
 
 
 def waiting(event: Waiting) -> str:
-    return f"  waiting for {behind(event.behind)} (--no-wait to give up)"
+    return f"  waiting for {behind(event.behind)} (Ctrl-C to give up)"
 
 
 def under_way(event: UnderWay) -> str:

@@ -82,7 +82,7 @@ def test_an_interrupted_gc_that_waits_frees_nothing(
     waiting = begin("gc", "--keep", "0", "--grace", "0")
     said = first_line(waiting, "waiting for")
     assert said.startswith(f"  waiting for a sync by {ME} (from ")
-    assert said.endswith("(--no-wait to give up)\n")
+    assert said.endswith("(Ctrl-C to give up)\n")
     waiting.send_signal(signal.SIGINT)
     _, errors = waiting.communicate(timeout=60)
     assert (waiting.returncode, errors.strip()) == (130, "withdrawn: nothing was freed")

@@ -372,7 +372,7 @@ def test_what_is_waited_for_is_drawn_in_place() -> None:
     screen = Screen()
     for age in (38, 40):
         screen.say(Waiting("2" * 15, Running(record, age=age)))
-        assert f"waiting for a sync by alice@ws2, begun {age} s ago (--no-wait to give up)" in screen.drawn()[0]
+        assert f"waiting for a sync by alice@ws2, begun {age} s ago (Ctrl-C to give up)" in screen.drawn()[0]
     assert "waiting for" not in screen.file.getvalue(), "no line for each"
     screen.say(SyncStarted("x", ["c1"]))
     assert "waiting for" not in "".join(screen.drawn())

@@ -72,7 +72,7 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
         (Failed(message="no", name="x.sif"), "✗ no"),
         (
             Waiting("2" * 15),
-            "  waiting for another command, of which nothing is known (--no-wait to give up)",
+            "  waiting for another command, of which nothing is known (Ctrl-C to give up)",
         ),
         (UnderWay(what="all images", text="1 of 2 nodes, 40 % of 2.1 GB"),
          "  all images: 1 of 2 nodes, 40 % of 2.1 GB"),
