@@ -244,6 +244,8 @@ def give_name(root: int, image: Json, mode: int) -> bool:
         try:
             set_owner_and_mode(descriptor, os.fstat(objects), mode)
             return link_name(descriptor, image["digest"], objects, directory, file_name)
+        except IsADirectoryError:  # which somebody made, and may have filled: it is not ours to move
+            raise Refused(f"{image['name']} is a directory there: move it away") from None
         finally:
             os.close(descriptor)
 

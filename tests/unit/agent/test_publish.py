@@ -313,6 +313,14 @@ def test_the_lock_is_not_held_while_bytes_are_read(registry: Path, monkeypatch: 
     assert free == [True, False, False, False]
 
 
+def test_a_directory_in_the_place_of_an_image_is_named_and_left(registry: Path) -> None:
+    (registry / NAME).mkdir()
+    (registry / NAME / "file").write_text("somebody's")
+    with pytest.raises(agent.Refused, match=f"^{NAME} is a directory there: move it away$"):
+        publish(registry, NEW)
+    assert names_in(registry / NAME) == ["file"]
+
+
 def test_a_leftover_of_a_process_with_the_same_number_does_no_harm(registry: Path) -> None:
     (registry / "ml-frameworks" / f".x.sif.{os.getpid()}").write_bytes(b"half")
     (registry / ".registry" / f".catalog.yaml.{os.getpid()}").write_bytes(b"half")
@@ -440,7 +448,7 @@ def test_a_name_that_is_a_link_to_the_object_becomes_its_name(registry: Path) ->
 def test_what_cannot_be_renamed_leaves_nothing_beside(registry: Path, what: str) -> None:
     stage(registry, NEW)
     (registry / (NAME if what == "name" else agent.CATALOG) / "in the way").mkdir(parents=True)
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises((OSError, agent.Refused), match="directory"):
         agent.publish(str(registry), request(NEW, catalog="text", objects=[]))
     assert names_in(registry / "ml-frameworks") == ["x.sif"]
     assert not [name for name in names_in(registry / ".registry") if name.startswith(".catalog")]
