@@ -92,14 +92,20 @@ def dry_run_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def nodes_option(*names: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # noqa: A002
-    return click.option(*names, metavar="NODESET", callback=refuse_nothing, shell_complete=complete_nodes, help=help)
+    """Add an option that, as with clush, may be given several times; the function gets all of them as one node set."""
+    return click.option(
+        *names, metavar="NODESET", multiple=True, callback=one_set, shell_complete=complete_nodes, help=help
+    )
 
 
-def refuse_nothing(context: click.Context, option: click.Parameter, text: str | None) -> str:
+def one_set(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> str:
     """What was given, "" where nothing was; an empty text, as of a variable that is not set, would mean all nodes."""
-    if text is not None and not text.strip():
+    if not all(text.strip() for text in given):
         raise click.BadParameter("names no node")
-    return text or ""
+    if len(given) > 1 and any(operator in text for text in given for operator in "!&^"):
+        # A node set is read from left to right: an operator of one would be of those before it, too.
+        raise click.BadParameter("given several times, it must not use !, & and ^")
+    return ",".join(given)
 
 
 def wait_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -214,6 +214,8 @@ def test_exit_codes(
         (["deploy", "x.sif", "--controller", "hpc", "-w", "c1"], "choose nodes for --sync-nodes"),
         (["sync", "--controller", "hpc", "-w", ""], "names no node"),
         (["rollback", "x.sif", "--controller", "hpc", "--exclude= "], "names no node"),
+        (["sync", "--controller", "hpc", "-w", "c001", "-w", ""], "names no node"),
+        (["sync", "--controller", "hpc", "-w", "c001", "-w", "@gpu!c001"], "must not use !, & and ^"),
         (["sync", "--controller", "hpc", "--limit-rate", ""], "'' is not a rate"),
         (["deploy", "all", "-p", "0"], "is not in the range"),
         (["test", "--phase", "one"], "is not one of"),
@@ -301,6 +303,7 @@ def test_nodes_can_be_chosen_and_left_out(monkeypatch: pytest.MonkeyPatch, words
         ((), Choice()),
         (("-w", "c[1-9]", "-x", "c3"), Choice("c[1-9]", "c3")),
         (("--nodes=@gpu", "--exclude=c3"), Choice("@gpu", "c3")),
+        (("-w", "c1", "-w", "c[2-3]", "-x", "c2", "-x", "c3"), Choice("c1,c[2-3]", "c2,c3")),
     ):
         assert isinstance(run(*words, "--controller", "hpc", *options).exception, Enough)
         assert chosen.pop() == choice
