@@ -16,7 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from .. import __version__
-from ..core.errors import HpcRegistryError
+from ..core.errors import HpcRegistryError, UsageError
 from ..core.fields import nearest
 from .endings import ended_by_signals, failure_of, interruption
 from .output import how_much, one_run
@@ -115,6 +115,7 @@ def main() -> None:
     """The console script."""
     try:
         with ended_by_signals():
+            need_output()
             commands.main(standalone_mode=False)
             sys.stdout.flush()  # what cannot be written must not end as done
     except click.exceptions.Exit as leave:
@@ -139,6 +140,12 @@ def main() -> None:
         sys.exit(HpcRegistryError.exit_code)
     except KeyboardInterrupt as interrupt:
         interrupted(interrupt)
+
+
+def need_output() -> None:
+    """Raise UsageError where standard output is closed, as by `>&-`: nothing that is found could be said."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed", hint="nothing was begun; write to /dev/null")
 
 
 def reader_has_gone() -> NoReturn:

@@ -212,6 +212,12 @@ def test_what_cannot_be_printed_is_not_done() -> None:
     assert (done.returncode, done.stderr) == (4, "error: No space left on device\n")
 
 
+def test_nothing_begins_with_a_closed_output() -> None:
+    program = Path(sys.executable).parent / "hpc-container-manager"
+    done = subprocess.run(f"exec {program} schema >&-", shell=True, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S602
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "error: standard output is closed")
+
+
 # --- of the registry
 
 
