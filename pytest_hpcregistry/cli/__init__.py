@@ -18,6 +18,7 @@ from click.shell_completion import CompletionItem
 from .. import __version__
 from ..core.errors import HpcRegistryError, UsageError
 from ..core.fields import nearest
+from ..core.terminal import never_fail_to_encode
 from .endings import ended_by_signals, failure_of, interruption
 from .output import how_much, one_run
 from .show import say, say_error, say_usage_error
@@ -113,6 +114,7 @@ def commands() -> None:
 
 def main() -> None:
     """The console script."""
+    never_fail_to_encode(sys.stdout, sys.stderr)
     try:
         with ended_by_signals():
             need_output()

@@ -25,6 +25,7 @@ from ..core.listeners import to_all
 from ..core.machine import FactsRequest
 from ..core.names import CONTROLLER, printable, visible
 from ..core.records import build
+from ..core.terminal import never_fail_to_encode
 from . import commands, ending, limits
 from .arguments import parse
 from .log import json_lines
@@ -34,6 +35,7 @@ from .log import json_lines
 
 def main() -> int:
     """Parse, call one function, turn errors into exit codes."""
+    never_fail_to_encode(sys.stdout, sys.stderr)
     arguments = parse()
     ending.handle_signals()
     os.umask(0o077)

@@ -39,17 +39,26 @@ def json_lines(stream: TextIO) -> Listener:
     return listen
 
 
-def log_lines(path: str) -> Listener:
-    """Append to the log file, opened for each line so that logrotate can move it away at any time."""
+def log_lines(path: str, otherwise: Listener | None = None) -> Listener:
+    """Append to the log file, opened for each line so that logrotate can move it away at any time.
+
+    That it cannot be written is said once, to *otherwise* or on standard error.
+    """
+    unwritable = False
 
     def listen(event: Event) -> None:
+        nonlocal unwritable
         lines = describe(event)
         if lines:
             try:
                 with open(path, "a", encoding="utf-8") as log:  # noqa: PTH123
                     log.writelines(stamp(line) for line in lines)
             except OSError as error:
-                sys.stderr.write(f"{visible(path)}: {error.strerror}\n")
+                said, unwritable = unwritable, True
+                if not said and otherwise:
+                    otherwise(Noticed(f"the log {visible(path)} cannot be written: {error.strerror}"))
+                elif not said:
+                    sys.stderr.write(f"{visible(path)}: {error.strerror}\n")
 
     return listen
 
@@ -73,10 +82,11 @@ def stamp(line: str) -> str:
 
 
 def listener_of(arguments: argparse.Namespace, config: Settings) -> Listener:
-    log = log_lines(config.sync.log)
-    lines = log if arguments.json else to_all(log, plain_lines(sys.stdout))
+    shown = json_lines(sys.stdout) if arguments.json else plain_lines(sys.stdout)
+    log = log_lines(config.sync.log, shown)
+    lines = log if arguments.json else to_all(log, shown)
     told = seldom_waiting(WAIT_EVERY, throttled(TELL_EVERY, lines))
-    return to_all(told, json_lines(sys.stdout)) if arguments.json else told
+    return to_all(told, shown) if arguments.json else told
 
 
 def report_differences(arguments: argparse.Namespace, config: Settings, listener: Listener) -> None:

@@ -187,6 +187,14 @@ def test_a_log_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().err == f"{tmp_path}/no\\nwhere/log: No such file or directory\n"
 
 
+def test_a_log_that_cannot_be_written_is_told_once_to_who_watches(tmp_path: Path) -> None:
+    told: list[Event] = []
+    log = events.log_lines(str(tmp_path / "no/log"), told.append)
+    log(EVENT)
+    log(EVENT)
+    assert told == [Noticed(f"the log {tmp_path}/no/log cannot be written: No such file or directory")]
+
+
 def test_a_log_takes_any_letter(tmp_path: Path) -> None:
     events.log_lines(str(tmp_path / "log"))(Failed(message="é漢"))
     assert "ERROR: é漢\n".encode() in (tmp_path / "log").read_bytes()
