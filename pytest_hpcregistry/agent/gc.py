@@ -29,7 +29,7 @@ from .facts import (
     scan,
 )
 from .in_use import Hidden, Inode, in_use, inode, is_open_elsewhere
-from .publish import locked, opened, publish_catalog, unguessable, unlink_if_there
+from .publish import locked, opened, opened_registry, publish_catalog, unguessable, unlink_if_there
 from .repair import QUARANTINE
 from .requests import LARGEST_CATALOG
 
@@ -205,7 +205,7 @@ def remove(registry: str, files: Files, hidden: Optional[Hidden], dry_run: bool)
     Where it does not say, a process that hides what it has open (*hidden*) ends it all.
     """
     removed = {}
-    with opened(registry) as root:
+    with opened_registry(registry) as root:
         for path, found in files.items():
             directory, name = os.path.split(path)
             with opened(directory, root) as parent:

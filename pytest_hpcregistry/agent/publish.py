@@ -48,7 +48,7 @@ def publish(registry: str, request: Json) -> Json:
 
 def prove(registry: str, request: Json) -> None:
     """The first half of publish(): all of request["images"] are in objects/ afterwards, whatever their names mean."""
-    with opened(registry) as root:
+    with opened_registry(registry) as root:
         mode = mode_of(root, request)
     for image in request["images"]:
         check_image(image)
@@ -95,7 +95,7 @@ def check_image(image: Json) -> None:
 @contextlib.contextmanager
 def locked(registry: str) -> Iterator[int]:
     """Hold the registry's kernel lock, which nothing can leave behind, and give a descriptor of the registry."""
-    with opened(registry) as root:
+    with opened_registry(registry) as root:
         lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=root)
         try:
             if not stat.S_ISREG(os.fstat(lock).st_mode):
@@ -114,6 +114,11 @@ def opened(path: str, parent: Optional[int] = None) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def opened_registry(path: str) -> "contextlib.AbstractContextManager[int]":
+    """A descriptor of the registry itself, to which a link may lead: who could put another one there, phase 1 asks."""
+    return opened(os.path.realpath(path))
 
 
 @contextlib.contextmanager
@@ -140,7 +145,7 @@ def has_object(objects: int, image: Json) -> bool:
 def accept(registry: str, image: Json, mode: int) -> None:
     """Move the bytes from staging/ to objects/ if they are what their name says: by one descriptor, never reopened."""
     digest = image["digest"]
-    with opened(registry) as root, opened(OBJECTS, root) as objects, opened_private(STAGING, root) as staging:
+    with opened_registry(registry) as root, opened(OBJECTS, root) as objects, opened_private(STAGING, root) as staging:
         if has_object(objects, image):
             return
         try:

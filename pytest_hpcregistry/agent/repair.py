@@ -8,7 +8,7 @@ import os
 from typing import Optional
 
 from .facts import OBJECTS, Json, hash_descriptor, open_regular
-from .publish import locked, opened, opened_private
+from .publish import locked, opened, opened_private, opened_registry
 
 QUARANTINE = ".registry/quarantine"
 
@@ -29,7 +29,7 @@ def put_away_damaged(registry: str, request: Json) -> Json:
 
 def put_away(registry: str, digest: str) -> Optional[str]:
     """The digest of the object's bytes, or that they cannot be read, if they are not its own; it is moved then."""
-    with opened(registry) as root, opened(OBJECTS, root) as objects:
+    with opened_registry(registry) as root, opened(OBJECTS, root) as objects:
         try:
             descriptor = open_regular(digest, objects)
         except FileNotFoundError:

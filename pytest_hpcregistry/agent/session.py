@@ -32,7 +32,7 @@ from .facts import (
     write_line,
 )
 from .forms import Misshapen, read_json
-from .publish import configured_mode, is_set, opened, opened_private, publish, unlink_if_there
+from .publish import configured_mode, is_set, opened, opened_private, opened_registry, publish, unlink_if_there
 
 if TYPE_CHECKING:
     from .relay import Relay
@@ -104,7 +104,9 @@ class Session:
         """
         with contextlib.suppress(FileExistsError):
             os.mkdir(os.path.join(self.registry, BASES), 0o700)
-        with opened(self.registry) as root, opened(OBJECTS, root) as objects, opened_private(BASES, root) as bases:
+        with opened_registry(self.registry) as root, opened(OBJECTS, root) as objects, opened_private(
+            BASES, root
+        ) as bases:
             self.prepared.update(request["bases"])
             if len(self.prepared) > requests.MOST_IMAGES:
                 raise Refused(f"more than {requests.MOST_IMAGES} versions before, in one session")

@@ -37,6 +37,14 @@ def test_publish_links_the_name_to_its_object(registry: Path) -> None:
     assert list((registry / agent.STAGING).iterdir()) == []
 
 
+def test_a_link_may_lead_to_the_registry(registry: Path, tmp_path: Path) -> None:
+    """As /opt/containers -> /srv/containers at many a site."""
+    linked = tmp_path / "linked"
+    linked.symlink_to(registry)
+    publish(linked, NEW)
+    assert (linked / NAME).read_bytes() == NEW
+
+
 def test_publish_twice_changes_nothing(registry: Path) -> None:
     publish(registry, OLD)
     assert agent.publish(str(registry), request(OLD))["changed"] == []
