@@ -50,6 +50,7 @@ INSTALLED = (
 READING = 120  # seconds to read 100 MiB of history and bring it here
 QUICK = 60  # seconds for a question that moves no image
 OWN_COMMAND = 12  # seconds for a command of a project's own, which the agent ends after 10
+ALL_STARTS = 100 * 31  # seconds for a node to start as many images as it can answer for
 SLOWEST_LINK = 1_000_000  # bytes/s below which an upload is given up
 SLOWEST_HASH = 100_000_000  # bytes/s below which reading images back is given up
 SLOWEST_SIGNATURE = 40_000_000  # the same for verifying the signatures of one, which the controller gives up first
@@ -90,18 +91,20 @@ class ControllerClient:
         Raises Unreachable when the controller cannot be reached, CommandFailed when its program fails.
         """
         sync, wait = self.cluster.sync, wait or Wait()
+        own = OWN_COMMAND * len(question.commands)
         request = FactsRequest(
             nodes=None if self.cluster.nodes is None else list(self.cluster.nodes),
             window=sync.window,
             connect_timeout=sync.connect_timeout,
-            timeout=(sync.timeout if question.content else QUICK) + OWN_COMMAND * len(question.commands),
+            timeout=(sync.timeout if question.content else QUICK) + own,
             question=question,
             choice=self.choice,
             texts=[f"{sync.key}.pub"] if question.host else [],
             wait_for_sync=wait.for_sync,
             wait_for_end=wait.for_end,
         )
-        timeout = sync.timeout + QUICK + OWN_COMMAND * len(question.commands) + wait.for_sync + wait.for_end
+        starts = ALL_STARTS if question.start else 0
+        timeout = sync.timeout + QUICK + own + starts + wait.for_sync + wait.for_end
         self.program.pass_on(["facts", json.dumps(plain(request))], timeout=timeout, listener=listener)
 
     def facts(

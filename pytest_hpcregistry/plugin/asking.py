@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from ..checks.waivers import unused
-from ..cluster import verify
+from ..cluster import starts, verify
 from ..cluster.client import open_client
 from ..cluster.outcomes import raise_worst
 from ..core import facts
@@ -43,10 +43,14 @@ PROBLEM = pytest.StashKey[HpcRegistryError]()
 """Why the cluster could not be asked: it is not tried again in this session."""
 SHARED = pytest.StashKey[Path]()
 CACHED = "hpc/names"
-READ_IMAGES = ("deployment", "e2e")
+READ_IMAGES = {"deployment", "e2e"}
 """Phases whose tests need every byte of every image read."""
-
 RUN_JOBS = {"deployment", "e2e"}
+START_IMAGES = {"e2e"}
+"""Phases whose tests want each image started on each node."""
+
+
+NO_USER = "no image is started but by a job: slurm.run_as names no ordinary user"
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def prepare(config: pytest.Config) -> None:
     if not phases or is_worker(config) or config.option.collectonly or choice(config, "gather") == "never":
         return
     try:
-        config.stash[FACTS] = found = gather(config, read_images=phases != ["infrastructure"])
+        config.stash[FACTS] = found = gather(config, phases)
         require_image(config, () if found.catalog_problem else found.catalog.images)
     except HpcRegistryError as error:
         if path := config.getoption("hpc_error_file"):
@@ -144,22 +148,21 @@ def get_facts(config: pytest.Config, items: Iterable[pytest.Item]) -> Facts:
     if PROBLEM in config.stash:
         raise config.stash[PROBLEM]
     if FACTS not in config.stash:
-        read_images = any(mark.name in READ_IMAGES for item in items for mark in item.iter_markers())
         try:
-            config.stash[FACTS] = find_facts(config, read_images)
+            config.stash[FACTS] = find_facts(config, {mark.name for item in items for mark in item.iter_markers()})
         except HpcRegistryError as error:
             config.stash[PROBLEM] = error
             raise
     return config.stash[FACTS]
 
 
-def find_facts(config: pytest.Config, read_images: bool) -> Facts:
+def find_facts(config: pytest.Config, phases: Collection[str]) -> Facts:
     refuse_never(config)
     if shared(config):
-        text = once(config, "facts", lambda: to_text(gather(config, read_images=read_images)))
+        text = once(config, "facts", lambda: to_text(gather(config, phases)))
         found = facts.read(filter(None, map(from_line, text.splitlines())), load(config).registry.path)
     else:
-        found = gather(config, read_images=read_images)
+        found = gather(config, phases)
     collected = config.stash.get(NAMES, None)
     if collected and collected != Names.of(found.nodes, found.catalog.images):
         raise Unreachable("nodes or images changed while the tests were collected", hint="run the tests again")
@@ -171,7 +174,7 @@ def known_facts(config: pytest.Config) -> Facts | None:
     directory = shared(config)
     if FACTS not in config.stash and directory and (directory / "facts").exists():
         with suppress(HpcRegistryError):
-            config.stash[FACTS] = find_facts(config, read_images=False)
+            config.stash[FACTS] = find_facts(config, ())
     return config.stash.get(FACTS, None)
 
 
@@ -194,6 +197,8 @@ def describe(config: pytest.Config) -> list[str]:
         lines = [*([silent] if found.unreachable else []), *context(found)]
         if RUN_JOBS.intersection(selected_phases(config)):
             lines.append(f"jobs wait for an idle node {load(config).slurm.max_wait} s at most (slurm.max_wait)")
+        if START_IMAGES.intersection(selected_phases(config)) and starts.ordinary_user(load(config)) is None:
+            lines.append(NO_USER)
         return [f"hpc: {line}" for line in lines]
     if PROBLEM in config.stash:
         return [printable(f"hpc: nodes and images are not known: {config.stash[PROBLEM]}")]
@@ -209,11 +214,14 @@ def refuse_never(config: pytest.Config) -> None:
         raise UsageError("hpc_gather is never: the cluster was not asked", hint="give --hpc-gather=auto")
 
 
-def gather(config: pytest.Config, *, read_images: bool) -> Facts:
-    """One login for each node."""
+def gather(config: pytest.Config, phases: Collection[str]) -> Facts:
+    """One login for each node, for all that tests of these *phases* look at."""
+    read_images = bool(READ_IMAGES.intersection(phases))
     listener = throttled(60, lambda event: say(config, event))
     with open_client(load(config), chosen(config)) as client:
         question = questions.add_to(config, client.question(content=read_images, inspect=read_images, host=True))
+        if START_IMAGES.intersection(phases):
+            question = starts.add_to(question, client.cluster, wanted_image(config))
         if read_images:
             reading = verify.read_back(client, listener, question=question)
             if reading.unsettled and not reading.damaged:
