@@ -122,7 +122,7 @@ class ControllerClient:
                 return
             found.append(event)
             if isinstance(event, NodeFacts):
-                listener(NodeAnswered(event.node, event.facts.bytes_read if event.facts else 0))
+                listener(NodeAnswered(event.node, event.facts.bytes_read if event.facts else 0, event.seconds))
             elif isinstance(event, Gathered):
                 listener(Asked())
 

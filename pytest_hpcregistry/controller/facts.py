@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from posixpath import basename
@@ -42,14 +43,16 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
         request.wait_for_end, lambda: listener(Noticed(message="a sync is under way: waiting for its end"))
     )
     watch.start()
-    listener(Asking(nodes))
+    listener(Asking(nodes, room.window))
 
     away, started = out_of_service(view), images_to_start(question)
 
     def ask(node: str) -> None:
         mine = replace(question, started=[] if node in away else started) if question.start else question
         seconds = request.timeout + (START + 1) * len(mine.started or ())
-        listener(NodeFacts(node, ask_node(node, replace(request, question=mine, timeout=seconds))))
+        began = time.monotonic()
+        found = ask_node(node, replace(request, question=mine, timeout=seconds))
+        listener(NodeFacts(node, found, seconds=round(time.monotonic() - began, 3)))
 
     with ThreadPoolExecutor(2) as beside:
         here = replace(question, texts=[*question.texts, *request.texts], start=[], started=None)

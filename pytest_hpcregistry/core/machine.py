@@ -139,8 +139,10 @@ class MachineFacts:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of the objects that were read for the answer."""
-        return sum(one.size for one in self.objects.values() if one.sha256 is not None)
+        """Bytes of objects and images that were read for the answer, each file once."""
+        objects = {digest: one.size for digest, one in self.objects.items() if one.sha256 is not None}
+        images = {one.object or one.name: one.size for one in self.images if one.sha256 is not None}
+        return sum({**images, **objects}.values())
 
     def __repr__(self) -> str:
         return f"<MachineFacts: {len(self.images)} images, {len(self.objects)} objects>"

@@ -137,12 +137,17 @@ def words(track: Track, now: float, left: float | None) -> list[str]:
 
 def percent(track: Track) -> int:
     """Never 100 before the last byte."""
-    return track.arrived * 100 // track.size if track.size else 100
+    return share(track.arrived, track.size)
+
+
+def share(arrived: int, size: int) -> int:
+    return arrived * 100 // size if size else 100
 
 
 def amount(size: float) -> str:
     """`85 MB`, `2.1 GB`: decimal, as disks and networks are sold."""
-    unit, factor = ("GB", 1e9) if size >= 1e9 else ("MB", 1e6) if size >= 1e6 else ("kB", 1e3)
+    units = {"TB": 1e12, "GB": 1e9, "MB": 1e6}
+    unit, factor = next(((unit, factor) for unit, factor in units.items() if size >= factor), ("kB", 1e3))
     number = size / factor
     return f"{number:.1f} {unit}" if 0 < number < 9.95 else f"{number:.0f} {unit}"
 

@@ -37,6 +37,7 @@ from ..core.wire import from_line, to_line
 from . import questions
 from .session import choice, chosen, is_image, is_worker, load, option, selected_phases, wanted_image, worker_input
 
+TELL_EVERY = 10  # seconds between two lines of progress
 FACTS = pytest.StashKey[Facts]()
 NAMES = pytest.StashKey["Names"]()
 PROBLEM = pytest.StashKey[HpcRegistryError]()
@@ -193,8 +194,9 @@ def describe(config: pytest.Config) -> list[str]:
     """What of the cluster the collected tests will not see; nothing, when all of it is known."""
     found = config.stash.get(FACTS, None)
     if found:
-        silent = f"{len(found.unreachable)} of {count(len(found.nodes), 'node')} could not be asked"
-        lines = [*([silent] if found.unreachable else []), *context(found)]
+        answered = f"{len(found.asked)} of {count(len(found.nodes), 'node')} answered"
+        silent = f", {len(found.unreachable)} could not be asked" if found.unreachable else ""
+        lines = [answered + silent, *context(found)]
         if RUN_JOBS.intersection(selected_phases(config)):
             lines.append(f"jobs wait for an idle node {load(config).slurm.max_wait} s at most (slurm.max_wait)")
         if START_IMAGES.intersection(selected_phases(config)) and starts.ordinary_user(load(config)) is None:
@@ -217,7 +219,7 @@ def refuse_never(config: pytest.Config) -> None:
 def gather(config: pytest.Config, phases: Collection[str]) -> Facts:
     """One login for each node, for all that tests of these *phases* look at."""
     read_images = bool(READ_IMAGES.intersection(phases))
-    listener = throttled(60, lambda event: say(config, event))
+    listener = throttled(TELL_EVERY, lambda event: say(config, event))
     with open_client(load(config), chosen(config)) as client:
         question = questions.add_to(config, client.question(content=read_images, inspect=read_images, host=True))
         if START_IMAGES.intersection(phases):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,8 @@ from pytest_hpcregistry.core.records import plain
 from pytest_hpcregistry.testing.facts import entry
 from tests.unit.controller.test_answers import ANSWER as FACTS
 
+SLOW = 0.05  # seconds for c1
+
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -25,6 +28,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def ask_facts(node: str, request: Any, **how: Any) -> Any:
         found.append((node, request, how))
+        time.sleep(SLOW if node == "c1" else 0)
         if node == "c2":
             raise Unreachable("no\nroute", where="c2")
         return {"c3": {}, "c4": {**FACTS, "host": None}, "c5": {**FACTS, "host": {**FACTS["host"], "texts": {}}}}.get(
@@ -72,6 +76,7 @@ def test_each_node_is_an_event_and_the_catalog_is_read_last(asked: list[Any]) ->
     assert (found.slurm, found.syncing, found.nodes) == (SlurmFacts(), Syncing(), 5)
     assert events[-1] == CatalogPart("catalog")
     assert plain(told["c1"].facts) == FACTS
+    assert told["c1"].seconds >= SLOW > told["c2"].seconds
     assert told["c2"] == NodeFacts("c2", unreachable="no\\nroute", hint="")
     for node in ("c3", "c4"):
         assert str(told[node].unreachable).startswith("the agent's answer to facts is malformed: ")

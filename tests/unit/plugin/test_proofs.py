@@ -65,6 +65,7 @@ def test_a_node_of_each_kind_is_proven_and_the_others_are_named(
     result.assert_outcomes(passed=2, skipped=1)
     lines = [line for line in result.outlines if line.startswith("hpc: ")]
     assert lines == [
+        "hpc: 5 of 6 nodes answered",
         "hpc: not counted: away down",
         "hpc: asked, though out of service: c3 drained",
         "hpc: jobs wait for an idle node 7 s at most (slurm.max_wait)",
@@ -74,7 +75,7 @@ def test_a_node_of_each_kind_is_proven_and_the_others_are_named(
         "hpc: not proven: g2 (no idle node of partition gpu in 7 s)",
     ]
     said = [one.get("value") for one in ET.parse("x.xml").iter("property") if one.get("name") == "not proven"]  # noqa: S314
-    assert [f"hpc: not proven: {one}" for one in said] == lines[4:] * 2
+    assert [f"hpc: not proven: {one}" for one in said] == lines[5:] * 2
 
 
 def started(**ended: Ended) -> Facts:
