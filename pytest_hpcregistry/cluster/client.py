@@ -193,6 +193,13 @@ class ControllerClient:
             )
         return names
 
+    def left_out(self) -> list[str]:
+        """The nodes of the cluster that are not chosen. Raises as list_nodes."""
+        if self.choice == ALL:
+            return []
+        every = ControllerClient(self.cluster, self.transport).list_nodes()
+        return sorted(set(every) - set(self.list_nodes()))
+
     def catalog(self) -> Catalog:
         """The controller's catalog. Raises UsageError when there is none, ConfigError when it is broken."""
         path, lines = self.path(layout.CATALOG), list[str]()

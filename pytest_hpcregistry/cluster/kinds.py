@@ -38,7 +38,7 @@ class Kind:
 def find_kinds(slurm: Slurm, nodes: Collection[str]) -> list[Kind]:
     """The kinds of those of *nodes* that jobs can run on; a node of several partitions counts in the first that Slurm
     names. Raises Unreachable when Slurm does not answer."""
-    argv = ["sinfo", "-N", "-h", "-o", "%N|%P|%T|%f", *slurm.chosen()]
+    argv = ["sinfo", "-N", "-h", "-o", "%N|%P|%T|%f", *slurm.partition]
     result = slurm.run(argv, timeout=QUICK)
     if result.exit_code != 0:
         said = result.last_words("sinfo said nothing")
@@ -106,7 +106,7 @@ class Prover:
 
     def idle(self) -> int:
         """How many idle nodes the partition has that jobs get which name none, as of the beginning."""
-        kinds = [kind for kind in self.kinds if kind.default or self.slurm.chosen()]
+        kinds = [kind for kind in self.kinds if kind.default or self.slurm.partition]
         return sum(len(kind.idle) for kind in kinds)
 
     def not_proven(self, proven: Collection[str], started: Collection[str] = ()) -> list[str]:

@@ -26,7 +26,7 @@ LARGEST_BLOCK = 64 << 10
 TOKENS_PER_SECOND = 100
 """At the least, if a block has a byte: with a small limit and many nodes none may wait long for its next one."""
 # `-e` of rsync splits at blanks and knows no quotes within quotes, so no single one is in here. A pump ends as its ssh
-# does, whatever it waits for: rsync sees the connection end, and by which exit code. If there are no tokens any more, this
+# does, whatever it waits for: rsync sees the connection end, and by which exit code. Without tokens any more, this
 # program has ended.
 PUMP = """
 import os, subprocess, sys, threading
