@@ -6,11 +6,12 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import ConfigError
 from ..core.events import NOT_COUNTED, BytesMissing, ImageRestored, Listener, Noticed, Planned, Published, RolledBack
 from ..core.history import now
 from ..core.layout import check_digest
@@ -43,7 +44,9 @@ def run_publish(arguments: argparse.Namespace) -> int:
         attached, lost = attachments.attach(config.registry.path, request)
         for sentence in lost:
             listener(Noticed(sentence))
-        listener(Published(name, version.digest, changed, attached, before))
+        address = history.address()
+        who = sender(arguments) + (f" from {address}" if address else "")
+        listener(Published(name, version.digest, changed, attached, before, who))
     return 0
 
 
@@ -153,12 +156,17 @@ def run_restore(arguments: argparse.Namespace) -> int:
 
 
 def check_use(arguments: argparse.Namespace, config: Settings) -> tuple[Settings, SlurmFacts]:
-    """As with_nodes; raises UsageError for a directory or an engine that there is not, too."""
+    """As with_nodes; raises UsageError for a directory, an engine or an image that there is not, too."""
+    from .catalog import read_catalog
     from .engines import check_method
+    from .sync import choose_images
 
     check_method(config.sync.method)
     if arguments.subdirectory is not None:
         check_directory(arguments.subdirectory, config.registry.directories)
+    if arguments.name:
+        with suppress(ConfigError):  # a broken catalog is a failure of the sync
+            choose_images(read_catalog(config.registry.path), config, None, arguments.name)
     return with_nodes(arguments, config)
 
 

@@ -15,6 +15,8 @@ from .events import (
     SyncStarted,
     TransferStarted,
 )
+from .names import visible
+from .nodeset import fold
 
 WINDOW = 15.0
 """Seconds that a rate is the average of: long enough to be calm, short enough to tell of a stall."""
@@ -65,6 +67,7 @@ class Transfers:
         self.uploads: dict[str, Track] = {}
         self.nodes: list[str] = []
         self.finished: set[str] = set()
+        self.failed: set[str] = set()
         self.tracks: dict[str, Track] = {}
         self.whole = Track(0)
 
@@ -76,7 +79,7 @@ class Transfers:
             self.uploads.pop(event.name or "", None)
         elif isinstance(event, SyncStarted):
             self.what, self.nodes = event.what, list(event.nodes)
-            self.finished, self.tracks, self.whole = set(), {}, Track(0)
+            self.finished, self.failed, self.tracks, self.whole = set(), set(), {}, Track(0)
         elif isinstance(event, TransferStarted):
             for node, size in event.bytes.items():
                 self.tracks[node] = Track(size)
@@ -85,7 +88,7 @@ class Transfers:
             for node, size in event.bytes.items():
                 self.move(node, size, now)
         elif isinstance(event, NodeFinished):
-            self.finish(event.node, event.state in ("synced", "unchanged"), now)
+            self.finish(event.node, event.state, now)
         elif isinstance(event, SyncFinished):
             self.nodes = []
 
@@ -96,10 +99,12 @@ class Transfers:
             track.take(arrived, now)
             self.whole.take(self.whole.arrived + track.arrived - before, now)
 
-    def finish(self, node: str, well: bool, now: float) -> None:
+    def finish(self, node: str, state: str, now: float) -> None:
         """A node that ended well has all its bytes; of one that did not, nothing more is waited for."""
         track = self.tracks.get(node)
-        if track and well:
+        if state in ("failed", "unreachable"):
+            self.failed.add(node)
+        if track and state in ("synced", "unchanged"):
             self.move(node, track.size, now)
         elif track:
             self.whole.size -= track.size - track.arrived
@@ -118,9 +123,13 @@ class Transfers:
         """What is on its way, each with how far it is, in words."""
         found = [(name, ", ".join(words(track, now, track.left(now)))) for name, track in self.uploads.items()]
         if self.nodes:
-            nodes = f"{len(self.finished)} of {len(self.nodes)} nodes"
-            found.append((self.what, ", ".join([nodes, *words(self.whole, now, self.left(now))])))
+            found.append((self.what, ", ".join([self.counted(), *words(self.whole, now, self.left(now))])))
         return found
+
+    def counted(self) -> str:
+        """`3 of 3 nodes`; where some have failed, `2 of 3 nodes done, 1 failed (c003)`."""
+        done = f"{len(self.finished - self.failed)} of {len(self.nodes)} nodes"
+        return f"{done} done, {len(self.failed)} failed ({visible(fold(self.failed))})" if self.failed else done
 
 
 def words(track: Track, now: float, left: float | None) -> list[str]:

@@ -134,7 +134,8 @@ class Bars:
                 return Group(table, self.spin(self.waiting.strip()))
             if not transfers.nodes:
                 return table
-            done = f"{len(transfers.finished)}/{len(transfers.nodes)} nodes"
+            failed = f", {len(transfers.failed)} failed" if transfers.failed else ""
+            done = f"{len(transfers.finished - transfers.failed)}/{len(transfers.nodes)} nodes{failed}"
             if transfers.whole.size:
                 table.add_row(Text(done, "bold"), *cells(transfers.whole, now, transfers.left(now)))
             elif not transfers.tracks:
