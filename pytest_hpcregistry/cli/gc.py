@@ -42,6 +42,9 @@ def command(keep: int | None, grace: int | None, dry_run: bool, no_wait: bool, c
     nodes. Objects in use, or unreferenced for less than an hour, are kept. Files that the catalog does not know are
     reported, never removed.
 
+    A node that cannot be asked, and on which Slurm does not count either, is not counted, and no failure. Where nodes
+    share the controller's registry, nothing there is freed while one of them is silent.
+
     It runs on the controller, and waits there for the end of a sync. Interrupted while it waits, it is withdrawn; what
     has begun goes on there: see running and cancel.
 

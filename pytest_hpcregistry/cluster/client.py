@@ -39,6 +39,7 @@ from ..core.names import full_name
 from ..core.nodeset import Choice, fold
 from ..core.records import plain
 from ..core.settings import chosen
+from ..core.slurm_states import ASK_SLURM, out_of_service, read_slurm
 from ..transports import Transport, open_transport
 from .arguments import AS_CONFIGURED, SyncOptions, operator, option, signed, switch
 from .remote import RemoteProgram, ignore
@@ -192,6 +193,11 @@ class ControllerClient:
                 f"Slurm does not say which nodes there are: {said}", where=self.cluster.controller.name, hint=hint
             )
         return names
+
+    def out_of_service(self) -> dict[str, str]:
+        """Each node that Slurm does not count on now -> why, also before phase 1; none, where Slurm does not say."""
+        result = self.transport.run(ASK_SLURM, timeout=QUICK)
+        return out_of_service(read_slurm(result.stdout)) if result.exit_code == 0 else {}
 
     def left_out(self) -> list[str]:
         """The nodes of the cluster that are not chosen. Raises as list_nodes."""

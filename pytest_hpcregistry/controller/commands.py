@@ -75,12 +75,13 @@ def run_rollback(arguments: argparse.Namespace) -> int:
 
 def run_gc(arguments: argparse.Namespace) -> int:
     from . import gc, history
+    from .nodes import ask_slurm
 
     config, listener = begun(arguments)
     keep = config.registry.keep if arguments.keep is None else arguments.keep
     grace = gc.GRACE if arguments.grace is None else arguments.grace
     detail = f"keep {keep}, grace {grace} s"
-    collect = partial(gc.collect, config, keep=keep, grace=grace, by=sender(arguments))
+    collect = partial(gc.collect, config, keep=keep, grace=grace, by=sender(arguments), slurm=ask_slurm())
     if arguments.dry_run:
         machines = collect(listener, dry_run=True)
     else:

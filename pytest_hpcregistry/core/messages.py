@@ -187,10 +187,14 @@ LINES: dict[type[Event], Callable[[Any], list[str]]] = {
 def describe_gc(event: GcFinished) -> list[tuple[str, str]]:
     """SUCCESS, NOTE or ERROR, and what to say: one line for all machines of which the same is true."""
     folded: dict[tuple[str, str], list[str]] = {}
+    away = {machine: one.message for machine, one in event.machines.items() if one.state == NOT_COUNTED}
     for machine, one in event.machines.items():
+        if machine in away:
+            continue
         for line in describe_freed(one, "would be " if event.dry_run else ""):
             folded.setdefault(line, []).append(machine)
-    return [(mark, f"{fold_machines(machines)}: {text}") for (mark, text), machines in folded.items()]
+    lines = [(mark, f"{fold_machines(machines)}: {text}") for (mark, text), machines in folded.items()]
+    return [*lines, *(("NOTE", line) for line in not_counted(away))]
 
 
 def describe_freed(one: Freed, would: str) -> list[tuple[str, str]]:
