@@ -15,10 +15,10 @@ SECONDS = 25
 # $1 is the registry, $2 an image. Jobs of others may run there: so the start gives way to them.
 START = """
 [ "$(id -u)" != 0 ] || { echo "no image is started by root"; exit 126; }
-cd ~ || cd /
+cd ~ 2> /dev/null || cd /
 program=$(command -v apptainer || command -v singularity) || { echo "apptainer is not installed"; exit 127; }
 exec nice prlimit --as="$0" "$program" --quiet exec "$1/$2" \\
-    /bin/sh -c 'test -d /.singularity.d && echo "in $SINGULARITY_CONTAINER"' 2>&1
+    /bin/sh -c 'test -d /.singularity.d && echo "in $SINGULARITY_CONTAINER"'
 """
 
 
@@ -36,5 +36,6 @@ def add_to(question: Question, cluster: Cluster, only: str | None = None) -> Que
     # runuser keeps the environment's HOME, which is root's.
     go_home = ["sh", "-c", f'HOME=~{user} && export HOME && exec "$@"', "sh"]
     words = ["sh", "-c", START, str(MEMORY), cluster.registry.path]
-    start = ["sh", "-c", LIMITED, str(SECONDS), "runuser", "-u", user, "--", *go_home, *words]
+    with_errors = ["sh", "-c", 'exec "$@" 2>&1', "sh"]
+    start = [*with_errors, "sh", "-c", LIMITED, str(SECONDS), "runuser", "-u", user, "--", *go_home, *words]
     return replace(question, start=start, started=[only] if only else None)

@@ -51,6 +51,11 @@ def test_what_it_says_of_an_error_is_kept_and_its_exit_code(node: Path) -> None:
     assert run_bounded(start()) == {"returncode": 255, "stdout": "FATAL: no\n"}
 
 
+def test_a_user_that_is_not_there_is_said(node: Path) -> None:
+    program(node, "runuser", 'echo "runuser: user $2 does not exist" >&2; exit 1')
+    assert run_bounded(start()) == {"returncode": 1, "stdout": "runuser: user alice does not exist\n"}
+
+
 def test_root_under_another_name_starts_nothing(node: Path) -> None:
     program(node, "id", "echo 0")
     assert run_bounded(start()) == {"returncode": 126, "stdout": "no image is started by root\n"}
