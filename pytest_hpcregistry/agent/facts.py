@@ -4,8 +4,8 @@ One file, standard library only, Python >= 3.6: it is piped to machines where no
 
     ssh NODE python3 - facts NONCE REQUEST < facts.py
 
-REQUEST is a JSON object. The answer is one line, `hpcregistry NONCE {…}`: a login banner or a chatty shell start-up
-file before it does no harm. The answer holds either the result or {"error": text}.
+REQUEST is a JSON object. The answer is one line, `hpcregistry NONCE {…}`, whatever a login prints before it; it holds
+the result or {"error": text}.
 """
 
 import contextlib
@@ -29,7 +29,6 @@ FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\.sif\Z")
 DIRECTORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 HEADER_SIZE = 128  # bytes of the SIF global header, enough to see a truncated file
-METADATA = ".registry"
 STAGING = ".registry/staging"
 BASES = ".registry/bases"
 OBJECTS = ".registry/objects/sha256"
@@ -39,6 +38,7 @@ SIGNERS = ".registry/allowed_signers"
 LOCK = ".registry/lock"
 MOST_DENIED = 1000  # paths that a user cannot read, of which a list is given
 MOST_PRINTED = 16 << 10  # bytes of a command's output
+START = 30  # seconds for an image to start
 MOST_STAGED = 1000  # files in staging/ that are reported
 RESERVE = 64 << 20  # bytes that a file must leave free, on every machine
 RUN_SETUP = "run phase 1 again: hpc-container-manager registry setup"
@@ -87,6 +87,7 @@ def describe_host(registry: str, request: Json, images: List[Json]) -> Json:
         "runtime": run([request["runtime"], "--check"]) if request.get("runtime") else None,
         "authorized_keys": authorized_keys(),
         "commands": {text: run_bounded(argv) for text, argv in request.get("commands", {}).items()},
+        "starts": {name: run_bounded([*request["start"], name], START) for name in request.get("started") or []},
     }
 
 
@@ -95,7 +96,7 @@ PROGRAMS = {name: [name, option] for name, option in OPTIONS.items()}
 
 
 def registry_paths(registry: str, request: Json) -> List[str]:
-    inside = ["", METADATA, ".registry/config.yaml", "README.md", CATALOG, LOCK, PEERS, SIGNERS]
+    inside = ["", ".registry", ".registry/config.yaml", "README.md", CATALOG, LOCK, PEERS, SIGNERS]
     inside += [OBJECTS, STAGING, BASES, *request.get("directories", [])]
     return [os.path.join(registry, path).rstrip("/") for path in inside] + list(request.get("paths", []))
 
@@ -286,12 +287,9 @@ def id_of(lookup: Callable[[str], Any], name: str) -> Optional[int]:
 
 def denied(user: str, registry: str, images: List[Json]) -> Optional[List[str]]:
     """Paths of the registry that *user* can't read, tried as that user; None when it can't be tried."""
-    try:
-        account = pwd.getpwnam(user)
-    except KeyError:
+    if id_of(pwd.getpwnam, user) is None or os.getuid() != 0:
         return None
-    if os.getuid() != 0:
-        return None
+    account = pwd.getpwnam(user)
     paths = [os.path.join(registry, image["name"]) for image in images]
     reader, writer = os.pipe()
     child = os.fork()
@@ -321,15 +319,10 @@ def run(argv: List[str], seconds: int = 20, stdin: str = "") -> Optional[Json]:
     program = shutil.which(argv[0]) or (argv[0] == "apptainer" and shutil.which("singularity"))
     if not program:
         return None
+    words, pipe, both = [program, *argv[1:]], subprocess.PIPE, subprocess.STDOUT
     try:
         done = subprocess.run(
-            [program, *argv[1:]],
-            input=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            universal_newlines=True,
-            timeout=seconds,
-            check=False,
+            words, input=stdin, stdout=pipe, stderr=both, universal_newlines=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
         return {"exit": 124, "says": f"no answer within {seconds} s"}
@@ -337,14 +330,22 @@ def run(argv: List[str], seconds: int = 20, stdin: str = "") -> Optional[Json]:
     return {"exit": done.returncode, "says": (lines[0] if done.returncode == 0 else lines[-1])[:200]}
 
 
-def run_bounded(argv: List[str]) -> Json:
+def run_bounded(argv: List[str], seconds: int = 10) -> Json:
     """Exit code and the first MOST_PRINTED bytes of output of a command of somebody else's: as timeout(1) has it, 124
-    when it took longer than 10 s, and 127 when it is not installed. What prints more has no reader any more."""
+    when it took too long, and 127 when it is not installed. It is ended when nobody reads our own output any more."""
+    import select
     import subprocess
+    import threading
 
-    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
-    limited = ["timeout", "-k", "1", "10", *argv]
-    with subprocess.Popen(limited, stdin=nothing, stdout=pipe, stderr=nothing) as process:
+    pipe, null, lost = subprocess.PIPE, subprocess.DEVNULL, select.poll()
+    lost.register(1, 0)  # poll(2): POLLERR and POLLHUP, as of a connection that broke, are always reported
+    with subprocess.Popen(["timeout", "-k", "1", str(seconds), *argv], stdin=null, stdout=pipe, stderr=null) as process:
+
+        def end_when_lost() -> None:
+            lost.poll()
+            process.terminate()
+
+        threading.Thread(target=end_when_lost, daemon=True).start()
         printed = process.stdout.read(MOST_PRINTED) if process.stdout else b""
     return {"returncode": process.returncode, "stdout": printed.decode("utf-8", "replace")}
 

@@ -17,7 +17,6 @@ from .facts import (
     CATALOG,
     DIGEST,
     DIRECTORY_NAME,
-    METADATA,
     OBJECTS,
     STAGING,
     Json,
@@ -29,7 +28,7 @@ from .facts import (
     scan,
 )
 from .in_use import Hidden, Inode, in_use, inode, is_open_elsewhere
-from .publish import locked, opened, opened_registry, publish_catalog, unguessable, unlink_if_there
+from .publish import METADATA, locked, opened, opened_registry, publish_catalog, unguessable, unlink_if_there
 from .repair import QUARANTINE
 from .requests import LARGEST_CATALOG
 

@@ -20,7 +20,6 @@ from .facts import (
     DIRECTORY_NAME,
     FILE_NAME,
     LOCK,
-    METADATA,
     OBJECTS,
     RUN_SETUP,
     STAGING,
@@ -32,6 +31,7 @@ from .facts import (
     read_text,
 )
 
+METADATA = ".registry"
 FILE_MODE = re.compile(r'^  file_mode: "(0[0-7]{3})"$', re.MULTILINE)  # in config.yaml, as the role renders it
 
 

@@ -19,7 +19,6 @@ from .address import own_address
 from .facts import (
     BASES,
     CATALOG,
-    METADATA,
     OBJECTS,
     Json,
     Refused,
@@ -32,7 +31,16 @@ from .facts import (
     write_line,
 )
 from .forms import Misshapen, read_json
-from .publish import configured_mode, is_set, opened, opened_private, opened_registry, publish, unlink_if_there
+from .publish import (
+    METADATA,
+    configured_mode,
+    is_set,
+    opened,
+    opened_private,
+    opened_registry,
+    publish,
+    unlink_if_there,
+)
 
 if TYPE_CHECKING:
     from .relay import Relay

@@ -61,6 +61,7 @@ OF_IMAGES: tuple[ImageCheck, ...] = (
     images.inspected,
     images.modes,
     images.readable,
+    images.starts,
 )
 OF_SUITES = ("access.sync_key_works", "images.checks")
 """Ids of what suites find that look at more than facts."""

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from ..core.errors import RUN_SETUP
 from ..core.facts import DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, REMOVED, UNMANAGED, UNREACHABLE, Facts, Machine
-from ..core.layout import object_path
+from ..core.layout import inside, object_path
 from ..core.model import Cluster
-from ..core.names import CONTROLLER
+from ..core.names import CONTROLLER, excerpt
 from ..core.nodeset import expand, fold
 from ..core.sif import check_header
 from .finding import Finding, describe
@@ -26,7 +26,12 @@ HINTS = {
     UNREACHABLE: "see: hpc-container-manager status",
 }
 
-IMPLIED = ("images.whole", "images.intact", "images.sound", "images.inspected", "catalog.objects")
+BY_HAND = "apptainer exec"
+TOO_LONG = "took too long"
+ENDED = (124, 128 + 9)
+"""How timeout(1) ends where the time was over, and where a signal was needed."""
+
+IMPLIED = ("images.whole", "images.intact", "images.sound", "images.inspected", "images.starts", "catalog.objects")
 IMPLIED_BY_MISSING = ("images.modes", "images.readable")
 
 
@@ -99,6 +104,26 @@ def readable(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Ite
     for user, paths in denied.items():
         if paths is None or path in paths:
             yield Finding("images.readable", machine.name, name, f"cannot be read by {user}")
+
+
+def starts(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterator[Finding]:
+    """`apptainer exec` started it there, in the login that gathered the facts, by an ordinary user; where that was
+    asked for."""
+    ended = machine.host.starts.get(name)
+    if ended is None:
+        return
+    last = (ended.stdout.splitlines() or [""])[-1]
+    expected = f"in {inside(cluster.registry.path, name)}"
+    if ended.returncode != 0 or last != expected:
+        why = TOO_LONG if ended.returncode in ENDED else excerpt(last) or f"exit {ended.returncode}, and no word"
+        what = f"apptainer exec by an ordinary user: {why}"
+        yield Finding("images.starts", machine.name, name, what, hint=f"by hand on that node: {BY_HAND} {expected[3:]}")
+
+
+def is_started(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> bool:
+    """Whether it was started there without a job, and ran."""
+    host = machine.facts.host if machine.unreachable is None else None
+    return bool(host and name in host.starts and not list(starts(machine, facts, cluster, name)))
 
 
 def without_implied(findings: Iterable[Finding]) -> list[Finding]:

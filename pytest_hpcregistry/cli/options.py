@@ -135,7 +135,8 @@ def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--limit-rate",
         metavar="RATE",
-        help="The most that one machine sends: bytes/s, or 500K, 100M, 1G (powers of 1024); 0: no limit.",
+        help="The most that one machine sends, to all nodes together: bytes/s, or 500K, 100M, 1G (powers of 1024); "
+        "0: no limit.",
     )
     @click.option(
         "--repair", is_flag=True, help="First read the images on every machine, and replace copies that are damaged."

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..cluster.client import ControllerClient
+from ..cluster.outcomes import raise_worst
+from ..core.coverage import shortfall
 from ..core.errors import CheckFailed, HpcRegistryError, UsageError
 from ..core.events import Event, InUse
-from ..core.messages import count
+from ..core.messages import count, not_counted
 from ..core.names import visible
 from ..setup import packer, playbook
 from ..setup.transcript import HostRecap
@@ -23,12 +25,14 @@ from .show import say, show
 
 @dataclass(frozen=True)
 class Setup:
-    """How phase 1 ended: changes that were made, or with --check would be, on all hosts and on each; in seconds."""
+    """How phase 1 ended: changes that were made, or with --check would be, on all hosts and on each; in seconds.
+    `not_counted`: nodes that could not be reached, and on which Slurm does not count either, and why it does not."""
 
     check: bool
     changed: int
     hosts: dict[str, HostRecap]
     seconds: float
+    not_counted: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,22 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
 
     Run twice, the second run changes nothing.
 
+    A node that cannot be reached, and on which Slurm does not count either (drained, down, powered down, rebooting), is
+    not counted, and no failure; run it again when it is back.
+
     \b
     Example:
       hpc-container-manager registry setup --check --diff
     """
     client.require_root()
-    nodes = client.list_nodes()
-    recap = playbook.set_up(client.cluster, nodes, check=check, diff=diff, extra_vars=extra_vars, on_line=say)
-    answer(Setup(check, recap.changed, dict(recap.hosts), recap.seconds))
+    nodes, away = client.list_nodes(), client.out_of_service()
+    how: dict[str, Any] = {"check": check, "diff": diff, "extra_vars": extra_vars, "on_line": say}
+    recap = playbook.set_up(client.cluster, nodes, out_of_service=away, **how)
+    silent = {name: away[name] for name, host in recap.hosts.items() if host.unreachable and name in away}
+    answer(Setup(check, recap.changed, dict(recap.hosts), recap.seconds, silent))
+    for line in not_counted(silent):
+        say(f"! {line}")
+    raise_worst(shortfall(None, nodes, set(nodes) - set(silent), silent))
 
 
 @command.command("remove")

@@ -92,7 +92,7 @@ def show(event: Event) -> None:
         if output.current.shape is Lines:
             output.current.line(to_data(event))
         return
-    line = lines.describe(event)
+    line = lines.describe(event, verbose=output.current.verbosity > 0)
     if line and output.current.quiet:
         line = "\n".join(find_findings(line))
     if line:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -75,7 +74,7 @@ def command(required: Required | None, client: ControllerClient) -> None:
       hpc-container-manager status --json
       hpc-container-manager status --require 95%
     """
-    with shown(every=math.inf) as listener:
+    with shown() as listener:
         found = client.facts(client.question(brief=True), listener)
     facts_of.require_nodes(found)
     if client.choice == ALL:
@@ -116,6 +115,7 @@ def show_found(found: Facts, matrix: dict[str, dict[str, str]], judged: Judged) 
     expired = fold_findings(one for one in judged.open if one.waiver and one.id != "images.modes")
     for one in (*odd, *expired, *fold_findings(judged.waived)):
         tell(visible(str(one)))
+    say(f"{len(found.asked)} of {count(len(found.nodes), 'node')} answered")
     if found.syncing.under_way:
         say("! a sync is under way")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,19 @@ from ..images.running.container import MEMORY, check_file
 from ..images.running.outcomes import PASSED, SKIPPED, Outcome
 from ..report.junit import Counts, write_checks
 from ..report.lines import BANNER
+from . import output
 from .known_names import complete_images, complete_nodes
 from .options import SIF, load, nodes_options, refuse, require_option, which_cluster
 from .output import answer, answers
-from .show import say, show
+from .show import say, show, tell
 
 OF_A_CLUSTER = ("phase", "everything", "workers", "allow_changes", "reports")
 CHOOSING = ("image", "nodes", "exclude", "required")
 OF_AN_IMAGE = ("where", "checks", "memory", "junit")
+
+HEADING = re.compile(r"=+ .* =+$")
+FINDINGS = re.compile(r"=+ hpc: [0-9]+ findings?\b")
+OF_A_RESULT = ("FAILED ", "ERROR ", "hpc: not proven")
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,20 @@ def test_image(
     outcome.check()
 
 
+class Results:
+    """Of the lines of pytest those that --quiet leaves, as they are its result: the findings, the failed tests, and
+    what was not proven."""
+
+    def __init__(self) -> None:
+        self.found = False
+
+    def take(self, line: str) -> None:
+        if HEADING.match(line):
+            self.found = bool(FINDINGS.match(line))
+        if self.found or line.startswith(OF_A_RESULT):
+            tell(line)
+
+
 def test_cluster(
     options: list[str], *, phase: str | None, everything: bool, workers: int, allow_changes: bool, reports: Path
 ) -> None:
@@ -162,7 +182,8 @@ def test_cluster(
         waived = f", {ended.waived} waived" if ended.waived else ""
         say(f"phase {name}: {ended.passed} passed, {ended.failed} failed, {ended.skipped} skipped{waived}")
 
-    run_phases((phase,) if phase else PHASES, options, reports, workers=workers, on_line=say, on_phase=on_phase)
+    on_line = Results().take if output.current.quiet else say
+    run_phases((phase,) if phase else PHASES, options, reports, workers=workers, on_line=on_line, on_phase=on_phase)
     say(f"report: {reports / 'junit.xml'}")
     if not phase and not any(ended.waived for ended in counts.values()):
         say(BANNER)

@@ -41,7 +41,7 @@ def command(names: tuple[str, ...], required: Required | None, client: Controlle
     """
     registry = client.cluster.registry
     wanted = [full_name(name, registry.path, registry.directories) for name in names] or None
-    with shown(every=60) as listener:
+    with shown() as listener:
         reading = verifying.read_back(client, listener, wanted)
     found = reading.facts
     facts_of.require_nodes(found)

@@ -39,6 +39,7 @@ from ..core.names import full_name
 from ..core.nodeset import Choice, fold
 from ..core.records import plain
 from ..core.settings import chosen
+from ..core.slurm_states import ASK_SLURM, out_of_service, read_slurm
 from ..transports import Transport, open_transport
 from .arguments import AS_CONFIGURED, SyncOptions, operator, option, signed, switch
 from .remote import RemoteProgram, ignore
@@ -50,6 +51,7 @@ INSTALLED = (
 READING = 120  # seconds to read 100 MiB of history and bring it here
 QUICK = 60  # seconds for a question that moves no image
 OWN_COMMAND = 12  # seconds for a command of a project's own, which the agent ends after 10
+ALL_STARTS = 100 * 31  # seconds for a node to start as many images as it can answer for
 SLOWEST_LINK = 1_000_000  # bytes/s below which an upload is given up
 SLOWEST_HASH = 100_000_000  # bytes/s below which reading images back is given up
 SLOWEST_SIGNATURE = 40_000_000  # the same for verifying the signatures of one, which the controller gives up first
@@ -90,18 +92,20 @@ class ControllerClient:
         Raises Unreachable when the controller cannot be reached, CommandFailed when its program fails.
         """
         sync, wait = self.cluster.sync, wait or Wait()
+        own = OWN_COMMAND * len(question.commands)
         request = FactsRequest(
             nodes=None if self.cluster.nodes is None else list(self.cluster.nodes),
             window=sync.window,
             connect_timeout=sync.connect_timeout,
-            timeout=(sync.timeout if question.content else QUICK) + OWN_COMMAND * len(question.commands),
+            timeout=(sync.timeout if question.content else QUICK) + own,
             question=question,
             choice=self.choice,
             texts=[f"{sync.key}.pub"] if question.host else [],
             wait_for_sync=wait.for_sync,
             wait_for_end=wait.for_end,
         )
-        timeout = sync.timeout + QUICK + OWN_COMMAND * len(question.commands) + wait.for_sync + wait.for_end
+        starts = ALL_STARTS if question.start else 0
+        timeout = sync.timeout + QUICK + own + starts + wait.for_sync + wait.for_end
         self.program.pass_on(["facts", json.dumps(plain(request))], timeout=timeout, listener=listener)
 
     def facts(
@@ -119,7 +123,7 @@ class ControllerClient:
                 return
             found.append(event)
             if isinstance(event, NodeFacts):
-                listener(NodeAnswered(event.node, event.facts.bytes_read if event.facts else 0))
+                listener(NodeAnswered(event.node, event.facts.bytes_read if event.facts else 0, event.seconds))
             elif isinstance(event, Gathered):
                 listener(Asked())
 
@@ -189,6 +193,18 @@ class ControllerClient:
                 f"Slurm does not say which nodes there are: {said}", where=self.cluster.controller.name, hint=hint
             )
         return names
+
+    def out_of_service(self) -> dict[str, str]:
+        """Each node that Slurm does not count on now -> why, also before phase 1; none, where Slurm does not say."""
+        result = self.transport.run(ASK_SLURM, timeout=QUICK)
+        return out_of_service(read_slurm(result.stdout)) if result.exit_code == 0 else {}
+
+    def left_out(self) -> list[str]:
+        """The nodes of the cluster that are not chosen. Raises as list_nodes."""
+        if self.choice == ALL:
+            return []
+        every = ControllerClient(self.cluster, self.transport).list_nodes()
+        return sorted(set(every) - set(self.list_nodes()))
 
     def catalog(self) -> Catalog:
         """The controller's catalog. Raises UsageError when there is none, ConfigError when it is broken."""

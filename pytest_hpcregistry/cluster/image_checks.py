@@ -171,7 +171,7 @@ def refuse_root(cluster: Cluster) -> None:
 def has_gpus(slurm: Slurm, node: str | None) -> bool:
     """Whether Slurm knows of a GPU there."""
     on_node = [] if node is None else [f"--nodes={node}"]
-    shown = slurm.run(["sinfo", "--noheader", "--format=%G", *slurm.chosen(), *on_node], timeout=QUICK)
+    shown = slurm.run(["sinfo", "--noheader", "--format=%G", *slurm.partition, *on_node], timeout=QUICK)
     if shown.exit_code != 0:
         raise Unreachable(f"Slurm does not say whether there are GPUs: {shown.last_words()}", where=CONTROLLER)
     return re.search(r"\bgpu\b", shown.stdout) is not None

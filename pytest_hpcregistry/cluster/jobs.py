@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
 from ..core.errors import CommandTimeout, HpcRegistryError, Unreachable
 from ..core.names import excerpt
+from ..core.nodeset import fold
 from ..transports import CommandResult
 from .client import ControllerClient
 
@@ -36,6 +38,10 @@ def minutes(seconds: float) -> int:
 def resources(words: Sequence[str]) -> tuple[str, ...]:
     """What of the words of srun and its like says which resources a job needs."""
     return tuple(word for word in words if word.startswith("--") and not word.startswith("--container="))
+
+
+def is_named(option: str, words: Sequence[str]) -> bool:
+    return any(word.startswith(f"{option}=") for word in words)
 
 
 @dataclass(frozen=True)
@@ -125,10 +131,21 @@ class Slurm:
         return Unreachable(text, where=self.client.cluster.controller.name, hint=hint)
 
     def chosen(self, words: Sequence[str] = ()) -> list[str]:
-        """The partition, for srun, sbatch and salloc, unless the *words* name one."""
+        """The partition, and the nodes that are not to be used, for srun, sbatch and salloc, unless the *words* name
+        them."""
+        exclude = [] if is_named("--exclude", words) or not self.left_out else [f"--exclude={self.left_out}"]
+        return [*([] if is_named("--partition", words) else self.partition), *exclude]
+
+    @property
+    def partition(self) -> list[str]:
+        """The partition, for sinfo too."""
         partition = self.client.cluster.slurm.partition
-        named = any(word.startswith("--partition=") for word in words)
-        return ["--partition", partition] if partition and not named else []
+        return ["--partition", partition] if partition else []
+
+    @cached_property
+    def left_out(self) -> str:
+        """The nodes that whoever asks has left out, as a node set."""
+        return fold(self.client.left_out())
 
     def srun(self, *words: str, timeout: float = JOB_TIMEOUT) -> CommandResult:
         """`srun WORDS` as a job of its own, which waits for idle nodes as `allocate` does, and runs no longer than

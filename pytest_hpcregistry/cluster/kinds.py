@@ -38,7 +38,7 @@ class Kind:
 def find_kinds(slurm: Slurm, nodes: Collection[str]) -> list[Kind]:
     """The kinds of those of *nodes* that jobs can run on; a node of several partitions counts in the first that Slurm
     names. Raises Unreachable when Slurm does not answer."""
-    argv = ["sinfo", "-N", "-h", "-o", "%N|%P|%T|%f", *slurm.chosen()]
+    argv = ["sinfo", "-N", "-h", "-o", "%N|%P|%T|%f", *slurm.partition]
     result = slurm.run(argv, timeout=QUICK)
     if result.exit_code != 0:
         said = result.last_words("sinfo said nothing")
@@ -106,21 +106,31 @@ class Prover:
 
     def idle(self) -> int:
         """How many idle nodes the partition has that jobs get which name none, as of the beginning."""
-        kinds = [kind for kind in self.kinds if kind.default or self.slurm.chosen()]
+        kinds = [kind for kind in self.kinds if kind.default or self.slurm.partition]
         return sum(len(kind.idle) for kind in kinds)
 
-    def not_proven(self, proven: Collection[str]) -> list[str]:
-        """What jobs on the nodes *proven* say nothing of: `c004 (no idle node of partition gpu in 120 s)`."""
-        lines = [f"{fold(self.unusable)} (jobs cannot run there now: see sinfo)"] if self.unusable else []
+    def not_proven(self, proven: Collection[str], started: Collection[str] = ()) -> list[str]:
+        """What jobs on the nodes *proven* say nothing of: `c004 (no idle node of partition gpu in 120 s)`. Of
+        those that have *started* the image without a job, it says so."""
+        lines = []
+        for why, nodes in self.without_job(proven):
+            alone = [node for node in nodes if node in started]
+            rest = [node for node in nodes if node not in started]
+            lines += [f"{fold(alone)} by a job (apptainer exec runs the image there; {why})"] if alone else []
+            lines += [f"{fold(rest)} ({why})"] if rest else []
+        return lines
+
+    def without_job(self, proven: Collection[str]) -> Iterator[tuple[str, list[str]]]:
+        """The nodes but those *proven*, by why no job was tried there."""
+        yield "jobs cannot run there now: see sinfo", self.unusable
         for kind in self.kinds:
             left = [node for node in kind.nodes if node not in proven]
             mine = [node for node in kind.nodes if node in proven]
-            if left and kind in self.late:
-                lines.append(f"{fold(left)} ({self.late[kind]})")
-            elif left and mine:
+            if kind in self.late:
+                yield self.late[kind], left
+            elif mine:
                 alike = ", ".join(filter(None, [f"partition {kind.partition}", features(kind)]))
-                lines.append(f"{fold(left)} (no job was tried there; {fold(mine)} is of the same kind: {alike})")
-        return lines
+                yield f"no job was tried there; {fold(mine)} is of the same kind: {alike}", left
 
 
 def features(kind: Kind) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import CheckFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import Failed
-from ..core.messages import count
-from ..core.names import visible
+from ..core.messages import count, listed
+from ..core.names import excerpt, visible
+from ..core.nodeset import fold_by, fold_machines
 from ..core.wire import from_line
-from ..report.junit import Counts, gated_suite, merge, read_counts
+from ..report.junit import Counts, Failures, gated_suite, merge, read_counts, read_failures
 from ..transports.process import run_process
 
 PHASES = ("infrastructure", "deployment", "e2e")
@@ -81,6 +82,16 @@ def run_phases(
     return counts
 
 
+def describe(failures: Failures, counts: Counts) -> Iterator[str]:
+    """`c003 could not be asked: no answer in time`, and `2 tests failed on c[001-003]: image mode and ownership`."""
+    for reason, nodes in fold_by(failures.unreachable, failures.unreachable.__getitem__).items():
+        yield visible(f"{nodes} could not be asked: {excerpt(reason)}")
+    failed = counts.failed - counts.unreachable
+    if failed:
+        on = f" on {fold_machines(list(failures.machines))}" if failures.machines else ""
+        yield visible(f"{count(failed, 'test')} failed{on}: {listed(failures.tests)}")
+
+
 def run_phase(
     phase: str, options: Sequence[str], report: Path, workers: int, on_line: Callable[[str], None]
 ) -> HpcRegistryError | None:
@@ -109,11 +120,10 @@ def run_phase(
             waived = f" or waived ({counts.waived})" if counts.waived else ""
             total = counts.skipped + counts.waived
             return CheckFailed(f"phase {phase}: all {total} tests were skipped{waived}", hint=f"see {report}")
-        if counts.failed == counts.unreachable:
-            return Unreachable(
-                f"phase {phase}: {count(counts.unreachable, 'node')} could not be asked", hint=f"see {report}"
-            )
-        return CheckFailed(f"phase {phase}: {count(counts.failed, 'test')} failed", hint=f"see {report}")
+        failures = read_failures(report)
+        texts = [f"phase {phase}: {text}" for text in describe(failures, counts)]
+        failed = Unreachable if counts.failed == counts.unreachable else CheckFailed
+        return failed("\n".join(texts), hint=f"see {report}")
     if result.exit_code == NOTHING:
         return CheckFailed(f"phase {phase}: no test ran")
     said = result.last_words("see above")

@@ -16,7 +16,7 @@ from ..core.names import excerpt
 from ..core.records import plain
 
 MOST_FILES = 100_000  # in one registry, counting those that are not ours
-MOST_COMMANDS = 100
+MOST_COMMANDS = 100  # and images that are started
 MOST_KEYS = 20_000  # in one authorized_keys
 HINT = f"is it of another version? {RUN_SETUP}"
 
@@ -61,6 +61,7 @@ STATUS = {
 }
 content = text("[0-9a-f]{64}|unreadable")
 inspection = record({"exit": number(-256, 256), "says": path})
+ended = record({"returncode": number(-256, 256), "stdout": anything(16 << 10)})
 HOST = record(
     {
         "hostname": anything(256),
@@ -77,9 +78,8 @@ HOST = record(
         "programs": mapping(".{1,256}", maybe(path), 100),
         "authorized_keys": items(record({"fingerprint": digest, "options": anything(1 << 16)}), MOST_KEYS),
         "runtime": maybe(inspection),
-        "commands": mapping(
-            "(?s:.{1,4096})", record({"returncode": number(-256, 256), "stdout": anything(16 << 10)}), MOST_COMMANDS
-        ),
+        "commands": mapping("(?s:.{1,4096})", ended, MOST_COMMANDS),
+        "starts": mapping("(?s:.{1,600})", ended, MOST_COMMANDS),
     }
 )
 FACTS = record(
@@ -178,6 +178,7 @@ def unanswered(question: Question, answer: Any) -> Iterator[str]:
         (question.readers, host["denied"], "what is denied to user"),
         (PROGRAMS, host["programs"], "program"),
         (question.commands, host["commands"], "command"),
+        (question.started or (), host["starts"], "the start of"),
     ):
         yield from (f"{what} {one}" for one in asked if one not in given)
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..core import layout
-from ..core.history import SINCE, read_age, read_since
+from ..core.history import SINCE, read_age, read_grace, read_since
 from ..core.model import SYNC_METHODS
 from ..core.names import visible
 
@@ -59,7 +59,7 @@ def parse() -> argparse.Namespace:
         "--keep", type=natural, metavar="N", help="older versions of each image to keep, instead of registry.keep"
     )
     free.add_argument(
-        "--grace", type=natural, metavar="SECONDS", help="how long an object must have been unreferenced [3600]"
+        "--grace", type=read_grace, metavar="TIME", help="how long an object must have been unreferenced [1h]"
     )
     gone = commands.add_parser("remove", help="remove images: their names, here and on all nodes; gc frees their bytes")
     gone.add_argument("names", nargs="+", metavar="DIRECTORY/NAME.sif")

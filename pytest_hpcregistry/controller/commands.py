@@ -6,11 +6,12 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import ConfigError
 from ..core.events import NOT_COUNTED, BytesMissing, ImageRestored, Listener, Noticed, Planned, Published, RolledBack
 from ..core.history import now
 from ..core.layout import check_digest
@@ -43,7 +44,9 @@ def run_publish(arguments: argparse.Namespace) -> int:
         attached, lost = attachments.attach(config.registry.path, request)
         for sentence in lost:
             listener(Noticed(sentence))
-        listener(Published(name, version.digest, changed, attached, before))
+        address = history.address()
+        who = sender(arguments) + (f" from {address}" if address else "")
+        listener(Published(name, version.digest, changed, attached, before, who))
     return 0
 
 
@@ -72,12 +75,13 @@ def run_rollback(arguments: argparse.Namespace) -> int:
 
 def run_gc(arguments: argparse.Namespace) -> int:
     from . import gc, history
+    from .nodes import ask_slurm
 
     config, listener = begun(arguments)
     keep = config.registry.keep if arguments.keep is None else arguments.keep
     grace = gc.GRACE if arguments.grace is None else arguments.grace
     detail = f"keep {keep}, grace {grace} s"
-    collect = partial(gc.collect, config, keep=keep, grace=grace, by=sender(arguments))
+    collect = partial(gc.collect, config, keep=keep, grace=grace, by=sender(arguments), slurm=ask_slurm())
     if arguments.dry_run:
         machines = collect(listener, dry_run=True)
     else:
@@ -153,12 +157,17 @@ def run_restore(arguments: argparse.Namespace) -> int:
 
 
 def check_use(arguments: argparse.Namespace, config: Settings) -> tuple[Settings, SlurmFacts]:
-    """As with_nodes; raises UsageError for a directory or an engine that there is not, too."""
+    """As with_nodes; raises UsageError for a directory, an engine or an image that there is not, too."""
+    from .catalog import read_catalog
     from .engines import check_method
+    from .sync import choose_images
 
     check_method(config.sync.method)
     if arguments.subdirectory is not None:
         check_directory(arguments.subdirectory, config.registry.directories)
+    if arguments.name:
+        with suppress(ConfigError):  # a broken catalog is a failure of the sync
+            choose_images(read_catalog(config.registry.path), config, None, arguments.name)
     return with_nodes(arguments, config)
 
 

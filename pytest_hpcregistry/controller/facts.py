@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from posixpath import basename
 
 from .. import agent
-from ..agent.facts import read_text
+from ..agent.facts import START, read_text
 from ..core import layout
-from ..core.catalog import LARGEST
-from ..core.errors import CommandFailed, HpcRegistryError
+from ..core.catalog import LARGEST, from_text
+from ..core.errors import CommandFailed, ConfigError, HpcRegistryError
 from ..core.events import Asking, CatalogPart, Gathered, Listener, NodeFacts, Noticed
 from ..core.fanout import fan_out
 from ..core.machine import FactsRequest, MachineFacts, Question
 from ..core.names import excerpt
 from ..core.records import build, plain
-from .answers import check_facts
+from ..core.slurm_states import out_of_service
+from .answers import MOST_COMMANDS, check_facts
 from .limits import FACTS, make_room
 from .lock import Watch
 from .nodes import ask_facts, ask_slurm, choose_nodes
@@ -29,8 +32,8 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
     """The facts of the whole cluster: the *listener* gets `node_facts` of each node as soon as they are there,
     and nothing keeps them; returned is the end, with the controller's own. The window is as large as open files allow.
     """
-    # Slurm is asked once: now, if it must say which nodes there are, or beside them.
-    view = ask_slurm() if request.nodes is None else None
+    # Slurm is asked once: now, if it must say which nodes there are, or where no image is started, or beside them.
+    view = ask_slurm() if request.nodes is None or request.question.start else None
     nodes = choose_nodes(request.nodes, request.choice, view)
     question = request.question
     room = make_room(len(nodes), request.window, held=0, each=FACTS)
@@ -40,13 +43,20 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
         request.wait_for_end, lambda: listener(Noticed(message="a sync is under way: waiting for its end"))
     )
     watch.start()
-    listener(Asking(nodes))
+    listener(Asking(nodes, room.window))
+
+    away, started = out_of_service(view), images_to_start(question)
 
     def ask(node: str) -> None:
-        listener(NodeFacts(node, ask_node(node, request)))
+        mine = replace(question, started=[] if node in away else started) if question.start else question
+        seconds = request.timeout + (START + 1) * len(mine.started or ())
+        began = time.monotonic()
+        found = ask_node(node, replace(request, question=mine, timeout=seconds))
+        listener(NodeFacts(node, found, seconds=round(time.monotonic() - began, 3)))
 
     with ThreadPoolExecutor(2) as beside:
-        own = beside.submit(controller_facts, replace(question, texts=[*question.texts, *request.texts]))
+        here = replace(question, texts=[*question.texts, *request.texts], start=[], started=None)
+        own = beside.submit(controller_facts, here)
         slurm = beside.submit(lambda: view or ask_slurm())
         for node, result in fan_out(nodes, ask, window=room.window).items():
             if isinstance(result, HpcRegistryError):
@@ -58,6 +68,19 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
         for start in range(0, max(1, len(catalog)), PART):
             listener(CatalogPart(catalog[start : start + PART]))
     return Gathered(len(nodes), own.result(), watch.tell(), slurm.result())
+
+
+def images_to_start(question: Question) -> list[str]:
+    """Of the catalog's images those that shall be started, as many as a node can answer for; none of a broken one."""
+    if not question.start:
+        return []
+    path = layout.inside(question.registry, layout.CATALOG)
+    try:
+        names = sorted(from_text(read_text(path, LARGEST + 1) or "", path).images)
+    except ConfigError:
+        return []  # a check of its own says so
+    wanted = [name for name in names if question.started is None or {name, basename(name)} & {*question.started}]
+    return wanted[:MOST_COMMANDS]
 
 
 def ask_node(node: str, request: FactsRequest) -> MachineFacts:

@@ -11,11 +11,13 @@ from .. import agent
 from ..agent.gc import clean, sweep
 from ..core.catalog import Catalog
 from ..core.errors import CommandFailed, HpcRegistryError, Unreachable
-from ..core.events import Freed, GcFinished, GcStarted, Listener, Noticed
+from ..core.events import NOT_COUNTED, Freed, GcFinished, GcStarted, Listener, Noticed
 from ..core.fanout import fan_out
 from ..core.history import now
+from ..core.machine import SlurmFacts
 from ..core.names import CONTROLLER, excerpt
 from ..core.settings import Settings
+from ..core.slurm_states import out_of_service
 from .answers import HINT
 from .catalog import catalog_of, read_catalog_text, text_of
 from .limits import SESSION, make_room
@@ -37,13 +39,14 @@ def collect(
     by: str,
     turn: AbstractContextManager[None] | None = None,
     dry_run: bool = False,
+    slurm: SlurmFacts | None = None,
 ) -> dict[str, Freed]:
     """Keep *keep* older versions of each image; free all that is older than *grace* seconds and not in use.
 
     Returns what became of "controller" and of each node. In its *turn*, for no sync may run meanwhile: it would have to
-    see again what it has counted on.
+    see again what it has counted on. By *slurm*, its view, a node that is out of service need not answer.
     """
-    nodes = list_nodes(settings.nodes)
+    nodes, away = list_nodes(settings.nodes, slurm), out_of_service(slurm)
     room = make_room(len(nodes), settings.sync.window, held=0, each=SESSION)
 
     with turn or (nullcontext() if dry_run else only_one_sync(settings.registry.path)):
@@ -66,7 +69,8 @@ def collect(
         with probing(settings.registry.path) as probe:
             answers = fan_out(nodes, ask, window=room.window)
         by_node = {
-            node: failure(node, one) if isinstance(one, HpcRegistryError) else one for node, one in answers.items()
+            node: failure(node, one, away.get(node, "")) if isinstance(one, HpcRegistryError) else one
+            for node, one in answers.items()
         }
         machines = {CONTROLLER: sweep_here(settings.registry.path, request, by_node, sharers), **by_node}
     listener(GcFinished(machines=machines, dry_run=dry_run))
@@ -105,7 +109,8 @@ def request_for(text: str, catalog: Catalog, grace: int, dry_run: bool) -> dict[
 
 def sweep_here(registry: str, request: dict[str, Any], by_node: Mapping[str, Freed], sharers: Set[str]) -> Freed:
     """The controller's own registry, last: where nodes share it (*sharers*), what they have open is in use here."""
-    silent = {node for node, one in by_node.items() if one.state in ("failed", "unreachable")}
+    # Of one on which Slurm does not count, too: a job that goes on there may have bytes of this registry open.
+    silent = {node for node, one in by_node.items() if one.state in ("failed", "unreachable", NOT_COUNTED)}
     # A node of which nothing is known shares it if others do, or if there is none that does not.
     if silent and (sharers or not any(one.state == "freed" for one in by_node.values())):
         why = "nodes that may share this registry could not be asked, so nothing is freed"
@@ -132,6 +137,9 @@ def freed(answer: Mapping[str, Any], shared: bool) -> Freed:
     return Freed(**{**told, "state": "shared" if shared else "freed"})
 
 
-def failure(node: str, error: HpcRegistryError) -> Freed:
+def failure(node: str, error: HpcRegistryError, away: str = "") -> Freed:
+    """What became of a node; *away* is why Slurm does not count on it."""
+    if away and isinstance(error, Unreachable):
+        return Freed(NOT_COUNTED, away)
     state = "unreachable" if isinstance(error, Unreachable) else "failed"
     return Freed(state, excerpt(error.reason(node)), error.hint)

@@ -20,7 +20,7 @@ from ..core.fields import limit_nodes
 from ..core.machine import SlurmFacts
 from ..core.names import CONTROLLER, NO_NODE, NODE_NAME, excerpt, last_line, visible
 from ..core.nodeset import Choice, expand, fold
-from ..core.slurm_states import FUTURE, flags
+from ..core.slurm_states import ASK_SLURM, FUTURE, flags, read_slurm
 from ..transports.process import run_process
 from ..transports.ssh import ssh_to_node, unreachable_reason
 
@@ -35,11 +35,6 @@ HINTS = {
     "name is not known": "is it a node of this cluster? See `nodes` in the cluster file, or sinfo",
 }
 ARCHITECTURE = re.compile(r"^NodeName=(\S+) (?:.* )?Arch=(\w+) ", re.MULTILINE)
-# A reason may have several lines: what has another form is one of those. sinfo says "none" of none, and "Unknown".
-SLURM_LINE = re.compile(
-    r"(?P<node>\S+) +(?P<state>\S+) +(?:Unknown|(?P<user>[^|]*))\|(?:(?P<since>[-0-9]{10})T)?[^|]*\|(?P<reason>.*)"
-)
-LONGEST_SLURM_REASON = 80  # characters
 ASK_TIMEOUT = 60  # seconds for a question that moves no image
 SLURM_TIMEOUT = 20  # seconds; sinfo itself gives up on a dead slurmctld after MessageTimeout, 10 s by default
 
@@ -48,7 +43,7 @@ def slurm_view() -> SlurmFacts:
     """Every node that Slurm knows, its state and why. Raises Unreachable when Slurm does not answer or knows none."""
     hint = "is slurmctld running? scontrol ping"
     try:
-        result = run_process("controller", ["sinfo", "-F", "-N", "-h", "-o", "%N %T %u|%H|%E"], timeout=SLURM_TIMEOUT)
+        result = run_process("controller", ASK_SLURM, timeout=SLURM_TIMEOUT)
     except CommandTimeout:
         raise Unreachable(
             f"Slurm does not say which nodes there are: no answer in {SLURM_TIMEOUT} s", hint=hint
@@ -56,20 +51,10 @@ def slurm_view() -> SlurmFacts:
     if result.exit_code != 0:
         said = result.last_words("no answer")
         raise Unreachable(f"Slurm does not say which nodes there are: {said}", hint=hint)
-    lines = [found for line in result.stdout.splitlines() if (found := SLURM_LINE.match(line))]
-    if not lines:
+    found = read_slurm(result.stdout)
+    if not found.nodes:
         raise Unreachable("Slurm knows no nodes", hint="see `sinfo`, or name the nodes in the cluster file")
-    return SlurmFacts(
-        nodes={found["node"]: found["state"] for found in lines},
-        reasons={found["node"]: reason_of(found) for found in lines if found["reason"] not in ("", "none")},
-    )
-
-
-def reason_of(found: re.Match[str]) -> str:
-    """`"disk swap" (root, since 2026-01-30)`: of a day, so that nodes which were drained together are one line."""
-    when = f"since {found['since']}" if found["since"] else ""
-    who = ", ".join(filter(None, [excerpt(found["user"] or "", 32), when]))
-    return f'"{excerpt(found["reason"], LONGEST_SLURM_REASON)}"' + (f" ({who})" if who else "")
+    return found
 
 
 def ask_slurm() -> SlurmFacts:

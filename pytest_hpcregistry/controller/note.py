@@ -122,6 +122,9 @@ def node_finished(note: Note, event: NodeFinished) -> None:
 
 def gc_finished(note: Note, event: GcFinished) -> None:
     for name, one in event.machines.items():
+        if one.state == NOT_COUNTED:
+            note.not_counted[name] = one.message
+            continue
         note.reasons[name] = (one.message or one.state) if one.state in ("failed", "unreachable") else ""
     freed = {digest for one in event.machines.values() for digest in one.objects}
     detail = f"{note.record.detail}: {count(len(freed), 'object')} freed"

@@ -47,7 +47,7 @@ class Sign:
 
     def __init__(self, registry: str, record: Record) -> None:
         record = from_line(to_line(replace(record, images=record.images[:MOST_IMAGES])))
-        self.registry, self.shown = registry, Running(record)
+        self.registry, self.shown = registry, Running(record, since=time.time())
         self.transfers = Transfers()
         self.writing = threading.Lock()
         self.written = 0.0
@@ -143,7 +143,13 @@ def commands(registry: str, lock: int) -> list[Found]:
         process = holder(lock, identifier)
         if process is not None:
             found.append(Found(read(registry, identifier), process))
-    return sorted(found, key=lambda one: one.running.record.time)
+    return sorted(found, key=in_order)
+
+
+def in_order(one: Found) -> tuple[str, float, str]:
+    """By when it began: for two of one second too it is always the same order."""
+    running = one.running
+    return running.record.time, running.since, running.record.id
 
 
 def read(registry: str, identifier: str) -> Running:

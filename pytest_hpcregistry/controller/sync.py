@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core.catalog import Catalog, Entry, Removed
 from ..core.errors import UsageError
-from ..core.events import Listener, Noticed, SyncFinished, SyncStarted
+from ..core.events import Listener, Noticed, Planned, SyncFinished, SyncStarted
 from ..core.machine import SlurmFacts
 from ..core.names import check_directory
 from ..core.settings import Settings
@@ -17,6 +17,7 @@ from ..core.slurm_states import out_of_service
 from .catalog import catalog_of, read_catalog_text, text_of
 from .engines import check_method
 from .follow import follow_catalog
+from .forecast import forecast
 from .limits import RSYNC, SESSION, make_room
 from .lock import only_one_sync
 from .nodes import list_nodes
@@ -92,6 +93,8 @@ def plan(
     how: dict[str, Any] = {"gone": gone, "users": users, "out_of_service": out_of_service(slurm)}
     planned = Plan(settings, what, wanted, (text, catalog), listener, **how)
     outcomes = planned.run(nodes, room.nodes)
+    for line in forecast(settings.registry.path, outcomes, settings.sync.limit_rate):
+        listener(Planned(line))
     listener(SyncFinished(what=what, states={node: out.state for node, out in outcomes.items()}))
     return outcomes
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 import base64
 import difflib
 import ipaddress
+import os
 import posixpath
+import pwd
 import re
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from math import prod
@@ -185,16 +188,29 @@ def read_remote_path(text: str) -> str:
 
 
 def read_local_file(text: str, folder: Path = Path()) -> Path:
-    """A file of this machine that is there; `~` is the home directory, a relative path begins at *folder*."""
+    """A file of this machine that can be read; `~` is the home directory, a relative path begins at *folder*."""
     try:
         path = folder / Path(read_word(text)).expanduser()
-        if path.is_file():
-            return path
-        if path.exists():
-            raise ValueError(f"{path} is not a regular file")
-    except (OSError, RuntimeError) as error:
+    except RuntimeError as error:
         raise ValueError(f"{text!r}: {error}") from None
-    raise ValueError(f"no such file: {path}")
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError(f"{path} is not a regular file")
+        with path.open("rb"):
+            return path
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"no such file: {path}") from None
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise ValueError(f"{path} cannot be read as user {own_name()} ({why})") from None
+
+
+def own_name() -> str:
+    """Who this is, as files have it."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def one_of(*known: str) -> Callable[[str], str]:

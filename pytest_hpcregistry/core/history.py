@@ -138,6 +138,11 @@ def read_age(text: str) -> int:
     return seconds
 
 
+def read_grace(text: str) -> int:
+    """As read_age; a number alone is seconds. Raises ValueError."""
+    return read_age(f"{text}s" if re.fullmatch("[0-9]+", text) else text)
+
+
 def read_since(text: str) -> str:
     """`7d`, `2h`, `2026-11-01` or `2026-11-01T12:00[:00][Z]` -> that time in UTC (RFC 3339). Raises ValueError."""
     try:

@@ -96,8 +96,9 @@ class AuthorizedKey:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command of a project's own ended: 124 when it took longer than 10 s, 127 when it is not installed. `stdout`
-    is the first 16 KiB of what it printed; what went to standard error is not kept."""
+    """How a command of a project's own ended, or the start of an image: 124 when it took longer than 10 s, or 30 s of a
+    start; 127 when it is not installed. `stdout` is the first 16 KiB of what it printed; what went to standard error is
+    not kept."""
 
     returncode: int
     stdout: str
@@ -108,7 +109,8 @@ class Host:
     """How a machine is set up. `denied`: user -> paths of the registry that it cannot read, None if that could not be
     tried; `programs`: name -> version, "" if it prints none or fails, None if it is not installed (`apptainer` may
     also be SingularityCE); `runtime`: what `container-run --check` said, None if it was not asked for or is not there.
-    `commands`: how those that were asked for ended, by their text."""
+    `commands`: how those that were asked for ended, by their text; `starts`: how images did that were started, by their
+    names."""
 
     hostname: str
     time: float
@@ -123,6 +125,7 @@ class Host:
     authorized_keys: list[AuthorizedKey]
     runtime: Optional[Inspection]
     commands: dict[str, Ended] = field(default_factory=dict)
+    starts: dict[str, Ended] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,10 @@ class MachineFacts:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of the objects that were read for the answer."""
-        return sum(one.size for one in self.objects.values() if one.sha256 is not None)
+        """Bytes of objects and images that were read for the answer, each file once."""
+        objects = {digest: one.size for digest, one in self.objects.items() if one.sha256 is not None}
+        images = {one.object or one.name: one.size for one in self.images if one.sha256 is not None}
+        return sum({**images, **objects}.values())
 
     def __repr__(self) -> str:
         return f"<MachineFacts: {len(self.images)} images, {len(self.objects)} objects>"
@@ -170,7 +175,9 @@ class Question:
     and with `inspect` Apptainer's word on these; with `host`, how the machine is set up. `readers` are users who must
     be able to read the registry; `paths` and `texts` are files beside the registry's own; `runtime` is the program that
     says by `--check` whether jobs could start an image; `commands` are a project's own, by their text. With `brief`,
-    only names, links, owners and modes: no object by itself, and no header."""
+    only names, links, owners and modes: no object by itself, and no header. `start` is a command that starts an image
+    when its name is put behind it, and `started` those that a node starts; the controller names them, of all that are
+    in the catalog, or of those of these names."""
 
     registry: str
     directories: list[str]
@@ -186,6 +193,8 @@ class Question:
     brief: bool = False
     runtime: Optional[str] = None
     commands: dict[str, list[str]] = field(default_factory=dict)
+    start: list[str] = field(default_factory=list)
+    started: Optional[list[str]] = None
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,9 @@ def describe(event: Event) -> list[str]:
 
 def published(event: Published) -> list[str]:
     verb = "published" if event.changed else "already published"
-    return [f"SUCCESS: {event.name} {verb} on the controller, sha256 {event.digest}"]
+    by = f" by {event.by}" if event.by else ""
+    was = f", was {event.before[:12]}" if event.changed and event.before else ""
+    return [f"SUCCESS: {event.name} {verb} on the controller{by}, sha256 {event.digest}{was}"]
 
 
 def sync_started(event: SyncStarted) -> list[str]:
@@ -116,11 +118,13 @@ def node_finished(event: NodeFinished) -> list[str]:
             replace(event, removed=None)
         ) * bool(event.objects)
     if event.state == "synced":
+        if not event.objects and not event.bytes:
+            return [f"SUCCESS: {event.what} synced to {event.node} (the bytes were there)"]
         moved = f"{event.objects} moved, {event.bytes / 1e6:.1f} MB, {event.seconds:.1f} s"
         return [f"SUCCESS: {event.what} synced to {event.node} ({moved})"]
     if event.state == "unchanged":
-        read = ", every byte read" if event.read else ""
-        return [f"SUCCESS: {event.what} on {event.node} is up to date{read}"]
+        how = "every byte read" if event.read else "names and sizes compared"
+        return [f"SUCCESS: {event.node} has {event.what} ({how})"]
     if event.state == NOT_COUNTED:
         return [f"NOTE: {event.what} not synced to {event.node}, not counted: {excerpt(event.message, LONGEST_REASON)}"]
     return [f"ERROR: {event.what} not synced to {event.node}: {excerpt(event.message, LONGEST_REASON)}"]
@@ -183,10 +187,14 @@ LINES: dict[type[Event], Callable[[Any], list[str]]] = {
 def describe_gc(event: GcFinished) -> list[tuple[str, str]]:
     """SUCCESS, NOTE or ERROR, and what to say: one line for all machines of which the same is true."""
     folded: dict[tuple[str, str], list[str]] = {}
+    away = {machine: one.message for machine, one in event.machines.items() if one.state == NOT_COUNTED}
     for machine, one in event.machines.items():
+        if machine in away:
+            continue
         for line in describe_freed(one, "would be " if event.dry_run else ""):
             folded.setdefault(line, []).append(machine)
-    return [(mark, f"{fold_machines(machines)}: {text}") for (mark, text), machines in folded.items()]
+    lines = [(mark, f"{fold_machines(machines)}: {text}") for (mark, text), machines in folded.items()]
+    return [*lines, *(("NOTE", line) for line in not_counted(away))]
 
 
 def describe_freed(one: Freed, would: str) -> list[tuple[str, str]]:

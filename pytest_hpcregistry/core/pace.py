@@ -15,6 +15,8 @@ from .events import (
     SyncStarted,
     TransferStarted,
 )
+from .names import visible
+from .nodeset import fold
 
 WINDOW = 15.0
 """Seconds that a rate is the average of: long enough to be calm, short enough to tell of a stall."""
@@ -65,6 +67,7 @@ class Transfers:
         self.uploads: dict[str, Track] = {}
         self.nodes: list[str] = []
         self.finished: set[str] = set()
+        self.failed: set[str] = set()
         self.tracks: dict[str, Track] = {}
         self.whole = Track(0)
 
@@ -76,7 +79,7 @@ class Transfers:
             self.uploads.pop(event.name or "", None)
         elif isinstance(event, SyncStarted):
             self.what, self.nodes = event.what, list(event.nodes)
-            self.finished, self.tracks, self.whole = set(), {}, Track(0)
+            self.finished, self.failed, self.tracks, self.whole = set(), set(), {}, Track(0)
         elif isinstance(event, TransferStarted):
             for node, size in event.bytes.items():
                 self.tracks[node] = Track(size)
@@ -85,7 +88,7 @@ class Transfers:
             for node, size in event.bytes.items():
                 self.move(node, size, now)
         elif isinstance(event, NodeFinished):
-            self.finish(event.node, event.state in ("synced", "unchanged"), now)
+            self.finish(event.node, event.state, now)
         elif isinstance(event, SyncFinished):
             self.nodes = []
 
@@ -96,10 +99,12 @@ class Transfers:
             track.take(arrived, now)
             self.whole.take(self.whole.arrived + track.arrived - before, now)
 
-    def finish(self, node: str, well: bool, now: float) -> None:
+    def finish(self, node: str, state: str, now: float) -> None:
         """A node that ended well has all its bytes; of one that did not, nothing more is waited for."""
         track = self.tracks.get(node)
-        if track and well:
+        if state in ("failed", "unreachable"):
+            self.failed.add(node)
+        if track and state in ("synced", "unchanged"):
             self.move(node, track.size, now)
         elif track:
             self.whole.size -= track.size - track.arrived
@@ -118,9 +123,13 @@ class Transfers:
         """What is on its way, each with how far it is, in words."""
         found = [(name, ", ".join(words(track, now, track.left(now)))) for name, track in self.uploads.items()]
         if self.nodes:
-            nodes = f"{len(self.finished)} of {len(self.nodes)} nodes"
-            found.append((self.what, ", ".join([nodes, *words(self.whole, now, self.left(now))])))
+            found.append((self.what, ", ".join([self.counted(), *words(self.whole, now, self.left(now))])))
         return found
+
+    def counted(self) -> str:
+        """`3 of 3 nodes`; where some have failed, `2 of 3 nodes done, 1 failed (c003)`."""
+        done = f"{len(self.finished - self.failed)} of {len(self.nodes)} nodes"
+        return f"{done} done, {len(self.failed)} failed ({visible(fold(self.failed))})" if self.failed else done
 
 
 def words(track: Track, now: float, left: float | None) -> list[str]:
@@ -137,12 +146,17 @@ def words(track: Track, now: float, left: float | None) -> list[str]:
 
 def percent(track: Track) -> int:
     """Never 100 before the last byte."""
-    return track.arrived * 100 // track.size if track.size else 100
+    return share(track.arrived, track.size)
+
+
+def share(arrived: int, size: int) -> int:
+    return arrived * 100 // size if size else 100
 
 
 def amount(size: float) -> str:
     """`85 MB`, `2.1 GB`: decimal, as disks and networks are sold."""
-    unit, factor = ("GB", 1e9) if size >= 1e9 else ("MB", 1e6) if size >= 1e6 else ("kB", 1e3)
+    units = {"TB": 1e12, "GB": 1e9, "MB": 1e6}
+    unit, factor = next(((unit, factor) for unit, factor in units.items() if size >= factor), ("kB", 1e3))
     number = size / factor
     return f"{number:.1f} {unit}" if 0 < number < 9.95 else f"{number:.0f} {unit}"
 

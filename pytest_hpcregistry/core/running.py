@@ -19,7 +19,8 @@ LARGEST = 1 << 60
 @dataclass(frozen=True)
 class Running:
     """A command, and how far it is: `arrived` of `size` bytes, `left` seconds (None: not known), and the `nodes` that
-    are not done, as a node set or how many. `age` is seconds since it began.
+    are not done, as a node set or how many. `age` is seconds since it began, `since` when it did on the controller, in
+    seconds since 1970, for their order.
     """
 
     record: Record
@@ -29,13 +30,14 @@ class Running:
     left: Optional[float] = None
     nodes: str = ""
     age: float = 0.0
+    since: float = 0.0
 
 
 def from_text(text: str) -> Running:
     """What a file says of a command. Raises ValueError for anything that is not of that form."""
     found: Running = build(Running, read_json(text), "the file")
     began = datetime.strptime(checked(found.record).time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-    numbers = [found.size, found.arrived, found.left or 0.0]
+    numbers = [found.size, found.arrived, found.left or 0.0, found.since]
     if found.state not in (BEGUN, WAITING, WORKING):
         raise ValueError("its state is none")
     if not all(math.isfinite(number) and 0 <= number < LARGEST for number in numbers):

@@ -6,8 +6,18 @@ known here says nothing: a later Slurm may have more.
 
 from __future__ import annotations
 
-from .machine import SlurmFacts
+import re
 
+from .machine import SlurmFacts
+from .names import excerpt
+
+ASK_SLURM = ("sinfo", "-F", "-N", "-h", "-o", "%N %T %u|%H|%E")
+"""What gives a view of all nodes; see read_slurm."""
+# A reason may have several lines: what has another form is one of those. sinfo says "none" of none, and "Unknown".
+SLURM_LINE = re.compile(
+    r"(?P<node>\S+) +(?P<state>\S+) +(?:Unknown|(?P<user>[^|]*))\|(?:(?P<since>[-0-9]{10})T)?[^|]*\|(?P<reason>.*)"
+)
+LONGEST_SLURM_REASON = 80  # characters
 USABLE = ("idle", "mixed", "allocated", "completing", "planned", "reserved")
 FUTURE = "future"
 OUT_OF_SERVICE = {
@@ -67,3 +77,19 @@ def out_of_service(slurm: SlurmFacts | None) -> dict[str, str]:
     found = {node: describe(state) for node, state in slurm.nodes.items()} if slurm else {}
     reasons = slurm.reasons if slurm else {}
     return {node: " ".join(filter(None, [words, reasons.get(node, "")])) for node, words in found.items() if words}
+
+
+def read_slurm(text: str) -> SlurmFacts:
+    """What ASK_SLURM has printed."""
+    lines = [found for line in text.splitlines() if (found := SLURM_LINE.match(line))]
+    return SlurmFacts(
+        nodes={found["node"]: found["state"] for found in lines},
+        reasons={found["node"]: reason_of(found) for found in lines if found["reason"] not in ("", "none")},
+    )
+
+
+def reason_of(found: re.Match[str]) -> str:
+    """`"disk swap" (root, since 2026-01-30)`: of a day, so that nodes which were drained together are one line."""
+    when = f"since {found['since']}" if found["since"] else ""
+    who = ", ".join(filter(None, [excerpt(found["user"] or "", 32), when]))
+    return f'"{excerpt(found["reason"], LONGEST_SLURM_REASON)}"' + (f" ({who})" if who else "")

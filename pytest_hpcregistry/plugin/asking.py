@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from ..checks.waivers import unused
-from ..cluster import verify
+from ..cluster import starts, verify
 from ..cluster.client import open_client
 from ..cluster.outcomes import raise_worst
 from ..core import facts
@@ -48,6 +48,7 @@ from .session import (
     worker_input,
 )
 
+TELL_EVERY = 10  # seconds between two lines of progress
 FACTS = pytest.StashKey[Facts]()
 NAMES = pytest.StashKey["Names"]()
 PROBLEM = pytest.StashKey[HpcRegistryError]()
@@ -56,8 +57,12 @@ SHARED = pytest.StashKey[Path]()
 CACHED = "hpc/names"
 READ_IMAGES = {"hpc_deployment", "hpc_e2e"}
 """Phases whose tests need every byte of every image read."""
-
 RUN_JOBS = {"deployment", "e2e"}
+START_IMAGES = {"hpc_e2e"}
+"""Phases whose tests want each image started on each node."""
+
+
+NO_USER = "no image is started but by a job: slurm.run_as names no ordinary user"
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def prepare(config: pytest.Config) -> None:
     if not phases or is_worker(config) or config.option.collectonly or choice(config, "gather") == "never":
         return
     try:
-        config.stash[FACTS] = found = gather(config, read_images=phases != ["infrastructure"])
+        config.stash[FACTS] = found = gather(config, phases)
         require_image(config, () if found.catalog_problem else found.catalog.images)
     except HpcRegistryError as error:
         if path := config.getoption("hpc_error_file"):
@@ -155,22 +160,21 @@ def get_facts(config: pytest.Config, items: Iterable[pytest.Item]) -> Facts:
     if PROBLEM in config.stash:
         raise config.stash[PROBLEM]
     if FACTS not in config.stash:
-        read_images = any(READ_IMAGES & marks_of(item) for item in items)
         try:
-            config.stash[FACTS] = find_facts(config, read_images)
+            config.stash[FACTS] = find_facts(config, set().union(*map(marks_of, items)))
         except HpcRegistryError as error:
             config.stash[PROBLEM] = error
             raise
     return config.stash[FACTS]
 
 
-def find_facts(config: pytest.Config, read_images: bool) -> Facts:
+def find_facts(config: pytest.Config, phases: Collection[str]) -> Facts:
     refuse_never(config)
     if shared(config):
-        text = once(config, "facts", lambda: to_text(gather(config, read_images=read_images)))
+        text = once(config, "facts", lambda: to_text(gather(config, phases)))
         found = facts.read(filter(None, map(from_line, text.splitlines())), load(config).registry.path)
     else:
-        found = gather(config, read_images=read_images)
+        found = gather(config, phases)
     collected = config.stash.get(NAMES, None)
     if collected and collected != Names.of(found.nodes, found.catalog.images):
         raise Unreachable("nodes or images changed while the tests were collected", hint="run the tests again")
@@ -182,7 +186,7 @@ def known_facts(config: pytest.Config) -> Facts | None:
     directory = shared(config)
     if FACTS not in config.stash and directory and (directory / "facts").exists():
         with suppress(HpcRegistryError):
-            config.stash[FACTS] = find_facts(config, read_images=False)
+            config.stash[FACTS] = find_facts(config, ())
     return config.stash.get(FACTS, None)
 
 
@@ -201,10 +205,13 @@ def describe(config: pytest.Config) -> list[str]:
     """What of the cluster the collected tests will not see; nothing, when all of it is known."""
     found = config.stash.get(FACTS, None)
     if found:
-        silent = f"{len(found.unreachable)} of {count(len(found.nodes), 'node')} could not be asked"
-        lines = [*([silent] if found.unreachable else []), *context(found)]
+        answered = f"{len(found.asked)} of {count(len(found.nodes), 'node')} answered"
+        silent = f", {len(found.unreachable)} could not be asked" if found.unreachable else ""
+        lines = [answered + silent, *context(found)]
         if RUN_JOBS.intersection(selected_phases(config)):
             lines.append(f"jobs wait for an idle node {load(config).slurm.max_wait} s at most (slurm.max_wait)")
+        if START_IMAGES.intersection(selected_phases(config)) and starts.ordinary_user(load(config)) is None:
+            lines.append(NO_USER)
         return [f"hpc: {line}" for line in lines]
     if PROBLEM in config.stash:
         return [printable(f"hpc: nodes and images are not known: {config.stash[PROBLEM]}")]
@@ -220,11 +227,14 @@ def refuse_never(config: pytest.Config) -> None:
         raise UsageError("hpc_gather is never: the cluster was not asked", hint="give --hpc-gather=auto")
 
 
-def gather(config: pytest.Config, *, read_images: bool) -> Facts:
-    """One login for each node."""
-    listener = throttled(60, lambda event: say(config, event))
+def gather(config: pytest.Config, phases: Collection[str]) -> Facts:
+    """One login for each node, for all that tests of these *phases* look at."""
+    read_images = bool(READ_IMAGES.intersection(phases))
+    listener = throttled(TELL_EVERY, lambda event: say(config, event))
     with open_client(load(config), chosen(config)) as client:
         question = questions.add_to(config, client.question(content=read_images, inspect=read_images, host=True))
+        if START_IMAGES.intersection(phases):
+            question = starts.add_to(question, client.cluster, wanted_image(config))
         if read_images:
             reading = verify.read_back(client, listener, question=question)
             if reading.unsettled and not reading.damaged:

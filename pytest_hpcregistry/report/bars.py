@@ -22,7 +22,7 @@ from rich.text import Text
 from ..core.asking import Answers
 from ..core.events import Event, NodeFinished, SyncFinished, Waiting
 from ..core.names import visible
-from ..core.pace import Track, Transfers, amount, duration, percent
+from ..core.pace import Track, Transfers, amount, duration, percent, share
 from .lines import COLOURS, describe, nodes_finished
 
 TICK = 0.25  # seconds between two looks of the bars
@@ -126,19 +126,16 @@ class Bars:
             now = self.clock()
             transfers = self.transfers
             if not self.answers.idle:
-                return self.spin(self.answers.text(now))
-            table = Table.grid(padding=(0, 2, 0, 0))
-            table.add_column(no_wrap=True)
-            table.add_column()  # the bar: in a narrow terminal what may be wrapped is cut first
-            for column in ("right", "right", "right", "left"):
-                table.add_column(justify=column, no_wrap=True)
+                return self.draw_answers(now)
+            table = grid()
             for name, track in transfers.uploads.items():
                 table.add_row(Text(visible(name.rpartition("/")[2])), *cells(track, now, track.left(now)))
             if self.waiting:
                 return Group(table, self.spin(self.waiting.strip()))
             if not transfers.nodes:
                 return table
-            done = f"{len(transfers.finished)}/{len(transfers.nodes)} nodes"
+            failed = f", {len(transfers.failed)} failed" if transfers.failed else ""
+            done = f"{len(transfers.finished - transfers.failed)}/{len(transfers.nodes)} nodes{failed}"
             if transfers.whole.size:
                 table.add_row(Text(done, "bold"), *cells(transfers.whole, now, transfers.left(now)))
             elif not transfers.tracks:
@@ -149,6 +146,16 @@ class Bars:
                 track = transfers.tracks[node]
                 table.add_row(Text(visible(f"  {node}")), *cells(track, now, track.left(now)))
             return Group(table, Text(rest, "dim")) if rest else table
+
+    def draw_answers(self, now: float) -> RenderableType:
+        """One bar for all nodes that read their images: a node says how fast it was when it has read all."""
+        answers = self.answers
+        if not answers.size:
+            return self.spin(answers.text(now))
+        table, speed = grid(), in_words(answers.rate(now), answers.left(now))
+        table.add_row(Text("reading", "bold"), *row(answers.bytes, answers.size, speed))
+        lines = [answers.counted() + f" after {duration(now - answers.began)}", *answers.beside()]
+        return Group(table, *(Text(f"  {line}", "dim") for line in lines))
 
     def spin(self, text: str) -> RenderableType:
         self.spinner.update(text=text)
@@ -170,15 +177,29 @@ class Bars:
         return under_way[:rows], f"  {'and ' * ('more' in rest)}{rest}" if rest else ""
 
 
+def grid() -> Table:
+    """For rows of a name, a bar and its numbers."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()  # the bar: in a narrow terminal what may be wrapped is cut first
+    for column in ("right", "right", "right", "left"):
+        table.add_column(justify=column, no_wrap=True)
+    return table
+
+
 def cells(track: Track, now: float, left: float | None) -> list[RenderableType]:
     """One row of the table, behind its name."""
-    rate = track.rate(now)
-    if track.size and track.arrived == track.size:
-        last = ["", "verifying"]
-    else:
-        last = [f"{amount(rate)}/s" if rate else "", duration(left) if left else ""]
-    bar = ProgressBar(total=track.size or 1, completed=track.arrived if track.size else 1, width=BAR)
-    return [bar, f"{percent(track)} %", f"{amount(track.arrived)} of {amount(track.size)}", *last]
+    is_there = track.size and track.arrived == track.size
+    return row(track.arrived, track.size, ["", "verifying"] if is_there else in_words(track.rate(now), left))
+
+
+def row(arrived: int, size: int, last: list[str]) -> list[RenderableType]:
+    bar = ProgressBar(total=size or 1, completed=arrived if size else 1, width=BAR)
+    return [bar, f"{share(arrived, size)} %", f"{amount(arrived)} of {amount(size)}", *last]
+
+
+def in_words(rate: float, left: float | None) -> list[str]:
+    return [f"{amount(rate)}/s" if rate else "", duration(left) if left else ""]
 
 
 def on_this_terminal() -> Bars:

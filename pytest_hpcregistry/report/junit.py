@@ -15,6 +15,9 @@ from ..core.errors import HpcRegistryError, UsageError
 from ..core.events import CheckEnded
 from ..core.names import printable, visible
 
+UNREACHABLE = "unreachable"
+"""The property of the case of a node that could not be asked."""
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -28,18 +31,53 @@ class Counts:
     waived: int = 0
 
 
-def read_counts(path: Path) -> Counts:
-    """Count a JUnit file's cases. Raises HpcRegistryError if there is none: then pytest did not get that far."""
+def read_cases(path: Path) -> list[ET.Element]:
     try:
-        cases = list(ET.parse(path).getroot().iter("testcase"))  # noqa: S314 - our own pytest wrote it a moment ago
+        return list(ET.parse(path).getroot().iter("testcase"))  # noqa: S314 - our own pytest wrote it a moment ago
     except (OSError, ET.ParseError) as error:
         raise HpcRegistryError(f"no JUnit report: {error}", where=path) from None
-    failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+
+
+def is_failed(case: ET.Element) -> bool:
+    return case.find("failure") is not None or case.find("error") is not None
+
+
+def read_counts(path: Path) -> Counts:
+    """Count a JUnit file's cases. Raises HpcRegistryError if there is none: then pytest did not get that far."""
+    cases = read_cases(path)
+    failed = [case for case in cases if is_failed(case)]
     skipped = [case for case in cases if case.find("skipped") is not None]
-    unreachable = [case for case in failed if has_property(case, "unreachable")]
+    unreachable = [case for case in failed if has_property(case, UNREACHABLE)]
     waived = [case for case in skipped if has_property(case, "waiver")]
     passed = len(cases) - len(failed) - len(skipped)
     return Counts(passed, len(failed), len(skipped) - len(waived), len(unreachable), len(waived))
+
+
+@dataclass(frozen=True)
+class Failures:
+    """What failed in a phase: the nodes that could not be asked, with the reason; and of the other tests their names in
+    words, and the machines that they are about, where a case is about one."""
+
+    unreachable: dict[str, str]
+    tests: tuple[str, ...]
+    machines: tuple[str, ...]
+
+
+def read_failures(path: Path) -> Failures:
+    """Raises as read_counts."""
+    cases = [case for case in read_cases(path) if is_failed(case)]
+    silent = {
+        value_of(case, "node"): value_of(case, "unreachable") for case in cases if has_property(case, UNREACHABLE)
+    }
+    others = [case for case in cases if not has_property(case, UNREACHABLE)]
+    names = [(case.get("name") or "").partition("[")[0].removeprefix("test_").replace("_", " ") for case in others]
+    machines = {value_of(case, "node") for case in others}
+    return Failures(silent, tuple(dict.fromkeys(filter(None, names))), tuple(sorted(filter(None, machines))))
+
+
+def value_of(case: ET.Element, name: str) -> str:
+    found = case.find(f"properties/property[@name='{name}']")
+    return "" if found is None else found.get("value") or ""
 
 
 def has_property(case: ET.Element, name: str) -> bool:

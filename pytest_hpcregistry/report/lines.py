@@ -38,16 +38,21 @@ from ..core.nodeset import fold, fold_machines, group_by
 
 COLOURS = {"✓": "green", "✗": "red", "!": "yellow"}
 """Of the marks that lines begin with, on a terminal that shows colours."""
+ASKED = "as asked for"
+"""Why an engine was taken that somebody has named (controller/engines/cost.py)."""
 LONGEST = 60  # characters of a node set of which all is well; of trouble, every node is named
 
 
-def describe(event: Event) -> str | None:
+def describe(event: Event, *, verbose: bool = False) -> str | None:
     """One line (more, when a message has more) for one event; None for an event that a person need not see here, as an
     error that ends the whole: it is reported at the end."""
     if isinstance(event, Failed) and event.name is None:
         return None
     writer = WRITERS.get(type(event))
-    return printable(writer(event)) if writer else None
+    text = writer(event) if writer else ""
+    if verbose and text and isinstance(event, TransferStarted) and event.why != ASKED:
+        text += f"\n    {event.why}"
+    return printable(text) or None
 
 
 def megabytes(size: int) -> str:
@@ -132,7 +137,15 @@ def sync_started(event: SyncStarted) -> str:
 
 
 def transfer_started(event: TransferStarted) -> str:
-    return f"  engine {event.engine} for {fold(event.bytes)}: {event.why}"
+    """Nothing, where nothing is sent. The numbers by which `auto` has chosen are in `why`, for --verbose."""
+    if event.engine == "shared":
+        return f"  nothing is sent to {fold(event.bytes)}: {event.why}"
+    receivers = [node for node, size in event.bytes.items() if size]
+    if not receivers:
+        return ""
+    asked = "as asked for" if event.why == ASKED else "auto: one node" if len(receivers) == 1 else "auto"
+    sizes = span([event.bytes[node] / 1e6 for node in receivers])
+    return f"  sending {sizes} MB to {fold(receivers)} by {event.engine} ({asked})"
 
 
 def noticed(event: Noticed) -> str:
@@ -171,6 +184,8 @@ def ended(events: Sequence[NodeFinished]) -> str:
         return f"  {nodes}: {names}"
     if names and not any(event.objects for event in events):
         return f"✓ {nodes}: {names} removed"
+    if not any(event.objects or event.bytes for event in events):
+        return f"✓ {nodes}: brought up to date (the bytes were there)"
     moved = span([event.bytes / 1e6 for event in events])
     removed = f", {names} removed" if names else ""
     return f"✓ {nodes}: synced{removed}, {moved} MB in {span([event.seconds for event in events])} s"

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +36,8 @@ EARLIER_NAMES = {
     "container_registry_slurm_container": "container_registry_slurm_integration",
 }
 """What four of the role's settings were called; they still are taken where they are set."""
+UNREACHED = 4
+"""How ansible-playbook exits where hosts were unreachable, and nothing else went wrong."""
 TASK_TIMEOUT = 300
 """Seconds that one task may take on one machine: a node that hangs becomes a failure of that node."""
 
@@ -117,18 +119,21 @@ def set_up(
     transport: Transport | None = None,
     timeout: float = 3600,
     playbook: Path = PLAYBOOK,
+    out_of_service: Collection[str] = (),
 ) -> Recap:
     """Run phase 1, or another *playbook*, on the controller and *nodes*; with *check* nothing is changed, only said.
 
     *extra_vars* are ansible-playbook's: `K=V`, JSON or @FILE. *on_line* is given each line that Ansible prints.
     *timeout* in seconds, for the whole run. Machines that work are finished even if others do not. Raises Unreachable
-    for machines that could not be asked, CommandFailed for tasks that failed, both with the nodes folded;
-    CommandTimeout.
+    for machines that could not be asked, but those *out_of_service*, CommandFailed for tasks that failed, both with the
+    nodes folded; CommandTimeout.
     """
     here = transport or LocalTransport()
     with tempfile.TemporaryDirectory(prefix="hpcreg-") as scratch, connected(cluster, here, f"{scratch}/%C"):
         hosts = Path(scratch, "inventory.json")
-        hosts.write_text(json.dumps(inventory(cluster, nodes, control_path=f"{scratch}/%C"), indent=1))
+        found = inventory(cluster, nodes, control_path=f"{scratch}/%C")
+        found["all"]["vars"]["container_registry_out_of_service"] = sorted(out_of_service)
+        hosts.write_text(json.dumps(found, indent=1))
         forks = min(len(nodes) + 1, MOST_FORKS)
         argv = ["env", *environment(scratch, cluster.ssh.connect_timeout), ansible_playbook()]
         argv += ["-i", str(hosts), str(playbook), "--forks", str(forks)]
@@ -137,7 +142,7 @@ def set_up(
         # With nobody who reads them, the lines are not kept either: they may be more than a result holds.
         result = here.run(argv, timeout=timeout, on_line=on_line or (lambda _: None))
         said = transcript.read(Path(scratch, EVENTS))
-    raise_troubles(said, result)
+    raise_troubles(said, result, out_of_service)
     return Recap(hosts=said.hosts, seconds=result.seconds)
 
 
@@ -207,9 +212,11 @@ def environment(scratch: str, connect_timeout: int) -> list[str]:
     return [f"{name}={value}" for name, value in settings.items()]
 
 
-def raise_troubles(transcript: Transcript, result: CommandResult) -> None:
-    """Raise what kept hosts from the end of the play; tasks that failed come before machines that were not reached."""
-    lost = {name for name, host in transcript.hosts.items() if host.unreachable}
+def raise_troubles(transcript: Transcript, result: CommandResult, out_of_service: Collection[str] = ()) -> None:
+    """Raise what kept hosts from the end of the play; tasks that failed come before machines that were not reached,
+    which those *out_of_service* need not be."""
+    silent = {name for name, host in transcript.hosts.items() if host.unreachable}
+    lost = silent - {*out_of_service}
     failed = {name for name, host in transcript.hosts.items() if host.failed and not host.unreachable}
     lines = [*describe(transcript, failed), *describe(transcript, lost, reason=unreachable_reason)]
     if failed:
@@ -218,7 +225,7 @@ def raise_troubles(transcript: Transcript, result: CommandResult) -> None:
         raise Unreachable(
             "\n".join(lines), hint="the other machines are finished; run it again when these can be reached"
         )
-    if result.exit_code != 0:
+    if result.exit_code not in (0, UNREACHED if silent else 0):
         last_words = [excerpt(line) for line in result.stderr.strip().splitlines()[-5:]]
         raise CommandFailed("\n  ".join([f"ansible-playbook exited with {result.exit_code}", *last_words]))
     if not transcript.hosts:

@@ -64,7 +64,7 @@ class Command:
 
     *argv* is a list: nothing in it reaches a shell unquoted. *stdin* is sent to the command; *stdout*, when given,
     receives its output as bytes; *on_line*, when given, is called with each line of output as it comes. What comes
-    before *mark* is not the command's.
+    before *mark* is not the command's. *keep* are descriptors that a program on this machine gets, too.
     """
 
     argv: Sequence[str]
@@ -73,6 +73,7 @@ class Command:
     stdout: BinaryIO | None = None
     on_line: Callable[[str], None] | None = None
     mark: bytes = b""
+    keep: Sequence[int] = ()
 
 
 class Transport(ABC):

@@ -44,9 +44,10 @@ def run_process(
     stdin: bytes | BinaryIO | None = None,
     stdout: BinaryIO | None = None,
     on_line: Callable[[str], None] | None = None,
+    keep: Sequence[int] = (),
 ) -> CommandResult:
     """Do run_command with a Command of these fields."""
-    return run_command(where, Command(argv, timeout, stdin, stdout, on_line))
+    return run_command(where, Command(argv, timeout, stdin, stdout, on_line, keep=keep))
 
 
 def run_command(where: str, command: Command, *, shown: Sequence[str] | None = None) -> CommandResult:
@@ -63,7 +64,7 @@ def run_command(where: str, command: Command, *, shown: Sequence[str] | None = N
     argv = tuple(command.argv if shown is None else shown)
     began = time.monotonic()
     pipe = subprocess.DEVNULL if command.stdin is None else subprocess.PIPE
-    process = start_process(where, command.argv, stdin=pipe)
+    process = start_process(where, command.argv, stdin=pipe, keep=command.keep)
     output = Stream("standard output", command.stdout, command.on_line, command.mark)
     talk = Talk(process, command.stdin, output, Stream("standard error"))
     try:
@@ -245,9 +246,10 @@ class Talk:
 
 
 def start_process(
-    where: str, argv: Sequence[str], *, stdin: int, stdout: int = subprocess.PIPE
+    where: str, argv: Sequence[str], *, stdin: int, stdout: int = subprocess.PIPE, keep: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    """Start *argv* in a process group of its own; *stdin* and *stdout* as in subprocess.Popen. Raises CommandFailed."""
+    """Start *argv* in a process group of its own, with the descriptors *keep*; *stdin* and *stdout* as in
+    subprocess.Popen. Raises CommandFailed."""
     if any("\0" in word for word in argv):
         raise UsageError(f"a command may not hold a NUL character: {in_short(argv)}", where=where)
     try:
@@ -261,6 +263,7 @@ def start_process(
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
+                pass_fds=tuple(keep),
             )
             STARTED.add(process)
     except OSError as error:

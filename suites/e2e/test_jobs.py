@@ -6,11 +6,15 @@ from collections.abc import Callable, Collection
 
 import pytest
 
+from pytest_hpcregistry import checks
+from pytest_hpcregistry.checks import images
 from pytest_hpcregistry.cluster.image_checks import step
 from pytest_hpcregistry.cluster.jobs import Slurm
 from pytest_hpcregistry.cluster.kinds import NOT_PROVEN, Prover
 from pytest_hpcregistry.core.catalog import Entry
-from pytest_hpcregistry.core.model import Registry
+from pytest_hpcregistry.core.facts import Facts, Machine
+from pytest_hpcregistry.core.model import Cluster, Registry
+from pytest_hpcregistry.core.nodeset import fold
 
 pytestmark = pytest.mark.hpc_e2e
 Sif = tuple[str, Entry]
@@ -31,11 +35,15 @@ echo "nodes $SLURM_JOB_NUM_NODES tasks $SLURM_NTASKS_PER_NODE job $SLURM_JOB_ID"
 
 
 @pytest.fixture
-def say(prover: Prover, hpc_property: Callable[[str, object], None]) -> Callable[[Collection[str]], None]:
+def say(
+    prover: Prover, sif: Sif, cluster_facts: Facts, cluster: Cluster, hpc_property: Callable[[str, object], None]
+) -> Callable[[Collection[str]], None]:
     """Note what jobs on these nodes do not prove."""
+    nodes = cluster_facts.nodes.items()
+    started = [name for name, node in nodes if images.is_started(node, cluster_facts, cluster, sif[0])]
 
     def note(proven: Collection[str]) -> None:
-        for line in prover.not_proven(proven):
+        for line in prover.not_proven(proven, started):
             hpc_property(NOT_PROVEN, line)
 
     return note
@@ -50,6 +58,21 @@ def test_apptainer_exec_on_a_node_of_each_kind(
         said = {node: step(slurm, job, words, STEP).check().stdout for node, job in jobs.items()}
     say(said)
     assert said == {node: f"{node} {path}\n" for node in said}
+
+
+def test_apptainer_exec_without_a_job(
+    sif: Sif,
+    nodes: dict[str, Machine],
+    cluster_facts: Facts,
+    cluster: Cluster,
+    hpc_property: Callable[[str, object], None],
+) -> None:
+    """On every node that counts, by the ordinary user, in the login that gathered the facts."""
+    tried = [name for name, node in nodes.items() if node.facts.host and sif[0] in node.facts.host.starts]
+    if not tried:
+        pytest.skip("no image was started without a job: slurm.run_as names no ordinary user, or no node counts")
+    hpc_property("started on", fold(tried))
+    assert checks.in_images(nodes.values(), [sif[0]], cluster_facts, cluster, images.starts) == []
 
 
 def test_srun_container_on_a_node_of_each_kind(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +85,21 @@ def test_infrastructure_without_a_drained_node_that_is_off(
         refused(tool("test", "--phase", "infrastructure", "--reports", tmp_path, "--require", "3"), 3, "3 of 3 nodes")
 
 
+def test_a_node_that_starts_no_image_without_a_job_fails(
+    cli: Cli, deployed: str, machines: Machines, edited: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Its jobs would say so too, but on which node they run is Slurm's choice."""
+    found = machines.tell("c003", "command -v apptainer").strip()
+    machines.tell("c003", f"mv {found} {found}.away")
+    try:
+        words = ["test", "--phase", "e2e", "--image", deployed, "--reports", tmp_path]
+        result = cli(*words, cluster=edited(slurm={"max_wait": "3", "run_as": "alice"}))
+    finally:
+        machines.tell("c003", f"mv {found}.away {found}")
+    assert result.exit_code == 1
+    assert re.search(r"c003\s+\S+:\s+apptainer\s+exec\s+by\s+an\s+ordinary\s+user:", result.stdout), result.stdout
+
+
 def test_jobs_take_what_is_idle_and_leave_nothing(
     cli: Cli, deployed: str, machines: Machines, edited: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -93,6 +110,9 @@ def test_jobs_take_what_is_idle_and_leave_nothing(
         assert result.exit_code == 0, result.stdout
         assert "hpc: jobs wait for an idle node 3 s at most" in result.stdout
         assert f"hpc: not proven: {AWAY} (jobs cannot run there now" in result.stdout
+        assert "by a job (apptainer exec runs the image there; no job was tried there; " in result.stdout
+        cases = ET.parse(tmp_path / "e2e.xml").iter("property")  # noqa: S314 - our own pytest wrote it
+        assert [one.get("value") for one in cases if one.get("name") == "started on"] == ["c[001,003]"]
     fill = "sbatch -J full --nodes=3 --exclusive -o /dev/null --wrap 'sleep 300'"
     machines.tell(CONTROLLER, f"{fill} && until squeue -h -n full -t R | grep -q .; do sleep 0.2; done")
     try:

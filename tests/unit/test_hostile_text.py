@@ -302,6 +302,7 @@ def test_lines_that_a_program_prints(text: str, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(playbook, "set_up", set_up)
     monkeypatch.setattr(ControllerClient, "list_nodes", lambda client: ["c1"])
+    monkeypatch.setattr(ControllerClient, "out_of_service", lambda client: {})
     out, _ = run("registry", "setup", "--controller", "hpc")
     assert harmless(out)
 

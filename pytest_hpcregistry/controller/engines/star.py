@@ -10,8 +10,7 @@ or `--delay-updates` (each can leave half a file, or exit 0 without delivery).
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +20,7 @@ from ...core.layout import object_path
 from ...transports.process import run_process
 from ...transports.ssh import unreachable_reason
 from ..nodes import check_address, sync_ssh
+from .bucket import Bucket
 
 if TYPE_CHECKING:
     from . import Job
@@ -50,13 +50,11 @@ REASONS = {
 def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
     """See engines.Engine."""
     at_once = max(1, min(job.settings.sync.window, len(job.wanted)))
-    limit = Limit(job.settings.sync.limit_rate, [node for node, digests in job.wanted.items() if digests], at_once)
 
     def serve(node: str) -> Outcome:
         try:
             return bring(node)
         finally:
-            limit.leave(node)
             job.leave(node)
 
     def bring(node: str) -> Outcome:
@@ -66,28 +64,11 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
                 prepared = {"bases": job.bases[node], "network": job.settings.sync.network}
                 address = job.sessions[node].ask("prepare", prepared)["address"]
                 to = check_address(node, address, job.settings) if job.settings.sync.network else node
-            send(node, to, job, limit.part())
+            send(node, to, job, bucket)
         return job.arrived(node)
 
-    return fan_out(job.wanted, serve, window=at_once, on_error=job.failed)
-
-
-class Limit:
-    """A limit in bytes/s of all that is sent, in parts for *nodes* of which *at_once* are sent to.
-
-    rsync keeps the part that it began with, so a part is of all that may send beside it: of the nodes that are not
-    finished, no more than *at_once*. When each began these were at least as many as send now, so the sum is within the
-    limit; and who comes last has what the others have left.
-    """
-
-    def __init__(self, limit: int, nodes: Iterable[str], at_once: int) -> None:
-        self.limit, self.unfinished, self.at_once = limit, set(nodes), at_once
-
-    def part(self) -> int:
-        return share(self.limit, min(self.at_once, len(self.unfinished)))
-
-    def leave(self, node: str) -> None:
-        self.unfinished.discard(node)
+    with Bucket(job.settings.sync.limit_rate) as bucket:
+        return fan_out(job.wanted, serve, window=at_once, on_error=job.failed)
 
 
 def share(limit: int, parts: int) -> int:
@@ -95,8 +76,8 @@ def share(limit: int, parts: int) -> int:
     return max(1, limit // max(1, parts)) if limit else 0
 
 
-def send(node: str, to: str, job: Job[Outcome], rate: int) -> None:
-    """Copy what *node* lacks to its staging directory. *to* is its name or an address; *rate* bytes/s, 0: no limit.
+def send(node: str, to: str, job: Job[Outcome], bucket: Bucket) -> None:
+    """Copy what *node* lacks to its staging directory. *to* is its name or an address.
 
     Whatever the address, the host key must be the one that phase 1 recorded for the node's name. Raises CommandFailed
     or Unreachable with the reason.
@@ -104,9 +85,8 @@ def send(node: str, to: str, job: Job[Outcome], rate: int) -> None:
     settings = job.settings
     paths = [object_path(settings.registry.path, digest) for digest in job.wanted[node]]
     argv = ["rsync", *OPTIONS, "--no-whole-file" if job.bases[node] else "--whole-file"]
-    argv += [f"--bwlimit={max(1, rate // 1024)}"] if rate else []
     ssh = [*sync_ssh(settings), "-o", f"HostKeyAlias={node}"]
-    argv += ["-e", shlex.join(ssh), *paths, f"root@[{to}]:." if ":" in to else f"root@{to}:."]
+    argv += ["-e", bucket.shell(ssh), *paths, f"root@[{to}]:." if ":" in to else f"root@{to}:."]
 
     size = sum(job.sizes[digest] for digest in job.wanted[node])
 
@@ -118,7 +98,7 @@ def send(node: str, to: str, job: Job[Outcome], rate: int) -> None:
             job.sent(node, min(int(found[1].replace(",", "")), 2 * size + OVERHEAD))
 
     with job.turns:
-        result = run_process(node, argv, timeout=settings.sync.timeout, stdout=Overwritten(on_line))
+        result = run_process(node, argv, timeout=settings.sync.timeout, stdout=Overwritten(on_line), keep=bucket.kept)
     if result.exit_code == 255:
         raise Unreachable(unreachable_reason(result.stderr), where=node)
     if result.exit_code != 0:

@@ -11,17 +11,19 @@ from .base import Event
 
 @dataclass(frozen=True)
 class Asking(Event):
-    """These nodes are asked for their facts."""
+    """These nodes are asked for their facts, so many of them at once; 0: all."""
 
     nodes: list[str]
+    window: int = 0
 
 
 @dataclass(frozen=True)
 class NodeAnswered(Event):
-    """A node has answered, or why not is known; it has read so many `bytes` of its images for that."""
+    """A node has answered, or why not is known; it has read so many `bytes` of its images for that, in `seconds`."""
 
     node: str
     bytes: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,14 @@ class Asked(Event):
 
 @dataclass(frozen=True)
 class NodeFacts(Event):
-    """One node's facts, or why there are none: `unreachable` is the reason, without the node's name."""
+    """One node's facts, which took so many `seconds`, or why there are none: `unreachable` is the reason, without the
+    node's name."""
 
     node: str
     facts: Optional[MachineFacts] = None
     unreachable: Optional[str] = None
     hint: Optional[str] = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ class BytesMissing(Event):
 
 @dataclass(frozen=True)
 class Published(Event):
-    """A name means these bytes on the controller; `changed`: it did not before. `before`: what it meant then.
+    """A name means these bytes on the controller; `changed`: it did not before. `before`: what it meant then. `by`: who
+    published it, and from which address.
 
     `attached` is the kinds of what came with them and is kept beside them now.
     """
@@ -105,6 +106,7 @@ class Published(Event):
     changed: bool
     attached: list[str] = field(default_factory=list)
     before: Optional[str] = None
+    by: Optional[str] = None
 
 
 @dataclass(frozen=True)

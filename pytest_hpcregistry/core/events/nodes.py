@@ -81,9 +81,9 @@ class GcStarted(Event):
 
 @dataclass(frozen=True)
 class Freed:
-    """What a garbage collection did on one machine: `state` is freed, shared, failed or unreachable.
+    """What a garbage collection did on one machine: `state` is freed, shared, failed, unreachable or NOT_COUNTED.
 
-    `message` and `hint` are the reason of the latter two. `objects` were removed; `in_use` and `young` were kept,
+    `message` and `hint` are the reason of the latter three. `objects` were removed; `in_use` and `young` were kept,
     because somebody has them open, and because they have been unreferenced for less than the grace period; `debris` is
     what killed transfers had left, `attachments` lay beside objects that are gone; `unmanaged` files are not in the
     catalog.

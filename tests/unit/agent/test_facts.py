@@ -10,6 +10,8 @@ import json
 import os
 import pwd
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -446,6 +448,38 @@ def test_commands_are_answered_by_their_text(registry: Path, monkeypatch: pytest
     monkeypatch.setattr(facts, "PROGRAMS", {})
     found = agent.gather({"registry": str(registry), "host": True, "commands": {"echo  a": ["echo", "a"]}})
     assert found["host"]["commands"] == {"echo  a": {"returncode": 0, "stdout": "a\n"}}
+
+
+def test_images_are_started_by_the_command_that_was_given(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "PROGRAMS", {})
+    asked: dict[str, Any] = {
+        "registry": str(registry),
+        "host": True,
+        "start": ["echo", "in"],
+        "started": ["a/x.sif", "a/y z.sif"],
+    }
+    starts = agent.gather(asked)["host"]["starts"]
+    assert starts == {name: {"returncode": 0, "stdout": f"in {name}\n"} for name in asked["started"]}
+    assert agent.gather({**asked, "started": None})["host"]["starts"] == {}
+
+
+def test_a_command_ends_when_the_connection_is_lost(tmp_path: Path) -> None:
+    """With all that it has started: `timeout` passes the signal on."""
+    command = ["sh", "-c", f"trap 'echo ended > {tmp_path}/end' TERM; echo on > {tmp_path}/begin; sleep 60 & wait"]
+    source = f"from pytest_hpcregistry.agent.facts import run_bounded; run_bounded({command!r}, 50)"
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE) as process:
+        wait_for(tmp_path / "begin")
+        assert process.stdout
+        process.stdout.close()  # as sshd does
+        wait_for(tmp_path / "end")
+        assert process.wait(5) == 0
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 10
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} has not come"
+        time.sleep(0.02)
 
 
 def test_a_program_that_is_not_there_or_hangs() -> None:

@@ -16,7 +16,16 @@ from pytest_hpcregistry import checks
 from pytest_hpcregistry.checks.finding import Finding, fold_findings
 from pytest_hpcregistry.core import documents, layout, settings
 from pytest_hpcregistry.core.facts import Facts
-from pytest_hpcregistry.core.machine import Accounts, AuthorizedKey, File, Host, Inspection, MachineFacts, SlurmFacts
+from pytest_hpcregistry.core.machine import (
+    Accounts,
+    AuthorizedKey,
+    Ended,
+    File,
+    Host,
+    Inspection,
+    MachineFacts,
+    SlurmFacts,
+)
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Runtime, Slurm, Sync
 from pytest_hpcregistry.core.sif import HOLE
 from pytest_hpcregistry.testing.facts import CATALOG as CATALOG_PATH
@@ -167,6 +176,10 @@ def denied(where: str, said: dict[str, list[str] | None]) -> Broken:
     return lambda sound: sound.change(where, host=replace(sound.host(where), denied=said))
 
 
+def started(where: str, ended: Ended) -> Broken:
+    return lambda sound: sound.change(where, host=replace(sound.host(where), starts={NAME: ended}))
+
+
 def picture(where: str, **what: Any) -> Broken:
     """Other facts of the image."""
 
@@ -271,6 +284,16 @@ BROKEN: list[tuple[str, str, Broken]] = [
     ("images.inspected", "c2", picture("c2", inspect=Inspection(255, "not a SIF"))),
     ("images.inspected", "c2", picture("c2", inspect=None)),
     ("images.modes", "c2", picture("c2", mode="0644")),
+    *(
+        ("images.starts", "c2", started("c2", ended))
+        for ended in (
+            Ended(255, "FATAL: no\n"),
+            Ended(124, ""),
+            Ended(137, ""),
+            Ended(1, ""),
+            Ended(0, "on the host\n"),
+        )
+    ),
     ("images.modes", "c2", picture("c2", owner="alice")),
 ]
 ALSO: list[tuple[set[str], Broken]] = [  # what several checks see, each from its side
@@ -307,7 +330,10 @@ def test_a_missing_apptainer_is_one_finding() -> None:
 
 
 def test_a_sound_cluster_has_no_findings() -> None:
-    assert found_of(Sound()) == []
+    sound = Sound()
+    assert found_of(sound) == []
+    started("c1", Ended(0, f"locale: no such one\nin {REGISTRY}/{NAME}\n"))(sound)
+    assert found_of(sound) == []
 
 
 @pytest.mark.parametrize(("check", "where", "break_it"), BROKEN)

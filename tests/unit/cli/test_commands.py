@@ -265,6 +265,7 @@ def test_status_is_a_table_and_drift_is_1(monkeypatch: pytest.MonkeyPatch) -> No
         "IMAGE                CONTROLLER  NODES",
         f"{NAME}  present     present c[1-2], missing c3",
         "unreachable c4: no route",
+        "3 of 4 nodes answered",
     ]
     assert result.stderr == ""
     assert raised(result).exit_code == 1
@@ -275,7 +276,7 @@ def test_status_sees_owner_and_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     give_facts(monkeypatch, gathered({"c1": odd, "c2": odd, "c3": machine(image())}))
     result = run("status", "--controller", "hpc")
     said = f"c[1-2]: {NAME}: file 0755 alice:slurm, should be file 0755 root:slurm"
-    assert result.stdout.splitlines()[-1] == said
+    assert result.stdout.splitlines()[-2:] == [said, "3 of 3 nodes answered"]
     assert raised(result).exit_code == 1
     assert "hpc-container-manager sync" in raised(result).hint
     told = json.loads(run("status", "--json", "--controller", "hpc").stdout)
@@ -754,9 +755,12 @@ def test_gc_passes_its_options_on_and_tells_of_failures(monkeypatch: pytest.Monk
     monkeypatch.setattr(ControllerClient, "gc", free)
     assert run("gc", "--controller", "hpc").exit_code == 0
     assert run("gc", "--controller", "hpc", "-n", "--keep", "0", "--grace", "0", "--no-wait").exit_code == 0
+    assert run("gc", "--controller", "hpc", "--grace", "12h").exit_code == 0
+    assert "few is no length of time, such as 14d" in run("gc", "--controller", "hpc", "--grace", "few").output
     assert asked == [
         {"keep": None, "grace": None, "dry_run": False, "no_wait": False},
         {"keep": 0, "grace": 0, "dry_run": True, "no_wait": True},
+        {"keep": None, "grace": 43_200, "dry_run": False, "no_wait": False},
     ]
     finished["c2"] = Freed("failed", "disk")
     failure = raised(run("gc", "--controller", "hpc"))

@@ -191,6 +191,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         (ControllerClient, "facts", lambda client, *what: gathered({"c1": machine(image()), "c2": machine(image())})),
         (ControllerClient, "catalog", lambda client: Catalog({NAME: entry()})),
         (ControllerClient, "list_nodes", lambda client: ["c1"]),
+        (ControllerClient, "out_of_service", lambda client: {}),
         (ControllerClient, "sync", SYNCED),
         (ControllerClient, "rollback", SYNCED),
         (ControllerClient, "remove", SYNCED),

@@ -58,6 +58,7 @@ def test_a_waived_state_is_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> Non
         "IMAGE                CONTROLLER  NODES",
         f"{NAME}  present     present c[1-2], missing (waived) c3",
         f"c3: {NAME}: missing, should be present; {WAIVED}",
+        "3 of 3 nodes answered",
     ]
     assert code(result) == 0
 

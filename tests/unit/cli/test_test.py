@@ -119,3 +119,36 @@ def test_an_image_of_the_registry_without_its_machine() -> None:
     result = run("ml-frameworks/x.sif")
     assert isinstance(result.exception, UsageError)
     assert "--on NODE" in result.exception.hint
+
+
+PYTEST = """\
+hpc: 3 of 3 nodes answered
+collected 2 items
+test_it.py .F                                            [100%]
+
+========================= hpc: 1 finding, 1 waived ==========================
+  c3  ml-frameworks/x.sif: missing, should be present
+      → hpc-container-manager sync
+
+hpc: not proven: c2 (no job was tried there)
+================================= FAILURES ==================================
+E   assert [] == []
+========================= short test summary info ===========================
+FAILED test_it.py::test_x - c3: ml-frameworks/x.sif: missing
+=================== 1 failed, 1 passed in 0.15s ====================
+"""
+
+
+@pytest.mark.parametrize(("words", "shown"), [((), PYTEST.splitlines()), (("--quiet",), [4, 5, 6, 7, 8, 12])])
+def test_quiet_leaves_what_was_found(monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], shown: list[Any]) -> None:
+    """It is the result, and no progress."""
+
+    def run_phases(phases: Any, options: Any, reports: Path, *, on_line: Any, **more: Any) -> None:
+        for line in PYTEST.splitlines():
+            on_line(line)
+
+    monkeypatch.setattr(test_command, "run_phases", run_phases)
+    result = run("--phase", "e2e", "--controller", "hpc", *words)
+    lines = PYTEST.splitlines()
+    expected = [lines[one] if isinstance(one, int) else one for one in shown]
+    assert [line for line in result.stdout.splitlines() if not line.startswith("report: ")] == expected

@@ -14,6 +14,7 @@ from pytest_hpcregistry.cluster.jobs import BatchJob, FinishedJob, Slurm
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, Unreachable
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.core.model import Slurm as Settings
+from pytest_hpcregistry.core.nodeset import Choice, expand
 from pytest_hpcregistry.transports import Command, CommandResult, Transport
 
 
@@ -250,3 +251,26 @@ def test_a_wait_that_is_interrupted_cancels_the_job(monkeypatch: pytest.MonkeyPa
     with pytest.raises(KeyboardInterrupt):
         connect(fake).sbatch("x")
     assert fake.asked[-1] == ["scancel", "17"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "exclude"), [(Choice(), ""), (Choice(exclude="c2"), "c2"), (Choice(only="c[1,3]"), "c[2,4]")]
+)
+def test_no_job_goes_to_a_node_that_was_left_out(monkeypatch: pytest.MonkeyPatch, choice: Choice, exclude: str) -> None:
+    """`test -x c2`: srun, salloc and sbatch; sinfo knows no such option."""
+    every = ["c1", "c2", "c3", "c4"]
+    chosen = sorted(expand(choice.only) if choice.only else set(every) - {*expand(choice.exclude)})
+    monkeypatch.setattr(ControllerClient, "list_nodes", lambda one: chosen if one.choice == choice else every)
+    fake = FakeCluster("RUNNING", "COMPLETED")
+    slurm = connect(fake)
+    slurm.client.choice = choice
+    slurm.srun("true")
+    slurm.sbatch("#!/bin/sh\n")
+    with pytest.raises(Unreachable):
+        slurm.allocate("x", "--nodes=1", seconds=1)
+    given = [argv for argv in fake.asked if {"srun", "sbatch", "salloc"} & set(argv)]
+    assert len(given) >= 3
+    wanted = [f"--exclude={exclude}"] if exclude else []
+    assert [[word for word in argv if word.startswith("--exclude")] for argv in given] == [wanted] * len(given)
+    assert [word for word in slurm.chosen(["--exclude=c9"]) if "exclude" in word] == [], "who names one knows better"
+    assert "exclude" not in str(slurm.partition)

@@ -42,6 +42,7 @@ class FakeSlurm(Transport):
 
     def execute(self, command: Command) -> CommandResult:
         argv = list(command.argv)
+        argv = argv[8:] if argv[0] == "runuser" else argv  # see Slurm.run
         with self.lock:
             self.asked.append(argv)
             code, stdout, stderr = self.answer(argv)
@@ -101,6 +102,13 @@ def test_a_job_on_a_node_of_each_kind_and_what_is_not_proven() -> None:
         "away,c3 (jobs cannot run there now: see sinfo)",
         "c2 (no job was tried there; c1 is of the same kind: partition main)",
         "g2 (no idle node of partition gpu in 7 s)",
+    ]
+    alone = "apptainer exec runs the image there"
+    alone = "apptainer exec runs the image there"
+    assert prover.not_proven(jobs, ["c1", "c2", "g2"]) == [
+        "away,c3 (jobs cannot run there now: see sinfo)",
+        f"c2 by a job ({alone}; no job was tried there; c1 is of the same kind: partition main)",
+        f"g2 by a job ({alone}; no idle node of partition gpu in 7 s)",
     ]
 
 

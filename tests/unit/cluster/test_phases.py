@@ -17,8 +17,20 @@ from pytest_hpcregistry.core.wire import to_line
 from pytest_hpcregistry.report.junit import Counts
 
 GOOD = '<testcase name="good"/>'
-RED = '<testcase name="red"><failure/></testcase>'
-GONE = '<testcase><properties><property name="unreachable" value="x"/></properties><failure/></testcase>'
+RED = '<testcase name="test_it_is_red[c1]"><failure/></testcase>'
+
+
+def gone(node: str, reason: str = "no route") -> str:
+    own = f'<property name="node" value="{node}"/><property name="unreachable" value="{reason}"/>'
+    return f'<testcase name="test_node_is_reachable"><properties>{own}</properties><failure/></testcase>'
+
+
+def red(name: str, node: str) -> str:
+    return f'<testcase name="{name}"><properties><property name="node" value="{node}"/></properties><error/></testcase>'
+
+
+GONE = gone("c3")
+MANY = red("test_mode[c1]", "c1") + red("test_mode[c2]", "c2") + red("test_users_can_read_it[c2]", "c2")
 SKIPPED = "<testcase><skipped/></testcase>"
 # Stands for `python -m pytest`: notes how it was called, and does for each phase what the test's directory says.
 STAND_IN = """\
@@ -98,9 +110,15 @@ def test_workers_are_xdists(prepare: Prepare) -> None:
 @pytest.mark.parametrize(
     ("how", "kind", "says"),
     [
-        ({"cases": GOOD + RED, "code": 1}, CheckFailed, "1 test failed"),
-        ({"cases": GOOD + GONE + GONE, "code": 1}, Unreachable, "2 nodes could not be asked"),
-        ({"cases": GONE + RED, "code": 1}, CheckFailed, "2 tests failed"),
+        ({"cases": GOOD + RED, "code": 1}, CheckFailed, ": 1 test failed: it is red"),
+        ({"cases": GOOD + MANY, "code": 1}, CheckFailed, ": 3 tests failed on c[1-2]: mode, users can read it"),
+        ({"cases": GOOD + GONE + gone("c4"), "code": 1}, Unreachable, ": c[3-4] could not be asked: no route"),
+        (
+            {"cases": GONE + gone("c4", "x"), "code": 1},
+            Unreachable,
+            "no route\nphase deployment: c4 could not be asked: x",
+        ),
+        ({"cases": GONE + RED, "code": 1}, CheckFailed, "asked: no route\nphase deployment: 1 test failed: it is red"),
         ({"cases": SKIPPED, "code": 1}, CheckFailed, "skipped"),
         ({"cases": None, "code": 5}, CheckFailed, "no test ran"),
         ({"cases": None, "code": 4, "stderr": "ERROR: usage\n\nunknown option\n"}, UsageError, "unknown option"),
@@ -200,7 +218,7 @@ def test_a_long_explanation_is_shown_in_full(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(phases, "suites_directory", lambda: suite)
     printed: list[str] = []
     problem = phases.run_phase("infrastructure", ["-p", "no:hpcregistry"], tmp_path / "x.xml", 0, printed.append)
-    assert str(problem) == "phase infrastructure: 1 test failed"
+    assert str(problem) == "phase infrastructure: 1 test failed: it"
     report = (tmp_path / "x.xml").read_text()
     assert [line for line in lines if f"E         + {line}" not in printed or line not in report] == []
 

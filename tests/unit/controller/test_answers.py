@@ -39,12 +39,13 @@ HOST: dict[str, Any] = {
     "authorized_keys": [KEY],
     "runtime": {"exit": 0, "says": "x"},
     "commands": {"uname -r": {"returncode": 0, "stdout": "6.1\n"}},
+    "starts": {"a/x.sif": {"returncode": 0, "stdout": "in /nowhere/a/x.sif\n"}},
 }
 FACTS: dict[str, Any] = {"catalog_digest": D, "objects": {D: OBJECT}, "images": [IMAGE], "host": HOST}
 QUESTION = Question(
     "/nowhere", ["a"], content=True, inspect=True, host=True,
     users=["root"], groups=["slurm"], readers=["nobody"], paths=["/p"], texts=["/y"],
-    commands={"id": ["id"]},
+    commands={"id": ["id"]}, start=["start"], started=["a/x.sif"],
 )  # fmt: skip
 ANSWER: dict[str, Any] = {
     **FACTS,
@@ -56,6 +57,7 @@ ANSWER: dict[str, Any] = {
         "denied": {"nobody": None},
         "programs": dict.fromkeys(PROGRAMS),
         "commands": {"id": {"returncode": 0, "stdout": ""}},
+        "starts": {"a/x.sif": {"returncode": 1, "stdout": ""}},
     },
 }
 """An answer to QUESTION."""
@@ -222,7 +224,19 @@ MAY_BE_LEFT_OUT = {
     ("gc", "attachments"),
     *(("facts", key) for key in ("sha256", "header", "inspect", "host")),
 }
-MAPPINGS = {"paths", "texts", "objects", "names", "users", "groups", "denied", "programs", "commands", "damaged"}
+MAPPINGS = {
+    "paths",
+    "texts",
+    "objects",
+    "names",
+    "users",
+    "groups",
+    "denied",
+    "programs",
+    "commands",
+    "starts",
+    "damaged",
+}
 
 
 @pytest.mark.parametrize("what", [*GOOD, *EVENTS])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -9,11 +10,15 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import facts, limits, lock
+from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.errors import HpcRegistryError, Unreachable
 from pytest_hpcregistry.core.events import CatalogPart, Event, NodeFacts
 from pytest_hpcregistry.core.machine import FactsRequest, Question, SlurmFacts, Syncing
 from pytest_hpcregistry.core.records import plain
+from pytest_hpcregistry.testing.facts import entry
 from tests.unit.controller.test_answers import ANSWER as FACTS
+
+SLOW = 0.05  # seconds for c1
 
 
 @pytest.fixture
@@ -23,6 +28,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def ask_facts(node: str, request: Any, **how: Any) -> Any:
         found.append((node, request, how))
+        time.sleep(SLOW if node == "c1" else 0)
         if node == "c2":
             raise Unreachable("no\nroute", where="c2")
         return {"c3": {}, "c4": {**FACTS, "host": None}, "c5": {**FACTS, "host": {**FACTS["host"], "texts": {}}}}.get(
@@ -70,6 +76,7 @@ def test_each_node_is_an_event_and_the_catalog_is_read_last(asked: list[Any]) ->
     assert (found.slurm, found.syncing, found.nodes) == (SlurmFacts(), Syncing(), 5)
     assert events[-1] == CatalogPart("catalog")
     assert plain(told["c1"].facts) == FACTS
+    assert told["c1"].seconds >= SLOW > told["c2"].seconds
     assert told["c2"] == NodeFacts("c2", unreachable="no\\nroute", hint="")
     for node in ("c3", "c4"):
         assert str(told[node].unreachable).startswith("the agent's answer to facts is malformed: ")
@@ -91,6 +98,32 @@ def test_slurm_is_asked_once_whoever_names_the_nodes(asked: list[Any], monkeypat
     assert facts.gather(replace(request(), nodes=None), lambda _: None).slurm == view
     assert asked.count(("slurm",)) == 1
     assert [one[0] for one in asked if one[0] == "c7"] == ["c7"]
+
+
+def test_images_are_started_on_nodes_that_count_and_nowhere_else(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog({name: entry() for name in ("a/x.sif", "a/y.sif")}).to_text()
+    monkeypatch.setattr(facts, "read_text", lambda path, most: catalog)
+    monkeypatch.setattr(
+        facts, "ask_slurm", lambda: SlurmFacts(nodes={"c1": "idle", "c6": "drained", "c7": "allocated"})
+    )
+
+    def started(only: list[str] | None, text: str = catalog) -> dict[str, Any]:
+        asked.clear()
+        monkeypatch.setattr(facts, "read_text", lambda path, most: text)
+        wanted = request("c1", "c6", "c7", "c8")
+        question = replace(wanted.question, start=["start", "it"], started=only)
+        facts.gather(replace(wanted, question=question), print)
+        assert {one[1]["start"] == [] for one in asked if one[0] == "controller"} == {True}
+        assert [one[2]["timeout"] for one in asked if one[0] == "c6"] == [7]
+        return {one[0]: one[1].get("started") for one in asked}
+
+    everywhere = ["a/x.sif", "a/y.sif"]
+    assert started(None) == {"c1": everywhere, "c6": [], "c7": everywhere, "c8": everywhere, "controller": None}
+    assert [one[2]["timeout"] for one in asked if one[0] == "c1"] == [7 + 2 * 31]
+    assert started(["y.sif"])["c1"] == started(["a/y.sif"])["c1"] == ["a/y.sif"]
+    assert started(None, "version: 9")["c1"] == []
 
 
 @pytest.mark.parametrize(("wait", "waits"), [({}, [0, 0]), ({"wait_for_sync": 2, "wait_for_end": 3}, [2, 3])])

@@ -23,13 +23,17 @@ from pytest_hpcregistry.controller import commands, gc
 from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.limits import Room
 from pytest_hpcregistry.controller.lock import is_held
+from pytest_hpcregistry.controller.note import Note
 from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core import messages
 from pytest_hpcregistry.core.errors import CheckFailed, CommandFailed, ConfigError, Unreachable, UsageError
-from pytest_hpcregistry.core.events import Freed, GcFinished, Noticed
+from pytest_hpcregistry.core.events import Event, Freed, GcFinished, Noticed
 from pytest_hpcregistry.core.fanout import fan_out
+from pytest_hpcregistry.core.history import Record
 from pytest_hpcregistry.core.layout import HISTORY, RUNNING, SYNC_LOCK
+from pytest_hpcregistry.core.machine import SlurmFacts
+from pytest_hpcregistry.core.messages import describe_gc
 from pytest_hpcregistry.core.wire import from_line
 from tests.fakes.nodes import FakeNodes
 from tests.fakes.settings import change
@@ -438,6 +442,33 @@ def test_what_a_node_may_have_open_that_cannot_be_asked_stays(nodes: FakeNodes, 
     machines = collect(nodes, keep=0)
     assert machines["controller"].state == "failed"
     assert "could not be asked" in machines["controller"].message
+    assert objects(nodes)[0] == {one, two}
+
+
+def test_a_node_that_slurm_does_not_count_on_is_not_counted(nodes: FakeNodes) -> None:
+    """When it does not answer; one that does is served."""
+    deploy(nodes, b"1", b"2")
+    nodes.trouble("c2", "refused")
+    slurm = SlurmFacts(nodes={"c1": "drained", "c2": "down*"}, reasons={"c2": '"disk swap"'})
+    events: list[Event] = []
+    machines = gc.collect(nodes.settings, events.append, keep=0, grace=0, by="me@x", slurm=slurm)
+    assert worst(machines) == {"controller": "freed", "c1": "freed", "c2": "not counted"}
+    (end,) = (event for event in events if isinstance(event, GcFinished))
+    assert ("NOTE", 'not counted: c2 down, not responding "disk swap"') in describe_gc(end)
+    assert commands.worst(worst(machines).values()) == 0
+    note = Note(Record("1" * 15, "2026-11-25T19:23:20Z", "gc"), lambda _: None)
+    note.listen(end)
+    assert (note.ended(1.0).state, note.ended(1.0).done, note.ended(1.0).failed) == ("ok", "controller,c1", "")
+    slurm = SlurmFacts(nodes={"c2": "idle"})
+    assert worst(collect(nodes, slurm=slurm))["c2"] == "unreachable"
+
+
+def test_bytes_that_a_silent_node_may_share_stay_whether_it_counts_or_not(nodes: FakeNodes) -> None:
+    one, two = deploy(nodes, b"1", b"2")
+    share(nodes, "c1", "c2")
+    nodes.trouble("c2", "refused")
+    machines = collect(nodes, keep=0, slurm=SlurmFacts(nodes={"c2": "drained"}))
+    assert (machines["controller"].state, machines["c2"].state) == ("failed", "not counted")
     assert objects(nodes)[0] == {one, two}
 
 

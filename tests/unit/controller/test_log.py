@@ -49,6 +49,10 @@ MACHINE = Freed("freed")
             f"SUCCESS: {NAME} published on the controller, sha256 {D}",
         ),
         (
+            Published(changed=True, name=NAME, digest=D, before="b" * 64, by="root@vm from 10.89.0.1"),
+            f"SUCCESS: {NAME} published on the controller by root@vm from 10.89.0.1, sha256 {D}, was bbbbbbbbbbbb",
+        ),
+        (
             Published(changed=False, name=NAME, digest=D),
             f"SUCCESS: {NAME} already published on the controller, sha256 {D}",
         ),
@@ -63,7 +67,9 @@ MACHINE = Freed("freed")
             replace(FINISHED, state="synced", objects=2, bytes=1_250_000_000_000, seconds=1.25),
             f"SUCCESS: {NAME} synced to c1 (2 moved, 1250000.0 MB, 1.2 s)",
         ),
-        (replace(FINISHED, state="unchanged"), f"SUCCESS: {NAME} on c1 is up to date"),
+        (replace(FINISHED, state="unchanged"), f"SUCCESS: c1 has {NAME} (names and sizes compared)"),
+        (replace(FINISHED, state="unchanged", read=True), f"SUCCESS: c1 has {NAME} (every byte read)"),
+        (replace(FINISHED, state="synced"), f"SUCCESS: {NAME} synced to c1 (the bytes were there)"),
         (replace(FINISHED, state="failed", message="disk"), f"ERROR: {NAME} not synced to c1: disk"),
         (
             replace(FINISHED, state="unreachable", message="x" * 1001),

@@ -164,7 +164,7 @@ def test_what_is_no_command_is_wrong_use(
                      "--limit-rate BYTES the most", "--settings JSON settings of", "--name NAME only this image"]),
         ("rollback -h", ["DIRECTORY/NAME.sif", "--to VERSION the beginning of its digest",
                          "--by USER@HOST who the sender"]),
-        ("gc -h", ["--keep N older versions", "--grace SECONDS how long", "--dry-run only report"]),
+        ("gc -h", ["--keep N older versions", "--grace TIME how long", "--dry-run only report"]),
         ("try-key -h", ["usage: controller.pyz try-key", "NODE instead of all"]),
     ],
 )  # fmt: skip

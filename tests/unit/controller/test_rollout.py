@@ -525,7 +525,7 @@ def test_gather_asks_each_node_once(nodes: FakeNodes) -> None:
     events: list[Event] = []
     found = gather(FactsRequest(["c1", "c2", "c3"], 4, 2, 20, question, texts=["/etc/hostname"]), events.append)
     told = {event.node: event for event in events if isinstance(event, NodeFacts)}
-    assert events[0] == Asking(["c1", "c2", "c3"])
+    assert events[0] == Asking(["c1", "c2", "c3"], window=3)
     assert (sorted(told), found.nodes, len(events)) == (["c1", "c2", "c3"], 3, 5)
     assert (told["c2"].facts, told["c2"].unreachable) == (None, "login refused")
     assert "registry setup" in str(told["c2"].hint)

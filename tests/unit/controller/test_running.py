@@ -349,3 +349,18 @@ def test_the_kernel_says_whose_command_it_is(nodes: FakeNodes, running_one: str)
         assert journal.lock is not None
         assert running.holder(journal.lock, record.id) is None, "a process does not wait for itself"
     assert (nodes.registry / HISTORY_LOCK).exists()
+
+
+def test_commands_of_one_second_are_in_the_order_in_which_they_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever their ids are, which are random."""
+    (tmp_path / RUNNING).mkdir(parents=True)
+    when, moments = "2026-11-25T19:23:20Z", iter([20.1, 20.2, 20.3, 20.3])
+    monkeypatch.setattr(time, "time", lambda: next(moments))
+    ids = ["f" * 15, "1" * 15, "7" * 15, "3" * 15]
+    for identifier in ids:
+        running.Sign(str(tmp_path), Record(identifier, when, "gc")).change("waiting")
+    monkeypatch.setattr(running, "holder", lambda lock, identifier: 1)
+    found = [one.running.record.id for one in running.commands(str(tmp_path), 0)]
+    assert found == ["f" * 15, "1" * 15, "3" * 15, "7" * 15]

@@ -18,10 +18,32 @@ def answers(*events: Event, at: float = 0.0) -> Answers:
 
 def test_who_has_answered_and_what_was_read() -> None:
     found = answers(Asking(NODES), *(NodeAnswered(node, 2_000_000) for node in NODES[:-1]))
-    assert found.text(130.0) == "99 of 100 nodes have answered after 2:10, 198 MB read, waiting for c100"
+    said = "99 of 100 nodes have answered after 2:10, 198 MB read, 1.5 MB/s, waiting for c100"
+    assert found.text(130.0) == said, "who has not said how long it took has no rate, and nobody knows how long still"
     assert not found.idle
     found.take(Asked(), 131.0)
     assert found.idle
+
+
+def test_rate_time_left_and_the_slowest() -> None:
+    found = answers(Asking(["c1", "c2", "c3", "c4"]), at=100.0)
+    assert (found.size, found.left(101.0), found.slowest()) == (0, None, "")
+    found.take(NodeAnswered("c1", 4_000_000_000, 10.0), 110.0)
+    assert (found.size, found.left(110.0), found.slowest()) == (16_000_000_000, None, ""), "all should be there by now"
+    assert found.left(104.0) == 6.0
+    found.take(NodeAnswered("c2", 4_000_000_000, 40.0), 140.0)
+    found.take(NodeAnswered("c3", 0, 41.0), 141.0)
+    said = "slowest c2: 100 MB/s (others 400 MB/s)"
+    assert found.text(141.0).endswith(f"8.0 GB read, 195 MB/s, {said}, waiting for c4")
+    assert found.size == 12_000_000_000, "c4 has as much as the largest"
+    assert found.left(115.0) == 1.0, "by the rate in between"
+
+
+def test_more_nodes_than_are_asked_at_once_take_several_turns() -> None:
+    found = answers(Asking(NODES, window=10), *(NodeAnswered(node, 1_000_000_000, 20.0) for node in NODES[:10]))
+    assert found.left(20.0) == 180.0
+    assert found.size == 100_000_000_000
+    assert found.text(20.0).endswith("10 GB read, 500 MB/s, about 3:00 left, slowest c001: 50 MB/s (others 50 MB/s)")
 
 
 def test_many_are_not_named() -> None:

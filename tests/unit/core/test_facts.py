@@ -209,3 +209,12 @@ def test_a_cluster_without_nodes_proves_nothing() -> None:
     with pytest.raises(HpcRegistryError, match="no compute nodes"):
         facts.require_nodes(gathered({}))
     facts.require_nodes(gathered({"c1": "x"}))
+
+
+def test_what_was_read_is_counted_once_by_whichever_name() -> None:
+    """A verify of one image reads it by its name, and one of all images the objects too."""
+    one, other = image(sha256=DIGEST, size=10), image("a/foreign.sif", None, size=7, sha256=OTHER)
+    unread = {DIGEST: stored(10), OTHER: stored(99)}
+    assert machine(one, other, objects=unread).bytes_read == 17
+    assert machine(one, objects={DIGEST: stored(10, DIGEST), OTHER: stored(5, OTHER)}).bytes_read == 15
+    assert machine(image(), objects=unread).bytes_read == 0

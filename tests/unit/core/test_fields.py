@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
+from pytest_hpcregistry.core import fields
 from pytest_hpcregistry.core.fields import read_memory, read_network, read_rate, read_signer, read_size
 
 
@@ -79,3 +84,34 @@ def test_signers() -> None:
     for text in wrong:
         with pytest.raises(ValueError, match="is not PRINCIPAL TYPE KEY"):
             read_signer(text)
+
+
+def test_a_file_that_cannot_be_read_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root can read everything, so the kernel's answer is made up: of the directory, and of the file itself."""
+    key = tmp_path / "id_ed25519"
+    key.touch()
+    assert fields.read_local_file(str(key)) == key
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(key))
+
+    monkeypatch.setattr(fields, "own_name", lambda: "nobody")
+    for what in ("open", "stat"):
+        monkeypatch.setattr(Path, what, refuse)
+        with pytest.raises(ValueError, match=rf"^{key} cannot be read as user nobody \(permission denied\)$"):
+            fields.read_local_file(str(key))
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("gone", "no such file: "), ("file/x", "no such file: "), ("", "is not a reg")]
+)
+def test_what_is_no_file_to_read(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=why):
+        fields.read_local_file(str(tmp_path / name))
+
+
+def test_a_loop_of_links_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ValueError, match=r"cannot be read as user .* \(too many levels of symbolic links\)"):
+        fields.read_local_file(str(tmp_path / "loop"))

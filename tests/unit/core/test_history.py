@@ -15,6 +15,7 @@ from pytest_hpcregistry.core.history import (
     from_line,
     new_id,
     now,
+    read_grace,
     read_since,
     to_line,
 )
@@ -125,3 +126,16 @@ def test_an_age_counts_from_now(text: str, age: timedelta) -> None:
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(ValueError, match="is no time: 7d, 2h"):
         read_since(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0), ("3600", 3600), ("90s", 90), ("12h", 43_200), ("14d", 1_209_600), ("2w", 1_209_600)]
+)
+def test_a_grace_period_is_a_length_of_time_or_seconds(text: str, seconds: int) -> None:
+    assert read_grace(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5h", "few", "h", "1 h", "9999999999", "99999999w"])
+def test_what_is_no_grace_period(text: str) -> None:
+    with pytest.raises(ValueError, match="is no length of time, such as 14d, 12h or 30m"):
+        read_grace(text)

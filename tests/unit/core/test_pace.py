@@ -123,14 +123,14 @@ def test_nothing_more_is_waited_for_of_a_node_that_failed(state: str) -> None:
     arrive(found, 1, c1=10 * MB, c2=5 * MB)
     finish(found, 2, "c2", state)
     arrive(found, 3, c2=7 * MB)  # a word that was on its way
-    assert line(found, 3) == "1 of 3 nodes, 100 % of 15 MB"
+    assert line(found, 3) == "0 of 3 nodes done, 1 failed (c2), 100 % of 15 MB"
 
 
 def test_a_node_that_was_up_to_date_or_never_answered_counts_as_finished() -> None:
     found = started(c1=0)
     finish(found, 1, "c1", "unchanged")
     finish(found, 1, "late", "unreachable")
-    assert line(found, 1) == "2 of 2 nodes"
+    assert line(found, 1) == "1 of 2 nodes done, 1 failed (late)"
     assert found.left(1) is None
 
 
@@ -190,3 +190,13 @@ def test_a_line_at_most_every_so_often_and_only_while_something_is_under_way() -
     assert list(map(type, say(219, "node_finished", node="c2", state="unchanged", what="x"))) == [UnderWay]
     assert say(299, "sync_finished", what="x", states={}) == []
     assert say(399, "noticed", message="") == []
+
+
+def test_nodes_that_failed_are_not_among_those_that_are_done() -> None:
+    found = Transfers()
+    found.take(SyncStarted("all images", ["c1", "c2", "c3", "c4"]), 0)
+    for node, state in (("c1", "synced"), ("c2", "unreachable"), ("c3", "failed"), ("c4", "not counted")):
+        found.take(NodeFinished(node, "all images", state), 1)
+    assert found.lines(1) == [("all images", "2 of 4 nodes done, 2 failed (c[2-3])")]
+    found.take(SyncStarted("all images", ["c1"]), 2)
+    assert found.lines(2) == [("all images", "0 of 1 nodes")]

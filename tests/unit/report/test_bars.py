@@ -382,9 +382,26 @@ def test_nodes_that_are_asked_are_counted_and_the_last_are_named() -> None:
     screen = Screen()
     with screen.bars:
         screen.say(Asking(["c1", "c2", "c3"]))
+        screen.bars.tick()
         screen.say(NodeAnswered("c1", 5 * MB), at=10.0)
         screen.bars.tick()
         shown = plain(screen.file.getvalue())
         screen.say(Asked(), at=11.0)
         screen.bars.tick()
-    assert "1 of 3 nodes have answered after 0:10, 5.0 MB read, waiting for c[2-3]" in shown
+    assert "0 of 3 nodes have answered, waiting for c[1-3]" in shown
+    assert "1 of 3 nodes have answered after 0:10\n" in shown.replace(" \n", "\n")
+    assert "waiting for c[2-3]" in shown
+
+
+def test_reading_has_a_bar_with_rate_time_left_and_the_slowest() -> None:
+    screen = Screen()
+    screen.say(Asking(["c1", "c2", "c3"]), at=0.0)
+    screen.say(NodeAnswered("c1", 500 * MB, 5.0), NodeAnswered("c2", 500 * MB, 10.0), at=10.0)
+    screen.now = 6.0
+    drawn = [re.sub("[━╸╺]+ *", "▬  ", line) for line in screen.drawn()]
+    assert drawn == [
+        "reading  ▬  66 %  1.0 GB of 1.5 GB  167 MB/s  0:01",
+        "  2 of 3 nodes have answered after 0:06",
+        "  slowest c2: 50 MB/s (others 100 MB/s)",
+        "  waiting for c3",
+    ]

@@ -22,6 +22,7 @@ from pytest_hpcregistry.core.events import (
     Published,
     RolledBack,
     SyncStarted,
+    TransferStarted,
     UnderWay,
     Verified,
     Waiting,
@@ -55,8 +56,16 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
             Published(NAME, "x", False, ["sbom", "scan", "of a later version"]),
             f"✓ {NAME}: already published there, its SBOM and scanner's report kept beside it",
         ),
-        (NodeFinished(node="c1", state="synced", bytes=5_000_000, seconds=1.25, what="x"),
+        (NodeFinished(node="c1", state="synced", objects=1, bytes=5_000_000, seconds=1.25, what="x"),
          "✓ c1: synced, 5.0 MB in 1.2 s"),
+        (NodeFinished(node="c1", state="synced", what="x"), "✓ c1: brought up to date (the bytes were there)"),
+        (TransferStarted("star", "nothing is to be moved", {"c1": 0}), None),
+        (TransferStarted("shared", "they see it", {"c1": 0, "c2": 0}), "  nothing is sent to c[1-2]: they see it"),
+        (TransferStarted("star", "45.9 MB to c2 would", {"c1": 0, "c2": 45_900_000}),
+         "  sending 45.9 MB to c2 by star (auto: one node)"),
+        (TransferStarted("relay", "x", {"c1": 1_000_000, "c2": 2_000_000}),
+         "  sending 1.0 to 2.0 MB to c[1-2] by relay (auto)"),
+        (TransferStarted("star", "as asked for", {"c1": 1_000_000}), "  sending 1.0 MB to c1 by star (as asked for)"),
         (NodeFinished(node="c1", state="unchanged", what="x"), "✓ c1: nothing to send (names and sizes compared)"),
         (NodeFinished(node="c1", state="failed", message="disk full", what="x"), "✗ c1: disk full"),
         (RolledBack(name=NAME, digest=DIGEST, before=OTHER, published="2025-10-07T12:00:00Z", by="x"),
@@ -157,3 +166,11 @@ def test_the_seeds_banner() -> None:
     assert "║  ✓✓✓ ALL CONTAINER REGISTRY TESTS PASSED ✓✓✓ " in lines.BANNER
     assert {line[0] + line[-1] for line in lines.BANNER.splitlines()} == {"╔╗", "║║", "╚╝"}
     assert len({len(line) for line in lines.BANNER.splitlines()}) == 1, "the border is closed"
+
+
+def test_the_numbers_behind_a_choice_are_for_who_asks_for_more() -> None:
+    event = TransferStarted("star", "1.0 MB to c1 would take about 0.1 s", {"c1": 1_000_000})
+    shown = lines.describe(event, verbose=True)
+    assert shown == "  sending 1.0 MB to c1 by star (auto: one node)\n    1.0 MB to c1 would take about 0.1 s"
+    assert "\n" not in str(lines.describe(replace(event, why="as asked for"), verbose=True))
+    assert lines.describe(replace(event, bytes={"c1": 0}), verbose=True) is None

@@ -325,3 +325,19 @@ def test_only_modules_of_ansible_core_are_used() -> None:
     used = {line.strip() for text in tasks for line in text.splitlines() if line.strip().startswith("ansible.")}
     assert len(used) > 5
     assert all(line.startswith("ansible.builtin.") for line in used)
+
+
+def silent_ones(code: int, **unreachable: int) -> tuple[Transcript, CommandResult]:
+    hosts = {name: HostRecap(ok=1, changed=0, unreachable=times, failed=0) for name, times in unreachable.items()}
+    return Transcript(hosts), CommandResult("here", ("ansible-playbook",), code, "", "what went wrong", 1.0)
+
+
+def test_a_machine_that_slurm_does_not_count_on_need_not_be_reached() -> None:
+    playbook.raise_troubles(*silent_ones(4, c1=0, c2=1), {"c2": "drained"})
+    playbook.raise_troubles(*silent_ones(0, c1=0, c2=0), {"c2": "drained"})
+    with pytest.raises(Unreachable, match="c3"):
+        playbook.raise_troubles(*silent_ones(4, c1=0, c2=1, c3=1), {"c2"})
+    with pytest.raises(CommandFailed, match="exited with 4"):
+        playbook.raise_troubles(*silent_ones(4, c1=0, c2=0), {"c2"})
+    with pytest.raises(CommandFailed, match="exited with 2"):
+        playbook.raise_troubles(*silent_ones(2, c1=0, c2=1), {"c2"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -17,6 +18,7 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import engines
 from pytest_hpcregistry.controller.engines import Job, star
+from pytest_hpcregistry.controller.engines.bucket import PUMP, Bucket
 from pytest_hpcregistry.controller.nodes import sync_ssh
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
@@ -233,45 +235,18 @@ def test_another_network_is_another_address_and_the_same_host_key(
 def test_an_address_with_colons_is_told_from_a_path(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = Ran()
     monkeypatch.setattr(star, "run_process", ran)
-    star.send("c1", "fd00::7", job(nodes, {"c1": [DIGEST]}), 0)
+    star.send("c1", "fd00::7", job(nodes, {"c1": [DIGEST]}), Bucket(0))
     assert ran.asked["c1"] == argv_of(nodes, "c1", "--whole-file", to="[fd00::7]")
 
 
-@pytest.mark.parametrize(
-    ("limit", "window", "each"),
-    [(3 << 20, 8, 1024), (3 << 20, 1, 3072), (3 * 2048, 3, 2), (3 * 2047, 3, 1), (3, 3, 1)],
-)
-def test_the_limit_is_shared_by_all_nodes_at_once(
-    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, limit: int, window: int, each: int
-) -> None:
+def test_a_limit_stands_between_rsync_and_its_ssh(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = Ran()
-    ran.together = threading.Barrier(min(3, window))
-    nodes.settings = change(nodes.settings, limit_rate=limit, window=window)
-    distribute(nodes, monkeypatch, ran, c1=[DIGEST], c2=[DIGEST], c3=[DIGEST])
-    assert ran.asked == {node: argv_of(nodes, node, "--whole-file", f"--bwlimit={each}") for node in ("c1", "c2", "c3")}
-
-
-def test_what_finished_nodes_leave_goes_to_who_begins_later() -> None:
-    limit = star.Limit(12, ["c1", "c2", "c3", "c4"], 3)
-    assert [limit.part() for _ in range(3)] == [4, 4, 4]
-    limit.leave("c1")
-    assert limit.part() == 4, "three are sent to now"
-    limit.leave("c2")
-    limit.leave("no such node")
-    assert limit.part() == 6
-    limit.leave("c3")
-    assert limit.part() == 12
-    limit.leave("c4")
-    assert (limit.part(), star.Limit(0, [], 1).part()) == (12, 0)
-
-
-def test_the_one_node_that_lacks_something_has_the_whole_limit(
-    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran = Ran()
-    nodes.settings = change(nodes.settings, limit_rate=1 << 20)
-    distribute(nodes, monkeypatch, ran, c1=[DIGEST], c2=[])
-    assert "--bwlimit=1024" in ran.asked["c1"], "to c2 nothing is sent"
+    nodes.settings = change(nodes.settings, limit_rate=3 << 20)
+    distribute(nodes, monkeypatch, ran, c1=[DIGEST])
+    words = list(ran.asked["c1"])
+    shell = shlex.split(words[words.index("-e") + 1])
+    assert shell[shell.index("ssh") :] == shlex.split(argv_of(nodes, "c1")[-3])[0:]
+    assert shell[: shell.index("ssh") - 2] == [sys.executable, "-I", "-S", "-c", PUMP]
 
 
 def test_no_more_are_sent_to_at_once_than_the_window(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
