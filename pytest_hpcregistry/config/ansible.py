@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from .connection import ALIASES, controller_of, node_addresses, read_login
 from .hostvars import fold_hosts
 from .role import read_role, settings_of_role
 
-IGNORED = ("~", ".orig", ".bak", ".ini.bak", ".cfg", ".retry", ".pyc", ".pyo", ".swp", ".rpm", ".md", ".txt", ".rst")
-"""What Ansible passes over in a directory of inventories, config/base.yml: INVENTORY_IGNORE_EXTS."""
+IGNORED = re.compile(
+    r"\.|(?:host_vars|group_vars|vars_plugins)\Z|.*(?:~|\.(?:orig|bak|cfg|retry|pyc|pyo|swp|rpm|md|txt|rst))\Z"
+)
+"""What Ansible passes over in a directory of inventories: inventory/manager.py, and INVENTORY_IGNORE_EXTS' default."""
 INI_SECTION = re.compile(r"^\[[A-Za-z_][\w:.-]*\]\s*(?:[#;].*)?$", re.MULTILINE)
 ANSIBLE_KEY = re.compile(r"""^[^#\n]*\b(?:hosts|children)["']?:\s*(?:\{|#|$)""", re.MULTILINE)
 CLUSTERS_KEY = re.compile(r"^clusters:", re.MULTILINE)
@@ -90,7 +92,7 @@ def read(path: Path) -> Draft:
     text = documents.read_text(path)
     if text.startswith(VAULT_HEADER):
         return from_ansible(path, PLUGINS)
-    refuse_foreign(path, text)
+    refuse_foreign(path, text, path)
     if path.suffix == ".toml":
         return from_ansible(path, "toml")
     if INI_SECTION.search(text):
@@ -103,11 +105,12 @@ def read(path: Path) -> Draft:
     return Draft(str(path), path.absolute().parent, document.data, document.place)
 
 
-def refuse_foreign(path: Path, text: str) -> None:
-    """Raise ConfigError for a file that is known to be something else than a cluster's description."""
-    if INI_SECTION.search(text) or ANSIBLE_KEY.search(text):
-        found = foreign.describe_program(path, text)
-    else:
+def refuse_foreign(path: Path, text: str, source: Path) -> None:
+    """Raise ConfigError for a file that is known to be something else than a cluster's description; *source* is the
+    directory that it was found in, or the file itself.
+    """
+    found = foreign.describe_program(path, text, source)
+    if not found and not INI_SECTION.search(text) and not ANSIBLE_KEY.search(text):
         found = foreign.describe(path, text)
     if found:
         raise ConfigError(str(path), [f"{path}: this is {found[0]}"], hint=found[1])
@@ -173,10 +176,20 @@ def shared_mount_point(cluster: Mapping[str, Any]) -> str:
 
 def from_directory(path: Path) -> Draft:
     """All inventories in a directory, as Ansible puts them together."""
-    for one in sorted(path.iterdir()):
-        if one.is_file() and not one.name.endswith(IGNORED):
-            refuse_foreign(one, documents.read_text(one))
+    for one in files_in(path):
+        refuse_foreign(one, documents.read_text(one), path)
     return from_ansible(path, PLUGINS)
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """The files that Ansible reads of a directory of inventories, and of the directories in it."""
+    for one in sorted(folder.iterdir()):
+        if IGNORED.match(one.name):
+            continue
+        if one.is_dir():
+            yield from files_in(one)
+        else:
+            yield one
 
 
 def from_ansible(path: Path, plugins: str) -> Draft:
@@ -246,7 +259,10 @@ def ask_ansible(path: Path, plugins: str) -> dict[str, Any]:
             if sign in result.stderr:
                 raise ConfigError(str(path), [f"{path}: Ansible cannot read it: {reason}"], hint=hint)
         raise ConfigError(str(path), [f"{path}: Ansible cannot read it: {find_reason(result.stderr)}"])
-    inventory: dict[str, Any] = json.loads(result.stdout)
+    try:
+        inventory: dict[str, Any] = json.loads(result.stdout)
+    except ValueError:
+        raise ConfigError(str(path), [f"{path}: Ansible printed no inventory but {excerpt(result.stdout)}"]) from None
     return inventory
 
 

@@ -24,10 +24,12 @@ ATTRIBUTES = re.compile(r"[A-Za-z_][\w%=.,:/-]*")
 SINFO = re.compile(r"\A\s*(?:PARTITION|NODELIST|NodeName)\b.*\b(?:STATE|NODES|AVAIL)\b", re.IGNORECASE)
 
 
-def describe_program(path: Path, text: str) -> tuple[str, str] | None:
-    """What the file at *path* is if Ansible would run it, or what it names, to make an inventory; and what to do."""
+def describe_program(path: Path, text: str, source: Path) -> tuple[str, str] | None:
+    """What the file at *path* is if Ansible would run it, or what it names, to make the inventory *source*; and what to
+    do.
+    """
     hint = "make an inventory of what it says: "
-    hint += f"ansible-inventory -i {shlex.quote(str(path))} --list --yaml --output hosts.yaml"
+    hint += f"ansible-inventory -i {shlex.quote(str(source))} --list --yaml --output hosts.yaml"
     if text.startswith("#!") and os.access(path, os.X_OK):
         return "an inventory script, which is not run here", hint
     if plugin := PLUGIN.search(text):
@@ -37,8 +39,6 @@ def describe_program(path: Path, text: str) -> tuple[str, str] | None:
 
 def describe(path: Path, text: str) -> tuple[str, str] | None:
     """What the file at *path* is, and what to do; None when it is nothing known."""
-    if found := describe_program(path, text):
-        return found
     if LISTED.match(text):
         return (
             "what ansible-inventory --list prints",

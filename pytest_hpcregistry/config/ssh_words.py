@@ -62,7 +62,7 @@ def take(found: Iterator[tuple[str, str]]) -> Words:
         keyword = option if option.startswith("-") else option.lower()
         said = decided(keyword, value)
         if said is None:
-            words.unread.append(option)
+            words.unread.append(f"{option} by several machines" if keyword == "proxyjump" and "," in value else option)
         elif said:
             name, meant = said
             if name == "key" and name in words.said:

@@ -67,17 +67,18 @@ def test_what_it_is_is_said(tmp_path: Path, name: str, text: str, what: str) -> 
 def test_what_ansible_would_run_is_not_run_and_named_with_another_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str, mode: int, what: str
 ) -> None:
-    """By itself, and in a directory of inventories."""
+    """By itself, and in a directory within one of inventories."""
     monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "inventory"
-    folder.mkdir()
-    (folder / "hosts").write_text(HEAD)
+    root = tmp_path / "inventory"
+    folder = root / "clouds"
+    folder.mkdir(parents=True)
+    (root / "hosts").write_text(HEAD)
     (folder / file).write_text(text)
     (folder / file).chmod(mode)
-    for target in (folder, folder / file):
+    for target in (root, folder / file):
         with pytest.raises(ConfigError, match=what) as caught:
             load_cluster(target, environ={})
-        assert f"ansible-inventory -i {folder / file} --list --yaml --output hosts.yaml" in caught.value.hint
+        assert f"ansible-inventory -i {target} --list --yaml --output hosts.yaml" in caught.value.hint
     assert not (tmp_path / "ran").exists()
 
 
