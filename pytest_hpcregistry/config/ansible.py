@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..transports.process import run_process
 from . import foreign
 from .connection import ALIASES, controller_of, node_addresses, read_login
 from .hostvars import fold_hosts
-from .role import read_role, settings_of_role
+from .role import asks_slurm, read_role, settings_of_role
 
 IGNORED = re.compile(
     r"\.|(?:host_vars|group_vars|vars_plugins)\Z|.*(?:~|\.(?:orig|bak|cfg|retry|pyc|pyo|swp|rpm|md|txt|rst))\Z"
@@ -68,6 +69,7 @@ class Draft:
     overridden: dict[KeyPath, str] = field(default_factory=dict)
     role: dict[str, Any] = field(default_factory=dict)
     """The role's variables that an inventory has, as Ansible hands them to the role."""
+    nodes_by_slurm: bool = False
 
     def override(self, section: str, key: str, text: str, place: str) -> None:
         """Let *text*, said at *place*, win over the file. A section that is no mapping stays, to be reported."""
@@ -218,7 +220,9 @@ def from_ansible(path: Path, plugins: str) -> Draft:
         hint = "nothing was changed; correct this, or describe the cluster in a cluster file"
         raise ConfigError(str(path), [f"{path}: {mistake}" for mistake in mistakes], hint=hint)
     data = {**settings, **controller_of(name, controller)}
-    return Draft(str(path), folder, data, lambda place: place_in_inventory(path, name, place), role=role)
+    by_slurm = asks_slurm(role)
+    place = partial(place_in_inventory, path, name)
+    return Draft(str(path), folder, data, place, role=role, nodes_by_slurm=by_slurm)
 
 
 def refuse_addresses(addresses: Mapping[str, NodeAddress], troubles: dict[str, list[str]]) -> None:

@@ -111,4 +111,4 @@ def check(draft: Draft) -> Cluster:
     # What was said elsewhere than in the inventory wins there as well.
     paths = settings_in_role()
     role = tuple((name, value) for name, value in draft.role.items() if paths.get(name) not in draft.overridden)
-    return Cluster(nodes=nodes, waivers=waivers, role=role, **parts)
+    return Cluster(nodes=nodes, waivers=waivers, nodes_by_slurm=draft.nodes_by_slurm, role=role, **parts)

@@ -65,8 +65,8 @@ def settings_of_role(said: dict[str, Any], group: Sequence[str], mistakes: list[
             continue
         if name in MODES and not isinstance(said[name], str):
             mistakes.append(f'{name}: must be text in quotes, such as "0755": YAML and INI make numbers of others')
-        elif len(path) == 1:
-            data["nodes"] = as_text(said[name])
+        elif path == ("nodes",):
+            data["nodes"] = data["nodes"] if said[name] == "slurm" else as_text(said[name])
         else:
             data.setdefault(str(path[0]), {})[path[1]] = as_text(said[name])
     if others := other_nodes(data["nodes"], group):
@@ -75,6 +75,15 @@ def settings_of_role(said: dict[str, Any], group: Sequence[str], mistakes: list[
             " hosts of the group, and syncs go to these nodes"
         )
     return data
+
+
+def asks_slurm(said: dict[str, Any]) -> bool:
+    """Whether syncs go to Slurm's nodes, as the role's default for container_registry_nodes has it."""
+    nodes = said.get("container_registry_nodes", said.get("container_registry_sync_nodes"))
+    if nodes is not None:
+        return bool(nodes == "slurm")
+    earlier = said.get("container_registry_slurm_integration", True)
+    return str(said.get("container_registry_slurm_container", earlier)).lower() in ("true", "yes", "on")
 
 
 def storage(said: dict[str, Any], mistakes: list[str]) -> list[tuple[str, str, Any]]:
@@ -94,11 +103,9 @@ def storage(said: dict[str, Any], mistakes: list[str]) -> list[tuple[str, str, A
 
 
 def other_nodes(nodes: Any, group: Sequence[str]) -> list[str]:
-    """The names that are in *nodes* or in *group* only. Slurm's are not known here; what is no list of names has its
-    mistake from the Reader.
-    """
+    """The names that are in *nodes* or in *group* only; what is no list of names has its mistake from the Reader."""
     try:
         names = [name for part in ([nodes] if isinstance(nodes, str) else nodes) for name in read_node_names(part)]
     except (TypeError, ValueError):
         return []
-    return [] if nodes == "slurm" else sorted(set(names) ^ set(group))
+    return sorted(set(names) ^ set(group))

@@ -326,6 +326,9 @@ class Cluster:
             ours=True,
         ),
     )
+    nodes_by_slurm: bool = False
+    """Whether the controller asks Slurm where a sync goes to, though *nodes* are listed: so the role has it of an
+    inventory, whose hosts are those that phase 1 sets up."""
     role: tuple[tuple[str, Any], ...] = ()
     """What an Ansible inventory says of the role's variables, word for word: no key of a cluster file."""
 

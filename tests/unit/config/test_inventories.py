@@ -141,7 +141,11 @@ def check_role(cluster: Cluster, nodes: list[str], variables: Mapping[str, Truth
                     value = value[key]
                 assert meaning(value) == meaning(own[name])
     if not {"container_registry_nodes", "container_registry_sync_nodes"} & dict(cluster.role).keys():
-        assert given["container_registry_sync_nodes"] == nodes
+        switch = dict(cluster.role).get("container_registry_slurm_container")
+        switch = dict(cluster.role).get("container_registry_slurm_integration", True) if switch is None else switch
+        assert given["container_registry_sync_nodes"] == ("slurm" if switch in (True, "yes") else nodes)
+    assert cluster.nodes is not None
+    assert sorted(cluster.nodes) == nodes
 
 
 def unsafe(value: Any) -> Any:

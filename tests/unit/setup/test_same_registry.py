@@ -81,7 +81,7 @@ def test_the_role_is_given_the_same(tmp_path: Path, play: Path, variables: str) 
     theirs, ours = tmp_path / "theirs.ini", tmp_path / "ours.json"
     theirs.write_text(GROUPS + variables)
     cluster = load_cluster(theirs, environ={})
-    ours.write_text(json.dumps(playbook.inventory(cluster, cluster.nodes or ["a1", "B1"])))
+    ours.write_text(json.dumps(playbook.inventory(cluster, cluster.nodes or [])))
     expected = run(play, theirs)
     assert set(expected) == {"head", "a1", "B1"}
     assert "version: 2" in expected["head"]
