@@ -5,36 +5,57 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..core import documents
 from ..core.documents import KeyPath
 from ..core.errors import CommandTimeout, ConfigError
-from ..core.fields import suggest
+from ..core.fields import nearest
+from ..core.model import NodeAddress
 from ..core.names import excerpt, last_line
+from ..core.role import settings_in_role
 from ..transports.process import run_process
+from . import foreign
+from .connection import ALIASES, controller_of, node_addresses, read_login
+from .hostvars import fold_hosts
+from .role import asks_slurm, read_role, settings_of_role
 
+IGNORED = re.compile(
+    r"\.|(?:host_vars|group_vars|vars_plugins)\Z|.*(?:~|\.(?:orig|bak|cfg|retry|pyc|pyo|swp|rpm|md|txt|rst))\Z"
+)
+"""What Ansible passes over in a directory of inventories: inventory/manager.py, and INVENTORY_IGNORE_EXTS' default."""
 INI_SECTION = re.compile(r"^\[[A-Za-z_][\w:.-]*\]\s*(?:[#;].*)?$", re.MULTILINE)
 ANSIBLE_KEY = re.compile(r"""^[^#\n]*\b(?:hosts|children)["']?:\s*(?:\{|#|$)""", re.MULTILINE)
 CLUSTERS_KEY = re.compile(r"^clusters:", re.MULTILINE)
 
-CONTROLLER_GROUPS = ("controller", "controllers", "hpc_controllers")
-COMPUTE_GROUPS = ("compute", "compute_nodes", "hpc_compute_nodes")
-CONNECTION = {
-    "host": "ansible_host",
-    "port": "ansible_port",
-    "user": "ansible_user",
-    "key": "ansible_ssh_private_key_file",
-}
-ANSIBLE_ENVIRONMENT = {
+CONTROLLER_GROUPS = ("controller", "hpc_controllers")
+COMPUTE_GROUPS = ("compute", "hpc_compute_nodes")
+"""The groups that the playbook runs on, too: each host in any of these."""
+PLUGINS = "yaml,ini"
+"""Those that run nothing: script and auto, which are on by default, would run the file, or what it names."""
+ENVIRONMENT = {
     "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
+    # Without these a site's ansible.cfg or environment could have something else printed.
+    "ANSIBLE_INVENTORY_EXPORT": "False",
+    "ANSIBLE_VERBOSITY": "0",
+    "ANSIBLE_DEBUG": "False",
+    "ANSIBLE_ASK_VAULT_PASS": "False",
+    "ANSIBLE_FORCE_COLOR": "0",
     "ANSIBLE_NOCOLOR": "1",
     "LC_ALL": "C.UTF-8",
 }
-ANSIBLE_TIMEOUT = 60  # seconds
+TIMEOUT = 60  # seconds
+VAULT = "ANSIBLE_VAULT_PASSWORD_FILE"
+VAULT_HEADER = "$ANSIBLE_VAULT;"
+TROUBLES = {
+    "no vault secrets found": ("it is encrypted (Ansible Vault)", f"set {VAULT}=FILE, the file with its password"),
+    "Decryption failed": ("the password of its vault is another", f"set {VAULT}=FILE, the file with its password"),
+}
+"""What Ansible says, what that is in plain words, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,9 @@ class Draft:
     data: Any
     place_of: Callable[[KeyPath], str]
     overridden: dict[KeyPath, str] = field(default_factory=dict)
+    role: dict[str, Any] = field(default_factory=dict)
+    """The role's variables that an inventory has, as Ansible hands them to the role."""
+    nodes_by_slurm: bool = False
 
     def override(self, section: str, key: str, text: str, place: str) -> None:
         """Let *text*, said at *place*, win over the file. A section that is no mapping stays, to be reported."""
@@ -62,8 +86,17 @@ class Draft:
 
 
 def read(path: Path) -> Draft:
-    """Read a file of any of the formats, told apart by its content. Raises ConfigError; UsageError without it."""
+    """Read a file of any of the formats, told apart by its content, or a directory of inventories. Raises ConfigError;
+    UsageError without it.
+    """
+    if path.is_dir():
+        return from_directory(path)
     text = documents.read_text(path)
+    if text.startswith(VAULT_HEADER):
+        return from_ansible(path, PLUGINS)
+    refuse_foreign(path, text, path)
+    if path.suffix == ".toml":
+        return from_ansible(path, "toml")
     if INI_SECTION.search(text):
         return from_ansible(path, "ini")
     if ANSIBLE_KEY.search(text) and not CLUSTERS_KEY.search(text):
@@ -72,6 +105,17 @@ def read(path: Path) -> Draft:
     if isinstance(document.data, dict) and "clusters" in document.data:
         return from_clusters(document, path.absolute().parent)
     return Draft(str(path), path.absolute().parent, document.data, document.place)
+
+
+def refuse_foreign(path: Path, text: str, source: Path) -> None:
+    """Raise ConfigError for a file that is known to be something else than a cluster's description; *source* is the
+    directory that it was found in, or the file itself.
+    """
+    found = foreign.describe_program(path, text, source)
+    if not found and not INI_SECTION.search(text) and not ANSIBLE_KEY.search(text):
+        found = foreign.describe(path, text)
+    if found:
+        raise ConfigError(str(path), [f"{path}: this is {found[0]}"], hint=found[1])
 
 
 def from_clusters(document: documents.Document, folder: Path) -> Draft:
@@ -132,36 +176,97 @@ def shared_mount_point(cluster: Mapping[str, Any]) -> str:
     return ""
 
 
-def from_ansible(path: Path, plugin: str) -> Draft:
-    """Groups controller and compute of an Ansible inventory. Ansible itself reads it, group_vars too."""
-    inventory = ask_ansible(path, plugin)
+def from_directory(path: Path) -> Draft:
+    """All inventories in a directory, as Ansible puts them together."""
+    for one in files_in(path):
+        refuse_foreign(one, documents.read_text(one), path)
+    return from_ansible(path, PLUGINS)
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """The files that Ansible reads of a directory of inventories, and of the directories in it."""
+    for one in sorted(folder.iterdir()):
+        if IGNORED.match(one.name):
+            continue
+        if one.is_dir():
+            yield from files_in(one)
+        else:
+            yield one
+
+
+def from_ansible(path: Path, plugins: str) -> Draft:
+    """The playbook's groups of an inventory, and what it says of their hosts. Ansible reads it, group_vars too."""
+    inventory = ask_ansible(path, plugins)
     mistakes: list[str] = []
-    controllers = group_hosts(inventory, CONTROLLER_GROUPS, path, mistakes)
-    nodes = group_hosts(inventory, COMPUTE_GROUPS, path, mistakes)
+    controllers = group_hosts(inventory, CONTROLLER_GROUPS, mistakes)
+    nodes = group_hosts(inventory, COMPUTE_GROUPS, mistakes)
     if len(controllers) > 1:
-        mistakes.append(f"{path}: group controller: one host, not {len(controllers)}: {', '.join(controllers)}")
+        mistakes.append(f"group controller: one host, not {len(controllers)}: {', '.join(controllers)}")
     if mistakes:
-        raise ConfigError(str(path), mistakes)
-    name = controllers[0]
-    variables = inventory["_meta"]["hostvars"].get(name, {})
-    controller = {key: as_text(variables[theirs]) for key, theirs in CONNECTION.items() if theirs in variables}
-    data = {"controller": {"name": name, **controller}, "nodes": nodes}
-    return Draft(str(path), path.absolute().parent, data, lambda place: place_in_inventory(path, name, place))
+        hint = f"a group can be made of others: [{CONTROLLER_GROUPS[0]}:children], [{COMPUTE_GROUPS[0]}:children]"
+        raise ConfigError(str(path), [f"{path}: {mistake}" for mistake in mistakes], hint=hint)
+    (name,) = controllers
+    hosts = {host: inventory["_meta"]["hostvars"].get(host, {}) for host in dict.fromkeys([name, *nodes])}
+    role = read_role(hosts, mistakes)
+    settings = settings_of_role(role, nodes, mistakes)
+    controller = read_login(hosts[name])
+    troubles = {name: controller.mistakes}
+    compute = {host: hosts[host] for host in nodes if host != name}
+    addresses = node_addresses(compute, controller, name, troubles)
+    refuse_addresses(addresses, troubles)
+    mistakes += [f"{on_hosts(names)}: {trouble}" for trouble, names in turned(troubles).items()]
+    folder = (path if path.is_dir() else path.parent).absolute()
+    if mistakes:
+        hint = "nothing was changed; correct this, or describe the cluster in a cluster file"
+        raise ConfigError(str(path), [f"{path}: {mistake}" for mistake in mistakes], hint=hint)
+    data = {**settings, **controller_of(name, controller)}
+    by_slurm = asks_slurm(role)
+    place = partial(place_in_inventory, path, name)
+    return Draft(str(path), folder, data, place, role=role, nodes_by_slurm=by_slurm)
 
 
-def ask_ansible(path: Path, plugin: str) -> dict[str, Any]:
+def refuse_addresses(addresses: Mapping[str, NodeAddress], troubles: dict[str, list[str]]) -> None:
+    """Nodes have no addresses of their own yet."""
+    for host, one in addresses.items():
+        said = {"ansible_host": one.address, "ansible_port": one.port, "ansible_user": one.user, "a jump": one.jump}
+        named = ", ".join(key for key, value in said.items() if value is not None)
+        troubles.setdefault(host, []).append(
+            f"{named} is not read: nodes are reached from the controller by their names, at port 22, as its user. What"
+            " differs belongs under nodes: of a cluster file, or into the controller's own ssh_config"
+        )
+
+
+def turned(troubles: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Each trouble, and the hosts that have it."""
+    found: dict[str, list[str]] = {}
+    for host, all_of in troubles.items():
+        for trouble in all_of:
+            found.setdefault(trouble, []).append(host)
+    return found
+
+
+def on_hosts(names: Sequence[str]) -> str:
+    return f"host{'s' if len(names) > 1 else ''} {fold_hosts(names)}"
+
+
+def ask_ansible(path: Path, plugins: str) -> dict[str, Any]:
     """What `ansible-inventory --list` prints: its documented interface, which the Python modules behind it are not."""
-    # One plugin: script and auto, which are on by default, would run the file or what it names.
-    environment = {**ANSIBLE_ENVIRONMENT, "ANSIBLE_INVENTORY_ENABLED": plugin}
+    environment = {**ENVIRONMENT, "ANSIBLE_INVENTORY_ENABLED": plugins}
     argv = ["env", *(f"{name}={value}" for name, value in environment.items())]
     argv += [sys.executable, "-m", "ansible", "inventory", "-i", str(path.absolute()), "--list"]
     try:
-        result = run_process(str(path), argv, timeout=ANSIBLE_TIMEOUT)
+        result = run_process(str(path), argv, timeout=TIMEOUT)
     except CommandTimeout:
-        raise ConfigError(str(path), [f"ansible-inventory did not end within {ANSIBLE_TIMEOUT} s"]) from None
+        raise ConfigError(str(path), [f"ansible-inventory did not end within {TIMEOUT} s"]) from None
     if result.exit_code != 0:
+        for sign, (reason, hint) in TROUBLES.items():
+            if sign in result.stderr:
+                raise ConfigError(str(path), [f"{path}: Ansible cannot read it: {reason}"], hint=hint)
         raise ConfigError(str(path), [f"{path}: Ansible cannot read it: {find_reason(result.stderr)}"])
-    inventory: dict[str, Any] = json.loads(result.stdout)
+    try:
+        inventory: dict[str, Any] = json.loads(result.stdout)
+    except ValueError:
+        raise ConfigError(str(path), [f"{path}: Ansible printed no inventory but {excerpt(result.stdout)}"]) from None
     return inventory
 
 
@@ -173,15 +278,18 @@ def find_reason(stderr: str) -> str:
     return f"line {place[1][1:]}: {said}" if place else said
 
 
-def group_hosts(inventory: Mapping[str, Any], names: Sequence[str], path: Path, mistakes: list[str]) -> list[str]:
-    """The hosts of the first of *names* that is there, with those of its children."""
-    name = next((name for name in names if name in all_groups(inventory)), None)
-    if name is None:
-        groups = sorted(all_groups(inventory) - {"all", "ungrouped"})
-        mistakes.append(f"{path}: no group {names[0]}." + suggest(names[0], groups or ["no group at all"]))
+def group_hosts(inventory: Mapping[str, Any], names: Sequence[str], mistakes: list[str]) -> list[str]:
+    """The hosts of the groups *names*, with those of their children."""
+    waiting, seen = [name for name in names if name in all_groups(inventory)], set()
+    if not waiting:
+        there = sorted(all_groups(inventory) - {"all", "ungrouped"})
+        near = f' Perhaps you meant "{one}"?' if (one := nearest(names[0], there, 0.8)) else ""
+        found = excerpt(", ".join(there)) or "none"
+        mistakes.append(
+            f"no group {names[0]}.{near} The names taken are {' and '.join(names)}; the groups here: {found}"
+        )
         return []
     hosts: dict[str, None] = {}
-    waiting, seen = [name], set()
     while waiting:
         group = waiting.pop(0)
         if group not in seen:
@@ -189,7 +297,7 @@ def group_hosts(inventory: Mapping[str, Any], names: Sequence[str], path: Path, 
             hosts.update(dict.fromkeys(inventory.get(group, {}).get("hosts", [])))
             waiting.extend(inventory.get(group, {}).get("children", []))
     if not hosts:
-        mistakes.append(f"{path}: group {name} holds no host")
+        mistakes.append(f"group {names[0]} holds no host")
     return list(hosts)
 
 
@@ -199,12 +307,9 @@ def all_groups(inventory: Mapping[str, Any]) -> set[str]:
     return children | (set(inventory) - {"_meta"})
 
 
-def as_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 def place_in_inventory(path: Path, controller: str, place: KeyPath) -> str:
     """No line: a value may come from a range, from group_vars or from a vault."""
     if len(place) == 2 and place[0] == "controller":
-        return f"{path}: host {controller}: {CONNECTION.get(str(place[1]), place[1])}"
-    return str(path)
+        return f"{path}: host {controller}: {ALIASES.get(str(place[1]), (place[1],))[0]}"
+    names = {setting: name for name, setting in settings_in_role().items()}
+    return f"{path}: {names[place]}" if place in names and place != ("nodes",) else str(path)

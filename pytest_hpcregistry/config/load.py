@@ -14,6 +14,7 @@ from ..core.errors import UsageError
 from ..core.fields import find_repeated
 from ..core.model import SECTIONS, Cluster
 from ..core.reader import Reader
+from ..core.role import settings_in_role
 from ..core.waivers import today
 from .ansible import Draft, read
 from .waivers import read_waivers
@@ -83,7 +84,7 @@ def override(draft: Draft, section: str, field: str, value: str | Path | None, p
 def check(draft: Draft) -> Cluster:
     """The cluster that a draft describes. Raises ConfigError with every mistake."""
     reader = Reader(draft.place, draft.folder)
-    data = reader.mapping(draft.data, (), {one.name: one for one in dataclasses.fields(Cluster)})
+    data = reader.mapping(draft.data, (), {one.name: one for one in dataclasses.fields(Cluster) if one.metadata})
     nodes = reader.nodes(data.get("nodes", "slurm"))
     sections = {name: reader.section(name, data[name]) for name in SECTIONS if name in data}
     controller = sections.setdefault("controller", {})
@@ -107,4 +108,7 @@ def check(draft: Draft) -> Cluster:
     waivers = read_waivers(reader, data.get("waivers", ""), today())
     reader.finish(draft.source, "nothing was changed; correct this and try again")
     parts = {name: SECTIONS[name].kind(**values) for name, values in sections.items()}
-    return Cluster(nodes=nodes, waivers=waivers, **parts)
+    # What was said elsewhere than in the inventory wins there as well.
+    paths = settings_in_role()
+    role = tuple((name, value) for name, value in draft.role.items() if paths.get(name) not in draft.overridden)
+    return Cluster(nodes=nodes, waivers=waivers, nodes_by_slurm=draft.nodes_by_slurm, role=role, **parts)

@@ -20,7 +20,7 @@ class Option:
 
 
 CLUSTER_OPTIONS = (
-    Option("cluster", "FILE", "The cluster file.", "HPC_CLUSTER"),
+    Option("cluster", "FILE", "The cluster file, or an Ansible inventory.", "HPC_CLUSTER"),
     Option("controller", "HOST", "The controller, when not the cluster file's.", "TEST_CONTROLLER"),
     Option("user", "USER", "Log in as this user; other than root it needs `sudo -n`."),
     Option("key", "FILE", "Log in with this private key."),

@@ -20,6 +20,8 @@ def cluster_schema() -> dict[str, Any]:
     """The whole schema, as JSON has it."""
     properties: dict[str, Any] = {}
     for field in dataclasses.fields(Cluster):
+        if not field.metadata:
+            continue
         is_section = field.name in SECTIONS
         properties[field.name] = (
             of_section(SECTIONS[field.name]) if is_section else of_setting(field.metadata["setting"], field)

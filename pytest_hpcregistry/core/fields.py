@@ -45,9 +45,9 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f' Perhaps you meant "{near}"?' if near else " Known: " + ", ".join(known)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The one of *known* that is like *word*; "" if none is."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1)), "")
+def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """The one of *known* that is like *word*, as difflib's ratio has it; "" if none is."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=likeness)), "")
 
 
 def read_word(text: str) -> str:

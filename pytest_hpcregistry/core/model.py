@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from . import kinds
 from .fields import is_ipv6, read_account, read_host, read_port
@@ -35,6 +36,16 @@ class Jump:
     def destination(self) -> str:
         """`[user@]host`, as ssh takes it."""
         return f"{self.user}@{self.host}" if self.user else self.host
+
+
+@dataclass(frozen=True)
+class NodeAddress:
+    """How to log in to a node, where that is not by its name, at ssh's own port, as the controller's user."""
+
+    address: str | None = None
+    port: int | None = None
+    user: str | None = None
+    jump: Jump | None = None
 
 
 def read_jump(text: str) -> Jump:
@@ -315,6 +326,11 @@ class Cluster:
             ours=True,
         ),
     )
+    nodes_by_slurm: bool = False
+    """Whether the controller asks Slurm where a sync goes to, though *nodes* are listed: so the role has it of an
+    inventory, whose hosts are those that phase 1 sets up."""
+    role: tuple[tuple[str, Any], ...] = ()
+    """What an Ansible inventory says of the role's variables, word for word: no key of a cluster file."""
 
     def __repr__(self) -> str:
         return f"<Cluster {self.controller.name}>"

@@ -106,7 +106,8 @@ def there(path: KeyPath) -> KeyPath:
 
 def written(cluster: Cluster | Settings) -> dict[str, Any]:
     """What of a cluster phase 1 writes down, by the cluster file's keys: text, numbers, booleans, lists of text."""
-    data: dict[str, Any] = {"nodes": NODES.kind.write(cluster.nodes)}
+    by_slurm = isinstance(cluster, Cluster) and cluster.nodes_by_slurm
+    data: dict[str, Any] = {"nodes": NODES.kind.write(None if by_slurm else cluster.nodes)}
     for name in IN_FORCE:
         values = getattr(cluster, name)
         data[name] = {

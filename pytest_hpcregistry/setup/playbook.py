@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from ..core import nodeset
 from ..core.errors import CommandFailed, Unreachable, UsageError
 from ..core.model import Cluster
 from ..core.names import NODE_NAME, excerpt
+from ..core.role import EARLIER_NAMES, role_variable
 from ..core.settings import written
 from ..transports import CommandResult, Transport
 from ..transports.local import LocalTransport
@@ -29,15 +31,19 @@ REMOVING = PLAYBOOK.with_name("playbook-container-registry-remove.yml")
 EVENTS = "events"
 """The file in a run's scratch directory that its callback plugin writes to."""
 MOST_FORKS = 50
-EARLIER_NAMES = {
-    "container_registry_directory_mode": "container_registry_dir_mode",
-    "container_registry_directories": "container_registry_subdirs",
-    "container_registry_nodes": "container_registry_sync_nodes",
-    "container_registry_slurm_container": "container_registry_slurm_integration",
-}
-"""What four of the role's settings were called; they still are taken where they are set."""
 UNREACHED = 4
 """How ansible-playbook exits where hosts were unreachable, and nothing else went wrong."""
+KEPT = (
+    "ANSIBLE_CALLBACKS_ENABLED",
+    "ANSIBLE_CALLBACK_PLUGINS",
+    "ANSIBLE_COLLECTIONS_PATH",
+    "ANSIBLE_LOCAL_TEMP",
+    "ANSIBLE_LOG_PATH",
+    "ANSIBLE_VAULT_IDENTITY_LIST",
+    "ANSIBLE_VAULT_PASSWORD_FILE",
+    "ANSIBLE_VERBOSITY",
+)
+"""Of the user's own environment for Ansible: where it notes what it does, and how files given with @ are decrypted."""
 TASK_TIMEOUT = 300
 """Seconds that one task may take on one machine: a node that hangs becomes a failure of that node."""
 
@@ -92,20 +98,12 @@ def role_variables(cluster: Cluster) -> dict[str, Any]:
     """The cluster file's settings under the names that the role has for them.
 
     Where a name has changed it is the earlier one, which the role's default for the new one takes: so `--extra-vars`
-    win over the cluster file under either.
+    win over the cluster file under either. What an inventory says of the role goes to it as it was said there.
     """
     data = written(cluster)
     named = {role_variable("nodes"): data.pop("nodes")}
     named |= {role_variable(section, key): value for section, part in data.items() for key, value in part.items()}
-    return {EARLIER_NAMES.get(name, name): value for name, value in named.items()}
-
-
-def role_variable(*path: str) -> str:
-    """The name of a setting in the role: `sync`, `keep` -> container_registry_sync_keep.
-
-    The section `registry` is left out: all of it is the registry's.
-    """
-    return "_".join(("container_registry", *(part for part in path if part != "registry")))
+    return {EARLIER_NAMES.get(name, name): value for name, value in named.items()} | dict(cluster.role)
 
 
 def set_up(
@@ -183,7 +181,9 @@ def ansible_playbook() -> str:
 
 
 def environment(scratch: str, connect_timeout: int) -> list[str]:
-    """`K=V` for each setting of Ansible that this run relies on, so that a stray ansible.cfg changes nothing."""
+    """Words for env(1): `K=V` for each setting of Ansible that this run relies on, and `-u K` for every other one but
+    those KEPT, so that neither a stray ansible.cfg nor the user's own environment changes what is done.
+    """
     # An empty file that exists: for a missing one, or /dev/null, Ansible looks elsewhere or gives up.
     configuration = Path(scratch, "ansible.cfg")
     configuration.touch()
@@ -209,7 +209,8 @@ def environment(scratch: str, connect_timeout: int) -> list[str]:
         "ANSIBLE_RETRY_FILES_ENABLED": "False",
         "LC_ALL": "C.UTF-8",
     }
-    return [f"{name}={value}" for name, value in settings.items()]
+    others = [name for name in os.environ if name.startswith("ANSIBLE_") and name not in settings and name not in KEPT]
+    return [word for name in others for word in ("-u", name)] + [f"{name}={value}" for name, value in settings.items()]
 
 
 def raise_troubles(transcript: Transcript, result: CommandResult, out_of_service: Collection[str] = ()) -> None:

@@ -78,7 +78,7 @@ def yaml_keys(text: str) -> list[str]:
     return re.findall(r"^(\w+):", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/inventory.md"])
 def test_every_command_shown_is_one(document: str) -> None:
     lines = shown_commands((ROOT / document).read_text())
     assert [mistake for line in lines if (mistake := check_command(line))] == []

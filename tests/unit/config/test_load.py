@@ -371,11 +371,14 @@ hpc_compute_nodes: {hosts: {"c[01:02]": }}
         for expected in words:
             assert expected in found
 
-    def test_an_executable_inventory_is_read_and_not_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_inventory_script_is_refused_and_not_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         # To a shell the last line is a command that leaves a file; to Ansible's ini plugin it is a host.
         path = write(tmp_path, "#!/bin/sh\n[controller]\nh\n[compute]\nc1\ntouch ran=1\n", "hosts")
         path.chmod(0o755)
+        with pytest.raises(ConfigError, match="this is an inventory script, which is not run here"):
+            load_cluster(path, environ={})
+        path.chmod(0o644)
         assert load_cluster(path, environ={}).nodes == ("c1", "touch")
         assert not (tmp_path / "ran=1").exists()
 

@@ -221,6 +221,40 @@ def test_a_failure_after_the_run_still_ends_the_shared_connection() -> None:
     assert "exit" in actor.asked[-1]
 
 
+HOSTILE = {
+    "ANSIBLE_INVENTORY_ENABLED": "host_list",
+    "ANSIBLE_TRANSPORT": "local",
+    "ANSIBLE_REMOTE_PORT": "2",
+    "ANSIBLE_REMOTE_USER": "nobody",
+    "ANSIBLE_PRIVATE_KEY_FILE": "/no/such",
+    "ANSIBLE_SSH_ARGS": "-J nowhere",
+    "ANSIBLE_SSH_EXECUTABLE": "/bin/false",
+    "ANSIBLE_BECOME_METHOD": "su",
+    "ANSIBLE_ANY_ERRORS_FATAL": "True",
+    "ANSIBLE_ENABLE_TASK_DEBUGGER": "True",
+    "ANSIBLE_ROLES_PATH": "/no/such",
+    "ANSIBLE_GATHERING": "explicit",
+    "ANSIBLE_HASH_BEHAVIOUR": "merge",
+    "ANSIBLE_STDOUT_CALLBACK": "minimal",
+}
+
+
+def test_the_users_own_settings_of_ansible_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Ansible itself says is not at its default, with such an environment and without."""
+
+    def changed() -> str:
+        words = playbook.environment(str(tmp_path), 5)
+        argv = ["env", *words, sys.executable, "-m", "ansible", "config", "dump", "--only-changed", "--type", "all"]
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+    before = changed()
+    for name, value in HOSTILE.items():
+        monkeypatch.setenv(name, value)
+    assert changed() == before
+    monkeypatch.setenv("ANSIBLE_LOG_PATH", str(tmp_path / "log"))
+    assert "DEFAULT_LOG_PATH" in changed()
+
+
 def play(tmp_path: Path, *words: str, plain: bool = False, **variables: object) -> tuple[int, Transcript, str]:
     """Run the real playbook with Ansible's local connection, on hosts that are this machine.
 

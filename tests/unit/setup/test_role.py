@@ -13,6 +13,7 @@ import pytest
 from pytest_hpcregistry.agent.publish import configured_mode
 from pytest_hpcregistry.core import documents, layout, settings
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Slurm, Sync
+from pytest_hpcregistry.core.role import EARLIER_NAMES, OTHERS, PATHS, role_variable, settings_in_role
 from pytest_hpcregistry.core.settings import IN_FORCE, VERSION, written
 from pytest_hpcregistry.setup import playbook
 from pytest_hpcregistry.transports.local import LocalTransport
@@ -48,7 +49,7 @@ def named() -> dict[tuple[str, ...], str]:
     """Each setting that is written down: its place in config.yaml -> the role's variable."""
     data = written(PLAIN)
     paths = [("nodes",), *((name, key) for name in IN_FORCE for key in data[name])]
-    return {path: playbook.role_variable(*path) for path in paths}
+    return {path: role_variable(*path) for path in paths}
 
 
 def test_every_setting_has_a_default_in_the_role_and_a_line_in_its_template() -> None:
@@ -76,6 +77,14 @@ def test_the_roles_defaults_are_the_cluster_files() -> None:
     assert {path: value if isinstance(value, list) else str(value) for path, value in expected.items()} == plain
 
 
+def test_the_other_variables_are_all_that_the_role_has() -> None:
+    defaults = documents.load((ROLE / "defaults" / "main.yml").read_text(), "defaults")
+    assert sorted([*OTHERS, *named().values()]) == sorted(defaults)
+    assert defaults["container_registry_paths"] == PATHS
+    assert set(settings_in_role()) == {*named().values(), *EARLIER_NAMES.values()}
+    assert {path: name for name, path in settings_in_role().items()} == named()
+
+
 def test_what_is_rendered_is_what_is_read(tmp_path: Path) -> None:
     """By Ansible itself, with what `registry setup` hands over."""
     cluster = Cluster(
@@ -96,8 +105,8 @@ def test_what_is_rendered_is_what_is_read(tmp_path: Path) -> None:
 def test_four_settings_have_earlier_names_and_extra_variables_win_under_either(tmp_path: Path, earlier: bool) -> None:
     other = {"directory_mode": "0700", "directories": ["x"], "nodes": ["n1"], "slurm_container": False}
     names = {key: f"container_registry_{key}" for key in other}
-    assert set(names.values()) == set(playbook.EARLIER_NAMES)
-    extra = {playbook.EARLIER_NAMES[names[key]] if earlier else names[key]: value for key, value in other.items()}
+    assert set(names.values()) == set(EARLIER_NAMES)
+    extra = {EARLIER_NAMES[names[key]] if earlier else names[key]: value for key, value in other.items()}
     text = render(tmp_path, {**playbook.role_variables(PLAIN), "container_registry_admitted": [], **extra})
     found = written(settings.read(documents.parse(text, "config.yaml")))
     assert (found["registry"]["directory_mode"], found["registry"]["directories"]) == ("0700", ["x"])
