@@ -60,7 +60,8 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
     """
     client.require_root()
     nodes = client.list_nodes()
-    recap = playbook.set_up(client.cluster, nodes, check=check, diff=diff, extra_vars=extra_vars, on_line=say)
+    how: dict[str, Any] = {"check": check, "diff": diff, "extra_vars": extra_vars, "on_line": say}
+    recap = playbook.set_up(client.cluster, nodes, routes=client.find_routes(nodes), **how)
     answer(Setup(check, recap.changed, dict(recap.hosts), recap.seconds))
 
 
@@ -90,7 +91,7 @@ def registry_remove(
     if tree and not check and not yes:
         confirm(client.cluster.registry.path, len(nodes))
     how: dict[str, Any] = {"check": check, "diff": diff, "extra_vars": extra_vars, "on_line": say}
-    recap = playbook.take_back(client.cluster, nodes, tree=tree, **how)
+    recap = playbook.take_back(client.cluster, nodes, tree=tree, routes=client.find_routes(nodes), **how)
     answer(Setup(check, recap.changed, dict(recap.hosts), recap.seconds))
 
 

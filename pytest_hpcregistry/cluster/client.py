@@ -38,8 +38,10 @@ from ..core.model import Cluster
 from ..core.names import full_name
 from ..core.nodeset import Choice, fold
 from ..core.records import plain
+from ..core.routes import Route, by_node_set
 from ..core.settings import chosen
-from ..transports import Transport, open_transport
+from ..transports import CommandResult, Transport, open_transport
+from ..transports.routes import find_routes
 from .arguments import AS_CONFIGURED, SyncOptions, operator, option, signed, switch
 from .remote import RemoteProgram, ignore
 
@@ -100,6 +102,7 @@ class ControllerClient:
             texts=[f"{sync.key}.pub"] if question.host else [],
             wait_for_sync=wait.for_sync,
             wait_for_end=wait.for_end,
+            routes=by_node_set(self.cluster.routes),
         )
         timeout = sync.timeout + QUICK + OWN_COMMAND * len(question.commands) + wait.for_sync + wait.for_end
         self.program.pass_on(["facts", json.dumps(plain(request))], timeout=timeout, listener=listener)
@@ -189,6 +192,17 @@ class ControllerClient:
                 f"Slurm does not say which nodes there are: {said}", where=self.cluster.controller.name, hint=hint
             )
         return names
+
+    def find_routes(self, nodes: Sequence[str]) -> dict[str, Route]:
+        """How the controller reaches each node. Raises as `require_root`."""
+
+        def run(argv: Sequence[str], stdin: bytes, timeout: float) -> CommandResult:
+            result = self.transport.run(self.program.as_root(argv), stdin=stdin, timeout=timeout)
+            if result.exit_code != 0:
+                raise self.program.no_answer(result)
+            return result
+
+        return find_routes(run, nodes, self.cluster.routes)
 
     def catalog(self) -> Catalog:
         """The controller's catalog. Raises UsageError when there is none, ConfigError when it is broken."""

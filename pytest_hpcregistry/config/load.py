@@ -83,8 +83,8 @@ def override(draft: Draft, section: str, field: str, value: str | Path | None, p
 def check(draft: Draft) -> Cluster:
     """The cluster that a draft describes. Raises ConfigError with every mistake."""
     reader = Reader(draft.place, draft.folder)
-    data = reader.mapping(draft.data, (), {one.name: one for one in dataclasses.fields(Cluster)})
-    nodes = reader.nodes(data.get("nodes", "slurm"))
+    data = reader.mapping(draft.data, (), {one.name: one for one in dataclasses.fields(Cluster) if one.metadata})
+    nodes, routes = reader.nodes(data.get("nodes", "slurm")), reader.routes(data.get("nodes"))
     sections = {name: reader.section(name, data[name]) for name in SECTIONS if name in data}
     controller = sections.setdefault("controller", {})
     given = data.get("controller")
@@ -107,4 +107,4 @@ def check(draft: Draft) -> Cluster:
     waivers = read_waivers(reader, data.get("waivers", ""), today())
     reader.finish(draft.source, "nothing was changed; correct this and try again")
     parts = {name: SECTIONS[name].kind(**values) for name, values in sections.items()}
-    return Cluster(nodes=nodes, waivers=waivers, **parts)
+    return Cluster(nodes=nodes, waivers=waivers, routes=routes, **parts)

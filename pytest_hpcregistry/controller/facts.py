@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -15,11 +16,14 @@ from ..core.events import Asking, CatalogPart, Gathered, Listener, NodeFacts, No
 from ..core.fanout import fan_out
 from ..core.machine import FactsRequest, MachineFacts, Question
 from ..core.names import excerpt
+from ..core.reader import read_routes
 from ..core.records import build, plain
+from ..core.routes import NodeRoute
 from .answers import check_facts
 from .limits import FACTS, make_room
 from .lock import Watch
 from .nodes import ask_facts, ask_slurm, choose_nodes
+from .routes import route_to
 
 LONGEST_FACTS = 12 << 20  # bytes of one node's facts; a line of 16 MiB is not read by whoever asks
 PART = 1 << 20  # characters of the catalog in one event
@@ -32,7 +36,7 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
     # Slurm is asked once: now, if it must say which nodes there are, or beside them.
     view = ask_slurm() if request.nodes is None else None
     nodes = choose_nodes(request.nodes, request.choice, view)
-    question = request.question
+    question, routes = request.question, read_routes(request.routes, "the request")
     room = make_room(len(nodes), request.window, held=0, each=FACTS)
     watch = Watch(question.registry)
     watch.wait_for_beginning(request.wait_for_sync)
@@ -43,7 +47,7 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
     listener(Asking(nodes))
 
     def ask(node: str) -> None:
-        listener(NodeFacts(node, ask_node(node, request)))
+        listener(NodeFacts(node, ask_node(node, request, routes)))
 
     with ThreadPoolExecutor(2) as beside:
         own = beside.submit(controller_facts, replace(question, texts=[*question.texts, *request.texts]))
@@ -60,10 +64,11 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
     return Gathered(len(nodes), own.result(), watch.tell(), slurm.result())
 
 
-def ask_node(node: str, request: FactsRequest) -> MachineFacts:
+def ask_node(node: str, request: FactsRequest, routes: Sequence[NodeRoute]) -> MachineFacts:
     """One node's facts. Raises CommandFailed when they do not answer the question."""
     asked = plain(request.question)
-    answer = ask_facts(node, asked, connect_timeout=request.connect_timeout, timeout=request.timeout)
+    how = {"connect_timeout": request.connect_timeout, "timeout": request.timeout}
+    answer = ask_facts(node, asked, route=route_to(node, routes), **how)
     check_facts(node, request.question, answer)
     if len(json.dumps(answer)) > LONGEST_FACTS:
         raise CommandFailed(f"has more facts than {LONGEST_FACTS >> 20} MiB", where=node)

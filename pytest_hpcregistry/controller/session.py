@@ -38,7 +38,7 @@ class NodeSession:
         self.chatter = ""
         """The first line that the login printed beside what the agent says."""
         self.began = time.monotonic()
-        self.conversation = Conversation(node, [*sync_ssh(settings), f"root@{node}", "session"])
+        self.conversation = Conversation(node, [*sync_ssh(node, settings), "session"])
         self.send({"nonce": self.nonce, "seconds": min(settings.sync.timeout + ASK_TIMEOUT, LONGEST_SILENCE)})
 
     def __enter__(self) -> NodeSession:
@@ -133,7 +133,7 @@ def try_sync_key(node: str, settings: Settings) -> str:
     with NodeSession(node, settings) as session:
         seen = session.ask("have").get("from")
     word = secrets.token_hex(8)  # what is printed without it is the login's own
-    stolen = run_process(node, [*sync_ssh(settings), f"root@{node}", f"echo {word}"], timeout=ASK_TIMEOUT)
+    stolen = run_process(node, [*sync_ssh(node, settings), f"echo {word}"], timeout=ASK_TIMEOUT)
     if stolen.exit_code == 0 or word in stolen.stdout:
         return "works, but also runs a shell command"
     if not is_admitted(seen, settings.admitted):

@@ -194,7 +194,7 @@ class FactsRequest:
     `window` are asked at once.
 
     `wait_for_sync` and `wait_for_end` are seconds to wait first: until a sync begins, and then until none is under way.
-    `texts` are files of the controller alone.
+    `texts` are files of the controller alone; `routes` is how nodes are reached, as by_node_set writes it.
     """
 
     nodes: Optional[list[str]]
@@ -206,3 +206,4 @@ class FactsRequest:
     choice: Choice = field(default_factory=Choice)
     wait_for_sync: float = 0.0
     wait_for_end: float = 0.0
+    routes: dict[str, dict[str, str]] = field(default_factory=dict)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,11 @@ from ..core import nodeset
 from ..core.errors import CommandFailed, Unreachable, UsageError
 from ..core.model import Cluster
 from ..core.names import NODE_NAME, excerpt
+from ..core.routes import Route
 from ..core.settings import written
 from ..transports import CommandResult, Transport
 from ..transports.local import LocalTransport
+from ..transports.routes import SSH_PORT
 from ..transports.ssh import destination, ssh_options, unreachable, unreachable_reason
 from . import transcript
 from .transcript import Recap, Transcript
@@ -40,8 +43,15 @@ TASK_TIMEOUT = 300
 """Seconds that one task may take on one machine: a node that hangs becomes a failure of that node."""
 
 
-def inventory(cluster: Cluster, nodes: Sequence[str], *, control_path: str | None = None) -> dict[str, Any]:
-    """An Ansible inventory: the controller as its file says, the nodes through it with the same key and known_hosts.
+def inventory(
+    cluster: Cluster,
+    nodes: Sequence[str],
+    routes: Mapping[str, Route] | None = None,
+    *,
+    control_path: str | None = None,
+) -> dict[str, Any]:
+    """An Ansible inventory: the controller as its file says, the nodes through it with the same key and known_hosts, by
+    the *routes* by which it reaches them.
 
     *control_path* is the ControlPath of ssh connections to share. Raises UsageError without nodes, or when a name is
     none that Ansible and ssh take as just that.
@@ -55,21 +65,47 @@ def inventory(cluster: Cluster, nodes: Sequence[str], *, control_path: str | Non
         "ansible_port": cluster.controller.port,
         "ansible_ssh_common_args": join(controller_ssh(cluster, control_path)[1:]),
     }
-    proxy = [word.replace("%", "%%") for word in controller_ssh(cluster, control_path)]
-    if control_path:
-        proxy += ["-o", "ControlMaster=auto", "-o", "ControlPersist=60"]
-    through = f"ProxyCommand={join([*proxy, '-W', '[%h]:%p', destination(cluster)])}"
-    direct = replace(cluster, controller=replace(cluster.controller, jump=None, port=22))
-    node = {"ansible_ssh_common_args": join([*controller_ssh(direct, control_path)[1:], "-o", through])}
     return {
         "all": {
             "vars": {**connection(cluster), **role_variables(cluster)},
             "children": {
                 "controller": {"hosts": {cluster.controller.name: controller}},
-                "compute": {"hosts": {name: dict(node) for name in nodes}},
+                "compute": {
+                    "hosts": {
+                        name: host(cluster, name, (routes or {}).get(name, Route()), control_path) for name in nodes
+                    }
+                },
             },
         }
     }
+
+
+def host(cluster: Cluster, node: str, route: Route, control_path: str | None) -> dict[str, Any]:
+    """A node's variables: how Ansible reaches it through the controller."""
+    to_controller = controller_ssh(cluster, control_path)
+    if control_path:
+        to_controller += ["-o", "ControlMaster=auto", "-o", "ControlPersist=60"]
+    forward = ["-W", "[%h]:%p", destination(cluster)]
+    if route.proxy:  # only the controller can do that: it has the keys and the names for it
+        command = fill_in(route.proxy, route.address or node, route.port or SSH_PORT)
+        sudo = [] if cluster.controller.user == "root" else ["sudo", "-n"]
+        forward = [destination(cluster), join([*sudo, "sh", "-c", f"exec {command}"]).replace("%", "%%")]
+    through = f"ProxyCommand={join([*(word.replace('%', '%%') for word in to_controller), *forward])}"
+    direct = replace(cluster, controller=replace(cluster.controller, jump=None, port=route.port or SSH_PORT))
+    variables: dict[str, Any] = {
+        "ansible_ssh_common_args": join([*controller_ssh(direct, control_path)[1:], "-o", through])
+    }
+    if route.address:
+        variables["ansible_host"] = route.address
+    if route.port:
+        variables["ansible_port"] = route.port
+    return variables
+
+
+def fill_in(proxy: str, address: str, port: int) -> str:
+    """ssh_config's ProxyCommand with what its tokens mean: %h, %n (here the same), %p, %r and %%."""
+    tokens = {"h": address, "n": address, "p": str(port), "r": "root", "%": "%"}
+    return re.sub("%([hnpr%])", lambda found: tokens[found[1]], proxy)
 
 
 def controller_ssh(cluster: Cluster, control_path: str | None) -> list[str]:
@@ -110,6 +146,7 @@ def set_up(
     cluster: Cluster,
     nodes: Sequence[str],
     *,
+    routes: Mapping[str, Route] | None = None,
     check: bool = False,
     diff: bool = False,
     extra_vars: Sequence[str] = (),
@@ -120,15 +157,15 @@ def set_up(
 ) -> Recap:
     """Run phase 1, or another *playbook*, on the controller and *nodes*; with *check* nothing is changed, only said.
 
-    *extra_vars* are ansible-playbook's: `K=V`, JSON or @FILE. *on_line* is given each line that Ansible prints.
-    *timeout* in seconds, for the whole run. Machines that work are finished even if others do not. Raises Unreachable
-    for machines that could not be asked, CommandFailed for tasks that failed, both with the nodes folded;
-    CommandTimeout.
+    *routes* are those by which the controller reaches them. *extra_vars* are ansible-playbook's: `K=V`, JSON or @FILE.
+    *on_line* is given each line that Ansible prints. *timeout* in seconds, for the whole run. Machines that work are
+    finished even if others do not. Raises Unreachable for machines that could not be asked, CommandFailed for tasks
+    that failed, both with the nodes folded; CommandTimeout.
     """
     here = transport or LocalTransport()
     with tempfile.TemporaryDirectory(prefix="hpcreg-") as scratch, connected(cluster, here, f"{scratch}/%C"):
         hosts = Path(scratch, "inventory.json")
-        hosts.write_text(json.dumps(inventory(cluster, nodes, control_path=f"{scratch}/%C"), indent=1))
+        hosts.write_text(json.dumps(inventory(cluster, nodes, routes, control_path=f"{scratch}/%C"), indent=1))
         forks = min(len(nodes) + 1, MOST_FORKS)
         argv = ["env", *environment(scratch, cluster.ssh.connect_timeout), ansible_playbook()]
         argv += ["-i", str(hosts), str(playbook), "--forks", str(forks)]

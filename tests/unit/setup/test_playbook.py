@@ -14,7 +14,8 @@ import pytest
 
 from pytest_hpcregistry.core import documents, layout
 from pytest_hpcregistry.core.errors import CommandFailed, Unreachable, UsageError
-from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Ssh
+from pytest_hpcregistry.core.model import Cluster, Controller, Ssh
+from pytest_hpcregistry.core.routes import Jump, Route
 from pytest_hpcregistry.setup import playbook, transcript
 from pytest_hpcregistry.setup.transcript import HostRecap, Transcript
 from pytest_hpcregistry.transports import Command, CommandResult, Transport
@@ -95,6 +96,32 @@ def test_the_ssh_configuration_of_the_cluster_file_is_used_on_both_ways(tmp_path
     seen = ssh_reads(connect(cluster, "compute", "c002"))
     assert seen["hostkeyalias"] == "from-this-file"
     assert ssh_reads(proxy_of(seen, "c002"))["hostkeyalias"] == "from-this-file"
+
+
+def test_a_node_is_reached_as_the_controller_reaches_it() -> None:
+    """Its address and port, by which its host key is looked up as well."""
+    routes = {"c001": Route("10.0.0.1", 2200)}
+    content = playbook.inventory(make_cluster(), ["c001", "c002"], routes)["all"]["children"]["compute"]["hosts"]
+    assert (
+        content["c002"] == playbook.inventory(make_cluster(), ["c002"])["all"]["children"]["compute"]["hosts"]["c002"]
+    )
+    assert (content["c001"]["ansible_host"], content["c001"]["ansible_port"]) == ("10.0.0.1", 2200)
+    seen = ssh_reads(["ssh", *shlex.split(content["c001"]["ansible_ssh_common_args"]), "10.0.0.1"])
+    assert seen["port"] == "2200"
+
+
+@pytest.mark.parametrize(("user", "become"), [("root", []), ("ops", ["sudo", "-n"])])
+def test_what_the_controller_needs_to_get_to_a_node_is_done_by_the_controller(user: str, become: list[str]) -> None:
+    """It has the names, the keys and the host keys for that, and root has its ssh_config."""
+    routes = {"c001": Route("10.0.0.1", 2200, proxy="nc -X 5% %h %p 100%%")}
+    (host,) = playbook.inventory(make_cluster(user=user), ["c001"], routes)["all"]["children"]["compute"][
+        "hosts"
+    ].values()
+    seen = ssh_reads(["ssh", *shlex.split(host["ansible_ssh_common_args"]), "10.0.0.1"])
+    *ssh, remote = proxy_of(seen, "10.0.0.1")
+    hop = ssh_reads([*ssh, "x"])
+    assert (hop["hostname"], hop["port"], hop["user"]) == ("192.0.2.7", "2222", user)
+    assert shlex.split(remote) == [*become, "sh", "-c", "exec nc -X 5% 10.0.0.1 2200 100%"]
 
 
 @pytest.mark.parametrize(("user", "become"), [("root", False), ("admin", True)])

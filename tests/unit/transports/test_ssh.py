@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.core.errors import Unreachable
-from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Ssh, read_jump
+from pytest_hpcregistry.core.model import Cluster, Controller, Ssh
+from pytest_hpcregistry.core.routes import Jump, Route, read_jump
 from pytest_hpcregistry.transports import CommandResult, openssh
 from pytest_hpcregistry.transports.openssh import OpensshTransport
 from pytest_hpcregistry.transports.ssh import STRICT, destination, ssh_options, ssh_to_node, unreachable_reason
@@ -41,7 +42,7 @@ def test_host_keys_are_always_checked() -> None:
 
 
 def test_the_controllers_own_ssh_checks_host_keys_too() -> None:
-    assert ssh_to_node(5)[: len(STRICT)] == STRICT
+    assert ssh_to_node("c1", Route(), 5)[: len(STRICT)] == STRICT
 
 
 def test_what_is_not_given_is_left_to_the_users_ssh_config() -> None:

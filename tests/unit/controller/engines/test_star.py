@@ -113,12 +113,12 @@ def test_every_engine_offers_the_interface() -> None:
     assert all(callable(engine.distribute) for engine in engines.ENGINES.values())
 
 
-def argv_of(nodes: FakeNodes, node: str, *options: str, to: str = "") -> list[str]:
+def argv_of(nodes: FakeNodes, node: str, *options: str, to: str | None = None) -> list[str]:
     """What rsync is called with for one object: no word that can leave half a file, or exit with 0 without delivery."""
-    ssh = shlex.join([*sync_ssh(nodes.settings), "-o", f"HostKeyAlias={node}"])
+    ssh = shlex.join(sync_ssh(node, nodes.settings, to)[:-1])
     path = f"{nodes.registry}/{agent.OBJECTS}/{DIGEST}"
     always = ["--ignore-times", "--timeout=60", "--info=progress2,stats1", "--outbuf=N"]
-    return ["rsync", *always, *options, "-e", ssh, path, f"root@{to or node}:."]
+    return ["rsync", *always, *options, "-e", ssh, path, f"root@{node}:."]
 
 
 def test_the_command_line_of_rsync(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +234,8 @@ def test_an_address_with_colons_is_told_from_a_path(nodes: FakeNodes, monkeypatc
     ran = Ran()
     monkeypatch.setattr(star, "run_process", ran)
     star.send("c1", "fd00::7", job(nodes, {"c1": [DIGEST]}), 0)
-    assert ran.asked["c1"] == argv_of(nodes, "c1", "--whole-file", to="[fd00::7]")
+    assert ran.asked["c1"] == argv_of(nodes, "c1", "--whole-file", to="fd00::7")
+    assert "-o HostName=fd00::7 " in " ".join(ran.asked["c1"])
 
 
 @pytest.mark.parametrize(
