@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from shlex import join
 from typing import Any
@@ -22,6 +23,7 @@ from ..core.routes import Route
 from ..core.settings import written
 from ..transports import CommandResult, Transport
 from ..transports.local import LocalTransport
+from ..transports.openssh import find_open_connection
 from ..transports.routes import SSH_PORT
 from ..transports.ssh import destination, ssh_options, unreachable, unreachable_reason
 from . import transcript
@@ -49,11 +51,13 @@ def inventory(
     routes: Mapping[str, Route] | None = None,
     *,
     control_path: str | None = None,
+    shared: str | None = None,
 ) -> dict[str, Any]:
     """An Ansible inventory: the controller as its file says, the nodes through it with the same key and known_hosts, by
     the *routes* by which it reaches them.
 
-    *control_path* is the ControlPath of ssh connections to share. Raises UsageError without nodes, or when a name is
+    *control_path* is the ControlPath of ssh connections to share; *shared* that of the controller's, if it is another.
+    Raises UsageError without nodes, or when a name is
     none that Ansible and ssh take as just that.
     """
     if not nodes:
@@ -63,7 +67,7 @@ def inventory(
     controller = {
         "ansible_host": cluster.controller.host,
         "ansible_port": cluster.controller.port,
-        "ansible_ssh_common_args": join(controller_ssh(cluster, control_path)[1:]),
+        "ansible_ssh_common_args": join(controller_ssh(cluster, shared or control_path)[1:]),
     }
     return {
         "all": {
@@ -72,7 +76,8 @@ def inventory(
                 "controller": {"hosts": {cluster.controller.name: controller}},
                 "compute": {
                     "hosts": {
-                        name: host(cluster, name, (routes or {}).get(name, Route()), control_path) for name in nodes
+                        name: host(cluster, name, (routes or {}).get(name, Route()), control_path, shared)
+                        for name in nodes
                     }
                 },
             },
@@ -80,10 +85,12 @@ def inventory(
     }
 
 
-def host(cluster: Cluster, node: str, route: Route, control_path: str | None) -> dict[str, Any]:
+def host(
+    cluster: Cluster, node: str, route: Route, control_path: str | None, shared: str | None = None
+) -> dict[str, Any]:
     """A node's variables: how Ansible reaches it through the controller."""
-    to_controller = controller_ssh(cluster, control_path)
-    if control_path:
+    to_controller = controller_ssh(cluster, shared or control_path)
+    if control_path and not shared:
         to_controller += ["-o", "ControlMaster=auto", "-o", "ControlPersist=60"]
     forward = ["-W", "[%h]:%p", destination(cluster)]
     if route.proxy:  # only the controller can do that: it has the keys and the names for it
@@ -163,9 +170,11 @@ def set_up(
     that failed, both with the nodes folded; CommandTimeout.
     """
     here = transport or LocalTransport()
-    with tempfile.TemporaryDirectory(prefix="hpcreg-") as scratch, connected(cluster, here, f"{scratch}/%C"):
+    with tempfile.TemporaryDirectory(prefix="hpcreg-") as scratch, connected(cluster, here, f"{scratch}/%C") as shared:
         hosts = Path(scratch, "inventory.json")
-        hosts.write_text(json.dumps(inventory(cluster, nodes, routes, control_path=f"{scratch}/%C"), indent=1))
+        hosts.write_text(
+            json.dumps(inventory(cluster, nodes, routes, control_path=f"{scratch}/%C", shared=shared), indent=1)
+        )
         forks = min(len(nodes) + 1, MOST_FORKS)
         argv = ["env", *environment(scratch, cluster.ssh.connect_timeout), ansible_playbook()]
         argv += ["-i", str(hosts), str(playbook), "--forks", str(forks)]
@@ -189,18 +198,22 @@ def take_back(
 
 
 @contextmanager
-def connected(cluster: Cluster, here: Transport, control_path: str) -> Iterator[None]:
-    """Hold one connection to the controller for the whole run: each node is reached through it, no login each.
+def connected(cluster: Cluster, here: Transport, control_path: str) -> Iterator[str | None]:
+    """Hold one connection to the controller for the whole run: each node is reached through it, no login each. Where
+    the user has one open it is that, whose ControlPath is given.
 
     Raises Unreachable, before anything else is begun.
     """
+    if shared := find_open_connection(cluster, partial(here.run, timeout=10)):
+        yield shared
+        return
     ssh, target = controller_ssh(cluster, control_path), destination(cluster)
     share = ["-o", "ControlMaster=yes", "-o", "ControlPersist=60"]
     opening = here.run([*ssh, *share, target, "true"], timeout=cluster.ssh.connect_timeout + 20)
     if opening.exit_code != 0:
         raise unreachable(cluster.controller.name, opening.stderr, target)
     try:
-        yield
+        yield None
     finally:
         here.run([*ssh, "-O", "exit", target], timeout=10)
 

@@ -202,6 +202,22 @@ def test_the_recap_is_read_and_every_line_is_handed_on() -> None:
     assert (recap.changed, recap.seconds, lines) == (11, 12.5, SCREEN)
 
 
+def test_a_connection_that_the_user_has_open_is_the_way_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No login that could ask for a second factor; the nodes' own connections are none of the user's."""
+    monkeypatch.setattr(playbook, "find_open_connection", lambda *_: "/home/me/.ssh/cm-1")
+    actor = Actor(FINE)
+    playbook.set_up(make_cluster(), ["c001"], transport=actor)
+    assert [argv[0] for argv in actor.asked] == ["env"], "no connection is opened, and none is closed"
+    content = playbook.inventory(make_cluster(), ["c001"], control_path="/s/%C", shared="/home/me/.ssh/cm-1")["all"]
+    seen = ssh_reads(
+        ["ssh", *shlex.split(content["children"]["compute"]["hosts"]["c001"]["ansible_ssh_common_args"]), "x"]
+    )
+    assert seen["controlpath"].startswith("/s/")
+    assert ssh_reads(proxy_of(seen, "c001"))["controlpath"] == "/home/me/.ssh/cm-1"
+    (front,) = content["children"]["controller"]["hosts"].values()
+    assert "ControlPath=/home/me/.ssh/cm-1" in front["ansible_ssh_common_args"]
+
+
 def test_failed_tasks_are_named_with_their_nodes_folded_and_so_are_lost_nodes() -> None:
     with pytest.raises(CommandFailed) as caught:
         playbook.set_up(make_cluster(), ["c001"], transport=Actor(MIXED, exit_code=2))
@@ -222,7 +238,7 @@ def test_an_unreachable_controller_ends_it_before_ansible_begins() -> None:
     actor = Actor(FINE, ssh_error="Host key verification failed.")
     with pytest.raises(Unreachable, match="hpc-controller: host key is not known"):
         playbook.set_up(make_cluster(), ["c001"], transport=actor)
-    assert [argv[0] for argv in actor.asked] == ["ssh"]
+    assert {argv[0] for argv in actor.asked} == {"ssh"}
 
 
 @pytest.mark.parametrize("exit_code", [0, 1])
@@ -234,7 +250,7 @@ def test_a_run_that_touched_no_machine_is_never_green(exit_code: int) -> None:
 def test_the_command_line_and_the_end_of_the_shared_connection() -> None:
     actor = Actor(FINE)
     playbook.set_up(make_cluster(), ["c001"], check=True, diff=True, extra_vars=["packer_build=true"], transport=actor)
-    _, play, last = actor.asked
+    *_, play, last = actor.asked
     assert "ANSIBLE_HOST_KEY_CHECKING=True" in play
     assert {"--check", "--diff", "packer_build=true"} <= set(play)
     assert play[play.index("--forks") + 1] == "2"

@@ -127,6 +127,42 @@ def test_every_command_shares_one_connection_and_is_one_quoted_word(
     assert not Path(transport.directory).exists()
 
 
+class Agent:
+    """ssh of a user who has a connection open, or not any more: what it is called with."""
+
+    def __init__(self, path: str, code: int) -> None:
+        self.path, self.code, self.asked = path, code, list[list[str]]()
+
+    def __call__(self, argv: list[str]) -> CommandResult:
+        self.asked.append(argv)
+        said = f"user me\n{self.path}port 22\n" if "-G" in argv else ""
+        return CommandResult("here", tuple(argv), 0 if "-G" in argv else self.code, said, "", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "found"),
+    [
+        ("controlpath /home/me/.ssh/cm-1\n", 0, "/home/me/.ssh/cm-1"),
+        ("controlpath /home/me/.ssh/cm-1\n", 255, None),
+        ("controlpath none\n", 0, None),
+        ("", 0, None),
+    ],
+)
+def test_a_connection_that_the_user_has_open_is_found(path: str, code: int, found: str | None) -> None:
+    assert openssh.find_open_connection(cluster(user="me"), Agent(path, code)) == found
+
+
+def test_a_connection_that_the_user_has_open_is_shared_and_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openssh, "find_open_connection", lambda *_: "/home/me/.ssh/cm-1")
+    ran = Ran(monkeypatch)
+    transport = OpensshTransport(cluster(user="me"))
+    transport.run(["true"], timeout=5)
+    shared = settings(ran.argv[0])
+    assert (shared["ControlMaster"], shared["ControlPath"]) == ("no", "/home/me/.ssh/cm-1")
+    transport.close()
+    assert [argv for argv in ran.argv if "exit" in argv] == []
+
+
 def test_255_is_the_commands_own_while_the_connection_lives(
     transport: OpensshTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
