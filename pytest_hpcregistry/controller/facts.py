@@ -66,9 +66,10 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
 
 def ask_node(node: str, request: FactsRequest, routes: Sequence[NodeRoute]) -> MachineFacts:
     """One node's facts. Raises CommandFailed when they do not answer the question."""
-    asked = plain(request.question)
+    route = route_to(node, routes)
+    asked = plain(replace(request.question, login=route.user))
     how = {"connect_timeout": request.connect_timeout, "timeout": request.timeout}
-    answer = ask_facts(node, asked, route=route_to(node, routes), **how)
+    answer = ask_facts(node, asked, route=route, **how)
     check_facts(node, request.question, answer)
     if len(json.dumps(answer)) > LONGEST_FACTS:
         raise CommandFailed(f"has more facts than {LONGEST_FACTS >> 20} MiB", where=node)

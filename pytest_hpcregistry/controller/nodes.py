@@ -171,7 +171,7 @@ def ask_facts(node: str, request: dict[str, Any], *, route: Route, connect_timeo
     nonce = secrets.token_hex(8)
     source = pkgutil.get_data("pytest_hpcregistry", "agent/facts.py")
     remote = ["python3", "-", "facts", nonce, shlex.quote(json.dumps(request))]
-    argv = [*ssh_to_node(node, route, connect_timeout), *remote]
+    argv = [*ssh_to_node(node, route, connect_timeout), *route.as_root, *remote]
     return converse(node, argv, nonce, source, timeout)
 
 
@@ -221,8 +221,9 @@ def no_answer(node: str, exit_code: int, stderr: str) -> HpcRegistryError:
     if exit_code == 255:  # ssh's own failure, ssh(1); a remote 255 would have been preceded by an answer
         reason = unreachable_reason(stderr)
         return Unreachable(reason, where=node, hint=HINTS.get(reason, ""))
+    hint = "is Python >= 3.6 there, and has phase 1 been run? hpc-container-manager registry setup"
+    if "sudo:" in stderr:
+        hint = "who logs in there (`user` in `nodes` of the cluster file) needs `sudo -n` for all that root does"
     return CommandFailed(
-        f"the agent did not answer (exit {exit_code}): {last_line(stderr, 'nothing')}",
-        where=node,
-        hint="is Python >= 3.6 there, and has phase 1 been run? hpc-container-manager registry setup",
+        f"the agent did not answer (exit {exit_code}): {last_line(stderr, 'nothing')}", where=node, hint=hint
     )

@@ -120,8 +120,9 @@ def fetch(settings: Settings, digest: str, size: int, node: str) -> None:
     are gathered: the sync key reads nothing. Raises HpcRegistryError, also when other bytes arrive.
     """
     registry = settings.registry.path
-    ssh = ssh_to_node(node, route_to(node, settings.routes), settings.sync.connect_timeout)
-    argv = [*ssh, "cat", shlex.quote(object_path(registry, digest))]
+    route = route_to(node, settings.routes)
+    argv = [*ssh_to_node(node, route, settings.sync.connect_timeout), *route.as_root]
+    argv += ["cat", shlex.quote(object_path(registry, digest))]
     with tempfile.TemporaryDirectory(dir=Path(registry, agent.STAGING)) as directory:
         copy = Path(directory, digest)
         with BoundedFile(copy, size) as stream:

@@ -88,7 +88,7 @@ class Accounts:
 
 @dataclass(frozen=True)
 class AuthorizedKey:
-    """A line of root's authorized_keys: SHA-256 of the key's base64 text, and the options before it."""
+    """A line of authorized_keys of who logs in: SHA-256 of the key's base64 text, and the options before it."""
 
     fingerprint: str
     options: str
@@ -170,7 +170,7 @@ class Question:
     and with `inspect` Apptainer's word on these; with `host`, how the machine is set up. `readers` are users who must
     be able to read the registry; `paths` and `texts` are files beside the registry's own; `runtime` is the program that
     says by `--check` whether jobs could start an image; `commands` are a project's own, by their text. With `brief`,
-    only names, links, owners and modes: no object by itself, and no header."""
+    only names, links, owners and modes: no object by itself, and no header. `login` is whose authorized_keys counts."""
 
     registry: str
     directories: list[str]
@@ -186,6 +186,7 @@ class Question:
     brief: bool = False
     runtime: Optional[str] = None
     commands: dict[str, list[str]] = field(default_factory=dict)
+    login: str = "root"
 
 
 @dataclass(frozen=True)

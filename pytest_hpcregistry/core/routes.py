@@ -13,6 +13,7 @@ from .kinds import Kind, setting, settings_of
 from .nodeset import expand
 
 JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?:\[(?P<six>[^]]+)\]|(?P<host>[^:]+))(?::(?P<port>[^:]+))?\Z")
+ROOT = "root"
 SLURM = "slurm"
 """In place of a node set: every node that Slurm knows."""
 
@@ -89,6 +90,13 @@ class NodeRoute:
         default=None,
         metadata=setting(GATE, "A machine that the controller goes through, [user@]host[:port]."),
     )
+    user: str | None = field(
+        default=None,
+        metadata=setting(
+            kinds.ACCOUNT,
+            "Who logs in there, in place of root: somebody with `sudo -n`, whom root on the controller logs in as.",
+        ),
+    )
     nodes: str = SLURM
 
     def written(self) -> dict[str, str]:
@@ -111,6 +119,12 @@ class Route:
     port: int | None = None
     jump: Jump | None = None
     proxy: str | None = None
+    user: str = ROOT
+
+    @property
+    def as_root(self) -> list[str]:
+        """What a command there begins with, so that it is root's."""
+        return [] if self.user == ROOT else ["sudo", "-n"]
 
 
 @lru_cache(maxsize=8)
@@ -120,7 +134,9 @@ def configured(routes: Sequence[NodeRoute]) -> dict[str, Route]:
     for one in routes:
         names = [SLURM] if one.nodes == SLURM else read_node_names(one.nodes)
         of_each = addresses(one.address) if one.address else [None] * len(names)
-        found.update((name, Route(address, one.port, one.jump)) for name, address in zip(names, of_each))
+        found.update(
+            (name, Route(address, one.port, one.jump, user=one.user or ROOT)) for name, address in zip(names, of_each)
+        )
     return found
 
 

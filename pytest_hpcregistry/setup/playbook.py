@@ -19,7 +19,7 @@ from ..core import nodeset
 from ..core.errors import CommandFailed, Unreachable, UsageError
 from ..core.model import Cluster
 from ..core.names import NODE_NAME, excerpt
-from ..core.routes import Route
+from ..core.routes import ROOT, Route
 from ..core.settings import written
 from ..transports import CommandResult, Transport
 from ..transports.local import LocalTransport
@@ -106,6 +106,8 @@ def host(
         variables["ansible_host"] = route.address
     if route.port:
         variables["ansible_port"] = route.port
+    if route.user != ROOT:
+        variables |= {"ansible_user": route.user, "ansible_become": True}
     return variables
 
 

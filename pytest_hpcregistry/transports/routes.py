@@ -111,6 +111,7 @@ def route(node: str, wanted: Route, seen: Seen) -> Route:
         wanted.port or (read_port(port) if is_other_port(port) else None),
         wanted.jump,
         proxy,
+        wanted.user,
     )
 
 

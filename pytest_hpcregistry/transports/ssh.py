@@ -40,10 +40,11 @@ def destination(cluster: Cluster) -> str:
 
 
 def ssh_to_node(node: str, route: Route, connect_timeout: int, options: Sequence[str] = ()) -> list[str]:
-    """ssh from the controller to root of a *node*, which a command may follow; one that freezes is given up after 1.5
-    times *connect_timeout* (seconds). What the *route* leaves open, the controller's ssh_config says of that name.
+    """ssh from the controller to a *node*, which a command may follow, begun with `route.as_root`; one that freezes is
+    given up after 1.5 times *connect_timeout* (seconds). What the *route* leaves open, the controller's ssh_config says
+    of that name.
     """
-    return [*options_for_node(route, connect_timeout), *options, f"root@{node}"]
+    return [*options_for_node(route, connect_timeout), *options, f"{route.user}@{node}"]
 
 
 def options_for_node(route: Route, connect_timeout: int) -> list[str]:

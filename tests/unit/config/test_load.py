@@ -131,6 +131,7 @@ def test_how_nodes_are_reached_is_one_entry_for_each_node_set(tmp_path: Path) ->
   "g[1-3]":
     address: 10.0.0.[11-12],fd00::3
     jump: me@gate:2022
+    user: ops
   fat: {{address: fd00::9, port: ""}}
   plain:
 """
@@ -140,8 +141,8 @@ def test_how_nodes_are_reached_is_one_entry_for_each_node_set(tmp_path: Path) ->
     for node, route in {
         "c001": Route(port=2222),
         "c064": Route(port=2222),
-        "g1": Route("10.0.0.11", jump=gate),
-        "g3": Route("fd00::3", jump=gate),
+        "g1": Route("10.0.0.11", jump=gate, user="ops"),
+        "g3": Route("fd00::3", jump=gate, user="ops"),
         "fat": Route("fd00::9"),
         "plain": Route(),
         "stranger": Route(),

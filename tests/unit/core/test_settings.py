@@ -46,7 +46,7 @@ EVERYTHING = Settings(
     RUNTIME,
     ("c1", "c2"),
     ("10.0.0.1", "fd00::/8"),
-    routes=(NodeRoute("d[1-2]", 2222, Jump("gate", "me"), nodes="c[1-2]"),),
+    routes=(NodeRoute("d[1-2]", 23, Jump("g", "me"), "ops", "c[1-2]"),),
 )
 
 
@@ -151,7 +151,7 @@ def test_every_setting_that_differs_is_named() -> None:
     assert len(keys) == 27
     for sentence in (
         "nodes is slurm in the cluster file, and c[1-2] on the controller",
-        "routes is not set in the cluster file, and c[1-2] address d[1-2] port 2222 jump me@gate on the controller",
+        "routes is not set in the cluster file, and c[1-2] address d[1-2] port 23 jump me@g user ops on the controller",
         "registry.keep is 2 in the cluster file, and 5 on the controller",
         "registry.file_mode is 0755 in the cluster file, and 0640 on the controller",
         "sync.network is not set in the cluster file, and 10.0.0.0/8 on the controller",

@@ -124,6 +124,13 @@ def test_what_the_controller_needs_to_get_to_a_node_is_done_by_the_controller(us
     assert shlex.split(remote) == [*become, "sh", "-c", "exec nc -X 5% 10.0.0.1 2200 100%"]
 
 
+def test_who_logs_in_at_a_node_is_another_than_at_the_controller() -> None:
+    content = playbook.inventory(make_cluster(), ["c1", "c2"], {"c1": Route(user="ops")})["all"]["children"]["compute"]
+    ours = {name: value for name, value in content["hosts"]["c1"].items() if name != "ansible_ssh_common_args"}
+    assert ours == {"ansible_user": "ops", "ansible_become": True}
+    assert list(content["hosts"]["c2"]) == ["ansible_ssh_common_args"]
+
+
 @pytest.mark.parametrize(("user", "become"), [("root", False), ("admin", True)])
 def test_a_user_other_than_root_becomes_root(user: str, become: bool) -> None:
     variables = playbook.inventory(make_cluster(user=user), ["c001"])["all"]["vars"]
