@@ -1,6 +1,6 @@
 # `make demo` shows the whole workflow on a real cluster in containers, `make demo-ml` the same with PyTorch and a training
 # job of two nodes, `make test` tests this project, and `make bench` measures distribution to many nodes (BENCH=--quick:
-# some minutes). `make sites` takes the same walk on clusters of other shapes (SITES="names gate": these). All install what is missing: Debian packages (as root, or by sudo) and a virtual environment in .venv.
+# some minutes). `make sites` takes the same walk on clusters of other shapes (SITES="names ports": these). All install what is missing: Debian packages (as root, or by sudo) and a virtual environment in .venv.
 
 PYTHON ?= python3
 VENV := .venv

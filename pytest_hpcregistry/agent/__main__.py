@@ -6,6 +6,11 @@ import sys
 from .. import __version__
 from .serve import serve
 
+SUDO_KEEPS = (
+    "hpcregistry: sudo keeps no SSH_CONNECTION and SSH_ORIGINAL_COMMAND: phase 1 wrote that it shall into"
+    " /etc/sudoers.d/zz-hpcregistry, is that directory included in /etc/sudoers?"
+)
+
 
 def main() -> None:
     os.umask(0o077)
@@ -15,6 +20,8 @@ def main() -> None:
     if sys.argv[1:3] != ["serve", "--registry"] or len(sys.argv) != 4:
         raise SystemExit("usage: agent.pyz serve --registry PATH")
     try:
+        if "SUDO_USER" in os.environ and not {"SSH_CONNECTION", "SSH_ORIGINAL_COMMAND"} & os.environ.keys():
+            raise SystemExit(SUDO_KEEPS)
         serve(sys.argv[3], os.environ.get("SSH_ORIGINAL_COMMAND", ""))
     except SystemExit as leave:
         sys.stderr.write(f"{leave}\n")

@@ -85,7 +85,7 @@ def describe_host(registry: str, request: Json, images: List[Json]) -> Json:
         "denied": {user: denied(user, registry, images) for user in request.get("readers", [])},
         "programs": {name: version(argv) for name, argv in PROGRAMS.items()},
         "runtime": run([request["runtime"], "--check"]) if request.get("runtime") else None,
-        "authorized_keys": authorized_keys(),
+        "authorized_keys": authorized_keys(request.get("login", "")),
         "commands": {text: run_bounded(argv) for text, argv in request.get("commands", {}).items()},
         "starts": {name: run_bounded([*request["start"], name], START) for name in request.get("started") or []},
     }
@@ -359,10 +359,10 @@ def version(argv: List[str]) -> Optional[str]:
     return number.group(0) if number else ""
 
 
-def authorized_keys() -> List[Json]:
-    """Every key that may log in as this user: fingerprint of the key and the options before it, no key material."""
+def authorized_keys(user: str) -> List[Json]:
+    """Every key that may log in as that user: fingerprint of the key and the options before it, no key material."""
     keys = []
-    for line in (read_text(os.path.expanduser("~/.ssh/authorized_keys")) or "").splitlines():
+    for line in (read_text(os.path.expanduser("~" + user + "/.ssh/authorized_keys")) or "").splitlines():
         found = re.search(r"(?:^|\s)((?:ssh|ecdsa|sk)-[a-z0-9@.-]+) (\S+)", line)
         if found and not line.startswith("#"):
             fingerprint = hashlib.sha256(found.group(2).encode()).hexdigest()

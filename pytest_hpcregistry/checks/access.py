@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 
 from ..core.facts import Facts, Machine
-from ..core.layout import AGENT, KNOWN_HOSTS
+from ..core.layout import AGENT, KNOWN_HOSTS, SUDO
 from ..core.model import Cluster
+from ..core.routes import ROOT, configured_route
 from .finding import Finding, compare
 
 
@@ -51,7 +52,8 @@ def authorized_key(machine: Machine, facts: Facts, cluster: Cluster) -> Iterator
     lines = [key.options for key in machine.host.authorized_keys if key.fingerprint == fingerprint]
     source = "" if cluster.sync.key_from == ("any",) else 'from="[^"]+",'
     program = f"{AGENT} serve --registry {cluster.registry.path}"
-    restricted = f'restrict,{source}command="/usr/bin/python3 -I {re.escape(program)}"'
+    sudo = "" if configured_route(machine.name, cluster.routes).user == ROOT else f"{SUDO} -n "
+    restricted = f'restrict,{source}command="{sudo}/usr/bin/python3 -I {re.escape(program)}"'
     if not lines:
         yield Finding("access.authorized_key", machine.name, "sync key", "is not authorized")
     for options in lines:

@@ -68,7 +68,7 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
     client.require_root()
     nodes, away = client.list_nodes(), client.out_of_service()
     how: dict[str, Any] = {"check": check, "diff": diff, "extra_vars": extra_vars, "on_line": say}
-    recap = playbook.set_up(client.cluster, nodes, out_of_service=away, **how)
+    recap = playbook.set_up(client.cluster, nodes, routes=client.find_routes(nodes), out_of_service=away, **how)
     silent = {name: away[name] for name, host in recap.hosts.items() if host.unreachable and name in away}
     answer(Setup(check, recap.changed, dict(recap.hosts), recap.seconds, silent))
     for line in not_counted(silent):
@@ -102,7 +102,7 @@ def registry_remove(
     if tree and not check and not yes:
         confirm(client.cluster.registry.path, len(nodes))
     how: dict[str, Any] = {"check": check, "diff": diff, "extra_vars": extra_vars, "on_line": say}
-    recap = playbook.take_back(client.cluster, nodes, tree=tree, **how)
+    recap = playbook.take_back(client.cluster, nodes, tree=tree, routes=client.find_routes(nodes), **how)
     answer(Setup(check, recap.changed, dict(recap.hosts), recap.seconds))
 
 

@@ -38,9 +38,11 @@ from ..core.model import Cluster
 from ..core.names import full_name
 from ..core.nodeset import Choice, fold
 from ..core.records import plain
+from ..core.routes import Route, by_node_set
 from ..core.settings import chosen
 from ..core.slurm_states import ASK_SLURM, out_of_service, read_slurm
-from ..transports import Transport, open_transport
+from ..transports import CommandResult, Transport, open_transport
+from ..transports.routes import find_routes
 from .arguments import AS_CONFIGURED, SyncOptions, operator, option, signed, switch
 from .remote import RemoteProgram, ignore
 
@@ -103,6 +105,7 @@ class ControllerClient:
             texts=[f"{sync.key}.pub"] if question.host else [],
             wait_for_sync=wait.for_sync,
             wait_for_end=wait.for_end,
+            routes=by_node_set(self.cluster.routes),
         )
         starts = ALL_STARTS if question.start else 0
         timeout = sync.timeout + QUICK + own + starts + wait.for_sync + wait.for_end
@@ -205,6 +208,17 @@ class ControllerClient:
             return []
         every = ControllerClient(self.cluster, self.transport).list_nodes()
         return sorted(set(every) - set(self.list_nodes()))
+
+    def find_routes(self, nodes: Sequence[str]) -> dict[str, Route]:
+        """How the controller reaches each node. Raises as `require_root`."""
+
+        def run(argv: Sequence[str], stdin: bytes, timeout: float) -> CommandResult:
+            result = self.transport.run(self.program.as_root(argv), stdin=stdin, timeout=timeout)
+            if result.exit_code != 0:
+                raise self.program.no_answer(result)
+            return result
+
+        return find_routes(run, nodes, self.cluster.routes)
 
     def catalog(self) -> Catalog:
         """The controller's catalog. Raises UsageError when there is none, ConfigError when it is broken."""

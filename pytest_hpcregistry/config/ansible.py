@@ -15,14 +15,14 @@ from ..core import documents
 from ..core.documents import KeyPath
 from ..core.errors import CommandTimeout, ConfigError
 from ..core.fields import nearest
-from ..core.model import NodeAddress
 from ..core.names import excerpt, last_line
 from ..core.role import settings_in_role
+from ..core.routes import SLURM, NodeRoute
 from ..transports.process import run_process
 from . import foreign
 from .connection import ALIASES, controller_of, node_addresses, read_login
 from .hostvars import fold_hosts
-from .role import asks_slurm, read_role, settings_of_role
+from .role import asks_slurm, names_of, read_role, settings_of_role
 
 IGNORED = re.compile(
     r"\.|(?:host_vars|group_vars|vars_plugins)\Z|.*(?:~|\.(?:orig|bak|cfg|retry|pyc|pyo|swp|rpm|md|txt|rst))\Z"
@@ -213,7 +213,7 @@ def from_ansible(path: Path, plugins: str) -> Draft:
     troubles = {name: controller.mistakes}
     compute = {host: hosts[host] for host in nodes if host != name}
     addresses = node_addresses(compute, controller, name, troubles)
-    refuse_addresses(addresses, troubles)
+    refuse_addresses(addresses, settings["nodes"], troubles)
     mistakes += [f"{on_hosts(names)}: {trouble}" for trouble, names in turned(troubles).items()]
     folder = (path if path.is_dir() else path.parent).absolute()
     if mistakes:
@@ -225,14 +225,18 @@ def from_ansible(path: Path, plugins: str) -> Draft:
     return Draft(str(path), folder, data, place, role=role, nodes_by_slurm=by_slurm)
 
 
-def refuse_addresses(addresses: Mapping[str, NodeAddress], troubles: dict[str, list[str]]) -> None:
-    """Nodes have no addresses of their own yet."""
+def refuse_addresses(addresses: Mapping[str, NodeRoute], nodes: Any, troubles: dict[str, list[str]]) -> None:
+    """How a node is reached from here says nothing of how the controller reaches it; *nodes* may."""
+    routed = set(names_of(list(nodes))) if isinstance(nodes, dict) else set()
     for host, one in addresses.items():
+        if host in routed or SLURM in routed:
+            continue
         said = {"ansible_host": one.address, "ansible_port": one.port, "ansible_user": one.user, "a jump": one.jump}
         named = ", ".join(key for key, value in said.items() if value is not None)
         troubles.setdefault(host, []).append(
             f"{named} is not read: nodes are reached from the controller by their names, at port 22, as its user. What"
-            " differs belongs under nodes: of a cluster file, or into the controller's own ssh_config"
+            " differs belongs into container_registry_nodes, written as nodes: of a cluster file, or into the"
+            " controller's own ssh_config"
         )
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.fields import read_account, read_host, read_port
-from ..core.model import Jump, NodeAddress, read_jump
 from ..core.names import excerpt
+from ..core.routes import Jump, NodeRoute, read_jump
 from .hostvars import HostVars, as_text, plain
 from .ssh_words import read_words
 
@@ -142,14 +142,14 @@ def controller_of(name: str, login: Login) -> dict[str, Any]:
 
 def node_addresses(
     hosts: HostVars, controller: Login, name: str, mistakes: dict[str, list[str]]
-) -> dict[str, NodeAddress]:
+) -> dict[str, NodeRoute]:
     """How each of *hosts* is reached that is not reached by its name, at ssh's own port, as the controller's user.
 
     All are reached from the controller *name*, so a jump by it, or by its own jump, is none. *mistakes* gets what
     cannot be followed, by hosts.
     """
     user = controller.said.get("user", "root")
-    addresses: dict[str, NodeAddress] = {}
+    addresses: dict[str, NodeRoute] = {}
     for host, variables in hosts.items():
         login = read_login(variables, user)
         said = dict(login.said)
@@ -157,7 +157,7 @@ def node_addresses(
             if said.get(key, controller.said.get(key)) != controller.said.get(key):
                 login.mistakes.append(f"{key} {excerpt(said[key], 80)}: nodes are reached with the controller's {key}")
         try:
-            address = NodeAddress(
+            address = NodeRoute(
                 address=read_host(said["host"]) if said.get("host", host) != host else None,
                 port=read_port(said["port"]) if said.get("port", "22") != "22" else None,
                 user=read_account(said["user"]) if said.get("user", user) != user else None,
@@ -166,7 +166,7 @@ def node_addresses(
         except ValueError as error:
             login.mistakes.append(str(error))
         else:
-            if address != NodeAddress():
+            if address != NodeRoute():
                 addresses[host] = address
         if login.mistakes:
             mistakes[host] = login.mistakes

@@ -85,7 +85,7 @@ def check(draft: Draft) -> Cluster:
     """The cluster that a draft describes. Raises ConfigError with every mistake."""
     reader = Reader(draft.place, draft.folder)
     data = reader.mapping(draft.data, (), {one.name: one for one in dataclasses.fields(Cluster) if one.metadata})
-    nodes = reader.nodes(data.get("nodes", "slurm"))
+    nodes, routes = reader.nodes(data.get("nodes", "slurm")), reader.routes(data.get("nodes"))
     sections = {name: reader.section(name, data[name]) for name in SECTIONS if name in data}
     controller = sections.setdefault("controller", {})
     given = data.get("controller")
@@ -111,4 +111,5 @@ def check(draft: Draft) -> Cluster:
     # What was said elsewhere than in the inventory wins there as well.
     paths = settings_in_role()
     role = tuple((name, value) for name, value in draft.role.items() if paths.get(name) not in draft.overridden)
-    return Cluster(nodes=nodes, waivers=waivers, nodes_by_slurm=draft.nodes_by_slurm, role=role, **parts)
+    by_slurm = draft.nodes_by_slurm
+    return Cluster(nodes=nodes, waivers=waivers, routes=routes, nodes_by_slurm=by_slurm, role=role, **parts)

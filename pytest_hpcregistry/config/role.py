@@ -12,6 +12,7 @@ from ..core import nodeset
 from ..core.fields import nearest, read_node_names
 from ..core.names import excerpt
 from ..core.role import OTHERS, PATHS, settings_in_role
+from ..core.routes import SLURM
 from .hostvars import HostVars, as_text, fold_hosts, plain
 
 PREFIX = "container_registry_"
@@ -104,8 +105,13 @@ def storage(said: dict[str, Any], mistakes: list[str]) -> list[tuple[str, str, A
 
 def other_nodes(nodes: Any, group: Sequence[str]) -> list[str]:
     """The names that are in *nodes* or in *group* only; what is no list of names has its mistake from the Reader."""
+    names = names_of([nodes] if isinstance(nodes, str) else nodes)
+    return sorted(set(names) ^ set(group)) if names and SLURM not in names else []
+
+
+def names_of(parts: Any) -> list[str]:
+    """The names that node sets mean; none where that is no list of node sets."""
     try:
-        names = [name for part in ([nodes] if isinstance(nodes, str) else nodes) for name in read_node_names(part)]
+        return [name for part in parts for name in read_node_names(part)]
     except (TypeError, ValueError):
         return []
-    return sorted(set(names) ^ set(group))

@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ..core.kinds import Setting
+from ..core.kinds import NODE_SET, Setting
 from ..core.model import NODES, SECTIONS, Cluster, Section
+from ..core.routes import ROUTE_SETTINGS, NodeRoute
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
 NOTHING = ({"type": "null"}, {"const": ""})
@@ -19,13 +20,12 @@ NOTHING = ({"type": "null"}, {"const": ""})
 def cluster_schema() -> dict[str, Any]:
     """The whole schema, as JSON has it."""
     properties: dict[str, Any] = {}
-    for field in dataclasses.fields(Cluster):
-        if not field.metadata:
-            continue
+    for field in (one for one in dataclasses.fields(Cluster) if one.metadata):
         is_section = field.name in SECTIONS
         properties[field.name] = (
             of_section(SECTIONS[field.name]) if is_section else of_setting(field.metadata["setting"], field)
         )
+    properties["nodes"]["anyOf"] = [*properties["nodes"]["anyOf"], of_routes()]
     return {
         "$schema": DIALECT,
         "title": "Cluster file of hpc-container-manager",
@@ -48,6 +48,19 @@ def of_section(section: Section) -> dict[str, Any]:
     }
     # Of a controller's name and host one is enough: it is the default of the other.
     return {**schema, "anyOf": [{"required": [name]} for name in required]} if required else schema
+
+
+def of_routes() -> dict[str, Any]:
+    """`nodes` as a mapping from node sets to how they are reached."""
+    fields = [field for field in dataclasses.fields(NodeRoute) if field.name in ROUTE_SETTINGS]
+    route = {
+        "description": "How these nodes are reached, where the controller's own ssh_config does not say it.",
+        "type": ["object", "null", "string"],
+        "maxLength": 0,
+        "properties": {field.name: of_setting(ROUTE_SETTINGS[field.name], field) for field in fields},
+        "additionalProperties": False,
+    }
+    return {"type": "object", "minProperties": 1, "propertyNames": NODE_SET, "additionalProperties": route}
 
 
 def of_setting(setting: Setting, field: dataclasses.Field[Any]) -> dict[str, Any]:

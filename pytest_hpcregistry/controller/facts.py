@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from posixpath import basename
@@ -17,12 +18,15 @@ from ..core.events import Asking, CatalogPart, Gathered, Listener, NodeFacts, No
 from ..core.fanout import fan_out
 from ..core.machine import FactsRequest, MachineFacts, Question
 from ..core.names import excerpt
+from ..core.reader import read_routes
 from ..core.records import build, plain
+from ..core.routes import NodeRoute
 from ..core.slurm_states import out_of_service
 from .answers import MOST_COMMANDS, check_facts
 from .limits import FACTS, make_room
 from .lock import Watch
 from .nodes import ask_facts, ask_slurm, choose_nodes
+from .routes import route_to
 
 LONGEST_FACTS = 12 << 20  # bytes of one node's facts; a line of 16 MiB is not read by whoever asks
 PART = 1 << 20  # characters of the catalog in one event
@@ -35,7 +39,7 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
     # Slurm is asked once: now, if it must say which nodes there are, or where no image is started, or beside them.
     view = ask_slurm() if request.nodes is None or request.question.start else None
     nodes = choose_nodes(request.nodes, request.choice, view)
-    question = request.question
+    question, routes = request.question, read_routes(request.routes, "the request")
     room = make_room(len(nodes), request.window, held=0, each=FACTS)
     watch = Watch(question.registry)
     watch.wait_for_beginning(request.wait_for_sync)
@@ -51,7 +55,7 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
         mine = replace(question, started=[] if node in away else started) if question.start else question
         seconds = request.timeout + (START + 1) * len(mine.started or ())
         began = time.monotonic()
-        found = ask_node(node, replace(request, question=mine, timeout=seconds))
+        found = ask_node(node, replace(request, question=mine, timeout=seconds), routes)
         listener(NodeFacts(node, found, seconds=round(time.monotonic() - began, 3)))
 
     with ThreadPoolExecutor(2) as beside:
@@ -83,10 +87,12 @@ def images_to_start(question: Question) -> list[str]:
     return wanted[:MOST_COMMANDS]
 
 
-def ask_node(node: str, request: FactsRequest) -> MachineFacts:
+def ask_node(node: str, request: FactsRequest, routes: Sequence[NodeRoute]) -> MachineFacts:
     """One node's facts. Raises CommandFailed when they do not answer the question."""
-    asked = plain(request.question)
-    answer = ask_facts(node, asked, connect_timeout=request.connect_timeout, timeout=request.timeout)
+    route = route_to(node, routes)
+    asked = plain(replace(request.question, login=route.user))
+    how = {"connect_timeout": request.connect_timeout, "timeout": request.timeout}
+    answer = ask_facts(node, asked, route=route, **how)
     check_facts(node, request.question, answer)
     if len(json.dumps(answer)) > LONGEST_FACTS:
         raise CommandFailed(f"has more facts than {LONGEST_FACTS >> 20} MiB", where=node)

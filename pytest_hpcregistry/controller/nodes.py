@@ -9,6 +9,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,10 @@ from ..core.nodeset import Choice, expand, fold
 from ..core.slurm_states import ASK_SLURM, FUTURE, flags, read_slurm
 from ..transports.process import run_process
 from ..transports.ssh import ssh_to_node, unreachable_reason
+from .routes import route_to
 
 if TYPE_CHECKING:
+    from ..core.routes import Route
     from ..core.settings import Settings
 
 HINTS = {
@@ -119,11 +122,16 @@ def machines(configured: Sequence[str] | None) -> list[str]:
     return sorted({known[node] for node in configured or known if node in known}) or [platform.machine()]
 
 
-def sync_ssh(settings: Settings) -> list[str]:
-    """ssh as the sync key: it can only do what the agent's `serve` allows, on nodes whose host key phase 1 recorded."""
+def sync_ssh(node: str, settings: Settings, address: str | None = None) -> list[str]:
+    """ssh to a node as the sync key: it can only do what the agent's `serve` allows, on nodes whose host key phase 1
+    recorded. The key is that of the node's name, whatever the *address*, and the route, by which it is reached.
+    """
     only = ["-o", f"UserKnownHostsFile={layout.KNOWN_HOSTS}", "-o", "GlobalKnownHostsFile=none"]
     key = ["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i", settings.sync.key]
-    return [*ssh_to_node(settings.sync.connect_timeout), *only, *key]
+    route = route_to(node, settings.routes)
+    if address:
+        route = replace(route, address=address)
+    return ssh_to_node(node, route, settings.sync.connect_timeout, [*only, *key, "-o", f"HostKeyAlias={node}"])
 
 
 def check_address(node: str, address: str, settings: Settings) -> str:
@@ -143,12 +151,12 @@ def check_address(node: str, address: str, settings: Settings) -> str:
     return address
 
 
-def ask_facts(node: str, request: dict[str, Any], *, connect_timeout: int, timeout: int) -> Any:
+def ask_facts(node: str, request: dict[str, Any], *, route: Route, connect_timeout: int, timeout: int) -> Any:
     """Pipe the agent to *node* by the administrator's ordinary ssh, and return its facts: nothing is installed."""
     nonce = secrets.token_hex(8)
     source = pkgutil.get_data("pytest_hpcregistry", "agent/facts.py")
     remote = ["python3", "-", "facts", nonce, shlex.quote(json.dumps(request))]
-    argv = [*ssh_to_node(connect_timeout), f"root@{node}", *remote]
+    argv = [*ssh_to_node(node, route, connect_timeout), *route.as_root, *remote]
     return converse(node, argv, nonce, source, timeout)
 
 
@@ -198,8 +206,9 @@ def no_answer(node: str, exit_code: int, stderr: str) -> HpcRegistryError:
     if exit_code == 255:  # ssh's own failure, ssh(1); a remote 255 would have been preceded by an answer
         reason = unreachable_reason(stderr)
         return Unreachable(reason, where=node, hint=HINTS.get(reason, ""))
+    hint = "is Python >= 3.6 there, and has phase 1 been run? hpc-container-manager registry setup"
+    if "sudo:" in stderr:
+        hint = "who logs in there (`user` in `nodes` of the cluster file) needs `sudo -n` for all that root does"
     return CommandFailed(
-        f"the agent did not answer (exit {exit_code}): {last_line(stderr, 'nothing')}",
-        where=node,
-        hint="is Python >= 3.6 there, and has phase 1 been run? hpc-container-manager registry setup",
+        f"the agent did not answer (exit {exit_code}): {last_line(stderr, 'nothing')}", where=node, hint=hint
     )

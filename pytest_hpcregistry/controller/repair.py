@@ -22,6 +22,7 @@ from ..transports.process import run_process
 from ..transports.ssh import ssh_to_node
 from .nodes import ASK_TIMEOUT
 from .publish import has_object, receive, refusals, signature_of
+from .routes import route_to
 from .session import NodeSession
 
 SLOWEST = 20_000_000
@@ -119,8 +120,9 @@ def fetch(settings: Settings, digest: str, size: int, node: str) -> None:
     are gathered: the sync key reads nothing. Raises HpcRegistryError, also when other bytes arrive.
     """
     registry = settings.registry.path
-    argv = [*ssh_to_node(settings.sync.connect_timeout), f"root@{node}", "cat"]
-    argv.append(shlex.quote(object_path(registry, digest)))
+    route = route_to(node, settings.routes)
+    argv = [*ssh_to_node(node, route, settings.sync.connect_timeout), *route.as_root]
+    argv += ["cat", shlex.quote(object_path(registry, digest))]
     with tempfile.TemporaryDirectory(dir=Path(registry, agent.STAGING)) as directory:
         copy = Path(directory, digest)
         with BoundedFile(copy, size) as stream:

@@ -39,7 +39,7 @@ class NodeSession:
         self.chatter = ""
         """The first line that the login printed beside what the agent says."""
         self.began = time.monotonic()
-        self.conversation = Conversation(node, [*sync_ssh(settings), f"root@{node}", "session"])
+        self.conversation = Conversation(node, [*sync_ssh(node, settings), "session"])
         self.send({"nonce": self.nonce, "seconds": min(settings.sync.timeout + ASK_TIMEOUT, LONGEST_SILENCE)})
 
     def __enter__(self) -> NodeSession:
@@ -140,7 +140,7 @@ def try_sync_key(node: str, settings: Settings, probe: Probe | None = None) -> s
         return f"works, but {node} has a {settings.registry.path} of its own: is the shared file system mounted there?"
     seen = has.get("from")
     word = secrets.token_hex(8)  # what is printed without it is the login's own
-    stolen = run_process(node, [*sync_ssh(settings), f"root@{node}", f"echo {word}"], timeout=ASK_TIMEOUT)
+    stolen = run_process(node, [*sync_ssh(node, settings), f"echo {word}"], timeout=ASK_TIMEOUT)
     if stolen.exit_code == 0 or word in stolen.stdout:
         return "works, but also runs a shell command"
     if not is_admitted(seen, settings.admitted):

@@ -58,8 +58,8 @@ def setting(kind: Kind, help: str, *, ours: bool = False) -> dict[str, Setting]:
 
 
 def settings_of(section: type) -> dict[str, Setting]:
-    """The settings of a class of model.py, by their keys."""
-    return {field.name: field.metadata["setting"] for field in dataclasses.fields(section)}
+    """The settings of a class, by their keys: of model.py all fields are such."""
+    return {one.name: one.metadata["setting"] for one in dataclasses.fields(section) if "setting" in one.metadata}
 
 
 def text(pattern: str, *, number: bool = False) -> Schema:

@@ -18,6 +18,7 @@ AGENT = f"{LIBRARY}/agent.pyz"
 CONTAINER_RUN = f"{LIBRARY}/container-run"
 RUNTIME = f"{CONTAINER_RUN}.json"
 LAUNCHER = "/usr/local/bin/registry-sync-to-nodes.sh"
+SUDO = "/usr/bin/sudo"
 KNOWN_HOSTS = "/root/.ssh/known_hosts_registry_sync"
 
 # Below the registry.

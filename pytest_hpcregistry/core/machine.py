@@ -88,7 +88,7 @@ class Accounts:
 
 @dataclass(frozen=True)
 class AuthorizedKey:
-    """A line of root's authorized_keys: SHA-256 of the key's base64 text, and the options before it."""
+    """A line of authorized_keys of who logs in: SHA-256 of the key's base64 text, and the options before it."""
 
     fingerprint: str
     options: str
@@ -175,9 +175,9 @@ class Question:
     and with `inspect` Apptainer's word on these; with `host`, how the machine is set up. `readers` are users who must
     be able to read the registry; `paths` and `texts` are files beside the registry's own; `runtime` is the program that
     says by `--check` whether jobs could start an image; `commands` are a project's own, by their text. With `brief`,
-    only names, links, owners and modes: no object by itself, and no header. `start` is a command that starts an image
-    when its name is put behind it, and `started` those that a node starts; the controller names them, of all that are
-    in the catalog, or of those of these names."""
+    only names, links, owners and modes: no object by itself, and no header. `login` is whose authorized_keys counts.
+    `start` is a command that starts an image when its name is put behind it, and `started` those that a node starts;
+    the controller names them, of all that are in the catalog, or of those of these names."""
 
     registry: str
     directories: list[str]
@@ -195,6 +195,7 @@ class Question:
     commands: dict[str, list[str]] = field(default_factory=dict)
     start: list[str] = field(default_factory=list)
     started: Optional[list[str]] = None
+    login: str = "root"
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ class FactsRequest:
     `window` are asked at once.
 
     `wait_for_sync` and `wait_for_end` are seconds to wait first: until a sync begins, and then until none is under way.
-    `texts` are files of the controller alone.
+    `texts` are files of the controller alone; `routes` is how nodes are reached, as by_node_set writes it.
     """
 
     nodes: Optional[list[str]]
@@ -215,3 +216,4 @@ class FactsRequest:
     choice: Choice = field(default_factory=Choice)
     wait_for_sync: float = 0.0
     wait_for_end: float = 0.0
+    routes: dict[str, dict[str, str]] = field(default_factory=dict)

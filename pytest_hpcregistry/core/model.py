@@ -7,65 +7,19 @@ variables, and the JSON Schema: there is no second list.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from . import kinds
-from .fields import is_ipv6, read_account, read_host, read_port
-from .kinds import Kind, setting
+from .kinds import setting
+from .routes import GATE, Jump, NodeRoute
 from .scan import Scan
 from .waivers import FindingWaiver
 
 SYNC_METHODS = ("auto", "star", "relay", "shared")
 GPU_DRIVERS = ("auto", "nv", "rocm", "none")
 TRANSPORTS = ("openssh", "paramiko")
-JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?:\[(?P<six>[^]]+)\]|(?P<host>[^:]+))(?::(?P<port>[^:]+))?\Z")
-
-
-@dataclass(frozen=True)
-class Jump:
-    """A machine to go through. Without a user it is the local one, without a port ssh's own: as `ssh -J` has it."""
-
-    host: str
-    user: str | None = None
-    port: int | None = None
-
-    @property
-    def destination(self) -> str:
-        """`[user@]host`, as ssh takes it."""
-        return f"{self.user}@{self.host}" if self.user else self.host
-
-
-@dataclass(frozen=True)
-class NodeAddress:
-    """How to log in to a node, where that is not by its name, at ssh's own port, as the controller's user."""
-
-    address: str | None = None
-    port: int | None = None
-    user: str | None = None
-    jump: Jump | None = None
-
-
-def read_jump(text: str) -> Jump:
-    """`[user@]host[:port]`, an IPv6 address between [ and ] -> Jump. Raises ValueError."""
-    match = JUMP.match(text)
-    if not match:
-        raise ValueError(f"{text!r} is not [user@]host[:port]")
-    if match["six"] and not is_ipv6(match["six"]):
-        raise ValueError(f"{text!r} must hold an IPv6 address between [ and ]")
-    return Jump(
-        read_host(match["six"] or match["host"]),
-        read_account(match["user"]) if match["user"] else None,
-        read_port(match["port"]) if match["port"] else None,
-    )
-
-
-GATE = Kind(
-    read_jump,
-    kinds.text(rf"({kinds.ACCOUNT_NAME}@)?(\[{kinds.ADDRESS}\]|{kinds.NAME})(:[0-9]{{1,5}})?", number=True),
-)
 
 
 @dataclass(frozen=True)
@@ -298,7 +252,8 @@ class Cluster:
         metadata=setting(
             kinds.NODES,
             "The compute nodes, by the names that the controller knows them by: slurm (ask Slurm), a node set such as "
-            "c[001-064], or a list of names and node sets.",
+            "c[001-064], a list of names and node sets, or how they are reached by node set or slurm: "
+            "{c[001-064]: {port: 2222}}.",
         ),
     )
     registry: Registry = field(
@@ -331,6 +286,9 @@ class Cluster:
     inventory, whose hosts are those that phase 1 sets up."""
     role: tuple[tuple[str, Any], ...] = ()
     """What an Ansible inventory says of the role's variables, word for word: no key of a cluster file."""
+
+    routes: tuple[NodeRoute, ...] = ()
+    """What `nodes` says beside names: how they are reached."""
 
     def __repr__(self) -> str:
         return f"<Cluster {self.controller.name}>"

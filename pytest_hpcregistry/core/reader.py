@@ -15,6 +15,7 @@ from .errors import ConfigError
 from .kinds import Kind, settings_of
 from .model import SECTIONS
 from .names import CONTROLLER, NO_NODE
+from .routes import SLURM, NodeRoute, addresses
 
 NOTHING = ("", "~", "null", "Null", "NULL")
 """What YAML reads as no value. Here it is text."""
@@ -44,17 +45,20 @@ class Reader:
 
     def section(self, name: str, raw: Any) -> dict[str, Any]:
         """The values of the section *name*, by its keys; a default is left out, as is what was wrong."""
-        kind = SECTIONS[name].kind
+        return self.record(SECTIONS[name].kind, raw, (name,))
+
+    def record(self, kind: type, raw: Any, path: KeyPath) -> dict[str, Any]:
+        """As `section`, of the settings of a class that stand at *path*."""
         settings = settings_of(kind)
         optional = {field.name for field in dataclasses.fields(kind) if field.default is None}
         values: dict[str, Any] = {}
-        for key, value in self.mapping(raw, (name,), settings).items():
+        for key, value in self.mapping(raw, path, settings).items():
             if key in optional and value in NOTHING:
                 continue
             try:
                 values[key] = self.value(settings[key].kind, value)
             except ValueError as error:
-                self.add((name, key), str(error))
+                self.add((*path, key), str(error))
         return values
 
     def value(self, kind: Kind, raw: Any) -> Any:
@@ -75,12 +79,14 @@ class Reader:
         return kind.parse(raw)
 
     def nodes(self, raw: Any) -> tuple[str, ...] | None:
-        """The nodes' names; None for `slurm`."""
+        """The nodes' names; None for `slurm`, or for a mapping that has that key."""
         if raw == "slurm":
             return None
         parts: Sequence[tuple[KeyPath, Any]] = [(("nodes",), raw)]
         if isinstance(raw, list):
             parts = [(("nodes", index), item) for index, item in enumerate(raw)]
+        if isinstance(raw, dict):
+            parts = [(("nodes", key), key) for key in raw if key != SLURM]
         names: list[str] = []
         before = len(self.mistakes)
         for path, part in parts:
@@ -92,9 +98,22 @@ class Reader:
             self.add(("nodes",), f"listed twice: {', '.join(repeated[:10])}")
         if CONTROLLER in names:
             self.add(("nodes",), NO_NODE)
+        if isinstance(raw, dict) and SLURM in raw:
+            return None
         if not names and len(self.mistakes) == before:
             self.add(("nodes",), "no node is listed; write slurm, a node set or a list")
         return tuple(names)
+
+    def routes(self, raw: Any) -> tuple[NodeRoute, ...]:
+        """How nodes are reached, where `nodes` is a mapping from node sets; `nodes` of this class reads the names."""
+        found: list[NodeRoute] = []
+        for key, value in raw.items() if isinstance(raw, dict) else ():
+            path: KeyPath = ("nodes", key)
+            route = NodeRoute(**self.record(NodeRoute, value, path), nodes=key)
+            if route.address and (wrong := uneven(route)):
+                self.add((*path, "address"), wrong)
+            found.append(route)
+        return tuple(found)
 
     def mapping(self, raw: Any, path: KeyPath, known: Mapping[str, Any]) -> dict[str, Any]:
         """The known keys of *raw*. Nothing under a heading, as when all is commented out, is an empty mapping."""
@@ -114,6 +133,26 @@ class Reader:
         place = self.place(path)
         line = re.search(r":([0-9]+)\Z", place)
         self.mistakes.append((int(line[1]) if line else 0, ": ".join(filter(None, (place, dotted, problem)))))
+
+
+def read_routes(data: Mapping[str, Mapping[str, str]], source: str) -> tuple[NodeRoute, ...]:
+    """What `by_node_set` has written. Raises ConfigError."""
+    reader = Reader(lambda _: source)
+    reader.nodes(data or SLURM)
+    routes = reader.routes(data)
+    reader.finish(source, "")
+    return routes
+
+
+def uneven(route: NodeRoute) -> str:
+    """What is wrong with the number of a route's addresses; "" where there is one for each node."""
+    if route.nodes == SLURM:
+        return "cannot be one for all that Slurm knows: write node sets"
+    try:
+        wanted, given = len(fields.read_node_names(route.nodes)), len(addresses(str(route.address)))
+    except ValueError:
+        return ""  # said of the node set
+    return "" if wanted == given else f"means {given}, where {route.nodes} means {wanted}"
 
 
 def several(kind: Kind, raw: Any) -> tuple[Any, ...]:

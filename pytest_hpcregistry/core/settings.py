@@ -17,6 +17,7 @@ from .kinds import settings_of
 from .model import NODES, SECTIONS, Cluster, Registry, Runtime, Slurm, Sync
 from .names import excerpt
 from .reader import Reader
+from .routes import NodeRoute, by_node_set
 
 VERSION = "2"
 """Of config.yaml's form; the role's template has the same."""
@@ -50,6 +51,7 @@ class Settings:
     nodes: tuple[str, ...] | None = None
     admitted: tuple[str, ...] = ()
     outdated: bool = False
+    routes: tuple[NodeRoute, ...] = ()
 
 
 def read(document: Document) -> Settings:
@@ -67,11 +69,11 @@ def read(document: Document) -> Settings:
     if "path" not in sections["registry"] and not reader.mistakes:
         # Its default could be another registry than the one that this file lies in.
         reader.add(("registry",), "path is missing")
-    nodes = reader.nodes(data.get("nodes", "slurm"))
+    nodes, routes = reader.nodes(data.get("nodes", "slurm")), reader.routes(data.get("nodes"))
     admitted = read_admitted(reader, data.get("admitted", []))
     reader.finish(document.source, RUN_SETUP)
     values: dict[str, Any] = {name: SECTIONS[name].kind(**given) for name, given in sections.items()}
-    return Settings(**values, nodes=nodes, admitted=admitted, outdated=outdated)
+    return Settings(**values, nodes=nodes, admitted=admitted, outdated=outdated, routes=routes)
 
 
 def read_admitted(reader: Reader, raw: Any) -> tuple[str, ...]:
@@ -107,7 +109,8 @@ def there(path: KeyPath) -> KeyPath:
 def written(cluster: Cluster | Settings) -> dict[str, Any]:
     """What of a cluster phase 1 writes down, by the cluster file's keys: text, numbers, booleans, lists of text."""
     by_slurm = isinstance(cluster, Cluster) and cluster.nodes_by_slurm
-    data: dict[str, Any] = {"nodes": NODES.kind.write(None if by_slurm else cluster.nodes)}
+    nodes = by_node_set(cluster.routes) or NODES.kind.write(None if by_slurm else cluster.nodes)
+    data: dict[str, Any] = {"nodes": nodes}
     for name in IN_FORCE:
         values = getattr(cluster, name)
         data[name] = {
@@ -119,11 +122,13 @@ def written(cluster: Cluster | Settings) -> dict[str, Any]:
 
 
 def flat(cluster: Cluster | Settings) -> dict[str, Any]:
-    """As `written`, but by `section.key`, and nodes as a node set: their order means nothing."""
+    """As `written`, but by `section.key`, and nodes as a node set: their order means nothing. How they are reached is
+    beside them, `routes`."""
     data = written(cluster)
-    nodes = data.pop("nodes")
+    del data["nodes"]
     found = {f"{name}.{key}": value for name, part in data.items() for key, value in part.items()}
-    return {"nodes": nodes if isinstance(nodes, str) else nodeset.fold(nodes), **found}
+    nodes = "slurm" if cluster.nodes is None else nodeset.fold(cluster.nodes)
+    return {"nodes": nodes, "routes": by_node_set(cluster.routes), **found}
 
 
 def chosen(cluster: Cluster) -> dict[str, Any]:
@@ -151,4 +156,8 @@ def shown(value: Any) -> str:
     """A value as a cluster file has it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Mapping):
+        value = ", ".join(
+            " ".join((nodes, *(f"{key} {one}" for key, one in route.items()))) for nodes, route in value.items()
+        )
     return excerpt(f"[{', '.join(value)}]" if isinstance(value, list) else str(value)) or "not set"

@@ -58,7 +58,7 @@ def write_files(state: LabState) -> None:
         (state.directory / "machines" / machine / "ssh_known_hosts").write_text(known)
     shutil.copy(root_key, state.directory / "machines" / state.controller / f"id_{site.key}")
     (state.directory / "known_hosts").write_text(known)
-    write_homes(state, login)
+    write_homes(state, login, from_controller)
 
 
 def write_site(site: Site, machine: str, own: Path) -> None:
@@ -81,12 +81,13 @@ def account(site: Site, user: str, uid: int) -> str:
     return f"if id {user} >/dev/null 2>&1; then {join(['usermod', '--home', home[1], user])}; else {join(add)}; fi"
 
 
-def write_homes(state: LabState, login: str) -> None:
-    """The homes, shared by all machines as on a real cluster."""
+def write_homes(state: LabState, login: str, from_controller: str) -> None:
+    """The homes, shared by all machines as on a real cluster. Root on the controller can log in at nodes as the site's
+    `login`, too."""
     for user, uid in accounts(state.site).items():
         ssh = state.directory / "home" / user / ".ssh"
         ssh.mkdir(parents=True)
-        (ssh / "authorized_keys").write_text(login)
+        (ssh / "authorized_keys").write_text(login + from_controller * (user == state.site.login))
         for path in (ssh.parent, ssh, ssh / "authorized_keys"):
             os.chown(path, uid, uid)
             path.chmod(0o600 if path.is_file() else 0o700)
@@ -177,5 +178,6 @@ def write_cluster_file(state: LabState, addresses: Mapping[str, str]) -> None:
         "ssh": {"known_hosts": str(known)},
     }
     for name, part in site.cluster.items():
-        cluster[name] = {**cluster.get(name, {}), **part} if isinstance(part, Mapping) else part
+        before = cluster.get(name)
+        cluster[name] = {**before, **part} if isinstance(before, Mapping) and isinstance(part, Mapping) else part
     state.cluster_file.write_text(documents.dump(cluster))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from shlex import join
 from typing import Any
@@ -19,9 +21,12 @@ from ..core.errors import CommandFailed, Unreachable, UsageError
 from ..core.model import Cluster
 from ..core.names import NODE_NAME, excerpt
 from ..core.role import EARLIER_NAMES, role_variable
+from ..core.routes import ROOT, Route
 from ..core.settings import written
 from ..transports import CommandResult, Transport
 from ..transports.local import LocalTransport
+from ..transports.openssh import find_open_connection
+from ..transports.routes import SSH_PORT
 from ..transports.ssh import destination, ssh_options, unreachable, unreachable_reason
 from . import transcript
 from .transcript import Recap, Transcript
@@ -48,10 +53,19 @@ TASK_TIMEOUT = 300
 """Seconds that one task may take on one machine: a node that hangs becomes a failure of that node."""
 
 
-def inventory(cluster: Cluster, nodes: Sequence[str], *, control_path: str | None = None) -> dict[str, Any]:
-    """An Ansible inventory: the controller as its file says, the nodes through it with the same key and known_hosts.
+def inventory(
+    cluster: Cluster,
+    nodes: Sequence[str],
+    routes: Mapping[str, Route] | None = None,
+    *,
+    control_path: str | None = None,
+    shared: str | None = None,
+) -> dict[str, Any]:
+    """An Ansible inventory: the controller as its file says, the nodes through it with the same key and known_hosts, by
+    the *routes* by which it reaches them.
 
-    *control_path* is the ControlPath of ssh connections to share. Raises UsageError without nodes, or when a name is
+    *control_path* is the ControlPath of ssh connections to share; *shared* that of the controller's, if it is another.
+    Raises UsageError without nodes, or when a name is
     none that Ansible and ssh take as just that.
     """
     if not nodes:
@@ -61,23 +75,54 @@ def inventory(cluster: Cluster, nodes: Sequence[str], *, control_path: str | Non
     controller = {
         "ansible_host": cluster.controller.host,
         "ansible_port": cluster.controller.port,
-        "ansible_ssh_common_args": join(controller_ssh(cluster, control_path)[1:]),
+        "ansible_ssh_common_args": join(controller_ssh(cluster, shared or control_path)[1:]),
     }
-    proxy = [word.replace("%", "%%") for word in controller_ssh(cluster, control_path)]
-    if control_path:
-        proxy += ["-o", "ControlMaster=auto", "-o", "ControlPersist=60"]
-    through = f"ProxyCommand={join([*proxy, '-W', '[%h]:%p', destination(cluster)])}"
-    direct = replace(cluster, controller=replace(cluster.controller, jump=None, port=22))
-    node = {"ansible_ssh_common_args": join([*controller_ssh(direct, control_path)[1:], "-o", through])}
     return {
         "all": {
             "vars": {**connection(cluster), **role_variables(cluster)},
             "children": {
                 "controller": {"hosts": {cluster.controller.name: controller}},
-                "compute": {"hosts": {name: dict(node) for name in nodes}},
+                "compute": {
+                    "hosts": {
+                        name: host(cluster, name, (routes or {}).get(name, Route()), control_path, shared)
+                        for name in nodes
+                    }
+                },
             },
         }
     }
+
+
+def host(
+    cluster: Cluster, node: str, route: Route, control_path: str | None, shared: str | None = None
+) -> dict[str, Any]:
+    """A node's variables: how Ansible reaches it through the controller."""
+    to_controller = controller_ssh(cluster, shared or control_path)
+    if control_path and not shared:
+        to_controller += ["-o", "ControlMaster=auto", "-o", "ControlPersist=60"]
+    forward = ["-W", "[%h]:%p", destination(cluster)]
+    if route.proxy:  # only the controller can do that: it has the keys and the names for it
+        command = fill_in(route.proxy, route.address or node, route.port or SSH_PORT)
+        sudo = [] if cluster.controller.user == "root" else ["sudo", "-n"]
+        forward = [destination(cluster), join([*sudo, "sh", "-c", f"exec {command}"]).replace("%", "%%")]
+    through = f"ProxyCommand={join([*(word.replace('%', '%%') for word in to_controller), *forward])}"
+    direct = replace(cluster, controller=replace(cluster.controller, jump=None, port=route.port or SSH_PORT))
+    variables: dict[str, Any] = {
+        "ansible_ssh_common_args": join([*controller_ssh(direct, control_path)[1:], "-o", through])
+    }
+    if route.address:
+        variables["ansible_host"] = route.address
+    if route.port:
+        variables["ansible_port"] = route.port
+    if route.user != ROOT:
+        variables |= {"ansible_user": route.user, "ansible_become": True}
+    return variables
+
+
+def fill_in(proxy: str, address: str, port: int) -> str:
+    """ssh_config's ProxyCommand with what its tokens mean: %h, %n (here the same), %p, %r and %%."""
+    tokens = {"h": address, "n": address, "p": str(port), "r": "root", "%": "%"}
+    return re.sub("%([hnpr%])", lambda found: tokens[found[1]], proxy)
 
 
 def controller_ssh(cluster: Cluster, control_path: str | None) -> list[str]:
@@ -110,6 +155,7 @@ def set_up(
     cluster: Cluster,
     nodes: Sequence[str],
     *,
+    routes: Mapping[str, Route] | None = None,
     check: bool = False,
     diff: bool = False,
     extra_vars: Sequence[str] = (),
@@ -121,15 +167,15 @@ def set_up(
 ) -> Recap:
     """Run phase 1, or another *playbook*, on the controller and *nodes*; with *check* nothing is changed, only said.
 
-    *extra_vars* are ansible-playbook's: `K=V`, JSON or @FILE. *on_line* is given each line that Ansible prints.
-    *timeout* in seconds, for the whole run. Machines that work are finished even if others do not. Raises Unreachable
-    for machines that could not be asked, but those *out_of_service*, CommandFailed for tasks that failed, both with the
-    nodes folded; CommandTimeout.
+    *routes* are those by which the controller reaches them. *extra_vars* are ansible-playbook's: `K=V`, JSON or @FILE.
+    *on_line* is given each line that Ansible prints. *timeout* in seconds, for the whole run. Machines that work are
+    finished even if others do not. Raises Unreachable for machines that could not be asked, but those *out_of_service*,
+    CommandFailed for tasks that failed, both with the nodes folded; CommandTimeout.
     """
     here = transport or LocalTransport()
-    with tempfile.TemporaryDirectory(prefix="hpcreg-") as scratch, connected(cluster, here, f"{scratch}/%C"):
+    with tempfile.TemporaryDirectory(prefix="hpcreg-") as scratch, connected(cluster, here, f"{scratch}/%C") as shared:
         hosts = Path(scratch, "inventory.json")
-        found = inventory(cluster, nodes, control_path=f"{scratch}/%C")
+        found = inventory(cluster, nodes, routes, control_path=f"{scratch}/%C", shared=shared)
         found["all"]["vars"]["container_registry_out_of_service"] = sorted(out_of_service)
         hosts.write_text(json.dumps(found, indent=1))
         forks = min(len(nodes) + 1, MOST_FORKS)
@@ -155,18 +201,22 @@ def take_back(
 
 
 @contextmanager
-def connected(cluster: Cluster, here: Transport, control_path: str) -> Iterator[None]:
-    """Hold one connection to the controller for the whole run: each node is reached through it, no login each.
+def connected(cluster: Cluster, here: Transport, control_path: str) -> Iterator[str | None]:
+    """Hold one connection to the controller for the whole run: each node is reached through it, no login each. Where
+    the user has one open it is that, whose ControlPath is given.
 
     Raises Unreachable, before anything else is begun.
     """
+    if shared := find_open_connection(cluster, partial(here.run, timeout=10)):
+        yield shared
+        return
     ssh, target = controller_ssh(cluster, control_path), destination(cluster)
     share = ["-o", "ControlMaster=yes", "-o", "ControlPersist=60"]
     opening = here.run([*ssh, *share, target, "true"], timeout=cluster.ssh.connect_timeout + 20)
     if opening.exit_code != 0:
         raise unreachable(cluster.controller.name, opening.stderr, target)
     try:
-        yield
+        yield None
     finally:
         here.run([*ssh, "-O", "exit", target], timeout=10)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from ..core.errors import CommandTimeout
 from ..core.model import Cluster
@@ -21,8 +23,11 @@ class OpensshTransport(Transport):
         self.name = cluster.controller.name
         # A socket's path may have some 100 characters, unix(7): a short directory of our own, private by mkdtemp.
         self.directory = tempfile.mkdtemp(prefix="hpcreg-")
-        share = ["-o", "ControlMaster=auto", "-o", f"ControlPath={self.directory}/%C", "-o", "ControlPersist=60"]
         self.alone = ssh_options(cluster)
+        self.shared = find_open_connection(cluster, partial(run_process, self.name, timeout=10))
+        share = ["-o", "ControlMaster=auto", "-o", f"ControlPath={self.directory}/%C", "-o", "ControlPersist=60"]
+        if self.shared:
+            share = ["-o", "ControlMaster=no", "-o", f"ControlPath={self.shared}"]
         self.ssh = [*self.alone, *share]
         self.jumps = cluster.controller.jump is not None
         self.patience = 2 * cluster.ssh.connect_timeout + 5  # seconds, for two hops
@@ -52,6 +57,18 @@ class OpensshTransport(Transport):
         return run_process(self.name, [*self.ssh, "-O", "check", self.target], timeout=10).exit_code == 0
 
     def close(self) -> None:
-        """End the shared connection."""
-        run_process(self.name, [*self.ssh, "-O", "exit", self.target], timeout=10)
+        """End the shared connection, unless it is the user's own."""
+        if not self.shared:
+            run_process(self.name, [*self.ssh, "-O", "exit", self.target], timeout=10)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def find_open_connection(cluster: Cluster, run: Callable[[list[str]], CommandResult]) -> str | None:
+    """The ControlPath of a connection to the controller that the user has opened for others to share: by hand, where a
+    login needs a second factor, which nobody is asked for here. None where there is none."""
+    ssh, target = ssh_options(cluster), destination(cluster)
+    words = (line.partition(" ") for line in run([*ssh, "-G", target]).stdout.splitlines())
+    path = next((value for key, _, value in words if key == "controlpath"), "none")
+    if path == "none" or run([*ssh, "-o", f"ControlPath={path}", "-O", "check", target]).exit_code != 0:
+        return None
+    return path

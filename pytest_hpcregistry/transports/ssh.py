@@ -6,10 +6,12 @@ Host keys are always checked, and nobody is ever asked for anything.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from ..core.errors import Unreachable
 from ..core.model import Cluster
 from ..core.names import last_line
+from ..core.routes import Jump, Route
 
 STRICT = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
 
@@ -37,11 +39,32 @@ def destination(cluster: Cluster) -> str:
     return f"{cluster.controller.user}@{cluster.controller.host}"
 
 
-def ssh_to_node(connect_timeout: int) -> list[str]:
-    """ssh from the controller to a node; one that freezes is given up after 1.5 times *connect_timeout* (seconds)."""
+def ssh_to_node(node: str, route: Route, connect_timeout: int, options: Sequence[str] = ()) -> list[str]:
+    """ssh from the controller to a *node*, which a command may follow, begun with `route.as_root`; one that freezes is
+    given up after 1.5 times *connect_timeout* (seconds). What the *route* leaves open, the controller's ssh_config says
+    of that name.
+    """
+    return [*options_for_node(route, connect_timeout), *options, f"{route.user}@{node}"]
+
+
+def options_for_node(route: Route, connect_timeout: int) -> list[str]:
+    """`ssh` and the options for a node of this *route*."""
     # Three questions without an answer, ssh_config(5): ServerAliveInterval.
     alive = ["-o", f"ServerAliveInterval={max(1, connect_timeout // 2)}", "-o", "ServerAliveCountMax=3"]
-    return [*STRICT, "-o", "ControlPath=none", "-o", f"ConnectTimeout={connect_timeout}", *alive]
+    options = [*STRICT, "-o", "ControlPath=none", "-o", f"ConnectTimeout={connect_timeout}", *alive]
+    # Not the address in the name's place: what ssh_config says of the name holds, too.
+    options += ["-o", f"HostName={route.address}"] if route.address else []
+    options += ["-p", str(route.port)] if route.port else []
+    return options + (["-o", f"ProxyCommand={through(route.jump)}"] if route.jump else [])
+
+
+def through(jump: Jump) -> str:
+    """The command by which ssh goes through a machine. Not -J, by which that one could ask whoever is at a terminal.
+
+    In double quotes, as rsync takes it apart, and any shell of root: some see a pattern in [ and ].
+    """
+    port = f" -p {jump.port}" if jump.port else ""
+    return f'{" ".join(STRICT)} -o ControlPath=none{port} -W "[%h]:%p" {jump.destination}'
 
 
 REASONS = (

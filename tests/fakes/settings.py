@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_hpcregistry.core import documents
+from pytest_hpcregistry.core.kinds import write_nodes
 from pytest_hpcregistry.core.model import Registry, Runtime, Slurm, Sync
 from pytest_hpcregistry.core.settings import VERSION, Settings, written
 
@@ -48,7 +49,7 @@ registry:
   keep: {registry["keep"]}
 synchronization:
   method: "{sync["method"]}"
-  nodes: {json.dumps(written(settings)["nodes"])}
+  nodes: {json.dumps(write_nodes(settings.nodes))}
   limit_rate: {sync["limit_rate"]}
   network: "{sync["network"]}"
   window: {sync["window"]}

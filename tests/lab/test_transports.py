@@ -15,7 +15,8 @@ import pytest
 
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, Unreachable
-from pytest_hpcregistry.core.model import Cluster, Jump
+from pytest_hpcregistry.core.model import Cluster
+from pytest_hpcregistry.core.routes import Jump
 from pytest_hpcregistry.transports import Transport, open_transport
 
 from .conftest import Cli

@@ -59,11 +59,11 @@ def distribute(job: Job[Outcome]) -> dict[str, Outcome | HpcRegistryError]:
 
     def bring(node: str) -> Outcome:
         if job.wanted[node]:
-            to = node
+            to = None
             if job.bases[node] or job.settings.sync.network:
                 prepared = {"bases": job.bases[node], "network": job.settings.sync.network}
                 address = job.sessions[node].ask("prepare", prepared)["address"]
-                to = check_address(node, address, job.settings) if job.settings.sync.network else node
+                to = check_address(node, address, job.settings) if job.settings.sync.network else None
             send(node, to, job, bucket)
         return job.arrived(node)
 
@@ -76,8 +76,8 @@ def share(limit: int, parts: int) -> int:
     return max(1, limit // max(1, parts)) if limit else 0
 
 
-def send(node: str, to: str, job: Job[Outcome], bucket: Bucket) -> None:
-    """Copy what *node* lacks to its staging directory. *to* is its name or an address.
+def send(node: str, to: str | None, job: Job[Outcome], bucket: Bucket) -> None:
+    """Copy what *node* lacks to its staging directory. *to* is an address in place of its own.
 
     Whatever the address, the host key must be the one that phase 1 recorded for the node's name. Raises CommandFailed
     or Unreachable with the reason.
@@ -85,8 +85,8 @@ def send(node: str, to: str, job: Job[Outcome], bucket: Bucket) -> None:
     settings = job.settings
     paths = [object_path(settings.registry.path, digest) for digest in job.wanted[node]]
     argv = ["rsync", *OPTIONS, "--no-whole-file" if job.bases[node] else "--whole-file"]
-    ssh = [*sync_ssh(settings), "-o", f"HostKeyAlias={node}"]
-    argv += ["-e", bucket.shell(ssh), *paths, f"root@[{to}]:." if ":" in to else f"root@{to}:."]
+    *ssh, target = sync_ssh(node, settings, to)
+    argv += ["-e", bucket.shell(ssh), *paths, f"{target}:."]
 
     size = sum(job.sizes[digest] for digest in job.wanted[node])
 

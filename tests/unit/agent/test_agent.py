@@ -179,7 +179,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(os, "_exit", leave)
     monkeypatch.setattr(os, "umask", lambda mask: done.append(("umask", mask)))
     monkeypatch.setattr(main, "serve", lambda *words: done.append(("serve", *words)))
-    monkeypatch.delenv("SSH_ORIGINAL_COMMAND", raising=False)
+    for name in ("SSH_ORIGINAL_COMMAND", "SUDO_USER"):
+        monkeypatch.delenv(name, raising=False)
     return done
 
 
@@ -197,6 +198,22 @@ def test_what_it_writes_is_the_owners_alone(
     with pytest.raises(Left):
         start(monkeypatch, "serve", "--registry", "/r")
     assert started == [("umask", 0o077), ("serve", "/r", command or ""), ("exit", 0)]
+
+
+def test_sudo_that_takes_the_request_away_is_named(
+    started: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else it would seem that the key may do nothing."""
+    monkeypatch.setenv("SUDO_USER", "ops")
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    with pytest.raises(Left):
+        start(monkeypatch, "serve", "--registry", "/r")
+    assert started == [("umask", 0o077), ("exit", 1)]
+    assert "/etc/sudoers.d/zz-hpcregistry" in capsys.readouterr().err
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 1 192.0.2.2 22")
+    with pytest.raises(Left):
+        start(monkeypatch, "serve", "--registry", "/r")
+    assert started[-2:] == [("serve", "/r", ""), ("exit", 0)], "a login without a command is refused by it"
 
 
 def test_a_refusal_is_said_and_ends_it_at_once(

@@ -236,7 +236,7 @@ def test_what_is_in_flight(registry: Path) -> None:
 
 def test_everything_of_a_machine(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "version", " ".join)
-    monkeypatch.setattr(facts, "authorized_keys", lambda: ["keys"])
+    monkeypatch.setattr(facts, "authorized_keys", lambda user: ["keys"])
     monkeypatch.setattr(facts, "denied", lambda user, place, images: [user, place, len(images)])
     (registry / agent.CATALOG).write_text("text")
     publish(registry, OLD)
@@ -390,10 +390,10 @@ no key at all
 
 def test_keys_that_may_log_in_are_told_by_their_fingerprints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert facts.authorized_keys() == []
+    assert facts.authorized_keys("") == []
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/authorized_keys").write_text(KEYS)
-    assert facts.authorized_keys() == [
+    assert facts.authorized_keys("") == [
         {"fingerprint": hashlib.sha256(key).hexdigest(), "options": options}
         for key, options in ((b"ONE", 'restrict,command="a b"'), (b"TWO", ""), (b"THREE", ""))
     ]

@@ -27,6 +27,7 @@ from pytest_hpcregistry.core.machine import (
     SlurmFacts,
 )
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Runtime, Slurm, Sync
+from pytest_hpcregistry.core.routes import NodeRoute
 from pytest_hpcregistry.core.sif import HOLE
 from pytest_hpcregistry.testing.facts import CATALOG as CATALOG_PATH
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, file, gathered, host, image, machine
@@ -397,6 +398,18 @@ def test_containers_that_slurm_shall_not_run_need_no_oci_conf() -> None:
     without = replace(CLUSTER, slurm=replace(CLUSTER.slurm, container=False))
     findings = {one.id for one in checks.run(sound.facts(), without)}
     assert findings == {"configuration.in_force"}, "which says so, and nothing else"
+
+
+def test_the_line_of_who_is_not_root_leads_to_sudo_and_nowhere_else() -> None:
+    by_sudo = replace(KEY, options=KEY.options.replace('command="', 'command="/usr/bin/sudo -n '))
+    ops = replace(CLUSTER, routes=(NodeRoute(nodes="slurm", user="ops"),))
+    for cluster, right, wrong in ((ops, by_sudo, KEY), (CLUSTER, KEY, by_sudo)):
+        sound = Sound()
+        for node in ("c1", "c2"):
+            keys(node, right)(sound)
+        assert "access.authorized_key" not in {one.id for one in checks.run(sound.facts(), cluster)}
+        keys("c2", right, wrong)(sound)
+        assert "access.authorized_key" in {one.id for one in checks.run(sound.facts(), cluster)}
 
 
 def test_a_key_that_may_come_from_anywhere() -> None:

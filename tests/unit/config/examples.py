@@ -28,6 +28,25 @@ GOOD_NODES = [
     ("c2,c1,10.0.0.[1-2]", ("c2", "c1", "10.0.0.1", "10.0.0.2")),
     ("c[1-4]!c[2-3]", ("c1", "c4")),
     ("[c9, 'c[1-2]', 192.168.1.1]", ("c9", "c1", "c2", "192.168.1.1")),
+    ("{'c[1-2]': {port: 2222}, g1: }", ("c1", "c2", "g1")),
+    ("{slurm: {port: 2222}, g1: {port: 22}}", None),
+]
+
+BAD_ROUTES = [
+    ("{'c[1-': {}}", "is not a node set"),
+    ("{c1: x}", ": nodes.c1: must be a mapping with keys such as address, port, jump"),
+    ("{c1: [22]}", ": nodes.c1: must be a mapping"),
+    ("{c1: {prot: 22}}", ': nodes.c1.prot: unknown key. Perhaps you meant "port"?'),
+    ("{c1: {port: ssh}}", ": nodes.c1.port: 'ssh' is not a port, 1 to 65535"),
+    ("{c1: {port: 0}}", ": nodes.c1.port: '0' is not a port"),
+    ("{c1: {address: -oProxyCommand=x}}", ": nodes.c1.address: '-oProxyCommand=x'"),
+    ("{c1: {address: '$(id)'}}", ": nodes.c1.address: '$(id)'"),
+    ("{c1: {address: 'fd00::1%eth0'}}", ": nodes.c1.address: 'fd00::1%eth0'"),
+    ("{c1: {address: 'fd00::[1-999999999]'}}", "more than 100000 nodes"),
+    ("{c1: {jump: 'a b'}}", ": nodes.c1.jump: "),
+    ("{c1: {jump: 'gate:x'}}", ": nodes.c1.jump: 'x' is not a port"),
+    ("{'c[1-3]': {address: '10.0.0.[1-2]'}}", ": nodes.c[1-3].address: means 2, where c[1-3] means 3"),
+    ("{slurm: {address: 10.0.0.1}}", ": nodes.slurm.address: cannot be one for all that Slurm knows"),
 ]
 
 BAD_NODES = [
@@ -50,7 +69,9 @@ BAD_NODES = [
     ("../c1", "not a name for a node"),
     ('"c1\\nc2"', "not a name for a node"),
     ("[slurm, c1]", "slurm stands alone"),
-    ("{c1: x}", "must be slurm, a node set"),
+    ("{}", "no node is listed"),
+    ("{'c[1-2]': {port: 22}, c2: {}}", "listed twice: c2"),
+    ("{controller: {}}", "a node needs another name"),
     ("[[c1]]", "must be slurm, a node set"),
     ("'@all'", "must not use groups"),
     ("'*'", "must not use groups"),

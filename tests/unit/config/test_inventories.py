@@ -16,8 +16,9 @@ from pytest_hpcregistry.config import ansible, connection
 from pytest_hpcregistry.config.hostvars import as_text
 from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core.errors import ConfigError
-from pytest_hpcregistry.core.model import Cluster, Jump, NodeAddress, read_jump
+from pytest_hpcregistry.core.model import Cluster
 from pytest_hpcregistry.core.role import OTHERS, settings_in_role
+from pytest_hpcregistry.core.routes import Jump, NodeRoute, read_jump
 from pytest_hpcregistry.core.settings import written
 from pytest_hpcregistry.setup import playbook
 from tests.unit.config.inventories import EXAMPLES, HEAD, Example
@@ -224,18 +225,18 @@ def test_all_that_decides_where_and_as_whom_is_read_or_named() -> None:
     [
         ({}, None),
         ({"ansible_host": "c1", "ansible_port": 22, "ansible_user": "ops"}, None),
-        ({"ansible_host": "10.0.0.2"}, NodeAddress(address="10.0.0.2")),
-        ({"ansible_ssh_port": 2222, "ansible_user": "root"}, NodeAddress(port=2222, user="root")),
-        ({"ansible_ssh_common_args": "-J a@gate:23"}, NodeAddress(jump=Jump("gate", "a", 23))),
+        ({"ansible_host": "10.0.0.2"}, NodeRoute(address="10.0.0.2")),
+        ({"ansible_ssh_port": 2222, "ansible_user": "root"}, NodeRoute(port=2222, user="root")),
+        ({"ansible_ssh_common_args": "-J a@gate:23"}, NodeRoute(jump=Jump("gate", "a", 23))),
         ({"ansible_ssh_common_args": "-J ops@10.0.0.1:2200"}, None),
         ({"ansible_ssh_common_args": "-J head:2200"}, None),
-        ({"ansible_ssh_common_args": "-J head"}, NodeAddress(jump=Jump("head"))),
-        ({"ansible_ssh_common_args": "-J root@head:2200"}, NodeAddress(jump=Jump("head", "root", 2200))),
+        ({"ansible_ssh_common_args": "-J head"}, NodeRoute(jump=Jump("head"))),
+        ({"ansible_ssh_common_args": "-J root@head:2200"}, NodeRoute(jump=Jump("head", "root", 2200))),
         ({"ansible_ssh_common_args": "-J front"}, None),
     ],
 )
 def test_how_a_node_is_reached_that_is_not_reached_by_its_name(
-    variables: dict[str, Any], address: NodeAddress | None
+    variables: dict[str, Any], address: NodeRoute | None
 ) -> None:
     head = {
         "ansible_host": "10.0.0.1",
@@ -247,6 +248,19 @@ def test_how_a_node_is_reached_that_is_not_reached_by_its_name(
     found = connection.node_addresses({"c1": variables}, connection.read_login(head), "head", mistakes)
     assert found == ({"c1": address} if address else {})
     assert mistakes == {}
+
+
+def test_how_the_controller_reaches_nodes_is_the_roles_to_say(tmp_path: Path) -> None:
+    """Where the inventory says it, it may also say how this machine reaches them."""
+    nodes = "[compute]\nc1 ansible_port=2222\nc2 ansible_port=2222\n"
+    said = '[all:vars]\ncontainer_registry_nodes={"c[1-2]": {"port": 2222}}\n'
+    (tmp_path / "hosts").write_text(f"[controller]\nhead\n{nodes}{said}")
+    cluster = load_cluster(tmp_path / "hosts", environ={})
+    assert cluster.nodes == ("c1", "c2")
+    assert cluster.routes == (NodeRoute(port=2222, nodes="c[1-2]"),)
+    (tmp_path / "hosts").write_text(f"[controller]\nhead\n{nodes}")
+    with pytest.raises(ConfigError, match=r"c\[1-2\]: ansible_port is not read: .* container_registry_nodes"):
+        load_cluster(tmp_path / "hosts", environ={})
 
 
 def test_the_environment_wins_over_the_inventory_in_the_role_too(tmp_path: Path) -> None:

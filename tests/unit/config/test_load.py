@@ -17,13 +17,15 @@ from pytest_hpcregistry.core.errors import ConfigError, UsageError
 from pytest_hpcregistry.core.fields import suggest
 from pytest_hpcregistry.core.image_keys import read_file
 from pytest_hpcregistry.core.kinds import settings_of
-from pytest_hpcregistry.core.model import SECTIONS, Cluster, Controller, Jump, Registry, Runtime, Sync
+from pytest_hpcregistry.core.model import SECTIONS, Cluster, Controller, Registry, Runtime, Sync
 from pytest_hpcregistry.core.reader import Reader
+from pytest_hpcregistry.core.routes import Jump, Route, configured_route
 from pytest_hpcregistry.core.scan import Scan, Waiver
 from tests import ROOT
 from tests.fakes.image_keys import ED25519, ERIN
 from tests.unit.config.examples import (
     BAD_NODES,
+    BAD_ROUTES,
     BAD_VALUES,
     EVERY_VALUE,
     GOOD_NODES,
@@ -114,6 +116,44 @@ def test_a_bad_node_list_is_refused(tmp_path: Path, nodes: str, words: str) -> N
     (mistake,) = mistakes(tmp_path, f"{MINIMAL}nodes: {nodes}\n")
     assert mistake.startswith("cluster.yaml:2: nodes: ")
     assert words in mistake
+
+
+@pytest.mark.parametrize(("nodes", "words"), BAD_ROUTES)
+def test_a_bad_route_is_refused(tmp_path: Path, nodes: str, words: str) -> None:
+    (mistake,) = mistakes(tmp_path, f"{MINIMAL}nodes: {nodes}\n")
+    assert mistake.startswith("cluster.yaml:2: nodes.")
+    assert words in mistake
+
+
+def test_how_nodes_are_reached_is_one_entry_for_each_node_set(tmp_path: Path) -> None:
+    text = f"""{MINIMAL}nodes:
+  c[001-064]: {{port: 2222}}
+  "g[1-3]":
+    address: 10.0.0.[11-12],fd00::3
+    jump: me@gate:2022
+    user: ops
+  fat: {{address: fd00::9, port: ""}}
+  plain:
+"""
+    cluster = load(tmp_path, text)
+    assert cluster.nodes is not None and len(cluster.nodes) == 64 + 3 + 2
+    gate = Jump("gate", "me", 2022)
+    for node, route in {
+        "c001": Route(port=2222),
+        "c064": Route(port=2222),
+        "g1": Route("10.0.0.11", jump=gate, user="ops"),
+        "g3": Route("fd00::3", jump=gate, user="ops"),
+        "fat": Route("fd00::9"),
+        "plain": Route(),
+        "stranger": Route(),
+    }.items():
+        assert configured_route(node, cluster.routes) == route
+
+
+def test_slurm_names_the_nodes_and_one_entry_says_how_all_are_reached(tmp_path: Path) -> None:
+    cluster = load(tmp_path, f"{MINIMAL}nodes: {{slurm: {{port: 2222}}, g1: {{port: 22}}}}\n")
+    assert cluster.nodes is None
+    assert [configured_route(node, cluster.routes).port for node in ("c1", "g1")] == [2222, 22]
 
 
 def test_all_mistakes_are_told_at_once_each_with_its_line(tmp_path: Path) -> None:

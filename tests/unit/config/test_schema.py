@@ -18,6 +18,7 @@ from pytest_hpcregistry.core.model import SECTIONS
 from tests import ROOT
 from tests.unit.config.examples import (
     BAD_NODES,
+    BAD_ROUTES,
     BAD_VALUES,
     EVERY_VALUE,
     GOOD_NODES,
@@ -41,6 +42,12 @@ ONLY_THE_PARSER = {
         "c[1-999999999]",
         "c[1-9999]x[1-9999]",
         "c[1-99],[1-9999999]",
+        "{'c[1-2]': {port: 22}, c2: {}}",
+        "{'c[1-': {}}",
+        "{controller: {}}",
+        "{c1: {address: 'fd00::[1-999999999]'}}",
+        "{'c[1-3]': {address: '10.0.0.[1-2]'}}",
+        "{slurm: {address: 10.0.0.1}}",
     },
     "controller.port": {"0x16", "2.0"},
     "controller.jump": {"h:0"},
@@ -123,7 +130,7 @@ def test_what_the_parser_takes_is_valid(text: str, loader: type[yaml.SafeLoader]
 @pytest.mark.parametrize(
     ("place", "text", "value"),
     [
-        *(("nodes", f"{MINIMAL}nodes: {value}\n", value) for value, _ in BAD_NODES),
+        *(("nodes", f"{MINIMAL}nodes: {value}\n", value) for value, _ in (*BAD_NODES, *BAD_ROUTES)),
         *(
             (f"{section}.{key}", file_with(section, key, value), value)
             for section, key, values in BAD_VALUES

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_hpcregistry.config.connection import read_login
 from pytest_hpcregistry.config.ssh_words import read_words
-from pytest_hpcregistry.core.model import read_jump
+from pytest_hpcregistry.core.routes import read_jump
 
 THEIRS = {
     "host": "hostname",

@@ -15,6 +15,7 @@ from pytest_hpcregistry.core.errors import HpcRegistryError, Unreachable
 from pytest_hpcregistry.core.events import CatalogPart, Event, NodeFacts
 from pytest_hpcregistry.core.machine import FactsRequest, Question, SlurmFacts, Syncing
 from pytest_hpcregistry.core.records import plain
+from pytest_hpcregistry.core.routes import Route
 from pytest_hpcregistry.testing.facts import entry
 from tests.unit.controller.test_answers import ANSWER as FACTS
 
@@ -65,7 +66,7 @@ def test_each_node_is_an_event_and_the_catalog_is_read_last(asked: list[Any]) ->
     found = facts.gather(request("c1", "c2", "c3", "c4", "c5"), events.append)
     told = {event.node: event for event in events if isinstance(event, NodeFacts)}
     question = {**plain(Question("/nowhere", ["a"], content=True, host=True)), "texts": ["/y"]}
-    how = {"connect_timeout": 3, "timeout": 7}
+    how = {"route": Route(), "connect_timeout": 3, "timeout": 7}
     assert asked[-1] == ("/nowhere/.registry/catalog.yaml",)
     assert sorted(asked[:-1], key=str) == [
         *((node, question, how) for node in ("c1", "c2", "c3", "c4", "c5")),

@@ -19,6 +19,7 @@ from pytest_hpcregistry.controller import nodes
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
 from pytest_hpcregistry.core.machine import SlurmFacts
 from pytest_hpcregistry.core.nodeset import Choice
+from pytest_hpcregistry.core.routes import NodeRoute, Route
 from pytest_hpcregistry.core.settings import Settings
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.ssh import ssh_to_node
@@ -219,21 +220,37 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_the_words_of_ssh(settings: Settings) -> None:
-    assert ssh_to_node(10) == ORDINARY
-    assert nodes.sync_ssh(settings) == [
+    assert ssh_to_node("c1", Route(), 10) == [*ORDINARY, "root@c1"]
+    assert nodes.sync_ssh("c1", settings) == [
         *ORDINARY,
         *("-o", "UserKnownHostsFile=/root/.ssh/known_hosts_registry_sync", "-o", "GlobalKnownHostsFile=none"),
         *("-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i", "/root/the key"),
+        *("-o", "HostKeyAlias=c1", "root@c1"),
     ]
 
 
 def test_the_agent_is_piped_to_a_node_and_its_request_is_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "token_hex", lambda count: "n" * count)
     asked = ran(monkeypatch, f'hpcregistry {"n" * 8} {{"a": 1}}\n')
-    assert nodes.ask_facts("c1", {"x": "a 'b' $(id)"}, connect_timeout=10, timeout=77) == {"a": 1}
+    assert nodes.ask_facts("c1", {"x": "a 'b' $(id)"}, route=Route(), connect_timeout=10, timeout=77) == {"a": 1}
     remote = ["python3", "-", "facts", "n" * 8, shlex.quote('{"x": "a \'b\' $(id)"}')]
     assert (asked.where, asked.argv) == ("c1", [*ORDINARY, "root@c1", *remote])
     assert asked.how == {"stdin": pkgutil.get_data("pytest_hpcregistry", "agent/facts.py"), "timeout": 77}
+
+
+def test_who_is_not_root_becomes_root_there(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "n" * count)
+    asked = ran(monkeypatch, f'hpcregistry {"n" * 8} {{"a": 1}}\n')
+    nodes.ask_facts("c1", {}, route=Route(user="ops"), connect_timeout=10, timeout=77)
+    assert asked.argv[len(ORDINARY) : -2] == ["ops@c1", "sudo", "-n", "python3", "-", "facts"]
+    settings = change(settings, routes=(NodeRoute(nodes="slurm", user="ops"),))
+    assert nodes.sync_ssh("c1", settings)[-1] == "ops@c1", "what it may do there, its line says"
+
+
+def test_sudo_that_says_no_is_told_from_an_agent_that_is_not_there() -> None:
+    error = nodes.no_answer("c1", 1, "sudo: a password is required\n")
+    assert str(error) == "c1: the agent did not answer (exit 1): sudo: a password is required"
+    assert "sudo -n" in error.hint
 
 
 def test_the_last_of_several_answers_counts() -> None:
@@ -324,7 +341,7 @@ def test_node_that_hangs_where_ssh_cannot_see_it_is_unreachable() -> None:
 
 @pytest.mark.parametrize(("connect_timeout", "interval"), [(10, 5), (2, 1), (1, 1)])
 def test_one_setting_bounds_every_wait(connect_timeout: int, interval: int) -> None:
-    argv = ssh_to_node(connect_timeout)
+    argv = ssh_to_node("c1", Route(), connect_timeout)
     assert f"ServerAliveInterval={interval}" in argv
     assert "ServerAliveCountMax=3" in argv
     assert f"ConnectTimeout={connect_timeout}" in argv

@@ -11,6 +11,7 @@ from pytest_hpcregistry.core import documents, layout, settings
 from pytest_hpcregistry.core.errors import RUN_SETUP, ConfigError
 from pytest_hpcregistry.core.facts import Machine
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Runtime, Slurm, Sync
+from pytest_hpcregistry.core.routes import Jump, NodeRoute
 from pytest_hpcregistry.core.settings import Settings, chosen, differences, flat, written
 from pytest_hpcregistry.testing.facts import gathered, host, machine
 from tests.fakes.settings import config_text, earlier_text, make_settings
@@ -39,7 +40,13 @@ SYNC = Sync(
 )  # fmt: skip
 RUNTIME = Runtime(gpus="nv", binds=("/scratch", "/a:/b:ro"), environment=("A=b c",), options=("--no-home",))
 EVERYTHING = Settings(
-    REGISTRY, SYNC, Slurm(container=False, conf_dir="/opt/etc"), RUNTIME, ("c1", "c2"), ("10.0.0.1", "fd00::/8")
+    REGISTRY,
+    SYNC,
+    Slurm(container=False, conf_dir="/opt/etc"),
+    RUNTIME,
+    ("c1", "c2"),
+    ("10.0.0.1", "fd00::/8"),
+    routes=(NodeRoute("d[1-2]", 23, Jump("g", "me"), "ops", "c[1-2]"),),
 )
 
 
@@ -64,7 +71,7 @@ def test_what_an_older_version_wrote_is_read(one: Settings) -> None:
     """The controller program is replaced before config.yaml, and a run that ends in between must leave a sync."""
     # It wrote the addresses that the key is admitted from, and not what the cluster file says of them.
     expected = replace(one, sync=replace(one.sync, key_from=("auto",)), runtime=Runtime(), outdated=True)
-    expected = replace(expected, registry=replace(one.registry, signatures="off", signers=(), image_keys=()))
+    expected = replace(expected, routes=(), registry=replace(one.registry, signatures="off", signers=(), image_keys=()))
     assert read(earlier_text(one)) == expected
 
 
@@ -117,7 +124,7 @@ def test_mistakes_in_an_older_form_have_their_lines() -> None:
 
 
 def cluster_of(one: Settings) -> Cluster:
-    return Cluster(CONTROLLER, one.nodes, one.registry, one.sync, one.slurm, one.runtime)
+    return Cluster(CONTROLLER, one.nodes, one.registry, one.sync, one.slurm, one.runtime, routes=one.routes)
 
 
 def not_in_force(text: str, cluster: Cluster) -> list[str]:
@@ -139,11 +146,12 @@ def test_every_setting_that_differs_is_named() -> None:
     default = make_settings("/opt/containers")
     found = not_in_force(config_text(EVERYTHING), cluster_of(default))
     data = written(default)
-    keys = ["nodes", *(f"{name}.{key}" for name in settings.IN_FORCE for key in data[name])]
+    keys = ["nodes", "routes", *(f"{name}.{key}" for name in settings.IN_FORCE for key in data[name])]
     assert [sentence.split()[0] for sentence in found] == keys
-    assert len(keys) == 26
+    assert len(keys) == 27
     for sentence in (
         "nodes is slurm in the cluster file, and c[1-2] on the controller",
+        "routes is not set in the cluster file, and c[1-2] address d[1-2] port 23 jump me@g user ops on the controller",
         "registry.keep is 2 in the cluster file, and 5 on the controller",
         "registry.file_mode is 0755 in the cluster file, and 0640 on the controller",
         "sync.network is not set in the cluster file, and 10.0.0.0/8 on the controller",

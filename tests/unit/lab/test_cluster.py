@@ -186,8 +186,8 @@ def test_a_lab_of_another_site_must_be_taken_down_first(written: LabState, monke
     state.save(written)
     monkeypatch.setattr(cluster, "is_running", lambda _: True)
     sinfo_says(monkeypatch, "c001 idle\nc002 idle\n")
-    with pytest.raises(UsageError, match="runs as the site demo, not gate") as caught:
-        lab.up("a", on_step=lambda *_: None, site_name="gate")
+    with pytest.raises(UsageError, match="runs as the site demo, not ports") as caught:
+        lab.up("a", on_step=lambda *_: None, site_name="ports")
     assert "lab down --name a" in caught.value.hint
     assert lab.up("a", 2, on_step=lambda *_: None).site.name == "demo"  # no word about the site: the one that it has
 

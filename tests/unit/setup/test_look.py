@@ -19,6 +19,7 @@ from pytest_hpcregistry.setup import playbook
 
 ROLE = playbook.PLAYBOOK.parent / "roles" / "container_registry"
 ADDRESSES = runpy.run_path(str(ROLE / "filter_plugins" / "addresses.py"))
+SETTINGS = runpy.run_path(str(ROLE / "filter_plugins" / "settings.py"))
 OWNER, GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="who owns a directory can only be tried as root")
 
@@ -269,6 +270,34 @@ def render(template: str, told: dict[str, list[str]], controller: list[str], **v
         container_registry_compute=list(told), hostvars=hosts, container_registry_controller_told=controller
     )
     return text.splitlines()
+
+
+def test_who_logs_in_in_place_of_root_is_looked_up_on_the_node(registry: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    fake_program(bin_, "getent", f"ops:x:7:7::{home}:/bin/sh")
+    fake_program(bin_, "visudo", "x")
+    path = f"{bin_}:{os.environ['PATH']}"
+    assert look(registry, "login ops", path=path) == [f"home {home}", f"absent {home}/.ssh/authorized_keys"]
+    (home / ".ssh" / "authorized_keys").touch()
+    assert look(registry, "login ops", path=path) == [f"home {home}"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "login"),
+    [
+        ("slurm", "root"),
+        (["c1"], "root"),
+        ({"slurm": {"user": "ops"}}, "ops"),
+        ({"slurm": {"user": "ops"}, "c[1-2]": {"port": 22}}, "root"),
+        ({"c[1-2]": {"user": "ops"}, "c3": None}, "ops"),
+        ({"c1": {"user": "-x"}}, "root"),
+    ],
+)
+def test_who_logs_in_is_what_the_cluster_file_says_of_that_node(nodes: object, login: str) -> None:
+    assert SETTINGS["login_of"](nodes, "c1") == login
 
 
 def test_peers_are_the_addresses_that_each_node_told() -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from pytest_hpcregistry.core import documents, layout
 from pytest_hpcregistry.core.errors import CommandFailed, Unreachable, UsageError
-from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Ssh
+from pytest_hpcregistry.core.model import Cluster, Controller, Ssh
+from pytest_hpcregistry.core.routes import Jump, Route
 from pytest_hpcregistry.setup import playbook, transcript
 from pytest_hpcregistry.setup.transcript import HostRecap, Transcript
 from pytest_hpcregistry.transports import Command, CommandResult, Transport
@@ -97,6 +98,39 @@ def test_the_ssh_configuration_of_the_cluster_file_is_used_on_both_ways(tmp_path
     assert ssh_reads(proxy_of(seen, "c002"))["hostkeyalias"] == "from-this-file"
 
 
+def test_a_node_is_reached_as_the_controller_reaches_it() -> None:
+    """Its address and port, by which its host key is looked up as well."""
+    routes = {"c001": Route("10.0.0.1", 2200)}
+    content = playbook.inventory(make_cluster(), ["c001", "c002"], routes)["all"]["children"]["compute"]["hosts"]
+    assert (
+        content["c002"] == playbook.inventory(make_cluster(), ["c002"])["all"]["children"]["compute"]["hosts"]["c002"]
+    )
+    assert (content["c001"]["ansible_host"], content["c001"]["ansible_port"]) == ("10.0.0.1", 2200)
+    seen = ssh_reads(["ssh", *shlex.split(content["c001"]["ansible_ssh_common_args"]), "10.0.0.1"])
+    assert seen["port"] == "2200"
+
+
+@pytest.mark.parametrize(("user", "become"), [("root", []), ("ops", ["sudo", "-n"])])
+def test_what_the_controller_needs_to_get_to_a_node_is_done_by_the_controller(user: str, become: list[str]) -> None:
+    """It has the names, the keys and the host keys for that, and root has its ssh_config."""
+    routes = {"c001": Route("10.0.0.1", 2200, proxy="nc -X 5% %h %p 100%%")}
+    (host,) = playbook.inventory(make_cluster(user=user), ["c001"], routes)["all"]["children"]["compute"][
+        "hosts"
+    ].values()
+    seen = ssh_reads(["ssh", *shlex.split(host["ansible_ssh_common_args"]), "10.0.0.1"])
+    *ssh, remote = proxy_of(seen, "10.0.0.1")
+    hop = ssh_reads([*ssh, "x"])
+    assert (hop["hostname"], hop["port"], hop["user"]) == ("192.0.2.7", "2222", user)
+    assert shlex.split(remote) == [*become, "sh", "-c", "exec nc -X 5% 10.0.0.1 2200 100%"]
+
+
+def test_who_logs_in_at_a_node_is_another_than_at_the_controller() -> None:
+    content = playbook.inventory(make_cluster(), ["c1", "c2"], {"c1": Route(user="ops")})["all"]["children"]["compute"]
+    ours = {name: value for name, value in content["hosts"]["c1"].items() if name != "ansible_ssh_common_args"}
+    assert ours == {"ansible_user": "ops", "ansible_become": True}
+    assert list(content["hosts"]["c2"]) == ["ansible_ssh_common_args"]
+
+
 @pytest.mark.parametrize(("user", "become"), [("root", False), ("admin", True)])
 def test_a_user_other_than_root_becomes_root(user: str, become: bool) -> None:
     variables = playbook.inventory(make_cluster(user=user), ["c001"])["all"]["vars"]
@@ -175,6 +209,22 @@ def test_the_recap_is_read_and_every_line_is_handed_on() -> None:
     assert (recap.changed, recap.seconds, lines) == (11, 12.5, SCREEN)
 
 
+def test_a_connection_that_the_user_has_open_is_the_way_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No login that could ask for a second factor; the nodes' own connections are none of the user's."""
+    monkeypatch.setattr(playbook, "find_open_connection", lambda *_: "/home/me/.ssh/cm-1")
+    actor = Actor(FINE)
+    playbook.set_up(make_cluster(), ["c001"], transport=actor)
+    assert [argv[0] for argv in actor.asked] == ["env"], "no connection is opened, and none is closed"
+    content = playbook.inventory(make_cluster(), ["c001"], control_path="/s/%C", shared="/home/me/.ssh/cm-1")["all"]
+    seen = ssh_reads(
+        ["ssh", *shlex.split(content["children"]["compute"]["hosts"]["c001"]["ansible_ssh_common_args"]), "x"]
+    )
+    assert seen["controlpath"].startswith("/s/")
+    assert ssh_reads(proxy_of(seen, "c001"))["controlpath"] == "/home/me/.ssh/cm-1"
+    (front,) = content["children"]["controller"]["hosts"].values()
+    assert "ControlPath=/home/me/.ssh/cm-1" in front["ansible_ssh_common_args"]
+
+
 def test_failed_tasks_are_named_with_their_nodes_folded_and_so_are_lost_nodes() -> None:
     with pytest.raises(CommandFailed) as caught:
         playbook.set_up(make_cluster(), ["c001"], transport=Actor(MIXED, exit_code=2))
@@ -195,7 +245,7 @@ def test_an_unreachable_controller_ends_it_before_ansible_begins() -> None:
     actor = Actor(FINE, ssh_error="Host key verification failed.")
     with pytest.raises(Unreachable, match="hpc-controller: host key is not known"):
         playbook.set_up(make_cluster(), ["c001"], transport=actor)
-    assert [argv[0] for argv in actor.asked] == ["ssh"]
+    assert {argv[0] for argv in actor.asked} == {"ssh"}
 
 
 @pytest.mark.parametrize("exit_code", [0, 1])
@@ -207,7 +257,7 @@ def test_a_run_that_touched_no_machine_is_never_green(exit_code: int) -> None:
 def test_the_command_line_and_the_end_of_the_shared_connection() -> None:
     actor = Actor(FINE)
     playbook.set_up(make_cluster(), ["c001"], check=True, diff=True, extra_vars=["packer_build=true"], transport=actor)
-    _, play, last = actor.asked
+    *_, play, last = actor.asked
     assert "ANSIBLE_HOST_KEY_CHECKING=True" in play
     assert {"--check", "--diff", "packer_build=true"} <= set(play)
     assert play[play.index("--forks") + 1] == "2"

@@ -152,9 +152,44 @@ def test_a_directory_without_objects_is_no_registry(machine: Machine) -> None:
     script = playbook.PLAYBOOK.parent / "roles/container_registry/files/ours.sh"
     registry = machine.root / "elsewhere"
     (registry / "files").mkdir(parents=True)
-    words = ["/none", str(registry), "/none", "yes", "", "/none", "/none", "/none", "c", "/none", "/none"]
+    words = [
+        "/none",
+        str(registry),
+        "/none",
+        "yes",
+        "",
+        "/none",
+        "/none",
+        "/none",
+        "c",
+        "/none",
+        "/none",
+        "/none",
+        "root",
+    ]
     done = subprocess.run(["/bin/sh", str(script), *words], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_the_line_of_who_logs_in_and_what_sudo_was_told_go_as_well(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the script: this machine has no user whose home is the test's."""
+    script = playbook.PLAYBOOK.parent / "roles/container_registry/files/ours.sh"
+    machine.write(
+        {
+            "bin/getent": f'#!/bin/sh\n[ "$*" = "passwd ops" ] && echo ops:x:7:7::{machine.root}/home:/bin/sh\n',
+            "home/.ssh/authorized_keys": "x",
+            "sudoers": f"Cmnd_Alias X = python3 -I {machine.root}/lib/hpcregistry/agent.pyz serve\n",
+        }
+    )
+    (machine.root / "bin/getent").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{machine.root}/bin:{os.environ['PATH']}")
+    words = [str(machine.root / "lib/hpcregistry"), "/none", "/none", "", "", *["/none"] * 6]
+    for sudoers, expected in (("sudoers", [f"file {machine.root}/sudoers"]), ("home/.ssh/authorized_keys", [])):
+        argv = ["/bin/sh", str(script), *words, str(machine.root / sudoers), "ops"]
+        said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert said[:-1] == [*expected, f"keys {machine.root}/home/.ssh/authorized_keys"]
 
 
 def test_taking_back_runs_the_other_playbook_with_the_same_settings() -> None:

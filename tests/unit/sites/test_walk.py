@@ -59,14 +59,14 @@ def test_a_setup_that_leaves_a_node_out_is_no_end(monkeypatch: pytest.MonkeyPatc
 
 def test_the_page_has_every_site_and_every_reason() -> None:
     walked = {
-        "gate": [Done("setup", YES), Done("update", YES), Done("update", FAILED, "exit 4")],
+        "ports": [Done("setup", YES), Done("update", YES), Done("update", FAILED, "exit 4")],
         "tty": [Done("setup", NO, "must have a tty"), Done("update", LEFT_OUT), Done("update", LEFT_OUT)],
         "full": [],
     }
-    rows = [["site", "setup", "update"], ["gate", YES, FAILED], ["tty", NO, LEFT_OUT], ["full", "?", "?"]]
+    rows = [["site", "setup", "update"], ["ports", YES, FAILED], ["tty", NO, LEFT_OUT], ["full", "?", "?"]]
     assert table(walked) == rows
     text = page(walked, {name: site.load(name) for name in walked})
-    assert "| gate | yes | FAILED |\n| tty | no | - |\n" in text
+    assert "| ports | yes | FAILED |\n| tty | no | - |\n" in text
     assert "- **update**: FAILED: `exit 4`" in text
     assert "- **setup**: no: `must have a tty`" in text
     assert site.load("tty").about in text

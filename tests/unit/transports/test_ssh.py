@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.core.errors import Unreachable
-from pytest_hpcregistry.core.model import Cluster, Controller, Jump, Ssh, read_jump
+from pytest_hpcregistry.core.model import Cluster, Controller, Ssh
+from pytest_hpcregistry.core.routes import Jump, Route, read_jump
 from pytest_hpcregistry.transports import CommandResult, openssh
 from pytest_hpcregistry.transports.openssh import OpensshTransport
 from pytest_hpcregistry.transports.ssh import STRICT, destination, ssh_options, ssh_to_node, unreachable_reason
@@ -41,7 +42,7 @@ def test_host_keys_are_always_checked() -> None:
 
 
 def test_the_controllers_own_ssh_checks_host_keys_too() -> None:
-    assert ssh_to_node(5)[: len(STRICT)] == STRICT
+    assert ssh_to_node("c1", Route(), 5)[: len(STRICT)] == STRICT
 
 
 def test_what_is_not_given_is_left_to_the_users_ssh_config() -> None:
@@ -124,6 +125,42 @@ def test_every_command_shares_one_connection_and_is_one_quoted_word(
     transport.close()
     assert ran.argv[-1][-3:] == ["-O", "exit", "me@10.0.0.1"]
     assert not Path(transport.directory).exists()
+
+
+class Agent:
+    """ssh of a user who has a connection open, or not any more: what it is called with."""
+
+    def __init__(self, path: str, code: int) -> None:
+        self.path, self.code, self.asked = path, code, list[list[str]]()
+
+    def __call__(self, argv: list[str]) -> CommandResult:
+        self.asked.append(argv)
+        said = f"user me\n{self.path}port 22\n" if "-G" in argv else ""
+        return CommandResult("here", tuple(argv), 0 if "-G" in argv else self.code, said, "", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "found"),
+    [
+        ("controlpath /home/me/.ssh/cm-1\n", 0, "/home/me/.ssh/cm-1"),
+        ("controlpath /home/me/.ssh/cm-1\n", 255, None),
+        ("controlpath none\n", 0, None),
+        ("", 0, None),
+    ],
+)
+def test_a_connection_that_the_user_has_open_is_found(path: str, code: int, found: str | None) -> None:
+    assert openssh.find_open_connection(cluster(user="me"), Agent(path, code)) == found
+
+
+def test_a_connection_that_the_user_has_open_is_shared_and_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openssh, "find_open_connection", lambda *_: "/home/me/.ssh/cm-1")
+    ran = Ran(monkeypatch)
+    transport = OpensshTransport(cluster(user="me"))
+    transport.run(["true"], timeout=5)
+    shared = settings(ran.argv[0])
+    assert (shared["ControlMaster"], shared["ControlPath"]) == ("no", "/home/me/.ssh/cm-1")
+    transport.close()
+    assert [argv for argv in ran.argv if "exit" in argv] == []
 
 
 def test_255_is_the_commands_own_while_the_connection_lives(

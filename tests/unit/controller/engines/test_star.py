@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from pytest_hpcregistry.controller.nodes import sync_ssh
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
 from pytest_hpcregistry.core.model import SYNC_METHODS
+from pytest_hpcregistry.core.routes import Jump, NodeRoute
 from pytest_hpcregistry.transports import CommandResult
 from tests.fakes.nodes import FakeNodes
 from tests.fakes.settings import change
@@ -115,12 +117,12 @@ def test_every_engine_offers_the_interface() -> None:
     assert all(callable(engine.distribute) for engine in engines.ENGINES.values())
 
 
-def argv_of(nodes: FakeNodes, node: str, *options: str, to: str = "") -> list[str]:
+def argv_of(nodes: FakeNodes, node: str, *options: str, to: str | None = None) -> list[str]:
     """What rsync is called with for one object: no word that can leave half a file, or exit with 0 without delivery."""
-    ssh = shlex.join([*sync_ssh(nodes.settings), "-o", f"HostKeyAlias={node}"])
+    ssh = shlex.join(sync_ssh(node, nodes.settings, to)[:-1])
     path = f"{nodes.registry}/{agent.OBJECTS}/{DIGEST}"
     always = ["--ignore-times", "--timeout=60", "--info=progress2,stats1", "--outbuf=N"]
-    return ["rsync", *always, *options, "-e", ssh, path, f"root@{to or node}:."]
+    return ["rsync", *always, *options, "-e", ssh, path, f"root@{node}:."]
 
 
 def test_the_command_line_of_rsync(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +238,8 @@ def test_an_address_with_colons_is_told_from_a_path(nodes: FakeNodes, monkeypatc
     ran = Ran()
     monkeypatch.setattr(star, "run_process", ran)
     star.send("c1", "fd00::7", job(nodes, {"c1": [DIGEST]}), Bucket(0))
-    assert ran.asked["c1"] == argv_of(nodes, "c1", "--whole-file", to="[fd00::7]")
+    assert ran.asked["c1"] == argv_of(nodes, "c1", "--whole-file", to="fd00::7")
+    assert "-o HostName=fd00::7 " in " ".join(ran.asked["c1"])
 
 
 def test_a_limit_stands_between_rsync_and_its_ssh(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,3 +384,19 @@ def test_the_real_rsync_tells_how_much_has_arrived(nodes: FakeNodes, monkeypatch
     work = replace(job(nodes, {"c1": [DIGEST]}), moved=lambda node, size: moved.append(size))
     assert star.distribute(work) == {"c1": "c1 arrived"}
     assert moved[-1] == size
+
+
+def test_rsync_takes_the_words_for_a_machine_in_front_apart_as_they_were(nodes: FakeNodes, tmp_path: Path) -> None:
+    """By rsync itself, whose quotes are not a shell's: ssh gets the very words that a session's ssh gets."""
+    nodes.settings = change(nodes.settings, routes=(NodeRoute("fd00::1", 2200, Jump("gate", "me", 22), "ops", "c1"),))
+    *ssh, target = sync_ssh("c1", nodes.settings)
+    seen = tmp_path / "ssh"
+    seen.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/words\nexit 1\n')
+    seen.chmod(0o755)
+    (tmp_path / "file").touch()
+    argv = ["/usr/bin/rsync", "-e", shlex.join([str(seen), *ssh[1:]]), str(tmp_path / "file"), f"{target}:."]
+    subprocess.run(argv, capture_output=True, check=False)
+    words = (tmp_path / "words").read_text().splitlines()
+    end = words.index("rsync")
+    # rsync names the user by -l, and the host by itself.
+    assert words[:end] == [*ssh[1:], "-l", "ops", "c1"]

@@ -7,6 +7,7 @@
 #   file MODE OWNER GROUP PATH      a file of ours: owner and mode are kept as they shall be; `absent` where there is none
 #   key PATH, root PATH, registry PATH, slurm PATH      who could put something else there is looked at, see guard
 #   authorized PATH                 authorized_keys: made where it is missing, else its owner and mode are left alone
+#   login USER                      who logs in to the node in place of root: a `home PATH`, and what is `absent` there
 #   known PATH, peer PATH           is read
 #   needs PROGRAM SETTING           a program that must be there while SETTING has a value
 owner=$1 group=$2 file_mode=$3 python=$4 slurm=$5 host_keys=$6 relay=$7 registry=$8
@@ -139,6 +140,12 @@ END
                     *[2367] | *[2367]?) problem "$path can be written by others than root (chmod go-w $path)" ;;
                 esac
             fi ;;
+        login)
+            home=$(getent passwd "$mode" | cut -d : -f 6)
+            [ "$home" ] || missing "the user $mode (user in nodes of the cluster file)"
+            echo "home ${home:-/nonexistent}"
+            for path in "$home/.ssh" "$home/.ssh/authorized_keys"; do [ -e "$path" ] || echo "absent $path"; done
+            [ -x /usr/bin/sudo ] && command -v visudo >/dev/null || missing "/usr/bin/sudo and visudo (package sudo)" ;;
         needs) command -v "$mode" >/dev/null || missing "$mode (package $mode, or leave $user empty)" ;;
         known | peer) [ ! -f "$path" ] || sed "s/^/$kind /" "$path" ;;
         *) guard "$kind" "$path" ;;

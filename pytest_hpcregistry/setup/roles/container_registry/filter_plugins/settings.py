@@ -40,8 +40,23 @@ def role_name(mistake: str) -> str:
     )
 
 
+def login_of(nodes: Any, node: str) -> str:
+    """Who logs in to a node, by `nodes` of the cluster file. Its mistakes are reported by hpcregistry_mistakes."""
+    try:
+        from pytest_hpcregistry.core.errors import ConfigError
+        from pytest_hpcregistry.core.reader import read_routes
+        from pytest_hpcregistry.core.routes import ROOT, configured_route
+    except ImportError:
+        return "root"
+    try:
+        data = {key: {name: str(value) for name, value in (one or {}).items()} for key, one in nodes.items()}
+        return configured_route(node, read_routes(data, "nodes")).user
+    except (AttributeError, ConfigError):  # a list, or a word
+        return ROOT
+
+
 class FilterModule:
     """What Ansible asks for."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"hpcregistry_mistakes": mistakes}
+        return {"hpcregistry_mistakes": mistakes, "hpcregistry_login": login_of}
