@@ -51,7 +51,7 @@ def inventory(fresh: lab.LabState, tmp_path_factory: pytest.TempPathFactory) -> 
         f"container_registry_path: {PATH}\n"
         "container_registry_subdirs: [ml, base]\n"
         "container_registry_group: adm\n"
-        'container_registry_dir_mode: "0750"\n'
+        'container_registry_dir_mode: "0755"\n'
         'container_registry_keep: "4"\n'
         "container_registry_sync_limit_rate: 100M\n"
         "container_registry_sync_log: /var/log/registry.log\n"
@@ -105,7 +105,7 @@ def test_registry_setup_makes_it_where_the_inventory_says(fresh: lab.LabState, i
     machines = Machines(fresh)
     listed = machines.everywhere(f"stat -c '%a %U %G' {PATH}/ml {PATH}/base; ls -d {DEFAULT} 2>&1 | tail -n 1")
     for said in listed.values():
-        assert said.splitlines()[:2] == ["750 root adm"] * 2
+        assert said.splitlines()[:2] == ["755 root adm"] * 2
         assert "No such file" in said
     assert f"--registry {PATH}" in machines.tell("c001", "cat /root/.ssh/authorized_keys")
     assert PATH in machines.tell("hpc-controller", "cat /usr/local/bin/registry-sync-to-nodes.sh")
