@@ -1,6 +1,6 @@
 """What Slurm's states of a node mean: the one home of sinfo(1), NODE STATE CODES.
 
-A state is a word, such as `drained*`, or several as in `IDLE+DRAIN+NOT_RESPONDING`, and signs after it. What is not
+A state is a word, such as `drained*`, or several as in `IDLE+DRAIN+NOT_RESPONDING`, with signs after each. What is not
 known here says nothing: a later Slurm may have more.
 """
 
@@ -11,7 +11,15 @@ import re
 from .machine import SlurmFacts
 from .names import excerpt
 
-ASK_SLURM = ("sinfo", "-F", "-N", "-h", "-o", "%N %T %u|%H|%E")
+# sinfo(1) leaves out nodes that are in no partition; what it says of the others is read last, and wins.
+SLURM_SCRIPT = """\
+scontrol --oneliner show nodes 2>/dev/null | awk '
+    $1 ~ /^NodeName=/ {
+        for (i = 2; i <= NF; i++) if ($i ~ /^State=/) { print substr($1, 10), substr($i, 7), "none||none"; break }
+    }'
+exec sinfo -F -N -h -o '%N %T %u|%H|%E'
+"""
+ASK_SLURM = ("sh", "-c", SLURM_SCRIPT)
 """What gives a view of all nodes; see read_slurm."""
 # A reason may have several lines: what has another form is one of those. sinfo says "none" of none, and "Unknown".
 SLURM_LINE = re.compile(
@@ -55,8 +63,8 @@ SIGNS = {
 
 
 def flags(state: str) -> list[str]:
-    """`IDLE+DRAIN*` -> idle, drain, without the signs."""
-    return state.lower().rstrip("".join(SIGNS)).split("+")
+    """`IDLE*+DRAIN` -> idle, drain, without the signs."""
+    return [word.rstrip("".join(SIGNS)) for word in state.lower().rstrip("+").split("+")]
 
 
 def is_usable(state: str) -> bool:
@@ -66,8 +74,7 @@ def is_usable(state: str) -> bool:
 
 def describe(state: str) -> str:
     """Why Slurm does not count on a node of this *state*, in words; "" if it does."""
-    bare = state.rstrip("".join(SIGNS))
-    words = [OUT_OF_SERVICE.get(flag, "") for flag in flags(state)] + [SIGNS[sign] for sign in state[len(bare) :]]
+    words = [OUT_OF_SERVICE.get(flag, "") for flag in flags(state)] + [SIGNS.get(sign, "") for sign in state]
     return ", ".join(dict.fromkeys(filter(None, words)))
 
 

@@ -21,6 +21,7 @@ from pytest_hpcregistry.core.machine import SlurmFacts
 from pytest_hpcregistry.core.nodeset import Choice
 from pytest_hpcregistry.core.routes import NodeRoute, Route
 from pytest_hpcregistry.core.settings import Settings
+from pytest_hpcregistry.core.slurm_states import ASK_SLURM, out_of_service
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.ssh import ssh_to_node
 from tests.fakes.settings import change, make_settings
@@ -63,9 +64,28 @@ def test_slurm_is_asked_for_every_node_and_its_state(monkeypatch: pytest.MonkeyP
         nodes={"c2": "idle", "c1": "down*", "c3": "drained"},
         reasons={"c1": '"Not responding" (slurm)', "c3": '"disk "1" swap | by hand" (root, since 2026-01-30)'},
     )
-    assert (asked.where, asked.argv) == ("controller", ["sinfo", "-F", "-N", "-h", "-o", "%N %T %u|%H|%E"])
+    assert (asked.where, asked.argv) == ("controller", list(ASK_SLURM))
     assert asked.how == {"timeout": 20}
     assert nodes.list_nodes(None) == ["c1", "c2", "c3"]
+
+
+def test_a_node_in_no_partition_is_a_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sinfo(1) knows only those of partitions."""
+    (tmp_path / "sinfo").write_text('#!/bin/sh\necho "c1 drained root|2026-01-30T17:05:59|disk"\n')
+    shown = "NodeName={} Arch=x86_64 CoresPerSocket=1 State={} ThreadsPerCore=1 Reason=a State=b "
+    lines = "\n".join(shown.format(*one) for one in (("c1", "IDLE+DRAIN"), ("c2", "IDLE"), ("c3", "DOWN*+DRAIN")))
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\ncat <<'EOF'\n{lines}\nEOF\n")
+    for program in tmp_path.iterdir():
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    view = nodes.slurm_view()
+    assert out_of_service(view) == {
+        "c1": 'drained "disk" (root, since 2026-01-30)',
+        "c3": "down, drained, not responding",
+    }
+    assert nodes.list_nodes(None) == ["c1", "c2", "c3"]
+    (tmp_path / "scontrol").unlink()
+    assert nodes.list_nodes(None) == ["c1"]
 
 
 def test_a_reason_is_bounded_and_visible_and_makes_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
