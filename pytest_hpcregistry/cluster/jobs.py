@@ -12,6 +12,7 @@ from functools import cached_property
 from math import ceil
 
 from ..core.errors import CommandTimeout, HpcRegistryError, Unreachable
+from ..core.layout import MORE_PATH
 from ..core.names import excerpt
 from ..core.nodeset import fold
 from ..transports import CommandResult
@@ -44,6 +45,11 @@ def is_named(option: str, words: Sequence[str]) -> bool:
     return any(word.startswith(f"{option}=") for word in words)
 
 
+def go_home(user: str) -> list[str]:
+    """What a command of that user begins with, to run in the user's home and to find Slurm's own programs."""
+    return ["sh", "-c", f'cd ~{user} && PATH="$PATH:{MORE_PATH}" exec "$@"', "sh"]
+
+
 @dataclass(frozen=True)
 class BatchJob:
     """A submitted batch job: its number, and the file on the node where its output goes."""
@@ -72,8 +78,7 @@ class Slurm:
     def run(self, argv: Sequence[str], *, stdin: bytes | None = None, timeout: float = JOB_TIMEOUT) -> CommandResult:
         """Run a command on the controller as the job user, in that user's home directory."""
         # runuser keeps the environment's HOME and directory; where the user's is, only the controller knows.
-        go_home = ["sh", "-c", f'cd ~{self.user} && exec "$@"', "sh"]
-        become = ["runuser", "-u", self.user, "--", *go_home] if self.user else []
+        become = ["runuser", "-u", self.user, "--", *go_home(self.user)] if self.user else []
         return self.client.transport.run(
             self.client.program.as_root([*become, *argv]) if become else argv, stdin=stdin, timeout=timeout
         )

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from .. import __version__
+from ..core import layout
 from ..core.errors import RUN_SETUP, CommandFailed, HpcRegistryError, UsageError
 from ..core.events import (
     Chosen,
@@ -36,6 +37,7 @@ from .log import json_lines
 def main() -> int:
     """Parse, call one function, turn errors into exit codes."""
     never_fail_to_encode(sys.stdout, sys.stderr)
+    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:{layout.MORE_PATH}"  # cron's, and sudo's, are short
     arguments = parse()
     ending.handle_signals()
     os.umask(0o077)

@@ -155,7 +155,8 @@ def ask_facts(node: str, request: dict[str, Any], *, route: Route, connect_timeo
     """Pipe the agent to *node* by the administrator's ordinary ssh, and return its facts: nothing is installed."""
     nonce = secrets.token_hex(8)
     source = pkgutil.get_data("pytest_hpcregistry", "agent/facts.py")
-    remote = ["python3", "-", "facts", nonce, shlex.quote(json.dumps(request))]
+    start = f'PATH="$PATH:{layout.MORE_PATH}" exec python3 - facts "$@"'
+    remote = ["sh", "-c", shlex.quote(start), "sh", nonce, shlex.quote(json.dumps(request))]
     argv = [*ssh_to_node(node, route, connect_timeout), *route.as_root, *remote]
     return converse(node, argv, nonce, source, timeout)
 

@@ -19,6 +19,8 @@ CONTAINER_RUN = f"{LIBRARY}/container-run"
 RUNTIME = f"{CONTAINER_RUN}.json"
 LAUNCHER = "/usr/local/bin/registry-sync-to-nodes.sh"
 SUDO = "/usr/bin/sudo"
+MORE_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/opt/slurm/bin:/opt/slurm/sbin"
+"""Where programs lie that a login for one command does not find: searched after its own PATH, as the role does."""
 KNOWN_HOSTS = "/root/.ssh/known_hosts_registry_sync"
 
 # Below the registry.

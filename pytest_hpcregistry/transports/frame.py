@@ -6,7 +6,9 @@ import secrets
 import shlex
 from collections.abc import Sequence
 
-BEGIN = 'printf "\\n%s\\n" "$0"; exec "$@"'
+from ..core.layout import MORE_PATH
+
+BEGIN = f'PATH="$PATH:{MORE_PATH}"; export PATH; printf "\\n%s\\n" "$0"; exec "$@"'
 
 
 def new_mark() -> str:

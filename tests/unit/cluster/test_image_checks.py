@@ -10,6 +10,7 @@ import pytest
 
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.cluster.image_checks import check_on
+from pytest_hpcregistry.cluster.jobs import go_home
 from pytest_hpcregistry.core.catalog import Catalog, Version
 from pytest_hpcregistry.core.errors import CheckFailed, CommandTimeout, ConfigError, Unreachable, UsageError
 from pytest_hpcregistry.core.events import Event, Happened, Noticed
@@ -47,7 +48,7 @@ class FakeController(Transport):
             assert isinstance(command.stdin, bytes)
             return self.note(command, json.loads(command.stdin))
         if argv[0] == "runuser":
-            assert argv[:8] == ["runuser", "-u", "alice", "--", "sh", "-c", 'cd ~alice && exec "$@"', "sh"]
+            assert argv[:8] == ["runuser", "-u", "alice", "--", *go_home("alice")]
             del argv[:8]
         self.asked.append(argv)
         code, out, err = self.answer(argv)

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_hpcregistry.cluster import jobs as module
 from pytest_hpcregistry.cluster.client import ControllerClient
-from pytest_hpcregistry.cluster.jobs import BatchJob, FinishedJob, Slurm
+from pytest_hpcregistry.cluster.jobs import BatchJob, FinishedJob, Slurm, go_home
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, Unreachable
 from pytest_hpcregistry.core.model import Cluster, Controller
 from pytest_hpcregistry.core.model import Slurm as Settings
@@ -64,7 +64,7 @@ def test_srun_as_the_login_user() -> None:
 def test_srun_as_the_job_user_in_its_home(user: str, before: list[str]) -> None:
     fake = FakeCluster()
     connect(fake, user=user, run_as="alice", partition="gpu").srun("true")
-    become = ["runuser", "-u", "alice", "--", "sh", "-c", 'cd ~alice && exec "$@"', "sh"]
+    become = ["runuser", "-u", "alice", "--", *go_home("alice")]
     (asked,) = fake.asked
     start = [*before, *become, "srun", "--quiet"]
     assert asked[: len(start)] == start

@@ -16,6 +16,7 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.controller import nodes
+from pytest_hpcregistry.core import layout
 from pytest_hpcregistry.core.errors import CommandFailed, CommandTimeout, HpcRegistryError, Unreachable, UsageError
 from pytest_hpcregistry.core.machine import SlurmFacts
 from pytest_hpcregistry.core.nodeset import Choice
@@ -253,7 +254,8 @@ def test_the_agent_is_piped_to_a_node_and_its_request_is_one_word(monkeypatch: p
     monkeypatch.setattr(secrets, "token_hex", lambda count: "n" * count)
     asked = ran(monkeypatch, f'hpcregistry {"n" * 8} {{"a": 1}}\n')
     assert nodes.ask_facts("c1", {"x": "a 'b' $(id)"}, route=Route(), connect_timeout=10, timeout=77) == {"a": 1}
-    remote = ["python3", "-", "facts", "n" * 8, shlex.quote('{"x": "a \'b\' $(id)"}')]
+    start = f'\'PATH="$PATH:{layout.MORE_PATH}" exec python3 - facts "$@"\''
+    remote = ["sh", "-c", start, "sh", "n" * 8, shlex.quote('{"x": "a \'b\' $(id)"}')]
     assert (asked.where, asked.argv) == ("c1", [*ORDINARY, "root@c1", *remote])
     assert asked.how == {"stdin": pkgutil.get_data("pytest_hpcregistry", "agent/facts.py"), "timeout": 77}
 
@@ -262,7 +264,7 @@ def test_who_is_not_root_becomes_root_there(monkeypatch: pytest.MonkeyPatch, set
     monkeypatch.setattr(secrets, "token_hex", lambda count: "n" * count)
     asked = ran(monkeypatch, f'hpcregistry {"n" * 8} {{"a": 1}}\n')
     nodes.ask_facts("c1", {}, route=Route(user="ops"), connect_timeout=10, timeout=77)
-    assert asked.argv[len(ORDINARY) : -2] == ["ops@c1", "sudo", "-n", "python3", "-", "facts"]
+    assert asked.argv[len(ORDINARY) :][:4] == ["ops@c1", "sudo", "-n", "sh"]
     settings = change(settings, routes=(NodeRoute(nodes="slurm", user="ops"),))
     assert nodes.sync_ssh("c1", settings)[-1] == "ops@c1", "what it may do there, its line says"
 

@@ -193,7 +193,10 @@ def test_nothing_in_the_repository_turns_the_check_off() -> None:
         "CONTRIBUTING.md",
     )
     files = [file for place in places for file in [ROOT / place, *(ROOT / place).rglob("*")] if file.is_file()]
-    files = [file for file in files if file.suffix != ".pyc"]
+    # What inventories of others say is read, and not obeyed.
+    files = [
+        file for file in files if file.suffix != ".pyc" and file.name not in ("inventories.py", "test_ssh_words.py")
+    ]
     assert len(files) > 100
     texts = {file: file.read_text(errors="replace").replace("'", "").replace('"', "") for file in files}
     assert [(str(file), words) for file, text in texts.items() for words in NEVER if words in text] == []
