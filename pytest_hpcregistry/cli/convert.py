@@ -55,6 +55,10 @@ def convert_options(function: Any) -> Any:
         metavar="SECONDS",
         help="The time stamp in OUT, in seconds since 1970 [default: the image's own].",
     )(function)
+    text = (
+        "Where the machine that builds unpacks and works [default: beside OUT; on a controller its $TMPDIR, or /tmp]."
+    )
+    function = click.option("--tmpdir", type=click.Path(path_type=Path), metavar="DIR", help=text)(function)
     text = "Convert on its controller where this machine has no Apptainer [default: $HPC_CLUSTER]."
     return click.option("--cluster", type=SIF, metavar="FILE", envvar="HPC_CLUSTER", help=text)(function)
 
@@ -64,7 +68,9 @@ def convert_options(function: Any) -> Any:
 @click.argument("image")
 @click.argument("out", type=SIF)
 @convert_options
-def convert_to_apptainer(image: str, out: Path, force: bool, date: int | None, cluster: Path | None) -> None:
+def convert_to_apptainer(
+    image: str, out: Path, force: bool, date: int | None, cluster: Path | None, tmpdir: Path | None
+) -> None:
     """Convert IMAGE to the SIF file OUT.
 
     IMAGE is NAME[:TAG] of the local Docker or Podman, docker-archive:FILE[:REFERENCE], oci-archive:FILE[:REFERENCE] or
@@ -76,7 +82,7 @@ def convert_to_apptainer(image: str, out: Path, force: bool, date: int | None, c
     Example:
       hpc-container-manager convert to-apptainer pytorch:latest build/containers/apptainer/pytorch.sif
     """
-    answer(Conversions([run_convert(image, out, force, date, cluster)]))
+    answer(Conversions([run_convert(image, out, force, date, cluster, tmpdir)]))
 
 
 @command.command("single")
@@ -84,7 +90,9 @@ def convert_to_apptainer(image: str, out: Path, force: bool, date: int | None, c
 @click.argument("image")
 @click.argument("out", type=SIF, required=False)
 @convert_options
-def convert_single(image: str, out: Path | None, force: bool, date: int | None, cluster: Path | None) -> None:
+def convert_single(
+    image: str, out: Path | None, force: bool, date: int | None, cluster: Path | None, tmpdir: Path | None
+) -> None:
     """Convert IMAGE and name the file after it.
 
     As to-apptainer; without OUT it is build/containers/apptainer/NAME.sif.
@@ -93,14 +101,14 @@ def convert_single(image: str, out: Path | None, force: bool, date: int | None, 
     Example:
       hpc-container-manager convert single pytorch:latest
     """
-    answer(Conversions([run_convert(image, out or default_output(image), force, date, cluster)]))
+    answer(Conversions([run_convert(image, out or default_output(image), force, date, cluster, tmpdir)]))
 
 
 @command.command("all")
 @answers(Conversions)
 @definitions_option
 @convert_options
-def convert_all(definitions: Path, force: bool, date: int | None, cluster: Path | None) -> None:
+def convert_all(definitions: Path, force: bool, date: int | None, cluster: Path | None, tmpdir: Path | None) -> None:
     """Convert every image that has changed.
 
     All that have a definition, to build/containers/apptainer/NAME.sif; `image build all` comes before. A SIF of this
@@ -120,16 +128,18 @@ def convert_all(definitions: Path, force: bool, date: int | None, cluster: Path 
             say(f"✓ {out}: up to date")
             done.images.append(Conversion(definition.image, str(out), False))
         else:
-            done.images.append(run_convert(definition.image, out, True, date, cluster))
+            done.images.append(run_convert(definition.image, out, True, date, cluster, tmpdir))
 
     do_each(find_definitions(definitions, "all"), convert_one, "converted", done.failed)
 
 
-def run_convert(image: str, out: Path, force: bool, date: int | None, cluster_file: Path | None) -> Conversion:
+def run_convert(
+    image: str, out: Path, force: bool, date: int | None, cluster_file: Path | None, tmpdir: Path | None
+) -> Conversion:
     say("Converting Docker image to Apptainer format...")
     transport = open_transport(load(cluster_file)) if cluster_file else None
     try:
-        done: Converted = convert(image, out, force=force, date=date, builder=transport, on_line=say)
+        done: Converted = convert(image, out, force=force, date=date, builder=transport, on_line=say, tmpdir=tmpdir)
     finally:
         if transport:
             transport.close()

@@ -51,6 +51,7 @@ find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -name 'hpc-convert-??????????' -user 
 HINTS = {
     "no space left|quota": "make room in the directory of the output, in APPTAINER_TMPDIR and in Apptainer's cache",
     "choose an image|more than one image|unexpected reference": "say which image of the archive: FILE:REFERENCE",
+    "permission denied|noexec": "where it works must allow programs to run (findmnt -o OPTIONS -T DIR): --tmpdir DIR",
     "no such host|connection refused|i/o timeout": "can this machine reach that registry?",
     "unauthorized|requested access": "log in to that registry: apptainer registry login",
 }
@@ -91,8 +92,11 @@ def convert(
     builder: Transport | None = None,
     here: Transport | None = None,
     on_line: Listener | None = None,
+    tmpdir: Path | None = None,
 ) -> Converted:
     """Build the SIF *out* from *image* with Apptainer on this machine, or else on *builder*, the controller.
+
+    *tmpdir* is a directory of the machine that builds, where Apptainer unpacks, in place of its own temporary one.
 
     *out* appears whole or not at all. What a build dates is dated *date*, in seconds since 1970, or else as the image
     itself, so that the same image gives the same bytes. *on_line* is called with each line that there is to tell.
@@ -113,10 +117,10 @@ def convert(
             source = replace(source, date=found, digest=source.digest or digest)
         source = replace(source, date=source.date if date is None else date)
         if machine is here:
-            built = build_sif(machine, program, str(directory), source, tell)
+            built = build_sif(machine, program, str(directory), source, tell, tmpdir)
             made = Path(built)
         else:
-            made = build_there(machine, program, directory, source, archive, tell)
+            made = build_there(machine, program, directory, source, archive, tell, tmpdir)
         digest, size = prove_sif(made)
         put_in_place(made, out)
     return Converted(out, digest, size, image, source.digest, time.monotonic() - began)
@@ -165,8 +169,10 @@ def unpack(source: Path, archive: Path, tell: Listener) -> None:
         raise CommandFailed(f"{visible(source)}: cannot be uncompressed: {excerpt(str(error))}") from error
 
 
-def build_sif(machine: Transport, program: str, directory: str, source: Source, tell: Listener) -> str:
-    """Build `image.sif` in *directory* on *machine* and return its path."""
+def build_sif(
+    machine: Transport, program: str, directory: str, source: Source, tell: Listener, tmpdir: Path | None = None
+) -> str:
+    """Build `image.sif` in *directory* on *machine* and return its path; *tmpdir* is where Apptainer unpacks."""
     command = build_command(machine, program, directory, source)
     if source.date is None:
         tell(f"no date of {source.image} is known: with SOURCE_DATE_EPOCH set it would give the same file every time")
@@ -176,7 +182,8 @@ def build_sif(machine: Transport, program: str, directory: str, source: Source, 
         last_words.append(line)
         tell(line)
 
-    result = machine.run(["sh", "-c", START_BUILD, directory, *command], timeout=DEADLINE, on_line=on_line)
+    start = [*(["env", f"APPTAINER_TMPDIR={tmpdir}"] if tmpdir else []), "sh", "-c", START_BUILD, directory]
+    result = machine.run([*start, *command], timeout=DEADLINE, on_line=on_line)
     if result.exit_code != 0:
         raise CommandFailed(
             "\n  ".join(
@@ -210,11 +217,19 @@ def build_command(machine: Transport, program: str, directory: str, source: Sour
 
 
 def build_there(
-    machine: Transport, program: str, directory: Path, source: Source, archive: Path | None, tell: Listener
+    machine: Transport,
+    program: str,
+    directory: Path,
+    source: Source,
+    archive: Path | None,
+    tell: Listener,
+    tmpdir: Path | None = None,
 ) -> Path:
-    """Build on another machine, in a directory there that is gone afterwards, and bring the SIF into *directory*."""
-    machine.run(["sh", "-c", REMOVE_LEFTOVERS], timeout=DEADLINE)
-    made = machine.run(["mktemp", "-d", "-t", "hpc-convert-XXXXXXXXXX"], timeout=SHORT).check()
+    """Build on another machine, in a directory there (in *tmpdir*) that is gone afterwards, and bring the SIF into
+    *directory*."""
+    elsewhere = ["env", f"TMPDIR={tmpdir}"] if tmpdir else []
+    machine.run([*elsewhere, "sh", "-c", REMOVE_LEFTOVERS], timeout=DEADLINE)
+    made = machine.run([*elsewhere, "mktemp", "-d", "-t", "hpc-convert-XXXXXXXXXX"], timeout=SHORT).check()
     there = made.stdout.strip()
     finished = False
     try:

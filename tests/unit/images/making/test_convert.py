@@ -544,6 +544,24 @@ def test_what_a_killed_conversion_left_on_the_controller_goes_with_the_next(
     assert sorted(path.name for path in elsewhere.temporary.iterdir()) == names[1:]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_another_place_to_work_in(
+    install: Install, elsewhere: Elsewhere, out: Path, calls: Path, tmp_path: Path, there: bool
+) -> None:
+    """For a /tmp that is full, or mounted with noexec."""
+    install("podman", PODMAN)
+    if not there:
+        install("apptainer", APPTAINER)
+    large = tmp_path / "large"
+    large.mkdir()
+    convert("demo:1.0", out, builder=elsewhere if there else None, tmpdir=large)
+    worked = Path((calls / "directory").read_text().strip())
+    assert worked.parent == (large if there else out.parent)
+    assert [path.name for path in large.iterdir()] == ([] if there else ["build-temp"])
+    assert list(elsewhere.temporary.iterdir()) == []
+    assert "--tmpdir DIR" in hint_for("FATAL: fork/exec /tmp/x/mksquashfs: permission denied")
+
+
 def test_no_apptainer_anywhere(install: Install, elsewhere: Elsewhere, out: Path) -> None:
     install("podman", PODMAN)
     with pytest.raises(UsageError, match="not on this machine") as caught:
