@@ -107,7 +107,7 @@ def commands() -> None:
 
     Exit codes: 0 done and proven, 1 a check failed or drift was found, 2 wrong use or configuration,
     3 could not be determined (a machine is unreachable, syncs never ended, a scanner gave no report),
-    4 the work itself failed, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
+    4 the work itself failed or was cancelled, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
     """
 
 

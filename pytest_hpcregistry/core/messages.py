@@ -37,6 +37,11 @@ from .running import WAITING, Running
 
 MOST_LISTED = 3
 """Names in one line."""
+NEXT = {
+    "gc": "what was not freed is freed by the next: hpc-container-manager gc",
+    "repair": "to go on: hpc-container-manager sync --repair",
+}
+"""What to do about what a command has left undone; for all others a sync."""
 
 
 def describe(event: Event) -> list[str]:
@@ -254,6 +259,12 @@ def sender(record: Record) -> str:
 def subject(record: Record) -> str:
     """Which images a command is about; of a gc, what it keeps."""
     return ", ".join(record.images) or record.detail or "all images"
+
+
+def what_next(record: Record) -> str:
+    """What to do about what an interrupted or failed command has left undone."""
+    undone = f"{record.failed} not done: " if record.failed else ""
+    return undone + NEXT.get(record.command, "to go on: hpc-container-manager sync")
 
 
 def progress(one: Running) -> list[str]:

@@ -65,6 +65,7 @@ class Transfers:
         self.uploads: dict[str, Track] = {}
         self.nodes: list[str] = []
         self.finished: set[str] = set()
+        self.failed: set[str] = set()
         self.tracks: dict[str, Track] = {}
         self.whole = Track(0)
 
@@ -76,7 +77,7 @@ class Transfers:
             self.uploads.pop(event.name or "", None)
         elif isinstance(event, SyncStarted):
             self.what, self.nodes = event.what, list(event.nodes)
-            self.finished, self.tracks, self.whole = set(), {}, Track(0)
+            self.finished, self.failed, self.tracks, self.whole = set(), set(), {}, Track(0)
         elif isinstance(event, TransferStarted):
             for node, size in event.bytes.items():
                 self.tracks[node] = Track(size)
@@ -85,7 +86,7 @@ class Transfers:
             for node, size in event.bytes.items():
                 self.move(node, size, now)
         elif isinstance(event, NodeFinished):
-            self.finish(event.node, event.state in ("synced", "unchanged"), now)
+            self.finish(event.node, event.state, now)
         elif isinstance(event, SyncFinished):
             self.nodes = []
 
@@ -96,14 +97,16 @@ class Transfers:
             track.take(arrived, now)
             self.whole.take(self.whole.arrived + track.arrived - before, now)
 
-    def finish(self, node: str, well: bool, now: float) -> None:
+    def finish(self, node: str, state: str, now: float) -> None:
         """A node that ended well has all its bytes; of one that did not, nothing more is waited for."""
         track = self.tracks.get(node)
-        if track and well:
+        if track and state in ("synced", "unchanged"):
             self.move(node, track.size, now)
         elif track:
             self.whole.size -= track.size - track.arrived
         self.finished.add(node)
+        if state in ("failed", "unreachable"):
+            self.failed.add(node)
 
     @property
     def idle(self) -> bool:
@@ -118,8 +121,9 @@ class Transfers:
         """What is on its way, each with how far it is, in words."""
         found = [(name, ", ".join(words(track, now, track.left(now)))) for name, track in self.uploads.items()]
         if self.nodes:
-            nodes = f"{len(self.finished)} of {len(self.nodes)} nodes"
-            found.append((self.what, ", ".join([nodes, *words(self.whole, now, self.left(now))])))
+            nodes = [f"{len(self.finished - self.failed)} of {len(self.nodes)} nodes"]
+            nodes += [f"{len(self.failed)} failed"] if self.failed else []
+            found.append((self.what, ", ".join([*nodes, *words(self.whole, now, self.left(now))])))
         return found
 
 

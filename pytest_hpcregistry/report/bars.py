@@ -138,7 +138,7 @@ class Bars:
                 return Group(table, self.spin(self.waiting.strip()))
             if not transfers.nodes:
                 return table
-            done = f"{len(transfers.finished)}/{len(transfers.nodes)} nodes"
+            done = f"{len(transfers.finished - transfers.failed)}/{len(transfers.nodes)} nodes"
             if transfers.whole.size:
                 table.add_row(Text(done, "bold"), *cells(transfers.whole, now, transfers.left(now)))
             elif not transfers.tracks:

@@ -297,6 +297,21 @@ def test_a_registry_of_its_own_is_no_shared_one(pair: FakeNodes) -> None:
     plan(pair, Node(sees=True), {"d/a.sif": 1}, method="shared").learn("c1")
 
 
+def test_what_breaks_off_because_it_is_ended_is_interrupted(pair: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not `rsync exited with 143`, or a connection that broke: a cancelled sync ends its own programs."""
+    pair.publish(NAME)
+    trip = plan(pair, Node(), {"d/a.sif": 1})
+    ending = threading.Event()
+    monkeypatch.setattr("pytest_hpcregistry.controller.ending.ENDING", ending)
+    trip.fail("c1", Unreachable("the connection broke"))
+    ending.set()
+    trip.fail("c2", CommandFailed("rsync exited with 143", where="c2"))
+    assert [(one.state, one.message) for one in trip.outcomes.values()] == [
+        ("unreachable", "the connection broke"),
+        ("failed", "interrupted"),
+    ]
+
+
 def test_names_are_published_in_parts_and_the_catalog_with_the_last(
     pair: FakeNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,14 +123,14 @@ def test_nothing_more_is_waited_for_of_a_node_that_failed(state: str) -> None:
     arrive(found, 1, c1=10 * MB, c2=5 * MB)
     finish(found, 2, "c2", state)
     arrive(found, 3, c2=7 * MB)  # a word that was on its way
-    assert line(found, 3) == "1 of 3 nodes, 100 % of 15 MB"
+    assert line(found, 3) == "0 of 3 nodes, 1 failed, 100 % of 15 MB"
 
 
-def test_a_node_that_was_up_to_date_or_never_answered_counts_as_finished() -> None:
+def test_a_node_that_was_up_to_date_or_never_answered_is_not_waited_for() -> None:
     found = started(c1=0)
     finish(found, 1, "c1", "unchanged")
     finish(found, 1, "late", "unreachable")
-    assert line(found, 1) == "2 of 2 nodes"
+    assert line(found, 1) == "1 of 2 nodes, 1 failed"  # as a cancelled sync ends: no node that failed is one of them
     assert found.left(1) is None
 
 
