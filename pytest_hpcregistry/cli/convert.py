@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..core.names import visible
+from ..core.pace import amount
 from ..images.definitions.definition import Definition, find_definitions
 from ..images.making.convert import Converted, convert, default_output
 from ..images.making.current import is_current
@@ -133,5 +134,5 @@ def run_convert(image: str, out: Path, force: bool, date: int | None, cluster_fi
     finally:
         if transport:
             transport.close()
-    say(f"✓ Successfully converted to {visible(out)} ({done.size / 1e6:.1f} MB, {done.seconds:.1f} s)")
+    say(f"✓ Successfully converted to {visible(out)} ({amount(done.size)}, {done.seconds:.1f} s)")
     return Conversion(image, str(out), True, done.digest, done.size, done.seconds)

@@ -21,6 +21,7 @@ from ..core.kinds import write_mode
 from ..core.labels import fit_labels
 from ..core.layout import object_path
 from ..core.names import CONTROLLER, DIGEST, image_name
+from ..core.pace import amount
 from ..core.settings import Settings
 from . import image_signatures
 from .catalog import catalog_of, read_catalog, read_catalog_text, replaced, text_of
@@ -48,7 +49,7 @@ def receive(registry: str, digest: str, size: int, stream: BinaryIO) -> None:
     free = agent.filesystem(registry)["free"]
     if size + RESERVE > free:
         raise HpcRegistryError(
-            f"{size / 1e6:.0f} MB and a reserve needed, {free / 1e6:.0f} MB free", where="controller"
+            f"{amount(size)} and a reserve of {amount(RESERVE)} needed, {amount(free)} free", where="controller"
         )
     beside = f".{digest}.{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # which follows no link either, open(2)

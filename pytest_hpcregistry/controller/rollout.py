@@ -21,6 +21,7 @@ from ..core.events import Listener, NodeFinished, NodeStarted, Noticed, Transfer
 from ..core.fanout import fan_out, in_rounds, serve_rounds
 from ..core.history import INTERRUPTED
 from ..core.kinds import write_mode
+from ..core.pace import amount
 from ..core.settings import Settings
 from .ending import is_being_ended
 from .engines import ENGINES, Job
@@ -147,7 +148,7 @@ class Rollout:
         needed = sum(self.sizes[digest] for digest in lacks)
         if needed and needed + RESERVE > has["free"] and not has["shared"]:
             raise CommandFailed(
-                f"{needed / 1e6:.0f} MB and {RESERVE >> 20} MiB reserve needed, {has['free'] / 1e6:.0f} MB free",
+                f"{amount(needed)} and a reserve of {amount(RESERVE)} needed, {amount(has['free'])} free",
                 where=node,
             )
 

@@ -106,7 +106,7 @@ def would(event: NodeFinished) -> str:
     """What a dry run says of a node."""
     parts = []
     if event.names:
-        how = f"{event.bytes / 1e6:.1f} MB by {event.engine}" if event.engine else "its bytes are there"
+        how = f"{amount(event.bytes)} by {event.engine}" if event.engine else "its bytes are there"
         parts.append(f"would get {listed(event.names)} ({how})")
     if event.removed:
         parts.append(f"would lose the name {listed(event.removed)}")
@@ -121,7 +121,7 @@ def node_finished(event: NodeFinished) -> list[str]:
             replace(event, removed=None)
         ) * bool(event.objects)
     if event.state == "synced":
-        moved = f"{event.objects} moved, {event.bytes / 1e6:.1f} MB, {event.seconds:.1f} s"
+        moved = f"{event.objects} moved, {amount(event.bytes)}, {event.seconds:.1f} s"
         return [f"SUCCESS: {event.what} synced to {event.node} ({moved})"]
     if event.state == "unchanged":
         read = ", every byte read" if event.read else ""
@@ -203,13 +203,13 @@ def describe_freed(one: Freed, would: str) -> list[tuple[str, str]]:
     removed += [count(len(one.attachments), "attachment")] if one.attachments else []
     removed += [count(len(one.debris), "leftover")] if one.debris else []
     freed = " and ".join([", ".join(removed[:-1]), removed[-1]] if removed[1:] else removed)
-    lines = [("SUCCESS", f"{freed} {would}freed, {one.bytes / 1e6:.1f} MB")]
+    lines = [("SUCCESS", f"{freed} {would}freed, {amount(one.bytes)}")]
     for kept, size, why in (
         (one.in_use, one.in_use_bytes, "in use"),
         (one.young, one.young_bytes, "unreferenced for less than the grace period"),
     ):
         if kept:
-            lines.append(("NOTE", f"{count(len(kept), 'object')} kept, {size / 1e6:.1f} MB: {why}"))
+            lines.append(("NOTE", f"{count(len(kept), 'object')} kept, {amount(size)}: {why}"))
     if one.unmanaged:
         lines.append(("NOTE", f"not in the catalog, left alone: {', '.join(map(excerpt, one.unmanaged))}"))
     return lines

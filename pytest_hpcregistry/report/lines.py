@@ -35,6 +35,7 @@ from ..core.facts import PRESENT
 from ..core.messages import behind, count, describe_gc, describe_use, listed, not_counted, would
 from ..core.names import LONGEST_REASON, excerpt, printable, visible
 from ..core.nodeset import fold, fold_machines, group_by
+from ..core.pace import amount
 
 COLOURS = {"✓": "green", "✗": "red", "!": "yellow"}
 """Of the marks that lines begin with, on a terminal that shows colours."""
@@ -50,13 +51,8 @@ def describe(event: Event) -> str | None:
     return printable(writer(event)) if writer else None
 
 
-def megabytes(size: int) -> str:
-    """`67.1 MB`, decimal as disks and networks are sold."""
-    return f"{size / 1e6:.1f} MB"
-
-
 def image_checked(event: ImageChecked) -> str:
-    return f"✓ {event.name}: a sound SIF, {megabytes(event.size)}, sha256 {event.digest[:12]}…"
+    return f"✓ {event.name}: a sound SIF, {amount(event.size)}, sha256 {event.digest[:12]}…"
 
 
 def check_ended(event: CheckEnded) -> str:
@@ -74,12 +70,12 @@ def image_scanned(event: ImageScanned) -> str:
 
 def would_deploy(event: WouldDeploy) -> str:
     scanned = ", after a scan" if event.scanned else ""
-    return f"would deploy {visible(event.path)} as {event.name}{scanned}, sending {event.bytes} bytes"
+    return f"would deploy {visible(event.path)} as {event.name}{scanned}, sending {amount(event.bytes)}"
 
 
 def image_sent(event: ImageSent) -> str:
     return f"✓ {event.name}: " + (
-        f"{megabytes(event.bytes)} sent to the controller" if event.bytes else "the controller has its bytes"
+        f"{amount(event.bytes)} sent to the controller" if event.bytes else "the controller has its bytes"
     )
 
 
@@ -144,7 +140,7 @@ def node_finished(event: NodeFinished) -> str:
 
 
 def nodes_finished(events: Iterable[NodeFinished]) -> list[str]:
-    """`✓ c[001-008]: synced, 67.1 MB in 5.9 to 6.6 s`: nodes that ended in the same way are one line."""
+    """`✓ c[001-008]: synced, 67 MB in 5.9 to 6.6 s`: nodes that ended in the same way are one line."""
     alike: dict[tuple[str, str, str, bool], list[NodeFinished]] = {}
     for event in events:
         alike.setdefault((event.state, event.message, names_of(event), event.read), []).append(event)
@@ -171,14 +167,15 @@ def ended(events: Sequence[NodeFinished]) -> str:
         return f"  {nodes}: {names}"
     if names and not any(event.objects for event in events):
         return f"✓ {nodes}: {names} removed"
-    moved = span([event.bytes / 1e6 for event in events])
+    moved = span([event.bytes for event in events], amount)
+    moved = "no image moved," if moved == amount(0) else moved
     removed = f", {names} removed" if names else ""
-    return f"✓ {nodes}: synced{removed}, {moved} MB in {span([event.seconds for event in events])} s"
+    return f"✓ {nodes}: synced{removed}, {moved} in {span([event.seconds for event in events], '{:.1f}'.format)} s"
 
 
-def span(numbers: Sequence[float]) -> str:
+def span(numbers: Sequence[float], write: Callable[[float], str]) -> str:
     """`6.6`, or `5.9 to 6.6`."""
-    return " to ".join(dict.fromkeys(f"{number:.1f}" for number in (min(numbers), max(numbers))))
+    return " to ".join(dict.fromkeys(write(number) for number in (min(numbers), max(numbers))))
 
 
 def verified(event: Verified) -> str:

@@ -33,7 +33,8 @@ def test_nothing_moves_to_nodes_that_see_the_controllers_registry(tool: Cli, mac
     said = tool("deploy", "single", "-s", "-v", sif("seen")).check().stdout
     assert "engine shared for c[001-002]: they see the controller's own registry" in said
     assert "engine star for c003: " in said
-    assert "✓ c003: synced, 0.1 MB in " in said
+    assert "✓ c003: synced, " in said
+    assert " kB in " in said
     assert len(machines.digests(NAME)) == 1
     inodes = {node: machines.tell(node, f"stat -c %i {REGISTRY}/{NAME}") for node in (*SHARING, ALONE)}
     here = machines.tell(CONTROLLER, f"stat -c %i {REGISTRY}/{NAME}")

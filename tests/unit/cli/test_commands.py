@@ -49,6 +49,7 @@ from pytest_hpcregistry.core.events import (
 from pytest_hpcregistry.core.facts import Facts
 from pytest_hpcregistry.core.machine import MachineFacts, SlurmFacts, Syncing
 from pytest_hpcregistry.core.nodeset import Choice
+from pytest_hpcregistry.core.pace import amount
 from pytest_hpcregistry.core.wire import to_data
 from pytest_hpcregistry.report.junit import Counts
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, events, gathered, image, machine
@@ -549,8 +550,8 @@ def test_dry_run_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("x.sif").write_bytes(Sif().to_bytes())
     result = run("deploy", "all", "-n", "--controller", "hpc", ".")
     assert run("deploy", "-n", "--controller", "hpc", "x.sif").output == result.output
-    size = Path("x.sif").stat().st_size
-    assert result.output == f"would deploy x.sif as {NAME}, sending {size} bytes\n"
+    size = amount(Path("x.sif").stat().st_size)
+    assert result.output == f"would deploy x.sif as {NAME}, sending {size}\n"
     monkeypatch.setattr(ControllerClient, "look", lambda client, digest, size: Looked(False, ["aarch64"]))
     assert raised(run("deploy", "all", "-n", "--controller", "hpc", ".")).exit_code == 1
     assert run("deploy", "all", "-n", "--any-architecture", "--controller", "hpc", ".").output == result.output
@@ -561,8 +562,8 @@ def test_dry_run_says_that_it_would_scan(monkeypatch: pytest.MonkeyPatch) -> Non
     Path("x.sif").write_bytes(Sif().to_bytes())
     Path("cluster.yaml").write_text("controller: {host: hpc}\nscan: {command: [no-such-scanner, '{sbom}']}\n")
     words = ["deploy", "all", "-n", "--cluster", "cluster.yaml", "."]
-    assert run(*words).output == f"would deploy x.sif as {NAME}, after a scan, sending 0 bytes\n"
-    assert run(*words, "--no-scan").output == f"would deploy x.sif as {NAME}, sending 0 bytes\n"
+    assert run(*words).output == f"would deploy x.sif as {NAME}, after a scan, sending 0 B\n"
+    assert run(*words, "--no-scan").output == f"would deploy x.sif as {NAME}, sending 0 B\n"
 
 
 def test_sync_shows_events_and_its_end_is_the_result(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
     ("event", "line"),
     [
         (ImageChecked(name=NAME, size=67_100_000, digest=DIGEST),
-         f"✓ {NAME}: a sound SIF, 67.1 MB, sha256 aaaaaaaaaaaa…"),
+         f"✓ {NAME}: a sound SIF, 67 MB, sha256 aaaaaaaaaaaa…"),
         (CheckEnded(NAME, "import torch", "passed", seconds=3.21), f"✓ {NAME}: import torch (3.2 s)"),
         (CheckEnded("a\nb.sif", "c\x1b", "failed", "exit code 1"), "✗ a\\nb.sif: c\\x1b: failed: exit code 1"),
         (CheckEnded("a\nb.sif", "c", "passed"), "✓ a\\nb.sif: c (0.0 s)"),
@@ -57,6 +57,8 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
         ),
         (NodeFinished(node="c1", state="synced", bytes=5_000_000, seconds=1.25, what="x"),
          "✓ c1: synced, 5.0 MB in 1.2 s"),
+        (NodeFinished(node="c1", state="synced", bytes=37_000, seconds=1.25, what="x"), "✓ c1: synced, 37 kB in 1.2 s"),
+        (NodeFinished(node="c1", state="synced", seconds=1.25, what="x"), "✓ c1: synced, no image moved, in 1.2 s"),
         (NodeFinished(node="c1", state="unchanged", what="x"), "✓ c1: nothing to send (names and sizes compared)"),
         (NodeFinished(node="c1", state="failed", message="disk full", what="x"), "✗ c1: disk full"),
         (RolledBack(name=NAME, digest=DIGEST, before=OTHER, published="2025-10-07T12:00:00Z", by="x"),
@@ -105,7 +107,7 @@ def test_nodes_that_ended_alike_are_one_line() -> None:
         *[ended(node, "not counted", message='drained "disk\x1b swap"') for node in ("c009", "c010")],
     ]
     assert lines.nodes_finished(events) == [
-        "✓ c[001-004]: synced, 0.9 to 5.0 MB in 1.0 to 2.5 s",
+        "✓ c[001-004]: synced, 900 kB to 5.0 MB in 1.0 to 2.5 s",
         "✓ c005: nothing to send (names and sizes compared)",
         "✗ c[006-007]: full\\x1b[2J",
         "✗ c008: no route",
