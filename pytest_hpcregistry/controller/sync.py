@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..core.catalog import Catalog, Entry, Removed
-from ..core.errors import UsageError
+from ..core.errors import DEPLOY_FIRST, UsageError
 from ..core.events import Listener, Noticed, SyncFinished, SyncStarted
 from ..core.machine import SlurmFacts
 from ..core.names import check_directory
@@ -121,6 +121,6 @@ def choose_images(
     prefix = f"{subdirectory}/" if subdirectory else ""
     chosen = names or [name for name in known if name.startswith(prefix)]
     if not chosen:
-        raise UsageError(f"the catalog has no image in {prefix or settings.registry.path}", hint="deploy one first")
+        raise UsageError(f"the catalog has no image in {prefix or settings.registry.path}", hint=DEPLOY_FIRST)
     wanted = {name: catalog.images[name] for name in chosen if name in catalog.images}
     return wanted, {name: catalog.removed[name] for name in chosen if name in catalog.removed}

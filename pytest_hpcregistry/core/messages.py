@@ -8,6 +8,7 @@ from typing import Any
 
 from .events import (
     NOT_COUNTED,
+    DamageFound,
     Event,
     Failed,
     Freed,
@@ -67,6 +68,15 @@ def transfer_started(event: TransferStarted) -> list[str]:
 
 def noticed(event: Noticed) -> list[str]:
     return [f"NOTE: {event.message}"]
+
+
+def damage_found(event: DamageFound) -> list[str]:
+    return [f"NOTE: {describe_damage(event)}"]
+
+
+def describe_damage(event: DamageFound) -> str:
+    found = f"{event.actual[:12]}, should be {event.digest[:12]}"
+    return f"{event.machine}: {', '.join(event.names)} damaged ({found}): what was there is in {event.kept} now"
 
 
 def node_started(event: NodeStarted) -> list[str]:
@@ -170,6 +180,7 @@ LINES: dict[type[Event], Callable[[Any], list[str]]] = {
     TransferStarted: transfer_started,
     Noticed: noticed,
     NodeStarted: node_started,
+    DamageFound: damage_found,
     NodeFinished: node_finished,
     UnderWay: under_way,
     SyncFinished: sync_finished,

@@ -9,6 +9,7 @@ from ..core.attachments import NOUNS
 from ..core.events import (
     NOT_COUNTED,
     CheckEnded,
+    DamageFound,
     Event,
     Failed,
     GcFinished,
@@ -32,7 +33,7 @@ from ..core.events import (
     WouldDeploy,
 )
 from ..core.facts import PRESENT
-from ..core.messages import behind, count, describe_gc, describe_use, listed, not_counted, would
+from ..core.messages import behind, count, describe_damage, describe_gc, describe_use, listed, not_counted, would
 from ..core.names import LONGEST_REASON, excerpt, printable, visible
 from ..core.nodeset import fold, fold_machines, group_by
 from ..core.pace import amount
@@ -135,6 +136,10 @@ def noticed(event: Noticed) -> str:
     return f"! {visible(event.message)}"
 
 
+def damage_found(event: DamageFound) -> str:
+    return visible(f"! {describe_damage(event)}")
+
+
 def node_finished(event: NodeFinished) -> str:
     return nodes_finished([event])[0]
 
@@ -213,6 +218,7 @@ WRITERS: dict[type[Event], Callable[[Any], str]] = {
     SyncStarted: sync_started,
     TransferStarted: transfer_started,
     Noticed: noticed,
+    DamageFound: damage_found,
     NodeFinished: node_finished,
     UnderWay: under_way,
     Verified: verified,

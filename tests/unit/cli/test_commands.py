@@ -316,7 +316,7 @@ def test_nodes_can_be_chosen_and_left_out(monkeypatch: pytest.MonkeyPatch, words
         (gathered({"c1": machine(image())}), 0),
         (gathered({"c1": machine(image()), "c2": "x"}), 3),
         (gathered({"c1": machine(image(digest=OTHER)), "c2": "x"}), 1),
-        (gathered({"c1": machine()}, images={}), 1),
+        (gathered({"c1": machine()}, images={}), 2),
         (gathered({"c1": machine(image())}, catalog="version: 9\n"), 1),
         (gathered({}), 4),
     ],
@@ -327,6 +327,15 @@ def test_exit_codes_of_status(monkeypatch: pytest.MonkeyPatch, found: Facts, cod
     assert (raised(result).exit_code if result.exception else 0) == code
     if code != 4:
         assert json.loads(result.stdout)["images"] == found.matrix()
+
+
+@pytest.mark.parametrize("command", ["status", "verify"])
+def test_where_there_is_no_image_at_all(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    give_facts(monkeypatch, gathered({"c1": machine()}, images={}))
+    error = raised(run(command, "--controller", "hpc"))
+    said = "there is no image in the catalog and none on any machine"
+    deploy_first = "deploy one first: hpc-container-manager deploy FILE.sif"
+    assert (error.exit_code, str(error), error.hint) == (2, said, deploy_first)
 
 
 def without_catalog(nodes: dict[str, MachineFacts | str]) -> Facts:
@@ -582,7 +591,7 @@ def test_sync_shows_events_and_its_end_is_the_result(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ControllerClient, "sync", sync)
     monkeypatch.setattr(show, "TELL_EVERY", 0)
     result = run("sync", "--controller", "hpc")
-    assert "  all images: 0 of 2 nodes, 50 % of 0.1 kB\n" in result.stdout
+    assert "  all images: 0 of 2 nodes, 50 % of 100 B\n" in result.stdout
     assert "✗ c2: disk full\n" in result.stdout
     assert raised(result).exit_code == 4
     result = run("sync", "--json", "--controller", "hpc")
@@ -711,7 +720,7 @@ def test_catalog_show_tells_each_version(monkeypatch: pytest.MonkeyPatch) -> Non
     lines = run("catalog", "show", "--controller", "hpc", "x.sif").output.splitlines()
     assert lines[0] == NAME
     assert lines[1].split() == ["VERSION", "SIZE", "PUBLISHED", "BY"]
-    assert lines[2].split()[:3] == [DIGEST[:12], "0.0", "MB"]
+    assert lines[2].split()[:3] == [DIGEST[:12], "10", "B"]
     assert lines[3].split()[-2:] == ["2025-10-01T12:00:00Z", "them@y"]
     assert lines[4] == f"current version {DIGEST[:12]}", "labels, which may be many, come last"
     rest = lines[lines.index(f"older version {OTHER[:12]}") :]

@@ -25,6 +25,7 @@ from pytest_hpcregistry.controller.recall import odd_files, recall
 from pytest_hpcregistry.core.errors import CommandFailed, UsageError
 from pytest_hpcregistry.core.events import (
     BytesMissing,
+    DamageFound,
     Event,
     Freed,
     GcFinished,
@@ -134,6 +135,14 @@ def test_a_node_that_is_not_counted_is_neither_done_nor_failed(registry: Registr
 def test_digests_before_and_after(registry: Registry, event: Event, expected: tuple[str, str, str]) -> None:
     found = run(registry, event)
     assert (found.state, (found.before, found.after, found.detail)) == ("ok", expected)
+
+
+@pytest.mark.parametrize(("given", "detail"), [("", "damaged on controller,c2"), ("a", "a; damaged on controller,c2")])
+def test_a_repair_says_where_it_found_damage(registry: Registry, given: str, detail: str) -> None:
+    damage = [DamageFound(machine, [NAME], NEW, OLD, "q") for machine in ("c2", "controller", "c2")]
+    ended = [NodeFinished(node, "x", "synced" if node == "c2" else "unchanged", read=True) for node in ("c1", "c2")]
+    found = run(registry, *damage, *ended, command="repair", detail=given)
+    assert (found.state, found.detail, found.done) == ("ok", detail, "c[1-2]")
 
 
 def test_a_gc_says_how_much_it_freed(registry: Registry) -> None:

@@ -16,6 +16,7 @@ import pytest
 from pytest_hpcregistry.controller import log as events
 from pytest_hpcregistry.core.events import (
     BytesMissing,
+    DamageFound,
     Event,
     Failed,
     Freed,
@@ -58,6 +59,10 @@ MACHINE = Freed("freed")
             "Engine star for c[1-2]: as asked for",
         ),
         (Noticed(message="odd"), "NOTE: odd"),
+        (
+            DamageFound("c1", [NAME], "a" * 64, "b" * 64, "q"),
+            f"NOTE: c1: {NAME} damaged (bbbbbbbbbbbb, should be aaaaaaaaaaaa): what was there is in q now",
+        ),
         (NodeStarted(what=NAME, node="c1"), f"Syncing {NAME} to c1..."),
         (
             replace(FINISHED, state="synced", objects=2, bytes=1_250_000_000_000, seconds=1.25),

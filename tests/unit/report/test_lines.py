@@ -9,6 +9,7 @@ import pytest
 
 from pytest_hpcregistry.core.events import (
     CheckEnded,
+    DamageFound,
     Event,
     Failed,
     Freed,
@@ -79,6 +80,8 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
         (UnderWay(what="all images", text="1 of 2 nodes, 40 % of 2.1 GB"),
          "  all images: 1 of 2 nodes, 40 % of 2.1 GB"),
         (NodeStarted(node="c1", what="x"), None),
+        (DamageFound("c1", [NAME, "b/y.sif"], "a" * 64, "b" * 64, "q"),
+         f"! c1: {NAME}, b/y.sif damaged (bbbbbbbbbbbb, should be aaaaaaaaaaaa): what was there is in q now"),
     ],
 )  # fmt: skip
 def test_one_line_for_one_event(event: Event, line: str | None) -> None:
