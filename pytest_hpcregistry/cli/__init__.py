@@ -17,8 +17,8 @@ from click.shell_completion import CompletionItem
 
 from .. import __version__
 from ..core.errors import HpcRegistryError, UsageError
-from ..core.fields import nearest
 from .endings import ended_by_signals, failure_of, interruption
+from .groups import Group
 from .output import how_much, one_run
 from .show import say, say_error, say_usage_error
 
@@ -51,7 +51,7 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Commands that are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -62,18 +62,6 @@ class Commands(click.Group):
             return super().get_command(ctx, cmd_name)
         command: click.Command = import_module(f".{cmd_name}", __name__).command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As any group's, with the nearest name for one that there is not."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            near = nearest(args[0], COMMANDS)
-            if not near:
-                raise
-            raise click.UsageError(f'{error.message} Perhaps you meant "{near}"?', ctx) from None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """As any group's, without importing all commands."""

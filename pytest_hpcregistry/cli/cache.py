@@ -11,6 +11,7 @@ from ..core.fields import read_size
 from ..core.pace import amount
 from ..images.caches import Cleaned, choose, clean, find_caches, would_free
 from ..images.caches.entry import size_of
+from .groups import Group
 from .output import answer, answers
 from .show import say, show_table, tell
 
@@ -45,7 +46,7 @@ class Emptied:
 USED = "a container uses it"
 
 
-@click.group("cache")
+@click.group("cache", cls=Group)
 def command() -> None:
     """Show and empty the caches of this machine.
 

@@ -13,6 +13,7 @@ from ..core.errors import CheckFailed
 from ..core.model import Registry
 from ..core.names import visible
 from ..core.pace import amount
+from .groups import Group
 from .known_names import complete_images, remember
 from .options import client_options
 from .output import answer, answers
@@ -35,7 +36,7 @@ class Image(Entry):
     name: str = ""
 
 
-@click.group("catalog")
+@click.group("catalog", cls=Group)
 def command() -> None:
     """Show, remove and restore images."""
 

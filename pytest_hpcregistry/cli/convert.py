@@ -16,6 +16,7 @@ from ..images.making.current import is_current
 from ..images.making.reproducible import LATEST
 from ..transports import open_transport
 from .definitions import definitions_option, do_each
+from .groups import Group
 from .options import SIF, load
 from .output import answer, answers
 from .show import say
@@ -41,7 +42,7 @@ class Conversions:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-@click.group("convert")
+@click.group("convert", cls=Group, otherwise="convert single")
 def command() -> None:
     """Make a SIF file of a Docker or Podman image."""
 

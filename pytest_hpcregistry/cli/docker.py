@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import click
-
 from . import image
+from .groups import Group
 
-command = click.Group("docker", image.command.commands, help="As image, by the bash framework's name.")
+command = Group("docker", image.command.commands, help="As image, by the bash framework's name.")

@@ -11,6 +11,7 @@ from .. import lab
 from ..lab import site
 from ..lab.look import MachineStatus
 from ..lab.state import load
+from .groups import Group
 from .output import answer, answers
 from .show import say, show_table, tell
 
@@ -40,7 +41,7 @@ class Machines(LabName):
     machines: list[MachineStatus]
 
 
-@click.group("lab")
+@click.group("lab", cls=Group)
 def command() -> None:
     """Run a cluster in containers, for trials.
 

@@ -16,6 +16,7 @@ from ..core.messages import count
 from ..core.names import visible
 from ..setup import packer, playbook
 from ..setup.transcript import HostRecap
+from .groups import Group
 from .options import SIF, client_options
 from .output import answer, answers
 from .show import say, show
@@ -38,7 +39,7 @@ class Templates:
     missing: list[str]
 
 
-@click.group("registry")
+@click.group("registry", cls=Group)
 def command() -> None:
     """Set up the registry, or take that back."""
 

@@ -15,7 +15,7 @@ from .. import agent
 from ..agent.facts import RESERVE
 from ..agent.signatures import is_named
 from ..core import sif
-from ..core.catalog import Catalog, Version, plain
+from ..core.catalog import Catalog, Version, plain, unknown_image
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, UsageError
 from ..core.kinds import write_mode
 from ..core.labels import fit_labels
@@ -201,7 +201,7 @@ def plan_rollback(
     """What *name* means, what it would mean, and the catalog after that. Raises as rollback."""
     catalog = read_catalog(settings.registry.path)
     if name not in catalog.images:
-        raise UsageError(f"{name!r} is not in the catalog", hint="see: hpc-container-manager catalog list")
+        raise unknown_image(name, catalog.images)
     before = catalog.images[name]
     try:
         chosen = replace(before.find(wanted), **signature_of(signature or {}))

@@ -28,7 +28,7 @@ from ..core.coverage import Required, read_required, shortfall
 from ..core.errors import HpcRegistryError, Unreachable, UsageError
 from ..core.events import Event, Failed, Noticed, UnderWay
 from ..core.facts import Facts
-from ..core.fields import nearest
+from ..core.fields import nearest_image, perhaps
 from ..core.listeners import throttled
 from ..core.messages import context, count
 from ..core.names import printable, visible
@@ -96,16 +96,9 @@ def require_image(config: pytest.Config, images: Collection[str]) -> None:
     one that cannot be read, tests say more."""
     wanted = wanted_image(config)
     if wanted and images and not any(is_image(name, wanted) for name in images):
-        near = suggest_image(wanted, images)
+        near = perhaps(nearest_image(wanted, images))
         what = f'no image "{visible(wanted)}" in the catalog (it has {len(images)}).{near}'
         raise UsageError(what.removesuffix("."), hint="hpc-container-manager catalog list")
-
-
-def suggest_image(wanted: str, images: Iterable[str]) -> str:
-    """` Did you mean "ml-frameworks/pytorch.sif"?`, of those whose file has a name like it."""
-    names = {name.rpartition("/")[2]: name for name in images}
-    near = nearest(wanted.rpartition("/")[2], names)
-    return f' Did you mean "{visible(names[near])}"?' if near else ""
 
 
 def refuse_choice(config: pytest.Config, error: HpcRegistryError | None) -> None:

@@ -546,7 +546,7 @@ def test_everything_that_is_wrong_with_several_images_is_said_at_once() -> None:
 def test_a_name_that_is_no_file_is_perhaps_another() -> None:
     Path("pytorch.sif").write_bytes(Sif().to_bytes())
     error = raised(run("deploy", "pytroch.sif", "--controller", "hpc"))
-    assert (error.exit_code, error.hint) == (2, "did you mean pytorch.sif?")
+    assert (error.exit_code, error.hint) == (2, 'perhaps you meant "pytorch.sif"?')
     assert str(error) == "pytroch.sif: there is no such file"
     assert "deploy --help" in raised(run("deploy", "nothere", "--controller", "hpc")).hint
     Path("sub.sif").mkdir()
@@ -789,6 +789,14 @@ def test_a_group_alone_prints_its_help(words: list[str]) -> None:
     ("words", "says"),
     [
         (["deplyo", "x.sif"], "'deplyo'. Perhaps you meant \"deploy\"?"),
+        (["catalog", "lst"], "No such command 'lst'. Perhaps you meant \"list\"?"),
+        (["docker", "biuld"], "No such command 'biuld'. Perhaps you meant \"build\"?"),
+        (["convert", "pytorch:latest"], "'pytorch:latest'. Perhaps you meant \"convert single pytorch:latest\"?"),
+        (["schema", "catalg"], "there is no command 'catalg'. Perhaps you meant \"catalog\"?"),
+        (["schema", "catalog", "lst"], "there is no command 'catalog lst'. Perhaps you meant \"list\"?"),
+        (["schema", "catalog"], "catalog is several commands: "),
+        (["status", "--cluster", "tba.yaml"], 'hint: perhaps you meant "tab.yaml"?'),
+        (["status", "--cluster", "nope"], "hint: give --cluster FILE, or set HPC_CLUSTER=FILE, or give --controller"),
         (["status", "--cluster", "image.sif"], "image.sif: an image, where a text file is wanted"),
         (["status", "--cluster", "tab.yaml"], "tab.yaml:2: indented by a tab, where YAML wants spaces"),
     ],
@@ -800,4 +808,4 @@ def test_a_slip_is_called_what_it_is(
     Path("image.sif").write_bytes(Sif().to_bytes())
     Path("tab.yaml").write_text("controller:\n\thost: x\n")
     result = run(*words)
-    assert says in f"{result.output}{result.exception}"
+    assert says in f"{result.output}{result.exception}\nhint: {getattr(result.exception, 'hint', '')}"

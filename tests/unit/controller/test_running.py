@@ -215,7 +215,7 @@ def test_where_nothing_runs_nothing_is_cancelled(nodes: FakeNodes, ask: Callable
     failed = ask("cancel")
     assert (failed["exit_code"], failed["message"]) == (
         2,
-        "nothing is at work here that could be ended; nothing was changed",
+        "nothing is at work there that could be ended; nothing was changed",
     )
 
 
