@@ -52,6 +52,11 @@ def command() -> None:
 
     What images leave here: our own cache, Apptainer's, and the images that this program has made in Podman and Docker;
     nobody else's. All of it can be fetched or made again.
+
+    \b
+    Examples:
+      hpc-container-manager cache show
+      hpc-container-manager cache clean --dry-run
     """
 
 

@@ -38,7 +38,12 @@ class Image(Entry):
 
 @click.group("catalog", cls=Group)
 def command() -> None:
-    """Show, remove and restore images."""
+    """Show, remove and restore images.
+
+    \b
+    Example:
+      hpc-container-manager catalog list
+    """
 
 
 command.add_command(remove)

@@ -44,7 +44,12 @@ class Conversions:
 
 @click.group("convert", cls=Group, otherwise="convert single")
 def command() -> None:
-    """Make a SIF file of a Docker or Podman image."""
+    """Make a SIF file of a Docker or Podman image.
+
+    \b
+    Example:
+      hpc-container-manager convert single pytorch:latest
+    """
 
 
 def convert_options(function: Any) -> Any:

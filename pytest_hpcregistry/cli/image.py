@@ -67,7 +67,12 @@ class Changes:
 
 @click.group("image", cls=Group)
 def command() -> None:
-    """Build images, and list what is in one."""
+    """Build images, and list what is in one.
+
+    \b
+    Example:
+      hpc-container-manager image build all --definitions fixtures/images
+    """
 
 
 @command.command("build")

@@ -20,7 +20,12 @@ from .show import say, show_document
 
 @click.group("job", cls=Group)
 def command() -> None:
-    """Make job scripts that run an image."""
+    """Make job scripts that run an image.
+
+    \b
+    Example:
+      hpc-container-manager job render examples/training/distributed_training.sh.j2 --image pytorch-cpu.sif
+    """
 
 
 def read_settings(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> dict[str, str]:

@@ -46,6 +46,11 @@ def command() -> None:
     """Run a cluster in containers, for trials.
 
     Real Slurm, Apptainer, sshd and rsync on this machine. Needs root and Podman.
+
+    \b
+    Examples:
+      hpc-container-manager lab up
+      hpc-container-manager lab down
     """
 
 

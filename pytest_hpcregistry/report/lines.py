@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,8 @@ from ..core.pace import amount
 
 COLOURS = {"✓": "green", "✗": "red", "!": "yellow"}
 """Of the marks that lines begin with, on a terminal that shows colours."""
+HARD = "\xa0"
+"""A space at which no line is broken; no cell has it, as `visible` spells it out."""
 LONGEST = 60  # characters of a node set of which all is well; of trouble, every node is named
 
 
@@ -242,11 +245,25 @@ def with_waived(by_machine: Mapping[str, str], waived: Container[str]) -> dict[s
     }
 
 
-def table(rows: list[list[str]]) -> list[str]:
-    """Lines with aligned columns, the first row as heading."""
+def table(rows: list[list[str]], width: int | None = None) -> list[str]:
+    """Lines with aligned columns, the first row as heading. A row that is longer than *width*, a terminal's, goes on in
+    the next line: no word of it is broken.
+    """
     rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    indent = sum(widths[:-1]) + 2 * len(widths[:-1])  # where the last column begins
+    lines = []
+    for row in rows:
+        whole = [cell.replace(" ", HARD) for cell in row[:-1]] + row[-1:]
+        line = "  ".join(cell.ljust(size) for cell, size in zip(whole, widths, strict=True)).rstrip()
+        lines += fill(line, width, indent) if width and len(line) > width else [line]
+    return [line.replace(HARD, " ") for line in lines]
+
+
+def fill(line: str, width: int, indent: int) -> list[str]:
+    """A line in parts of *width*, where its words allow that; the last column stays one, where there is room for it."""
+    below = " " * (indent if indent <= width / 2 else 4)
+    return textwrap.wrap(line, width, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
 
 
 BANNER = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -139,6 +140,15 @@ def test_the_lines_of_a_groups_help_are_whole_in_80_columns(words: list[str]) ->
         command = group.get_command(click.Context(group), name)
         assert len(command.get_short_help_str(100)) <= 45, name
     assert "..." not in run(*words, "--help").output.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_each_help_of_the_first_level_has_an_example(name: str) -> None:
+    command = cli.commands.get_command(click.Context(cli.commands), name)
+    assert command
+    _, example, lines = inspect.cleandoc(command.help or "").partition("\b\nExample")
+    assert example, name
+    assert f"hpc-container-manager {name}" in lines
 
 
 @pytest.mark.parametrize("words", [["-h"], ["--help"], ["deploy", "-h"], ["deploy", "all", "-h"]])

@@ -150,6 +150,20 @@ def test_columns_are_aligned() -> None:
     assert lines.table([["A", "B"], ["long", ""], ["", "x"]]) == ["A     B", "long", "      x"]
 
 
+def test_a_row_that_is_too_long_is_broken_between_words() -> None:
+    sites = [["SITE", "IS"], ["states", "nodes that are drained, off or rebooting"]]
+    assert lines.table(sites, 80) == lines.table(sites)
+    assert lines.table(sites, 30) == [
+        "SITE    IS",
+        "states  nodes that are",
+        "        drained, off or",
+        "        rebooting",
+    ]
+    images = [["IMAGE", "SIZE", "PUBLISHED"], ["ml-frameworks/pytorch-cpu.sif", "46 MB", "2026-11-27T16:58:39Z"]]
+    assert lines.table(images, 40)[-2:] == ["ml-frameworks/pytorch-cpu.sif  46 MB", "    2026-11-27T16:58:39Z"]
+    assert lines.table(images, 35)[-2:] == ["ml-frameworks/pytorch-cpu.sif", "    46 MB  2026-11-27T16:58:39Z"]
+
+
 def test_what_was_read_is_not_said_to_be_compared_only() -> None:
     nodes = [NodeFinished(f"c{number}", "x", "unchanged", read=number > 1) for number in (1, 2, 3)]
     assert lines.nodes_finished(nodes) == [
