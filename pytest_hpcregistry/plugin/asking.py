@@ -11,8 +11,9 @@ import fcntl
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ READ_IMAGES = {"hpc_deployment", "hpc_e2e"}
 """Phases whose tests need every byte of every image read."""
 
 RUN_JOBS = {"deployment", "e2e"}
+LONG = 3.0
+"""Seconds without an answer, after which it is said who is asked."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def find_names(config: pytest.Config) -> Names:
 
 def list_names(config: pytest.Config) -> dict[str, list[str]]:
     """Ask the controller alone, and no node."""
-    with open_client(load(config), chosen(config)) as client:
+    with announced(config), open_client(load(config), chosen(config)) as client:
         nodes, images = client.list_nodes(), []
         with suppress(HpcRegistryError):  # the facts say what is wrong with the catalog, and tests of it fail by that
             images = list(client.catalog().images)
@@ -216,7 +219,7 @@ def refuse_never(config: pytest.Config) -> None:
 def gather(config: pytest.Config, *, read_images: bool) -> Facts:
     """One login for each node."""
     listener = throttled(60, lambda event: say(config, event))
-    with open_client(load(config), chosen(config)) as client:
+    with announced(config), open_client(load(config), chosen(config)) as client:
         question = questions.add_to(config, client.question(content=read_images, inspect=read_images, host=True))
         if read_images:
             reading = verify.read_back(client, listener, question=question)
@@ -245,6 +248,25 @@ def say(config: pytest.Config, event: Event) -> None:
     terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
     if terminal and isinstance(event, (Noticed, UnderWay)):
         terminal.write_line(printable(event.message if isinstance(event, Noticed) else f"hpc: {event.text}"))
+
+
+@contextmanager
+def announced(config: pytest.Config) -> Iterator[None]:
+    """Say who is asked, when the answer is long in coming: nothing else is on the terminal until then."""
+    terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
+
+    def announce() -> None:
+        terminal.ensure_newline()
+        terminal.write_line(f"hpc: asking {visible(load(config).controller.name)}")
+
+    timer = threading.Timer(LONG, announce)
+    timer.daemon = True
+    if terminal and not is_worker(config):
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 # --- between processes
