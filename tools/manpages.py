@@ -14,6 +14,28 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PROGRAM = "hpc-container-manager"
 TARGET = "share/man/man1"
+EXIT_STATUS = {
+    "0": "done and proven",
+    "1": "a check failed or drift was found",
+    "2": "wrong use or configuration; nothing was changed",
+    "3": "could not be determined: machines that could not be asked, syncs that went on all the while, "
+    "a scanner without a report",
+    "4": "the work itself failed, or was ended by `cancel`",
+    "130": "interrupted; 143 and 129: ended by SIGTERM and SIGHUP",
+}
+"""As README has it."""
+ENVIRONMENT = {
+    "HPC_CLUSTER": "The cluster file, where --cluster does not name one.",
+    "TEST_CONTROLLER": "The controller, where --controller does not name one; it wins over the cluster file's.",
+    "SSH_USER, SSH_KEY_PATH": "In place of controller.user and controller.key of the cluster file.",
+    "REGISTRY_BASE_PATH, EXPECTED_OWNER, EXPECTED_GROUP, EXPECTED_MODE": "In place of registry.path, owner, group and "
+    "directory_mode.",
+    "TEST_IMAGE": "The image that the suites look at.",
+    "SOURCE_DATE_EPOCH": "The time stamp in a SIF file that is converted, in seconds since 1970.",
+    "NO_COLOR": "Not empty: no colours. TERM=dumb: no bars either.",
+    "XDG_CACHE_HOME": "Where caches are, in place of ~/.cache.",
+}
+"""Variables that this program reads, for people."""
 
 
 class ManPages(BuildHookInterface[Any]):
@@ -74,6 +96,8 @@ def page(context: click.Context, version: str) -> str:
     ]
     options = [record for one in command.get_params(context) if (record := one.get_help_record(context)) and record[1]]
     lines += [".SH OPTIONS", *(line for record in options for line in item(*record))]
+    lines += [".SH EXIT STATUS", *(line for record in EXIT_STATUS.items() for line in item(*record))]
+    lines += [".SH ENVIRONMENT", *(line for record in ENVIRONMENT.items() for line in item(*record))]
     related = [PROGRAM] if context.parent else []
     if isinstance(command, click.Group):
         related += [f"{name}-{one}" for one in command.list_commands(context)]

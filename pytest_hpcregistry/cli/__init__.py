@@ -17,9 +17,9 @@ from click.shell_completion import CompletionItem
 
 from .. import __version__
 from ..core.errors import HpcRegistryError, UsageError
-from ..core.fields import nearest
 from ..core.terminal import never_fail_to_encode
 from .endings import ended_by_signals, failure_of, interruption
+from .groups import Group
 from .output import how_much, one_run
 from .show import say, say_error, say_usage_error
 
@@ -52,7 +52,7 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Commands that are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -63,18 +63,6 @@ class Commands(click.Group):
             return super().get_command(ctx, cmd_name)
         command: click.Command = import_module(f".{cmd_name}", __name__).command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As any group's, with the nearest name for one that there is not."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            near = nearest(args[0], COMMANDS)
-            if not near:
-                raise
-            raise click.UsageError(f'{error.message} Perhaps you meant "{near}"?', ctx) from None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """As any group's, without importing all commands."""
@@ -108,7 +96,7 @@ def commands() -> None:
 
     Exit codes: 0 done and proven, 1 a check failed or drift was found, 2 wrong use or configuration,
     3 could not be determined (a machine is unreachable, syncs never ended, a scanner gave no report),
-    4 the work itself failed, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
+    4 the work itself failed or was cancelled, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
     """
 
 

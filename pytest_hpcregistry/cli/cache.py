@@ -8,9 +8,10 @@ import click
 
 from ..core.errors import CommandFailed
 from ..core.fields import read_size
+from ..core.pace import amount
 from ..images.caches import Cleaned, choose, clean, find_caches, would_free
 from ..images.caches.entry import size_of
-from ..report.lines import megabytes
+from .groups import Group
 from .output import answer, answers
 from .show import say, show_table, tell
 
@@ -45,12 +46,17 @@ class Emptied:
 USED = "a container uses it"
 
 
-@click.group("cache")
+@click.group("cache", cls=Group)
 def command() -> None:
     """Show and empty the caches of this machine.
 
     What images leave here: our own cache, Apptainer's, and the images that this program has made in Podman and Docker;
     nobody else's. All of it can be fetched or made again.
+
+    \b
+    Examples:
+      hpc-container-manager cache show
+      hpc-container-manager cache clean --dry-run
     """
 
 
@@ -69,7 +75,7 @@ def cache_show() -> None:
         Caches([CacheSize(one.name, one.path, one.missing, size_of(one.entries), len(one.entries)) for one in caches])
     )
     for cache in caches:
-        size, count = megabytes(size_of(cache.entries)), str(len(cache.entries))
+        size, count = amount(size_of(cache.entries)), str(len(cache.entries))
         rows.append([cache.name, *(["not there", "", cache.missing] if cache.missing else [size, count, cache.path])])
     show_table(rows)
 
@@ -111,10 +117,10 @@ def cache_clean(days: int | None, keep_below: int | None, dry_run: bool) -> None
         would += [Cleaned(one.name, entry.name, 0, USED) for one, entry in used]
         answer(Emptied(True, would_free(caches, chosen), would))
         for cache, entry in chosen:
-            tell(f"  {cache.name}: {entry.name}, {megabytes(size_of([entry]))}")
+            tell(f"  {cache.name}: {entry.name}, {amount(size_of([entry]))}")
         for cache, entry in used:
             say(f"! {cache.name}: {entry.name} is left: {USED}")
-        tell(f"{len(chosen)} would be removed, which frees {megabytes(would_free(caches, chosen))} at most")
+        tell(f"{len(chosen)} would be removed, which frees {amount(would_free(caches, chosen))} at most")
         return
     done = []
     for one in clean(chosen, days):
@@ -122,9 +128,9 @@ def cache_clean(days: int | None, keep_below: int | None, dry_run: bool) -> None
         if one.left:
             say(f"! {one.cache}: {one.name} is left: {one.left}")
         else:
-            say(f"✓ {one.cache}: {one.name} removed, {megabytes(one.freed)} freed")
+            say(f"✓ {one.cache}: {one.name} removed, {amount(one.freed)} freed")
     freed = sum(one.freed for one in done)
     answer(Emptied(False, freed, done))
-    say(f"{megabytes(freed)} freed")
+    say(f"{amount(freed)} freed")
     if failed := [one.name for one in done if one.failed]:
         raise CommandFailed(f"{len(failed)} of {len(done)} could not be removed: {', '.join(failed)}")

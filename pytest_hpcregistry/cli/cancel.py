@@ -9,18 +9,12 @@ import click
 from ..cluster.client import ControllerClient
 from ..core.errors import HpcRegistryError
 from ..core.history import FAILED, INTERRUPTED, OK, Record
-from ..core.messages import running
+from ..core.messages import running, what_next
 from ..core.running import Running
 from ..report.history import describe
 from .options import client_options
 from .output import answer, answers
 from .show import say
-
-NEXT = {
-    "gc": "what was not freed is freed by the next: hpc-container-manager gc",
-    "repair": "to go on: hpc-container-manager sync --repair",
-}
-"""What to do about what a command has left undone; for all others a sync."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +51,3 @@ def command(client: ControllerClient) -> None:
         say(f"hint: {what_next(how)}", err=True)
     if mark == "✗":
         raise HpcRegistryError(f"the {how.command} did not end by this: it ended as {how.state}")
-
-
-def what_next(how: Record) -> str:
-    undone = f"{how.failed} not done: " if how.failed else ""
-    return undone + NEXT.get(how.command, "to go on: hpc-container-manager sync")

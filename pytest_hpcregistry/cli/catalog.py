@@ -12,7 +12,8 @@ from ..core.catalog import Entry, Removed, Version
 from ..core.errors import CheckFailed
 from ..core.model import Registry
 from ..core.names import visible
-from ..report import lines
+from ..core.pace import amount
+from .groups import Group
 from .known_names import complete_images, remember
 from .options import client_options
 from .output import answer, answers
@@ -35,9 +36,14 @@ class Image(Entry):
     name: str = ""
 
 
-@click.group("catalog")
+@click.group("catalog", cls=Group)
 def command() -> None:
-    """Show, remove and restore images."""
+    """Show, remove and restore images.
+
+    \b
+    Example:
+      hpc-container-manager catalog list
+    """
 
 
 command.add_command(remove)
@@ -60,7 +66,7 @@ def catalog_list(client: ControllerClient) -> None:
     images = catalog.images
     answer(Images(dict(images), dict(catalog.removed)))
     remember(client.cluster.registry, images)
-    rows = [[name, lines.megabytes(e.size), e.digest[:12], e.published] for name, e in sorted(images.items())]
+    rows = [[name, amount(e.size), e.digest[:12], e.published] for name, e in sorted(images.items())]
     show_table([["IMAGE", "SIZE", "SHA256", "PUBLISHED"], *rows])
     for name, gone in sorted(catalog.removed.items()):
         if not gone.freed:
@@ -84,7 +90,7 @@ def catalog_show(name: str, client: ControllerClient) -> None:
     answer(Image(**vars(entry), name=wanted))
     tell(wanted)
     versions = entry.history()
-    rows = [[one.digest[:12], lines.megabytes(one.size), one.published, one.by] for one in versions]
+    rows = [[one.digest[:12], amount(one.size), one.published, one.by] for one in versions]
     show_table([["VERSION", "SIZE", "PUBLISHED", "BY"], *rows])
     for version in versions:
         state = "current" if version is versions[0] else "older"

@@ -23,8 +23,11 @@ def command(context: click.Context, shell: str) -> None:
     Commands, options, and names of images and nodes: those that the last status, verify or catalog list saw, of the
     cluster that $HPC_CLUSTER names, or --cluster before them. No machine is asked.
 
+    Where they lie below, the shells look for them; zsh where fpath in ~/.zshrc names ~/.zfunc.
+
     \b
     Examples:
+      mkdir -p ~/.local/share/bash-completion/completions ~/.zfunc ~/.config/fish/completions
       hpc-container-manager completion bash > ~/.local/share/bash-completion/completions/hpc-container-manager
       hpc-container-manager completion zsh > ~/.zfunc/_hpc-container-manager
       hpc-container-manager completion fish > ~/.config/fish/completions/hpc-container-manager.fish

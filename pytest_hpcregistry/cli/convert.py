@@ -9,12 +9,14 @@ from typing import Any
 import click
 
 from ..core.names import visible
+from ..core.pace import amount
 from ..images.definitions.definition import Definition, find_definitions
 from ..images.making.convert import Converted, convert, default_output
 from ..images.making.current import is_current
 from ..images.making.reproducible import LATEST
 from ..transports import open_transport
 from .definitions import definitions_option, do_each
+from .groups import Group
 from .options import SIF, load
 from .output import answer, answers
 from .show import say
@@ -40,9 +42,14 @@ class Conversions:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-@click.group("convert")
+@click.group("convert", cls=Group, otherwise="convert single")
 def command() -> None:
-    """Make a SIF file of a Docker or Podman image."""
+    """Make a SIF file of a Docker or Podman image.
+
+    \b
+    Example:
+      hpc-container-manager convert single pytorch:latest
+    """
 
 
 def convert_options(function: Any) -> Any:
@@ -143,5 +150,5 @@ def run_convert(
     finally:
         if transport:
             transport.close()
-    say(f"✓ Successfully converted to {visible(out)} ({done.size / 1e6:.1f} MB, {done.seconds:.1f} s)")
+    say(f"✓ Successfully converted to {visible(out)} ({amount(done.size)}, {done.seconds:.1f} s)")
     return Conversion(image, str(out), True, done.digest, done.size, done.seconds)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import click
-
 from . import image
+from .groups import Group
 
-command = click.Group("docker", image.command.commands, help="As image, by the bash framework's name.")
+HELP = """As image, by the bash framework's name.
+
+\b
+Example:
+  hpc-container-manager docker build all --definitions fixtures/images
+"""
+command = Group("docker", image.command.commands, help=HELP)

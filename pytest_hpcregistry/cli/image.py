@@ -21,6 +21,7 @@ from ..images.making.plan import plan
 from ..images.output import check_output, write_file
 from . import output as this_run
 from .definitions import definitions_option, do_each
+from .groups import Group
 from .options import OF_WHICH_CLUSTER, SIF, load, refuse, which_cluster
 from .output import answer, answers
 from .show import say, show_document, show_table, tell
@@ -64,9 +65,14 @@ class Changes:
     changes: list[PackageChange]
 
 
-@click.group("image")
+@click.group("image", cls=Group)
 def command() -> None:
-    """Build images, and list what is in one."""
+    """Build images, and list what is in one.
+
+    \b
+    Example:
+      hpc-container-manager image build all --definitions fixtures/images
+    """
 
 
 @command.command("build")

@@ -11,6 +11,7 @@ import click
 from ..core import sif
 from ..core.digest import hash_file
 from ..core.names import visible
+from ..core.pace import amount
 from ..core.sif_format import Descriptor, Signature
 from .options import SIF
 from .output import answer, answers
@@ -59,11 +60,11 @@ def command(path: Path) -> None:
             found.warnings,
         )
     )
-    tell(f"{visible(path)}: a sound SIF, {found.size} bytes, {found.architecture}")
+    tell(f"{visible(path)}: a sound SIF, {amount(found.size)}, {found.architecture}")
     tell(f"sha256 {digest}")
     for part in found.descriptors:
         kind = f" ({part.partition}, {part.file_system}, {part.architecture})" if part.partition else ""
-        tell(visible(f"  object {part.id}: {part.type}{kind}, {part.size} bytes at {part.offset}"))
+        tell(visible(f"  object {part.id}: {part.type}{kind}, {amount(part.size)} at byte {part.offset}"))
     for one in found.signatures:
         by = f", by a key that it gives as {one.signer}" if one.signer else ""
         tell(f"  signature (object {one.id}): {one.format}{by}; not verified here")

@@ -11,15 +11,21 @@ from ..cluster.client import open_client
 from ..core.names import visible
 from ..images import job_script
 from ..images.output import check_output, write_file
+from .groups import Group
 from .known_names import complete_images
 from .options import SIF, load, which_cluster
 from .output import answers
 from .show import say, show_document
 
 
-@click.group("job")
+@click.group("job", cls=Group)
 def command() -> None:
-    """Make job scripts that run an image."""
+    """Make job scripts that run an image.
+
+    \b
+    Example:
+      hpc-container-manager job render examples/training/distributed_training.sh.j2 --image pytorch-cpu.sif
+    """
 
 
 def read_settings(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> dict[str, str]:

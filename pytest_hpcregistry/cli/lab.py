@@ -11,6 +11,7 @@ from .. import lab
 from ..lab import site
 from ..lab.look import MachineStatus
 from ..lab.state import load
+from .groups import Group
 from .output import answer, answers
 from .show import say, show_table, tell
 
@@ -40,11 +41,16 @@ class Machines(LabName):
     machines: list[MachineStatus]
 
 
-@click.group("lab")
+@click.group("lab", cls=Group)
 def command() -> None:
     """Run a cluster in containers, for trials.
 
     Real Slurm, Apptainer, sshd and rsync on this machine. Needs root and Podman.
+
+    \b
+    Examples:
+      hpc-container-manager lab up
+      hpc-container-manager lab down
     """
 
 

@@ -16,8 +16,10 @@ from ..core.errors import CheckFailed, HpcRegistryError, UsageError
 from ..core.events import Event, InUse
 from ..core.messages import count, not_counted
 from ..core.names import visible
+from ..core.nodeset import fold_machines, group_by
 from ..setup import packer, playbook
-from ..setup.transcript import HostRecap
+from ..setup.transcript import HostRecap, Recap
+from .groups import Group
 from .options import SIF, client_options
 from .output import answer, answers
 from .show import say, show
@@ -42,9 +44,14 @@ class Templates:
     missing: list[str]
 
 
-@click.group("registry")
+@click.group("registry", cls=Group)
 def command() -> None:
-    """Set up the registry, or take that back."""
+    """Set up the registry, or take that back.
+
+    \b
+    Example:
+      hpc-container-manager registry setup
+    """
 
 
 @command.command("setup")
@@ -74,6 +81,7 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
     for line in not_counted(silent):
         say(f"! {line}")
     raise_worst(shortfall(None, nodes, set(nodes) - set(silent), silent))
+    show_end(recap, check)
 
 
 @command.command("remove")
@@ -104,6 +112,17 @@ def registry_remove(
     how: dict[str, Any] = {"check": check, "diff": diff, "extra_vars": extra_vars, "on_line": say}
     recap = playbook.take_back(client.cluster, nodes, tree=tree, routes=client.find_routes(nodes), **how)
     answer(Setup(check, recap.changed, dict(recap.hosts), recap.seconds))
+
+
+def show_end(recap: Recap, check: bool) -> None:
+    """A last line of our own below Ansible's: on which machines something changed, and what comes next."""
+    done = {name: host for name, host in recap.hosts.items() if not host.unreachable and not host.failed}
+    groups = group_by(done, lambda name: bool(done[name].changed))
+    words = {True: "would change" if check else "changed", False: "nothing to change"}
+    said = ", ".join(f"{words[changed]} on {fold_machines(names)}" for changed, names in groups.items())
+    say(f"✓ phase 1{', only looked at' if check else ''}: {said} ({recap.seconds:.0f} s)")
+    following = "registry setup" if check and True in groups else "test --phase infrastructure"
+    say(f"  next: hpc-container-manager {following}")
 
 
 def show_users(client: ControllerClient) -> None:

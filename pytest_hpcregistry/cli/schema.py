@@ -10,6 +10,7 @@ import click
 
 from ..config.schema import cluster_schema
 from ..config.waivers import waivers_schema
+from ..core.fields import nearest, perhaps
 from ..report.schema import document_schema
 from .output import answers
 from .show import show_document
@@ -49,10 +50,16 @@ def schema_of(context: click.Context, words: Sequence[str]) -> dict[str, Any]:
 def find_shape(context: click.Context, words: Sequence[str]) -> Any:
     """The shape of the command that is called so. Raises UsageError where it prints no JSON."""
     found: click.Command | None = context.find_root().command
+    near = ""
     for word in words:
+        if isinstance(found, click.Group):
+            near = nearest(word, found.list_commands(context))
         found = found.get_command(context, word) if isinstance(found, click.Group) else None
-    if found is None or isinstance(found, click.Group):
-        raise click.UsageError(f"there is no command {' '.join(words)!r}")
+    if isinstance(found, click.Group):
+        names = ", ".join(found.list_commands(context))
+        raise click.UsageError(f"{' '.join(words)} is several commands: {names}")
+    if found is None:
+        raise click.UsageError(f"there is no command {' '.join(words)!r}.{perhaps(near)}")
     shape = getattr(found.callback, "shape", None)
     if shape is None:
         raise click.UsageError(f"{' '.join(words)} has no --json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -117,6 +118,6 @@ def show_document(text: str) -> None:
 
 
 def show_table(rows: list[list[str]]) -> None:
-    """Print rows, the first as heading, as what was asked for."""
-    for line in lines.table(rows):
+    """Print rows, the first as heading, as what was asked for; on a terminal in lines that fit."""
+    for line in lines.table(rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else None):
         tell(line)

@@ -20,7 +20,7 @@ from .show import say, show
 @answers(Lines)
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_images)
 @click.option("--all", "all_images", is_flag=True, help="All images of the catalog.")
-@click.option("--unsigned", is_flag=True, help="Also images without a valid signature; are they the right bytes?")
+@click.option("--unsigned", is_flag=True, help="Also images without a valid signature: look first that they are yours.")
 @client_options
 def command(names: tuple[str, ...], all_images: bool, unsigned: bool, client: ControllerClient) -> None:
     """Sign images of the catalog with your key.

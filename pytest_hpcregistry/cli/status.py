@@ -15,7 +15,7 @@ from ..cluster.client import ALL, ControllerClient
 from ..cluster.outcomes import raise_worst
 from ..core import facts as facts_of
 from ..core.coverage import Required, shortfall
-from ..core.errors import CheckFailed, HpcRegistryError, Unreachable
+from ..core.errors import DEPLOY_FIRST, CheckFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.facts import Facts
 from ..core.messages import context, count
 from ..core.model import Cluster
@@ -153,12 +153,12 @@ def find(found: Facts, cluster: Cluster, matrix: Mapping[str, Mapping[str, str]]
 
 
 def failures(found: Facts, matrix: Mapping[str, Mapping[str, str]], judged: Judged) -> list[HpcRegistryError]:
-    """What is wrong: the exit code of drift is 1, and so is that of nothing at all; of nodes that cannot be asked 3.
-    What is waived is neither, nor is it a proof."""
+    """What is wrong: the exit code of drift is 1, of nothing at all 2, as in verify and sync; of nodes that cannot be
+    asked 3. What is waived is neither, nor is it a proof."""
     if found.catalog_problem:
         return [CheckFailed(found.catalog_problem, where="controller", hint=mend(found))]
     if not matrix:
-        return [CheckFailed("there is no image in the catalog and none on any machine", hint="deploy one first")]
+        return [UsageError("there is no image in the catalog and none on any machine", hint=DEPLOY_FIRST)]
     drift = fold_findings(one for one in judged.open if one.id == "images.state")
     odd = [one for one in judged.open if one.id == "images.modes"]
     unreachable = [one.where for one in judged.open if one.id == "reachable.reached"]

@@ -8,8 +8,9 @@ from ..cluster import verify as verifying
 from ..cluster.client import ALL, ControllerClient
 from ..cluster.outcomes import raise_worst
 from ..core import facts as facts_of
+from ..core.catalog import unknown_image
 from ..core.coverage import Required
-from ..core.errors import UsageError
+from ..core.errors import DEPLOY_FIRST, UsageError
 from ..core.names import full_name
 from ..report.schema import Lines
 from .known_names import complete_images, remember
@@ -49,6 +50,8 @@ def command(names: tuple[str, ...], required: Required | None, client: Controlle
         remember(registry, found.catalog.images, found.nodes)
     checked = wanted or found.names()
     unknown = [name for name in checked if name not in found.catalog.images] if wanted else []
-    if unknown or not checked:
-        raise UsageError(f"{unknown[0]} is not in the catalog" if unknown else "there is no image to verify")
+    if unknown:
+        raise unknown_image(unknown[0], found.catalog.images)
+    if not checked:
+        raise UsageError("there is no image in the catalog and none on any machine", hint=DEPLOY_FIRST)
     raise_worst(verifying.failures(reading, checked, client, show, required=required))

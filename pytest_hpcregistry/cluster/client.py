@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import facts, layout
-from ..core.catalog import LARGEST, Catalog, Entry, from_text
+from ..core.catalog import LARGEST, Catalog, Entry, from_text, unknown_image
 from ..core.errors import Unreachable, UsageError
 from ..core.events import (
     Asked,
@@ -240,7 +240,7 @@ class ControllerClient:
             undo = "deploy it again" if gone.freed else f"hpc-container-manager catalog restore {wanted}"
             raise UsageError(f"{wanted} was removed at {gone.removed} by {gone.by}", hint=undo)
         if wanted not in catalog.images:
-            raise UsageError(f"{wanted} is not in the catalog", hint="see: hpc-container-manager catalog list")
+            raise unknown_image(wanted, catalog.images)
         return wanted, catalog.images[wanted]
 
     def look(self, digest: str, size: int) -> Looked:

@@ -14,6 +14,7 @@ from ..core.coverage import Required
 from ..core.digest import hash_file
 from ..core.errors import RUN_SETUP, CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import (
+    NOT_COUNTED,
     BytesMissing,
     Event,
     Failed,
@@ -29,7 +30,7 @@ from ..core.events import (
 )
 from ..core.fields import find_repeated, nearest
 from ..core.labels import MOST_LABELS, fit_labels
-from ..core.messages import behind
+from ..core.messages import behind, not_counted
 from ..core.names import excerpt, image_name, visible
 from ..core.running import WORKING
 from ..images.running.container import check_file
@@ -73,7 +74,9 @@ def refuse_what_is_no_file(path: Path) -> None:
         raise UsageError(f"{visible(path)}: is a directory", hint=f"hpc-container-manager deploy all {visible(path)}")
     if not os.path.lexists(path):
         near = nearest(path.name, (each.name for each in path.parent.glob("*.sif")))
-        hint = f"did you mean {visible(path.with_name(near))}?" if near else "hpc-container-manager deploy --help"
+        hint = (
+            f'perhaps you meant "{visible(path.with_name(near))}"?' if near else "hpc-container-manager deploy --help"
+        )
         raise UsageError(f"{visible(path)}: there is no such file", hint=hint)
 
 
@@ -273,10 +276,12 @@ def deploy(
 
     with ThreadPoolExecutor(max_workers=parallel) as pool:
         published = [name for name in pool.map(publish_one, images) if name]
+    said: list[str] = []
     if sync_nodes and published:
         finished = client.sync(listener, options, names=published)
         failures += [*sync_failures(finished), *sync_shortfall(finished, required)]
+        said = not_counted({node: end.message for node, end in finished.items() if end.state == NOT_COUNTED})
     if verify and published:
         reading = verifying.read_back(client, listener, published, with_nodes=sync_nodes)
-        failures += verifying.failures(reading, published, client, listener, sync_nodes, required=required)
+        failures += verifying.failures(reading, published, client, listener, sync_nodes, required=required, said=said)
     raise_worst(failures)

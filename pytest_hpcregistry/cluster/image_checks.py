@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..core.catalog import Entry
+from ..core.catalog import Entry, unknown_image
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, Unreachable, UsageError
 from ..core.events import Listener
 from ..core.layout import inside, object_path
@@ -106,9 +106,11 @@ def check_on(
     name = full_name(name, registry.path, registry.directories)
     if where != CONTROLLER and not NODE_NAME.match(where):
         raise UsageError(f"{visible(where)} is not the name of a node", hint="give --on NODE, or --on controller")
-    entry = client.catalog().images.get(name)
+    images = client.catalog().images
+    entry = images.get(name)
     if entry is None:
-        raise UsageError(f"{name} is not in the catalog", hint="deploy it first, or leave --on out to test a file")
+        what = str(unknown_image(name, images))
+        raise UsageError(what, hint="deploy it first, or leave --on out to test a file")
     if where != CONTROLLER and where not in (known := client.list_nodes()):
         raise UsageError(f"{where}: no such node in this cluster", hint=f"it has {fold(known)}")
     chosen = from_version(entry, name) if checks is None else checks

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import signatures
-from ..core.catalog import Entry, Version
+from ..core.catalog import Entry, Version, unknown_image
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, UsageError
 from ..core.events import Listener, Noticed
 from ..core.model import Registry
@@ -128,7 +128,7 @@ def sign_again(client: ControllerClient, names: Sequence[str], *, unsigned: bool
         raise UsageError("no key to sign with", hint=HOW)
     for name in names:
         if name not in images:
-            raise UsageError(f"{name} is not in the catalog", hint="see: hpc-container-manager catalog list")
+            raise unknown_image(name, images)
         if not unsigned:
             check(registry, name, images[name])
     for name in names:

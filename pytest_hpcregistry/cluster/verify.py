@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..checks import images
@@ -98,14 +98,17 @@ def failures(
     with_nodes: bool = True,
     *,
     required: Required | None = None,
+    said: Collection[str] = (),
 ) -> list[HpcRegistryError]:
     """Compare what was read back from the disks with the catalog: one error for each image and finding, and one where
     fewer nodes are well than *required*. The signatures that images carry themselves the controller looks at now.
+    Which nodes are not counted is reported, but for the lines that were *said* before.
     """
     found, cluster = reading.facts, client.cluster
     away = found.not_counted if with_nodes else {}
     for line in context(found) if with_nodes else ():
-        listener(Noticed(line))
+        if line not in said:
+            listener(Noticed(line))
     if found.catalog_problem:
         return [CheckFailed(found.catalog_problem)]  # it says of no image what it is, so nobody else can
     signed = {name: found.catalog.images[name] for name in names if name in found.catalog.images}

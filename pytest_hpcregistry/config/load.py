@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.errors import UsageError
-from ..core.fields import find_repeated
+from ..core.fields import find_repeated, nearest
 from ..core.model import SECTIONS, Cluster
+from ..core.names import visible
 from ..core.reader import Reader
 from ..core.role import settings_in_role
 from ..core.waivers import today
 from .ansible import Draft, read
 from .waivers import read_waivers
 
+NAME_A_CLUSTER = "give --cluster FILE, or set HPC_CLUSTER=FILE, or give --controller HOST"
 # The environment variables of the bash framework that this replaces. TEST_CONTROLLER is one more: see point_at.
 ENVIRONMENT = {
     "SSH_USER": ("controller", "user"),
@@ -48,13 +50,12 @@ def load_cluster(
         path = Path(environ["HPC_CLUSTER"])
     target, place = (controller, "--controller") if controller else (environ.get("TEST_CONTROLLER"), "TEST_CONTROLLER")
     if path is not None:
+        refuse_missing(path)
         draft = read(path)
     elif target:
         draft = Draft("command line", Path.cwd(), {}, lambda _: "command line")
     else:
-        raise UsageError(
-            "no cluster is named", hint="give --cluster FILE, or set HPC_CLUSTER=FILE, or give --controller HOST"
-        )
+        raise UsageError("no cluster is named", hint=NAME_A_CLUSTER)
     if target:
         point_at(draft, target, place)
     for variable, (section, field) in ENVIRONMENT.items():
@@ -62,6 +63,14 @@ def load_cluster(
     override(draft, "controller", "user", user, "--user")
     override(draft, "controller", "key", key, "--key")
     return check(draft)
+
+
+def refuse_missing(path: Path) -> None:
+    """Raise UsageError where there is no such file, with what was meant, perhaps."""
+    if not os.path.lexists(path):
+        near = nearest(path.name, (each.name for each in path.parent.glob("*.y*ml")))
+        hint = f'perhaps you meant "{visible(path.with_name(near))}"?' if near else NAME_A_CLUSTER
+        raise UsageError(f"{visible(path)}: there is no such file", hint=hint)
 
 
 def point_at(draft: Draft, target: str, place: str) -> None:

@@ -29,6 +29,7 @@ from ..core.records import build
 from ..core.terminal import never_fail_to_encode
 from . import commands, ending, limits
 from .arguments import parse
+from .ending import Interrupted
 from .log import json_lines
 
 # Each command imports what it needs: out of an archive all is compiled anew each time, PyYAML and ClusterShell too.
@@ -67,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
         report(in_words(error), arguments.json)
         return HpcRegistryError.exit_code
     except KeyboardInterrupt as interrupt:
-        report(CommandFailed(str(interrupt) or "interrupted", where=CONTROLLER), arguments.json)
+        hint = interrupt.hint if isinstance(interrupt, Interrupted) else ""
+        report(CommandFailed(str(interrupt) or "interrupted", where=CONTROLLER, hint=hint), arguments.json)
         return 130
 
 

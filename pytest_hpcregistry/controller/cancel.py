@@ -50,7 +50,7 @@ def cancel(registry: str, identifier: str | None, claimed: str) -> Cancelled | R
         chosen = next((one for one in found if one.running.state == WORKING), None)
         if chosen is None:
             locked = is_held(Path(registry, SYNC_LOCK))
-            what = "what is at work here is not known" if locked else "nothing is at work here that could be ended"
+            what = "what is at work there is not known" if locked else "nothing is at work there that could be ended"
             raise UsageError(f"{what}; nothing was changed", where=CONTROLLER, hint=SEE)
     else:
         if not ID.match(identifier):
@@ -70,7 +70,7 @@ def end(registry: str, found: Found) -> None:
     """Send SIGTERM to the process of a command, and wait until it has ended. Raises CommandFailed."""
     identifier = found.running.record.id
     if not found.process:
-        raise CommandFailed("it is no process that can be seen here", where=CONTROLLER, hint="end it where it runs")
+        raise CommandFailed("it is no process of this machine", where=CONTROLLER, hint="end it where it runs")
     with lock_file(registry) as lock:
         assert lock is not None  # somebody holds it
         with suppress(ProcessLookupError):

@@ -5,18 +5,38 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ..core.errors import CommandFailed
 from ..core.events import Event, Waiting
 from ..core.history import WITHDRAWN
+from ..core.layout import SYNC_LOCK
 from ..core.messages import behind
 from ..core.names import CONTROLLER, excerpt
 from ..core.running import WAITING, WORKING, Running
 from . import ending, running
-from .lock import only_one_sync
+from .lock import is_held, only_one_sync
 from .note import Note
 
 RENEW = 2.0  # seconds between two reports of what is waited for
+
+
+def refuse_to_wait(registry: str) -> None:
+    """Raise CommandFailed while another command has its turn, before anything of this one is noted."""
+    if is_held(Path(registry, SYNC_LOCK)):
+        with running.lock_file(registry) as lock:
+            raise not_begun(at_work(registry, lock))
+
+
+def not_begun(ahead: Running | None) -> CommandFailed:
+    hint = "what runs there: hpc-container-manager running"
+    return CommandFailed(f"not begun, by --no-wait: {behind(ahead)}", where=CONTROLLER, hint=hint)
+
+
+def at_work(registry: str, lock: int | None) -> Running | None:
+    """Who has its turn now, as far as that is known; *lock* as for `running.commands`."""
+    found = [] if lock is None else running.commands(registry, lock)
+    return next((one.running for one in found if one.running.state == WORKING), None)
 
 
 class Command:
@@ -47,11 +67,7 @@ class Command:
         if self.looks == 1:
             return
         if no_wait:
-            raise CommandFailed(
-                f"not begun, by --no-wait: {behind(self.ahead())}",
-                where=CONTROLLER,
-                hint="what runs there: hpc-container-manager running",
-            )
+            raise not_begun(self.ahead())
         if self.reported is None:
             self.sign.change(WAITING)
         if self.reported is None or time.monotonic() - self.reported >= RENEW:
@@ -64,9 +80,7 @@ class Command:
             raise KeyboardInterrupt
 
     def ahead(self) -> Running | None:
-        """Who has its turn now, as far as that is known."""
-        found = [] if self.lock is None else running.commands(self.registry, self.lock)
-        return next((one.running for one in found if one.running.state == WORKING), None)
+        return at_work(self.registry, self.lock)
 
     def interrupted(self) -> str:
         """Why, if that is known, for the history and for whoever waits for this command."""

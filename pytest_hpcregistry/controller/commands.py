@@ -157,7 +157,8 @@ def run_restore(arguments: argparse.Namespace) -> int:
 
 
 def check_use(arguments: argparse.Namespace, config: Settings) -> tuple[Settings, SlurmFacts]:
-    """As with_nodes; raises UsageError for a directory, an engine or an image that there is not, too."""
+    """As with_nodes; raises UsageError for a directory, images or an engine that there is not, too: nothing of it is
+    noted then."""
     from .catalog import read_catalog
     from .engines import check_method
     from .sync import choose_images
@@ -165,9 +166,8 @@ def check_use(arguments: argparse.Namespace, config: Settings) -> tuple[Settings
     check_method(config.sync.method)
     if arguments.subdirectory is not None:
         check_directory(arguments.subdirectory, config.registry.directories)
-    if arguments.name:
-        with suppress(ConfigError):  # a broken catalog is a failure of the sync
-            choose_images(read_catalog(config.registry.path), config, None, arguments.name)
+    with suppress(ConfigError):  # a broken catalog is a failure of the sync
+        choose_images(read_catalog(config.registry.path), config, arguments.subdirectory, arguments.name)
     return with_nodes(arguments, config)
 
 
@@ -185,14 +185,18 @@ def assumed(config: Settings, images: Mapping[str, Any]) -> Catalog:
 
 
 def begun(arguments: argparse.Namespace) -> tuple[Settings, Listener]:
-    """The settings, and who gets the events: a dry run writes nothing into the log either."""
+    """The settings, and who gets the events: a dry run writes nothing into the log either. Raises CommandFailed where
+    another command is at work and must not be waited for."""
     from . import settings
+    from .command import refuse_to_wait
 
     config = settings.load(arguments.config)
     if arguments.dry_run:
         listener = json_lines(sys.stdout) if arguments.json else plain_lines(sys.stdout)
     else:
         listener = listener_of(arguments, config)
+        if arguments.no_wait:
+            refuse_to_wait(config.registry.path)
     report_differences(arguments, config, listener)
     return config, listener
 

@@ -8,7 +8,16 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from ..transports.process import end_all
+from ..transports.process import ENDING, end_all
+
+
+class Interrupted(KeyboardInterrupt):
+    """A command of ours was interrupted: `why`, if that is known, and what to do about what it has left undone."""
+
+    def __init__(self, why: str, hint: str) -> None:
+        super().__init__(why)
+        self.why, self.hint = why, hint
+
 
 hung_up: list[int] = []
 """SIGHUP came: the terminal or the connection has gone."""
@@ -27,6 +36,11 @@ def end(number: int, frame: FrameType | None) -> NoReturn:
     """Programs that were started are ended here: threads that wait for them would keep this one from its end."""
     end_all()
     raise KeyboardInterrupt
+
+
+def is_being_ended() -> bool:
+    """Whether what runs is being ended, so that a program or connection which breaks off now says nothing of a node."""
+    return ENDING.is_set()
 
 
 def sender_has_gone() -> bool:

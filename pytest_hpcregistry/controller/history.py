@@ -22,14 +22,16 @@ from pathlib import Path
 
 from ..core.errors import UsageError
 from ..core.events import Listener, Noticed
-from ..core.history import ENDINGS, OK, Record, checked, new_id, now, place_of, read_json, stamp, to_line
+from ..core.history import ENDINGS, OK, WITHDRAWN, Record, checked, new_id, now, place_of, read_json, stamp, to_line
 from ..core.layout import HISTORY, HISTORY_LOCK
+from ..core.messages import what_next
 from ..core.model import Registry
 from ..core.names import excerpt, visible
 from ..core.nodeset import expand
 from ..core.records import build
 from ..core.running import BEGUN
 from .command import Command
+from .ending import Interrupted
 from .note import Note, machines
 from .running import Sign, remove_leftovers
 
@@ -179,7 +181,9 @@ def noted(
         except KeyboardInterrupt:
             why = given.interrupted()
             note.interrupt(why)
-            raise KeyboardInterrupt(why) from None
+            # What never had its turn has left nothing undone.
+            hint = "" if why.startswith(WITHDRAWN) else what_next(note.ended(time.monotonic() - began))
+            raise Interrupted(why, hint) from None
         except BaseException as error:
             note.fail(error)
             raise

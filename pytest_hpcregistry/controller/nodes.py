@@ -92,11 +92,19 @@ def choose_nodes(configured: Sequence[str] | None, choice: Choice, slurm: SlurmF
     only, exclude = (expand_chosen(text) for text in (choice.only, choice.exclude))
     unknown = sorted({*only, *exclude} - set(names))
     if unknown:
-        raise UsageError(f"{fold(unknown)}: no such node in this cluster", hint=f"it has {fold(names)}")
+        what = f"{fold(unknown)}: no such node in this cluster{in_groups(choice)}"
+        raise UsageError(what, hint=f"it has {fold(names)}")
     left = [name for name in names if (name in only or not choice.only) and name not in exclude]
     if not left:
         raise UsageError("no node is left to be asked", hint=f"the cluster has {fold(names)}")
     return left
+
+
+def in_groups(choice: Choice) -> str:
+    """What the groups in a choice are on this machine, for a message; nothing where there are none."""
+    grouped = [text for text in (choice.only, choice.exclude) if "@" in text]
+    meant = ", ".join(f"{excerpt(text)} is {fold(expand_chosen(text))}" for text in grouped)
+    return f" ({meant} by the controller's groups.conf)" if meant else ""
 
 
 def expand_chosen(text: str) -> set[str]:

@@ -11,6 +11,7 @@ from ..core.errors import HpcRegistryError
 from ..core.events import (
     NOT_COUNTED,
     BytesMissing,
+    DamageFound,
     Event,
     GcFinished,
     ImageRestored,
@@ -35,6 +36,8 @@ class Note:
         self.wanted: list[str] = []  # nodes of a sync
         self.reasons: dict[str, str] = {}  # of each machine: why it failed; "" if it did not
         self.not_counted: dict[str, str] = {}  # why Slurm does not count on a node that was not served
+        self.given = record.detail
+        self.damaged: list[str] = []  # machines on which a repair has found damage
         self.taking = threading.Lock()
 
     def listen(self, event: Event) -> None:
@@ -112,6 +115,12 @@ def transfer_started(note: Note, event: TransferStarted) -> None:
     note.change(engine=", ".join(dict.fromkeys(engines)))
 
 
+def damage_found(note: Note, event: DamageFound) -> None:
+    note.damaged = sorted({*note.damaged, event.machine})
+    found = f"damaged on {machines(note.damaged)}"
+    note.change(detail=f"{note.given}; {found}" if note.given else found)
+
+
 def node_finished(note: Note, event: NodeFinished) -> None:
     if event.state == NOT_COUNTED:
         note.not_counted[event.node] = event.message
@@ -139,6 +148,7 @@ TAKERS: dict[type[Event], Callable[[Note, Any], None]] = {
     BytesMissing: bytes_missing,
     SyncStarted: sync_started,
     TransferStarted: transfer_started,
+    DamageFound: damage_found,
     NodeFinished: node_finished,
     GcFinished: gc_finished,
 }

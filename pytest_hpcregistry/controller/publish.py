@@ -15,12 +15,13 @@ from .. import agent
 from ..agent.facts import RESERVE
 from ..agent.signatures import is_named
 from ..core import sif
-from ..core.catalog import Catalog, Version, plain
+from ..core.catalog import Catalog, Version, plain, unknown_image
 from ..core.errors import CheckFailed, CommandFailed, HpcRegistryError, UsageError
 from ..core.kinds import write_mode
 from ..core.labels import fit_labels
 from ..core.layout import object_path
 from ..core.names import CONTROLLER, DIGEST, image_name
+from ..core.pace import amount
 from ..core.settings import Settings
 from . import image_signatures
 from .catalog import catalog_of, read_catalog, read_catalog_text, replaced, text_of
@@ -48,7 +49,7 @@ def receive(registry: str, digest: str, size: int, stream: BinaryIO) -> None:
     free = agent.filesystem(registry)["free"]
     if size + RESERVE > free:
         raise HpcRegistryError(
-            f"{size / 1e6:.0f} MB and a reserve needed, {free / 1e6:.0f} MB free", where="controller"
+            f"{amount(size)} and a reserve of {amount(RESERVE)} needed, {amount(free)} free", where="controller"
         )
     beside = f".{digest}.{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # which follows no link either, open(2)
@@ -200,7 +201,7 @@ def plan_rollback(
     """What *name* means, what it would mean, and the catalog after that. Raises as rollback."""
     catalog = read_catalog(settings.registry.path)
     if name not in catalog.images:
-        raise UsageError(f"{name!r} is not in the catalog", hint="see: hpc-container-manager catalog list")
+        raise unknown_image(name, catalog.images)
     before = catalog.images[name]
     try:
         chosen = replace(before.find(wanted), **signature_of(signature or {}))

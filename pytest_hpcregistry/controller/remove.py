@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import agent
-from ..core.catalog import Catalog, Removed, Version
+from ..core.catalog import SEE_CATALOG, Catalog, Removed, Version, unknown_image
 from ..core.errors import CommandFailed, HpcRegistryError, UsageError
 from ..core.events import ImagesRemoved, Listener, Noticed
 from ..core.history import now
@@ -23,8 +23,6 @@ from . import image_signatures
 from .catalog import read_catalog, text_of
 from .publish import change, has_object, image_of, refusals, signature_of
 from .removed import LEFT, remove_here, report_users, users_here
-
-SEE_CATALOG = "see: hpc-container-manager catalog list"
 
 
 def remove(settings: Settings, names: Sequence[str], *, after: int, by: str, listener: Listener) -> None:
@@ -64,7 +62,7 @@ def without(catalog: Catalog, names: Sequence[str], *, after: int, by: str) -> C
         if gone:
             raise UsageError(f"{name} was removed already, at {gone.removed} by {gone.by}", hint=SEE_CATALOG)
         if name not in catalog.images:
-            raise UsageError(f"{name!r} is not in the catalog", hint=SEE_CATALOG)
+            raise unknown_image(name, catalog.images)
     return catalog.with_removed(names, now=now(), by=by, until=now(after))
 
 

@@ -11,7 +11,7 @@ from .. import agent
 from ..agent.requests import MOST_IMAGES
 from ..core.catalog import Entry
 from ..core.errors import CommandFailed, HpcRegistryError
-from ..core.events import Listener, Noticed
+from ..core.events import DamageFound, Listener, Noticed
 from ..core.kinds import write_mode
 from ..core.layout import object_path
 from ..core.names import CONTROLLER
@@ -89,12 +89,7 @@ def versions_of(wanted: Mapping[str, Entry]) -> dict[str, int]:
 
 def report(machine: str, damaged: Mapping[str, str], wanted: Mapping[str, Entry], listener: Listener) -> None:
     for digest, actual in damaged.items():
-        listener(
-            Noticed(
-                f"{machine}: {', '.join(names_of(digest, wanted))} damaged ({actual[:12]}, should be {digest[:12]}): "
-                f"what was there is in {agent.QUARANTINE} now"
-            )
-        )
+        listener(DamageFound(machine, names_of(digest, wanted), digest, actual, kept=agent.QUARANTINE))
 
 
 def names_of(digest: str, wanted: Mapping[str, Entry]) -> list[str]:

@@ -19,8 +19,11 @@ from ..core.catalog import Catalog, Entry, Removed
 from ..core.errors import CommandFailed, HpcRegistryError
 from ..core.events import Listener, NodeFinished, NodeStarted, Noticed, TransferStarted
 from ..core.fanout import fan_out, in_rounds, serve_rounds
+from ..core.history import INTERRUPTED
 from ..core.kinds import write_mode
+from ..core.pace import amount
 from ..core.settings import Settings
+from .ending import is_being_ended
 from .engines import ENGINES, Job
 from .engines.cost import Load, choose, link_rate
 from .meter import Meter
@@ -145,7 +148,7 @@ class Rollout:
         needed = sum(self.sizes[digest] for digest in lacks)
         if needed and needed + RESERVE > has["free"] and not has["shared"]:
             raise CommandFailed(
-                f"{needed / 1e6:.0f} MB and {RESERVE >> 20} MiB reserve needed, {has['free'] / 1e6:.0f} MB free",
+                f"{amount(needed)} and a reserve of {amount(RESERVE)} needed, {amount(has['free'])} free",
                 where=node,
             )
 
@@ -225,6 +228,8 @@ class Rollout:
 
     def fail(self, node: str, error: HpcRegistryError) -> None:
         """A node that has ended already is not reported twice."""
+        if is_being_ended():
+            error = CommandFailed(INTERRUPTED)  # its transfer or connection is one of those that were ended
         if node not in self.outcomes:
             self.finish(node, failure_of(node, error, self.out_of_service.get(node, "")))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-from ..core.catalog import Catalog, Entry, Removed
-from ..core.errors import UsageError
+from ..core.catalog import Catalog, Entry, Removed, unknown_image
+from ..core.errors import DEPLOY_FIRST, UsageError
 from ..core.events import Listener, Noticed, Planned, SyncFinished, SyncStarted
 from ..core.machine import SlurmFacts
 from ..core.names import check_directory
@@ -51,7 +51,7 @@ def sync(
         # Read once, and after the wait: what was wanted before another deploy must not be brought back over it.
         text, catalog = follow_catalog(settings, listener)
         wanted, gone = choose_images(catalog, settings, subdirectory, names)
-        what = in_words(subdirectory, names)
+        what = in_words(subdirectory, names, wanted)
         # A relay has all the objects open that a node lacks, which may be all that are wanted.
         files = len(wanted) if settings.sync.method in ("auto", "relay") else 0
         room = make_room(len(nodes), settings.sync.window, held=SESSION, each=RSYNC, files=files)
@@ -86,7 +86,7 @@ def plan(
     text = read_catalog_text(settings.registry.path) if after is None else text_of(after, settings.registry.path)
     catalog = after or catalog_of(text, settings.registry.path)
     wanted, gone = choose_images(catalog, settings, subdirectory, names)
-    what = in_words(subdirectory, names)
+    what = in_words(subdirectory, names, wanted)
     room = make_room(len(nodes), settings.sync.window, held=SESSION, each=RSYNC)
     listener(SyncStarted(what=what, nodes=nodes, dry_run=True))
     settings = replace(settings, sync=replace(settings.sync, window=room.window))
@@ -107,8 +107,11 @@ def check(settings: Settings, subdirectory: str | None, slurm: SlurmFacts | None
     return list_nodes(settings.nodes, slurm)
 
 
-def in_words(subdirectory: str | None, names: Sequence[str] | None) -> str:
-    return ", ".join(names or ()) or subdirectory or "all images"
+def in_words(subdirectory: str | None, names: Sequence[str] | None, wanted: Collection[str]) -> str:
+    """What is synced: the images named, of which none may be *wanted* any more, a directory, or all."""
+    if names:
+        return f"{'' if wanted else 'the removal of '}{', '.join(names)}"
+    return subdirectory or "all images"
 
 
 def choose_images(
@@ -120,10 +123,10 @@ def choose_images(
     known = {**catalog.images, **catalog.removed}
     unknown = [name for name in names or () if name not in known]
     if unknown:
-        raise UsageError(f"{unknown[0]!r} is not in the catalog", hint="see: hpc-container-manager catalog list")
+        raise unknown_image(unknown[0], known)
     prefix = f"{subdirectory}/" if subdirectory else ""
     chosen = names or [name for name in known if name.startswith(prefix)]
     if not chosen:
-        raise UsageError(f"the catalog has no image in {prefix or settings.registry.path}", hint="deploy one first")
+        raise UsageError(f"the catalog has no image in {prefix or settings.registry.path}", hint=DEPLOY_FIRST)
     wanted = {name: catalog.images[name] for name in chosen if name in catalog.images}
     return wanted, {name: catalog.removed[name] for name in chosen if name in catalog.removed}

@@ -14,6 +14,7 @@ from typing import Any
 
 from . import documents
 from .errors import ConfigError, UsageError
+from .fields import nearest_image, perhaps
 from .history import TIME
 from .names import DIGEST, DIRECTORY_NAME, FILE_NAME, excerpt
 
@@ -25,6 +26,7 @@ SIZE = re.compile(r"[0-9]{1,18}\Z")
 MEND_CATALOG = "put a node's catalog in its place; until then nothing is published, synced or removed"
 """What to do where the controller's catalog cannot be read."""
 KEEP_FEWER = "keep fewer versions: hpc-container-manager gc --keep 1, and registry.keep in the cluster file"
+SEE_CATALOG = "see: hpc-container-manager catalog list"
 REMEMBERED = 2
 """Calendar years, from one to less than three, that a removed image is remembered after its bytes have gone."""
 SHORTEST = 6  # hex digits by which a version can be called
@@ -107,6 +109,12 @@ class Removed:
 
 
 REMOVED_TEXTS = ("removed", "by", "until", "freed")
+
+
+def unknown_image(name: str, known: Iterable[str]) -> UsageError:
+    """The error for an image that is none of the catalog's, the *known* ones, with what was meant, perhaps."""
+    near = perhaps(nearest_image(name, known))
+    return UsageError(f"{excerpt(name)} is not in the catalog{'.' * bool(near)}{near}", hint=SEE_CATALOG)
 
 
 def plain(version: Version) -> Version:

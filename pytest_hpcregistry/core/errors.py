@@ -19,6 +19,9 @@ from collections.abc import Sequence
 RUN_SETUP = "run phase 1 again: hpc-container-manager registry setup"
 """What to do where phase 1 is the remedy, as where a machine has another version of this program."""
 
+DEPLOY_FIRST = "deploy one first: hpc-container-manager deploy FILE.sif"
+"""What to do where there is no image."""
+
 
 class HpcRegistryError(Exception):
     """A failure that a user can act on: `what` happened, `where` (a node, a file), and in `hint` what to do."""

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from . import nodeset
 from .errors import UsageError
-from .names import DIRECTORY_NAME, NODE_NAME, excerpt
+from .names import DIRECTORY_NAME, NODE_NAME, excerpt, visible
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}\Z")
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
@@ -41,13 +41,28 @@ NODE_LIMIT = 100_000
 def suggest(word: str, known: Iterable[str]) -> str:
     """The nearest of *known*, or all of them, as the end of a message."""
     known = list(known)
-    near = nearest(word, known)
-    return f' Perhaps you meant "{near}"?' if near else " Known: " + ", ".join(known)
+    return perhaps(nearest(word, known)) or " Known: " + ", ".join(known)
+
+
+def perhaps(near: str) -> str:
+    """What was meant, perhaps, as the end of a message; nothing where *near* is ""."""
+    return f' Perhaps you meant "{visible(near)}"?' if near else ""
 
 
 def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """The one of *known* that is like *word*, as difflib's ratio has it; "" if none is."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=likeness)), "")
+
+
+def nearest_image(wanted: str, images: Iterable[str]) -> str:
+    """The one of *images* whose file has a name like *wanted*'s, in whichever directory; "" if none has."""
+    stems = {stem(name): name for name in images}
+    return stems.get(nearest(stem(wanted), stems), "")
+
+
+def stem(name: str) -> str:
+    """`pytorch`, of ml-frameworks/pytorch.sif."""
+    return name.rpartition("/")[2].removesuffix(".sif")
 
 
 def read_word(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .events import (
     NOT_COUNTED,
+    DamageFound,
     Event,
     Failed,
     Freed,
@@ -37,6 +38,11 @@ from .running import WAITING, Running
 
 MOST_LISTED = 3
 """Names in one line."""
+NEXT = {
+    "gc": "what was not freed is freed by the next: hpc-container-manager gc",
+    "repair": "to go on: hpc-container-manager sync --repair",
+}
+"""What to do about what a command has left undone; for all others a sync."""
 
 
 def describe(event: Event) -> list[str]:
@@ -64,6 +70,15 @@ def transfer_started(event: TransferStarted) -> list[str]:
 
 def noticed(event: Noticed) -> list[str]:
     return [f"NOTE: {event.message}"]
+
+
+def damage_found(event: DamageFound) -> list[str]:
+    return [f"NOTE: {describe_damage(event)}"]
+
+
+def describe_damage(event: DamageFound) -> str:
+    found = f"{event.actual[:12]}, should be {event.digest[:12]}"
+    return f"{event.machine}: {', '.join(event.names)} damaged ({found}): what was there is in {event.kept} now"
 
 
 def node_started(event: NodeStarted) -> list[str]:
@@ -103,7 +118,7 @@ def would(event: NodeFinished) -> str:
     """What a dry run says of a node."""
     parts = []
     if event.names:
-        how = f"{event.bytes / 1e6:.1f} MB by {event.engine}" if event.engine else "its bytes are there"
+        how = f"{amount(event.bytes)} by {event.engine}" if event.engine else "its bytes are there"
         parts.append(f"would get {listed(event.names)} ({how})")
     if event.removed:
         parts.append(f"would lose the name {listed(event.removed)}")
@@ -120,7 +135,7 @@ def node_finished(event: NodeFinished) -> list[str]:
     if event.state == "synced":
         if not event.objects and not event.bytes:
             return [f"SUCCESS: {event.what} synced to {event.node} (the bytes were there)"]
-        moved = f"{event.objects} moved, {event.bytes / 1e6:.1f} MB, {event.seconds:.1f} s"
+        moved = f"{event.objects} moved, {amount(event.bytes)}, {event.seconds:.1f} s"
         return [f"SUCCESS: {event.what} synced to {event.node} ({moved})"]
     if event.state == "unchanged":
         how = "every byte read" if event.read else "names and sizes compared"
@@ -169,6 +184,7 @@ LINES: dict[type[Event], Callable[[Any], list[str]]] = {
     TransferStarted: transfer_started,
     Noticed: noticed,
     NodeStarted: node_started,
+    DamageFound: damage_found,
     NodeFinished: node_finished,
     UnderWay: under_way,
     SyncFinished: sync_finished,
@@ -206,13 +222,13 @@ def describe_freed(one: Freed, would: str) -> list[tuple[str, str]]:
     removed += [count(len(one.attachments), "attachment")] if one.attachments else []
     removed += [count(len(one.debris), "leftover")] if one.debris else []
     freed = " and ".join([", ".join(removed[:-1]), removed[-1]] if removed[1:] else removed)
-    lines = [("SUCCESS", f"{freed} {would}freed, {one.bytes / 1e6:.1f} MB")]
+    lines = [("SUCCESS", f"{freed} {would}freed, {amount(one.bytes)}")]
     for kept, size, why in (
         (one.in_use, one.in_use_bytes, "in use"),
         (one.young, one.young_bytes, "unreferenced for less than the grace period"),
     ):
         if kept:
-            lines.append(("NOTE", f"{count(len(kept), 'object')} kept, {size / 1e6:.1f} MB: {why}"))
+            lines.append(("NOTE", f"{count(len(kept), 'object')} kept, {amount(size)}: {why}"))
     if one.unmanaged:
         lines.append(("NOTE", f"not in the catalog, left alone: {', '.join(map(excerpt, one.unmanaged))}"))
     return lines
@@ -262,6 +278,12 @@ def sender(record: Record) -> str:
 def subject(record: Record) -> str:
     """Which images a command is about; of a gc, what it keeps."""
     return ", ".join(record.images) or record.detail or "all images"
+
+
+def what_next(record: Record) -> str:
+    """What to do about what an interrupted or failed command has left undone."""
+    undone = f"{record.failed} not done: " if record.failed else ""
+    return undone + NEXT.get(record.command, "to go on: hpc-container-manager sync")
 
 
 def progress(one: Running) -> list[str]:

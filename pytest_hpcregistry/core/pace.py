@@ -109,6 +109,8 @@ class Transfers:
         elif track:
             self.whole.size -= track.size - track.arrived
         self.finished.add(node)
+        if state in ("failed", "unreachable"):
+            self.failed.add(node)
 
     @property
     def idle(self) -> bool:
@@ -154,11 +156,15 @@ def share(arrived: int, size: int) -> int:
 
 
 def amount(size: float) -> str:
-    """`85 MB`, `2.1 GB`: decimal, as disks and networks are sold."""
-    units = {"TB": 1e12, "GB": 1e9, "MB": 1e6}
-    unit, factor = next(((unit, factor) for unit, factor in units.items() if size >= factor), ("kB", 1e3))
-    number = size / factor
-    return f"{number:.1f} {unit}" if 0 < number < 9.95 else f"{number:.0f} {unit}"
+    """`900 B`, `37 kB`, `85 MB`, `2.1 GB`: as `ls -h`, but decimal, as disks and networks are sold.
+
+    Every size that people read is written by this; JSON has bytes.
+    """
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        number = size / factor
+        if number >= 0.9995:  # or it would be 1000 of the next
+            return f"{number:.1f} {unit}" if number < 9.95 else f"{number:.0f} {unit}"
+    return f"{size:.0f} B"
 
 
 def duration(seconds: float) -> str:

@@ -11,8 +11,9 @@ import fcntl
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from ..core.coverage import Required, read_required, shortfall
 from ..core.errors import HpcRegistryError, Unreachable, UsageError
 from ..core.events import Event, Failed, Noticed, UnderWay
 from ..core.facts import Facts
-from ..core.fields import nearest
+from ..core.fields import nearest_image, perhaps
 from ..core.listeners import throttled
 from ..core.messages import context, count
 from ..core.names import printable, visible
@@ -63,6 +64,8 @@ START_IMAGES = {"hpc_e2e"}
 
 
 NO_USER = "no image is started but by a job: slurm.run_as names no ordinary user"
+LONG = 3.0
+"""Seconds without an answer, after which it is said who is asked."""
 
 
 @dataclass(frozen=True)
@@ -101,16 +104,9 @@ def require_image(config: pytest.Config, images: Collection[str]) -> None:
     one that cannot be read, tests say more."""
     wanted = wanted_image(config)
     if wanted and images and not any(is_image(name, wanted) for name in images):
-        near = suggest_image(wanted, images)
+        near = perhaps(nearest_image(wanted, images))
         what = f'no image "{visible(wanted)}" in the catalog (it has {len(images)}).{near}'
         raise UsageError(what.removesuffix("."), hint="hpc-container-manager catalog list")
-
-
-def suggest_image(wanted: str, images: Iterable[str]) -> str:
-    """` Did you mean "ml-frameworks/pytorch.sif"?`, of those whose file has a name like it."""
-    names = {name.rpartition("/")[2]: name for name in images}
-    near = nearest(wanted.rpartition("/")[2], names)
-    return f' Did you mean "{visible(names[near])}"?' if near else ""
 
 
 def refuse_choice(config: pytest.Config, error: HpcRegistryError | None) -> None:
@@ -147,7 +143,7 @@ def find_names(config: pytest.Config) -> Names:
 
 def list_names(config: pytest.Config) -> dict[str, list[str]]:
     """Ask the controller alone, and no node."""
-    with open_client(load(config), chosen(config)) as client:
+    with announced(config), open_client(load(config), chosen(config)) as client:
         nodes, images = client.list_nodes(), []
         with suppress(HpcRegistryError):  # the facts say what is wrong with the catalog, and tests of it fail by that
             images = list(client.catalog().images)
@@ -231,7 +227,7 @@ def gather(config: pytest.Config, phases: Collection[str]) -> Facts:
     """One login for each node, for all that tests of these *phases* look at."""
     read_images = bool(READ_IMAGES.intersection(phases))
     listener = throttled(TELL_EVERY, lambda event: say(config, event))
-    with open_client(load(config), chosen(config)) as client:
+    with announced(config), open_client(load(config), chosen(config)) as client:
         question = questions.add_to(config, client.question(content=read_images, inspect=read_images, host=True))
         if START_IMAGES.intersection(phases):
             question = starts.add_to(question, client.cluster, wanted_image(config))
@@ -262,6 +258,25 @@ def say(config: pytest.Config, event: Event) -> None:
     terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
     if terminal and isinstance(event, (Noticed, UnderWay)):
         terminal.write_line(printable(event.message if isinstance(event, Noticed) else f"hpc: {event.text}"))
+
+
+@contextmanager
+def announced(config: pytest.Config) -> Iterator[None]:
+    """Say who is asked, when the answer is long in coming: nothing else is on the terminal until then."""
+    terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
+
+    def announce() -> None:
+        terminal.ensure_newline()
+        terminal.write_line(f"hpc: asking {visible(load(config).controller.name)}")
+
+    timer = threading.Timer(LONG, announce)
+    timer.daemon = True
+    if terminal and not is_worker(config):
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 # --- between processes

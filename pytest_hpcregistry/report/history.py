@@ -7,7 +7,7 @@ import textwrap
 from ..core.history import FAILED, Record
 from ..core.messages import count
 from ..core.names import visible
-from .lines import megabytes
+from ..core.pace import amount
 
 WIDTH = 80
 INDENT = "    "
@@ -37,7 +37,7 @@ def details(record: Record) -> str:
         f"on {record.done}" if record.done else "",
         f"not on {record.failed}" if record.failed else "",
         ", ".join(f"{count(number, 'check')} {state}" for state, number in record.checks.items() if number),
-        megabytes(record.bytes) if record.bytes else "",
+        amount(record.bytes) if record.bytes else "",
         f"by {record.engine}" if record.engine else "",
         f"{record.seconds:.1f} s" if record.seconds else "",
     ]

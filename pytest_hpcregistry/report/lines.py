@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from ..core.attachments import NOUNS
 from ..core.events import (
     NOT_COUNTED,
     CheckEnded,
+    DamageFound,
     Event,
     Failed,
     GcFinished,
@@ -32,14 +34,17 @@ from ..core.events import (
     WouldDeploy,
 )
 from ..core.facts import PRESENT
-from ..core.messages import behind, count, describe_gc, describe_use, listed, not_counted, would
+from ..core.messages import behind, count, describe_damage, describe_gc, describe_use, listed, not_counted, would
 from ..core.names import LONGEST_REASON, excerpt, printable, visible
 from ..core.nodeset import fold, fold_machines, group_by
+from ..core.pace import amount
 
 COLOURS = {"✓": "green", "✗": "red", "!": "yellow"}
 """Of the marks that lines begin with, on a terminal that shows colours."""
 ASKED = "as asked for"
 """Why an engine was taken that somebody has named (controller/engines/cost.py)."""
+HARD = "\xa0"
+"""A space at which no line is broken; no cell has it, as `visible` spells it out."""
 LONGEST = 60  # characters of a node set of which all is well; of trouble, every node is named
 
 
@@ -55,13 +60,8 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:
     return printable(text) or None
 
 
-def megabytes(size: int) -> str:
-    """`67.1 MB`, decimal as disks and networks are sold."""
-    return f"{size / 1e6:.1f} MB"
-
-
 def image_checked(event: ImageChecked) -> str:
-    return f"✓ {event.name}: a sound SIF, {megabytes(event.size)}, sha256 {event.digest[:12]}…"
+    return f"✓ {event.name}: a sound SIF, {amount(event.size)}, sha256 {event.digest[:12]}…"
 
 
 def check_ended(event: CheckEnded) -> str:
@@ -79,12 +79,12 @@ def image_scanned(event: ImageScanned) -> str:
 
 def would_deploy(event: WouldDeploy) -> str:
     scanned = ", after a scan" if event.scanned else ""
-    return f"would deploy {visible(event.path)} as {event.name}{scanned}, sending {event.bytes} bytes"
+    return f"would deploy {visible(event.path)} as {event.name}{scanned}, sending {amount(event.bytes)}"
 
 
 def image_sent(event: ImageSent) -> str:
     return f"✓ {event.name}: " + (
-        f"{megabytes(event.bytes)} sent to the controller" if event.bytes else "the controller has its bytes"
+        f"{amount(event.bytes)} sent to the controller" if event.bytes else "the controller has its bytes"
     )
 
 
@@ -144,12 +144,17 @@ def transfer_started(event: TransferStarted) -> str:
     if not receivers:
         return ""
     asked = "as asked for" if event.why == ASKED else "auto: one node" if len(receivers) == 1 else "auto"
-    sizes = span([event.bytes[node] / 1e6 for node in receivers])
-    return f"  sending {sizes} MB to {fold(receivers)} by {event.engine} ({asked})"
+    sizes = sorted({amount(event.bytes[node]) for node in receivers})
+    most = f"at most {amount(max(event.bytes.values()))}" if len(sizes) > 1 else sizes[0]
+    return f"  sending {most} to {fold(receivers)} by {event.engine} ({asked})"
 
 
 def noticed(event: Noticed) -> str:
     return f"! {visible(event.message)}"
+
+
+def damage_found(event: DamageFound) -> str:
+    return visible(f"! {describe_damage(event)}")
 
 
 def node_finished(event: NodeFinished) -> str:
@@ -157,7 +162,7 @@ def node_finished(event: NodeFinished) -> str:
 
 
 def nodes_finished(events: Iterable[NodeFinished]) -> list[str]:
-    """`✓ c[001-008]: synced, 67.1 MB in 5.9 to 6.6 s`: nodes that ended in the same way are one line."""
+    """`✓ c[001-008]: synced, 67 MB in 5.9 to 6.6 s`: nodes that ended in the same way are one line."""
     alike: dict[tuple[str, str, str, bool], list[NodeFinished]] = {}
     for event in events:
         alike.setdefault((event.state, event.message, names_of(event), event.read), []).append(event)
@@ -186,14 +191,14 @@ def ended(events: Sequence[NodeFinished]) -> str:
         return f"✓ {nodes}: {names} removed"
     if not any(event.objects or event.bytes for event in events):
         return f"✓ {nodes}: brought up to date (the bytes were there)"
-    moved = span([event.bytes / 1e6 for event in events])
+    moved = span([event.bytes for event in events], amount)
     removed = f", {names} removed" if names else ""
-    return f"✓ {nodes}: synced{removed}, {moved} MB in {span([event.seconds for event in events])} s"
+    return f"✓ {nodes}: synced{removed}, {moved} in {span([event.seconds for event in events], '{:.1f}'.format)} s"
 
 
-def span(numbers: Sequence[float]) -> str:
+def span(numbers: Sequence[float], write: Callable[[float], str]) -> str:
     """`6.6`, or `5.9 to 6.6`."""
-    return " to ".join(dict.fromkeys(f"{number:.1f}" for number in (min(numbers), max(numbers))))
+    return " to ".join(dict.fromkeys(write(number) for number in (min(numbers), max(numbers))))
 
 
 def verified(event: Verified) -> str:
@@ -231,6 +236,7 @@ WRITERS: dict[type[Event], Callable[[Any], str]] = {
     SyncStarted: sync_started,
     TransferStarted: transfer_started,
     Noticed: noticed,
+    DamageFound: damage_found,
     NodeFinished: node_finished,
     UnderWay: under_way,
     Verified: verified,
@@ -254,11 +260,25 @@ def with_waived(by_machine: Mapping[str, str], waived: Container[str]) -> dict[s
     }
 
 
-def table(rows: list[list[str]]) -> list[str]:
-    """Lines with aligned columns, the first row as heading."""
+def table(rows: list[list[str]], width: int | None = None) -> list[str]:
+    """Lines with aligned columns, the first row as heading. A row that is longer than *width*, a terminal's, goes on in
+    the next line: no word of it is broken.
+    """
     rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    indent = sum(widths[:-1]) + 2 * len(widths[:-1])  # where the last column begins
+    lines = []
+    for row in rows:
+        whole = [cell.replace(" ", HARD) for cell in row[:-1]] + row[-1:]
+        line = "  ".join(cell.ljust(size) for cell, size in zip(whole, widths, strict=True)).rstrip()
+        lines += fill(line, width, indent) if width and len(line) > width else [line]
+    return [line.replace(HARD, " ") for line in lines]
+
+
+def fill(line: str, width: int, indent: int) -> list[str]:
+    """A line in parts of *width*, where its words allow that; the last column stays one, where there is room for it."""
+    below = " " * (indent if indent <= width / 2 else 4)
+    return textwrap.wrap(line, width, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
 
 
 BANNER = """\

@@ -166,6 +166,7 @@ DAY = (
         "history --since 1d",
         (
             "…Z  repair    ml-frameworks/solver.sif: ok",
+            "    damaged on c002; on c[001-003]; …",
             "…Z  deploy    ml-frameworks/mesher.sif: ok",
             "…Z  sync      all images: interrupted",
             "    on c[001-002]; not on c003; by star; …",

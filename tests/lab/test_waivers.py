@@ -111,7 +111,7 @@ def test_what_is_not_there_is_wrong_use(deployed: str, cli: Cli, tmp_path: Path)
     gone = cli("test", "--image", "demoo.sif", "--reports", tmp_path)
     assert gone.exit_code == 2
     assert gone.stderr.splitlines() == [
-        f'error: no image "demoo.sif" in the catalog (it has 1). Did you mean "{deployed}"?',
+        f'error: no image "demoo.sif" in the catalog (it has 1). Perhaps you meant "{deployed}"?',
         "hint: hpc-container-manager catalog list",
     ]
     assert "ERROR" not in gone.stdout

@@ -18,6 +18,7 @@ import pytest
 import pytest_hpcregistry
 from pytest_hpcregistry import lab
 from pytest_hpcregistry.core.digest import hash_file
+from pytest_hpcregistry.core.pace import amount
 from pytest_hpcregistry.transports import CommandResult
 from pytest_hpcregistry.transports.process import run_process
 from tests import ROOT
@@ -312,7 +313,7 @@ def test_2_4_deploy_multiple_images(workstation: Shell, project: Path, running_l
         file.write(b"another image...")
     said = workstation("containers/scripts/deploy-all.sh --dry-run").check().stdout
     assert f"would deploy {SIF} as ml-frameworks/{IMAGE}.sif, sending 0 bytes" in said
-    assert f"image.sif as ml-frameworks/image.sif, sending {image.stat().st_size} bytes" in said
+    assert f"image.sif as ml-frameworks/image.sif, sending {amount(image.stat().st_size)}" in said
     path = "/opt/containers/ml-frameworks/image.sif"
     assert run_process("hpc-controller", [*lab.ssh_argv(NAME), "test", "-e", path], timeout=60).exit_code == 1
     workstation("containers/scripts/deploy-all.sh --sync-nodes --verify").check()

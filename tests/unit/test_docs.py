@@ -86,7 +86,7 @@ def test_every_command_shown_is_one(document: str) -> None:
 
 def test_the_readme_shows_the_workflow() -> None:
     shown = {" ".join(line.split()[1:3]) for line in shown_commands(README)}
-    assert {"registry setup", "convert to-apptainer", "deploy --sync-nodes", "test --all"} <= shown
+    assert {"registry setup", "image build", "convert single", "deploy --sync-nodes", "test --all"} <= shown
     assert {"$ make demo", "$ make test"} <= set(README.splitlines())
 
 

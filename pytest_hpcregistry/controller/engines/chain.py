@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ...core.nodeset import fold
+from ...core.pace import amount
 
 STALL = 2.0  # seconds without a byte, though there were some to send, after which a link is given up
 WINDOW = 1.5  # seconds over which rates are compared
@@ -166,8 +167,8 @@ class Chain:
         elif upstream is not self.controller and any(
             since > window and self.is_slow(member, upstream, now, window, share, best) for window, share in SLOW
         ):
-            rate = member.gained(now, WINDOW) / WINDOW / 1e6
-            why = f"is slow, {rate:.1f} MB/s where others get {best / 1e6:.1f}"
+            rate = member.gained(now, WINDOW) / WINDOW
+            why = f"is slow, {amount(rate)}/s where others get {amount(best)}/s"
             if member.downstream or self.find_upstream(member):
                 self.put_last(member, now, why)
             elif not member.named:
@@ -196,9 +197,9 @@ class Chain:
             (member, before, _), self.probed = self.probed, None
             rate = self.rate(first, now)
             if not member.last and 0 < before < SLOWEST * rate and not self.is_done(member):
-                self.put_last(member, now, f"is slow, {before / 1e6:.1f} MB/s where {first.name} gets more")
+                self.put_last(member, now, f"is slow, {amount(before)}/s where {first.name} gets more")
             elif 0 < rate < SLOWEST * before:
-                self.put_last(first, now, f"is slow, {rate / 1e6:.1f} MB/s where {member.name} got more")
+                self.put_last(first, now, f"is slow, {amount(rate)}/s where {member.name} got more")
 
     def is_probe_due(self, first: Member, now: float) -> bool:
         """Once in every transfer, and again when the first node gets much less than any has got before."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...core.nodeset import fold
+from ...core.messages import count
+from ...core.pace import amount
 
 # Right to a factor of two is enough: which engine wins seldom hangs on less.
 RELAY_START = 1.5  # seconds until the last node of a chain has its first byte: an estimate
@@ -36,11 +37,17 @@ def choose(method: str, load: Load, *, link: float, cores: int, limit_rate: int 
     star = sent / rate + sum(load.with_base.values()) / DELTA_RATE / cores
     relay = RELAY_START + RELAY_SHARE * max(receivers.values()) / rate
     name = "relay" if relay < star and len(receivers) > 1 else "star"
-    delta = " (differences only)" if any(load.with_base.values()) else ""
-    return name, (
-        f"{max(receivers.values()) / 1e6:.1f} MB to {fold(receivers)} over {rate * 8 / 1e6:.0f} Mbit/s "
-        f"would take about {star:.1f} s by star{delta}, {relay:.1f} s by relay"
-    )
+    delta = " by differences" if any(load.with_base.values()) else ""
+    seconds = {"star": f"{star:.1f} s{delta}", "relay": f"{relay:.1f} s"}
+    other = next(engine for engine in seconds if engine != name)
+    what = f"{amount(max(receivers.values()))} to {count(len(receivers), 'node')}"
+    return name, f"{what}, about {seconds[name]} at {speed(rate)} ({other}: {seconds[other]})"
+
+
+def speed(rate: float) -> str:
+    """Bytes/s as networks are sold: `100 Mbit/s`, `2.5 Gbit/s`."""
+    bits = rate * 8
+    return f"{round(bits / 1e9, 1):g} Gbit/s" if bits >= 1e9 else f"{bits / 1e6:.0f} Mbit/s"
 
 
 def link_rate(interfaces: Path = Path("/sys/class/net")) -> float:

@@ -48,6 +48,7 @@ from .images import (
 )
 from .nodes import (
     NOT_COUNTED,
+    DamageFound,
     Freed,
     GcFinished,
     GcStarted,
@@ -67,6 +68,7 @@ __all__ = [
     "CatalogPart",
     "CheckEnded",
     "Chosen",
+    "DamageFound",
     "Event",
     "Failed",
     "Freed",

@@ -37,6 +37,17 @@ class TransferStarted(Event):
 
 
 @dataclass(frozen=True)
+class DamageFound(Event):
+    """On a machine a copy of these images had other bytes than *digest* says, those of *actual*: it was put away."""
+
+    machine: str
+    names: list[str]
+    digest: str
+    actual: str
+    kept: str
+
+
+@dataclass(frozen=True)
 class NodeFinished(Event):
     """What became of a node: `state` is synced, unchanged, failed, unreachable, or NOT_COUNTED, unreachable where Slurm
     does not count on it either; and in a dry run planned.

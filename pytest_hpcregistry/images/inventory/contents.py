@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from ...core.errors import CommandFailed, Undetermined, UsageError
 from ...core.names import excerpt, visible
+from ...core.pace import amount
 from ...core.sif_format import SifFile
 from ...transports import CommandResult
 from ...transports.local import LocalTransport
@@ -158,7 +159,8 @@ def extract(contents: Contents, paths: Sequence[str], directory: Path) -> None:
     size = sum(contents.files[path] for path in paths)
     if size > MOST_BYTES:
         large = max(paths, key=lambda path: contents.files[path])
-        what = f"its package databases have {size} bytes (more than {MOST_BYTES}), the most of them {excerpt(large)}"
+        what = f"its package databases have {amount(size)} (at most {amount(MOST_BYTES)} are read)"
+        what += f", the most of them {excerpt(large)}"
         raise Undetermined(what, where=visible(contents.path))
     check_room(size, directory, contents)
     check(run(contents, ["-dest", str(directory), "-extract-file", str(list_names(paths, directory))]), contents)
@@ -195,7 +197,7 @@ def check_room(size: int, directory: Path, contents: Contents) -> None:
     free = shutil.disk_usage(directory.parent).free
     if size > free:
         raise Undetermined(
-            f"{size} bytes would have to be unpacked, and {visible(directory.parent.parent)} has {free} free",
+            f"{amount(size)} would have to be unpacked, and {visible(directory.parent.parent)} has {amount(free)} free",
             where=visible(contents.path),
             hint="set TMPDIR to a directory with more room",
         )

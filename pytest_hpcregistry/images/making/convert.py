@@ -19,6 +19,7 @@ from ...core import sif
 from ...core.digest import hash_file
 from ...core.errors import CommandFailed, HpcRegistryError, UsageError
 from ...core.names import check_file_name, excerpt, visible
+from ...core.pace import amount
 from ...transports import Transport
 from ...transports.local import LocalTransport
 from ..output import check_output, put_in_place
@@ -234,7 +235,7 @@ def build_there(
     finished = False
     try:
         if archive is not None:
-            tell(f"sending {archive.stat().st_size} bytes to {made.where}")
+            tell(f"sending {amount(archive.stat().st_size)} to {made.where}")
             with archive.open("rb") as stream:
                 command = ["dd", f"of={there}/{source.file_name}", "bs=1M", "status=none"]
                 machine.run(command, timeout=DEADLINE, stdin=stream).check()

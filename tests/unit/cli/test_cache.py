@@ -53,7 +53,7 @@ def test_clean_empties_and_says_what_that_freed(cache: Path) -> None:
         "✓ hpcregistry: new removed, 1.0 MB freed",
         "3.0 MB freed",
     ]
-    assert run("clean").output == "0.0 MB freed\n"
+    assert run("clean").output == "0 B freed\n"
 
 
 def test_a_dry_run_says_what_is_used_and_does_not_count_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,8 +88,7 @@ def test_what_is_left_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("shutil.rmtree", refuse)
     result = run("clean", "--older-than", "30")
     assert (
-        f"! hpcregistry: old is left: {cache}/old: cannot be removed: Permission denied\n0.0 MB freed\n"
-        in result.output
+        f"! hpcregistry: old is left: {cache}/old: cannot be removed: Permission denied\n0 B freed\n" in result.output
     )
     assert isinstance(result.exception, CommandFailed)
     assert str(result.exception) == "1 of 1 could not be removed: old"

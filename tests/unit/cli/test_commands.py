@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -49,6 +50,7 @@ from pytest_hpcregistry.core.events import (
 from pytest_hpcregistry.core.facts import Facts
 from pytest_hpcregistry.core.machine import MachineFacts, SlurmFacts, Syncing
 from pytest_hpcregistry.core.nodeset import Choice
+from pytest_hpcregistry.core.pace import amount
 from pytest_hpcregistry.core.wire import to_data
 from pytest_hpcregistry.report.junit import Counts
 from pytest_hpcregistry.testing.facts import DIGEST, NAME, OTHER, REGISTRY, entry, events, gathered, image, machine
@@ -138,6 +140,15 @@ def test_the_lines_of_a_groups_help_are_whole_in_80_columns(words: list[str]) ->
         command = group.get_command(click.Context(group), name)
         assert len(command.get_short_help_str(100)) <= 45, name
     assert "..." not in run(*words, "--help").output.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_each_help_of_the_first_level_has_an_example(name: str) -> None:
+    command = cli.commands.get_command(click.Context(cli.commands), name)
+    assert command
+    _, example, lines = inspect.cleandoc(command.help or "").partition("\b\nExample")
+    assert example, name
+    assert f"hpc-container-manager {name}" in lines
 
 
 @pytest.mark.parametrize("words", [["-h"], ["--help"], ["deploy", "-h"], ["deploy", "all", "-h"]])
@@ -316,7 +327,7 @@ def test_nodes_can_be_chosen_and_left_out(monkeypatch: pytest.MonkeyPatch, words
         (gathered({"c1": machine(image())}), 0),
         (gathered({"c1": machine(image()), "c2": "x"}), 3),
         (gathered({"c1": machine(image(digest=OTHER)), "c2": "x"}), 1),
-        (gathered({"c1": machine()}, images={}), 1),
+        (gathered({"c1": machine()}, images={}), 2),
         (gathered({"c1": machine(image())}, catalog="version: 9\n"), 1),
         (gathered({}), 4),
     ],
@@ -327,6 +338,15 @@ def test_exit_codes_of_status(monkeypatch: pytest.MonkeyPatch, found: Facts, cod
     assert (raised(result).exit_code if result.exception else 0) == code
     if code != 4:
         assert json.loads(result.stdout)["images"] == found.matrix()
+
+
+@pytest.mark.parametrize("command", ["status", "verify"])
+def test_where_there_is_no_image_at_all(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    give_facts(monkeypatch, gathered({"c1": machine()}, images={}))
+    error = raised(run(command, "--controller", "hpc"))
+    said = "there is no image in the catalog and none on any machine"
+    deploy_first = "deploy one first: hpc-container-manager deploy FILE.sif"
+    assert (error.exit_code, str(error), error.hint) == (2, said, deploy_first)
 
 
 def without_catalog(nodes: dict[str, MachineFacts | str]) -> Facts:
@@ -537,7 +557,7 @@ def test_everything_that_is_wrong_with_several_images_is_said_at_once() -> None:
 def test_a_name_that_is_no_file_is_perhaps_another() -> None:
     Path("pytorch.sif").write_bytes(Sif().to_bytes())
     error = raised(run("deploy", "pytroch.sif", "--controller", "hpc"))
-    assert (error.exit_code, error.hint) == (2, "did you mean pytorch.sif?")
+    assert (error.exit_code, error.hint) == (2, 'perhaps you meant "pytorch.sif"?')
     assert str(error) == "pytroch.sif: there is no such file"
     assert "deploy --help" in raised(run("deploy", "nothere", "--controller", "hpc")).hint
     Path("sub.sif").mkdir()
@@ -550,8 +570,8 @@ def test_dry_run_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("x.sif").write_bytes(Sif().to_bytes())
     result = run("deploy", "all", "-n", "--controller", "hpc", ".")
     assert run("deploy", "-n", "--controller", "hpc", "x.sif").output == result.output
-    size = Path("x.sif").stat().st_size
-    assert result.output == f"would deploy x.sif as {NAME}, sending {size} bytes\n"
+    size = amount(Path("x.sif").stat().st_size)
+    assert result.output == f"would deploy x.sif as {NAME}, sending {size}\n"
     monkeypatch.setattr(ControllerClient, "look", lambda client, digest, size: Looked(False, ["aarch64"]))
     assert raised(run("deploy", "all", "-n", "--controller", "hpc", ".")).exit_code == 1
     assert run("deploy", "all", "-n", "--any-architecture", "--controller", "hpc", ".").output == result.output
@@ -562,8 +582,8 @@ def test_dry_run_says_that_it_would_scan(monkeypatch: pytest.MonkeyPatch) -> Non
     Path("x.sif").write_bytes(Sif().to_bytes())
     Path("cluster.yaml").write_text("controller: {host: hpc}\nscan: {command: [no-such-scanner, '{sbom}']}\n")
     words = ["deploy", "all", "-n", "--cluster", "cluster.yaml", "."]
-    assert run(*words).output == f"would deploy x.sif as {NAME}, after a scan, sending 0 bytes\n"
-    assert run(*words, "--no-scan").output == f"would deploy x.sif as {NAME}, sending 0 bytes\n"
+    assert run(*words).output == f"would deploy x.sif as {NAME}, after a scan, sending 0 B\n"
+    assert run(*words, "--no-scan").output == f"would deploy x.sif as {NAME}, sending 0 B\n"
 
 
 def test_sync_shows_events_and_its_end_is_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -582,7 +602,7 @@ def test_sync_shows_events_and_its_end_is_the_result(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ControllerClient, "sync", sync)
     monkeypatch.setattr(show, "TELL_EVERY", 0)
     result = run("sync", "--controller", "hpc")
-    assert "  all images: 0 of 2 nodes, 50 % of 0.1 kB\n" in result.stdout
+    assert "  all images: 0 of 2 nodes, 50 % of 100 B\n" in result.stdout
     assert "✗ c2: disk full\n" in result.stdout
     assert raised(result).exit_code == 4
     result = run("sync", "--json", "--controller", "hpc")
@@ -711,7 +731,7 @@ def test_catalog_show_tells_each_version(monkeypatch: pytest.MonkeyPatch) -> Non
     lines = run("catalog", "show", "--controller", "hpc", "x.sif").output.splitlines()
     assert lines[0] == NAME
     assert lines[1].split() == ["VERSION", "SIZE", "PUBLISHED", "BY"]
-    assert lines[2].split()[:3] == [DIGEST[:12], "0.0", "MB"]
+    assert lines[2].split()[:3] == [DIGEST[:12], "10", "B"]
     assert lines[3].split()[-2:] == ["2025-10-01T12:00:00Z", "them@y"]
     assert lines[4] == f"current version {DIGEST[:12]}", "labels, which may be many, come last"
     rest = lines[lines.index(f"older version {OTHER[:12]}") :]
@@ -783,6 +803,14 @@ def test_a_group_alone_prints_its_help(words: list[str]) -> None:
     ("words", "says"),
     [
         (["deplyo", "x.sif"], "'deplyo'. Perhaps you meant \"deploy\"?"),
+        (["catalog", "lst"], "No such command 'lst'. Perhaps you meant \"list\"?"),
+        (["docker", "biuld"], "No such command 'biuld'. Perhaps you meant \"build\"?"),
+        (["convert", "pytorch:latest"], "'pytorch:latest'. Perhaps you meant \"convert single pytorch:latest\"?"),
+        (["schema", "catalg"], "there is no command 'catalg'. Perhaps you meant \"catalog\"?"),
+        (["schema", "catalog", "lst"], "there is no command 'catalog lst'. Perhaps you meant \"list\"?"),
+        (["schema", "catalog"], "catalog is several commands: "),
+        (["status", "--cluster", "tba.yaml"], 'hint: perhaps you meant "tab.yaml"?'),
+        (["status", "--cluster", "nope"], "hint: give --cluster FILE, or set HPC_CLUSTER=FILE, or give --controller"),
         (["status", "--cluster", "image.sif"], "image.sif: an image, where a text file is wanted"),
         (["status", "--cluster", "tab.yaml"], "tab.yaml:2: indented by a tab, where YAML wants spaces"),
     ],
@@ -794,4 +822,4 @@ def test_a_slip_is_called_what_it_is(
     Path("image.sif").write_bytes(Sif().to_bytes())
     Path("tab.yaml").write_text("controller:\n\thost: x\n")
     result = run(*words)
-    assert says in f"{result.output}{result.exception}"
+    assert says in f"{result.output}{result.exception}\nhint: {getattr(result.exception, 'hint', '')}"

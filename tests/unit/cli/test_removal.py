@@ -89,7 +89,7 @@ def test_a_dry_run_folds_nodes_and_says_that_nothing_was_changed(
     for option in ("-n", "--dry-run"):
         assert run(*words, *WHERE, option).output.splitlines() == [
             "  engine star for c[1-2]: why",
-            f"  c[1-2]: would get {NAME} (10.0 MB by star)",
+            f"  c[1-2]: would get {NAME} (10 MB by star)",
             f"  c3: would get {NAME} (its bytes are there); would lose the name {OTHER}",
             "  c4: would get the catalog",
             "✓ c5: nothing to send (names and sizes compared)",
@@ -118,7 +118,7 @@ def test_a_dry_run_of_a_deploy_says_what_nodes_lack(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ControllerClient, "look", lambda client, digest, size: Looked(True, ["x86_64"]))
     answers = Answers(c1={"state": "planned", "names": [NAME]}, c2={"state": "unchanged"})
     answers.use(monkeypatch, "sync")
-    assert run("deploy", "-n", *WHERE, "x.sif").output == f"would deploy x.sif as {NAME}, sending 0 bytes\n"
+    assert run("deploy", "-n", *WHERE, "x.sif").output == f"would deploy x.sif as {NAME}, sending 0 B\n"
     assert answers.asked == []
     shown = run("deploy", "-s", "-n", "--repair", *WHERE, "x.sif").output.splitlines()
     assert shown[1] == f"  c1: would get {NAME} (its bytes are there)"

@@ -26,6 +26,7 @@ from pytest_hpcregistry.core.errors import (
     UsageError,
 )
 from pytest_hpcregistry.core.events import (
+    NOT_COUNTED,
     BytesMissing,
     CheckEnded,
     Event,
@@ -44,7 +45,7 @@ from pytest_hpcregistry.core.events import (
     Verified,
 )
 from pytest_hpcregistry.core.facts import Facts
-from pytest_hpcregistry.core.machine import Question
+from pytest_hpcregistry.core.machine import Question, SlurmFacts
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry
 from pytest_hpcregistry.core.scan import Scan, Waiver
 from pytest_hpcregistry.images.definitions.checks import LABEL, Check, to_label
@@ -311,6 +312,16 @@ def test_a_node_that_failed_does_not_keep_the_others_from_being_verified() -> No
         deploy.deploy([one()], client, events.append, sync_nodes=True, verify=True)
     assert str(caught.value) == f"c2: disk full\nc2: {NAME} missing"
     assert events[-1] == Verified(NAME, {"controller": "present", "c1": "present", "c2": "missing"})
+
+
+def test_a_node_that_is_not_counted_is_said_once() -> None:
+    client = FakeClient()
+    slurm = SlurmFacts(nodes={"c1": "idle", "c2": "drained", "c3": "down"})
+    client.data = gathered({"c1": machine(image(sha256=DIGEST)), "c2": "no route", "c3": "no route"}, slurm=slurm)
+    client.finished = {"c1": NodeFinished("c1", NAME, "synced"), "c2": failed("drained", NOT_COUNTED)}
+    events: list[Event] = []
+    deploy.deploy([one()], client, events.append, sync_nodes=True, verify=True)
+    assert [event.message for event in events if isinstance(event, Noticed)] == ["not counted: c3 down"], "c2 was said"
 
 
 def test_verify_without_sync_looks_at_the_controller_only() -> None:

@@ -640,13 +640,13 @@ def test_machines_with_the_same_to_tell_are_one_line() -> None:
         "controller": one, "c1": one, "c2": busy, "c3": Freed("failed", "disk"), "c4": young, "c5": Freed("shared"),
     }  # fmt: skip
     assert messages.describe(GcFinished(machines, False)) == [
-        "SUCCESS: controller,c[1-2]: 2 objects freed, 134.2 MB",
+        "SUCCESS: controller,c[1-2]: 2 objects freed, 134 MB",
         "NOTE: c2: 1 object kept, 5.0 MB: in use",
         "NOTE: c2: not in the catalog, left alone: ml-frameworks/mine.sif",
         "ERROR: c3: disk",
-        "SUCCESS: c4: 0 objects and 1 leftover freed, 0.0 MB",
+        "SUCCESS: c4: 0 objects and 1 leftover freed, 0 B",
         "NOTE: c4: 2 objects kept, 1.0 MB: unreferenced for less than the grace period",
         "SUCCESS: c5: shares the controller's registry",
     ]
     told = messages.describe(GcFinished({"c1": one}, True))
-    assert told == ["SUCCESS: c1: 2 objects would be freed, 134.2 MB"]
+    assert told == ["SUCCESS: c1: 2 objects would be freed, 134 MB"]

@@ -19,10 +19,13 @@ from typing import Any
 import pytest
 
 from pytest_hpcregistry.controller import history
+from pytest_hpcregistry.controller.command import Command
+from pytest_hpcregistry.controller.ending import Interrupted
 from pytest_hpcregistry.controller.recall import odd_files, recall
 from pytest_hpcregistry.core.errors import CommandFailed, UsageError
 from pytest_hpcregistry.core.events import (
     BytesMissing,
+    DamageFound,
     Event,
     Freed,
     GcFinished,
@@ -30,6 +33,7 @@ from pytest_hpcregistry.core.events import (
     Noticed,
     Published,
     RolledBack,
+    SyncStarted,
     TransferStarted,
 )
 from pytest_hpcregistry.core.history import LONGEST_LINE, Record, from_line, new_id, now, to_line
@@ -133,6 +137,14 @@ def test_digests_before_and_after(registry: Registry, event: Event, expected: tu
     assert (found.state, (found.before, found.after, found.detail)) == ("ok", expected)
 
 
+@pytest.mark.parametrize(("given", "detail"), [("", "damaged on controller,c2"), ("a", "a; damaged on controller,c2")])
+def test_a_repair_says_where_it_found_damage(registry: Registry, given: str, detail: str) -> None:
+    damage = [DamageFound(machine, [NAME], NEW, OLD, "q") for machine in ("c2", "controller", "c2")]
+    ended = [NodeFinished(node, "x", "synced" if node == "c2" else "unchanged", read=True) for node in ("c1", "c2")]
+    found = run(registry, *damage, *ended, command="repair", detail=given)
+    assert (found.state, found.detail, found.done) == ("ok", detail, "c[1-2]")
+
+
 def test_a_gc_says_how_much_it_freed(registry: Registry) -> None:
     machines = {
         "controller": Freed("freed", objects=[OLD, NEW], bytes=20),
@@ -165,6 +177,21 @@ def test_how_it_ended(registry: Registry, error: BaseException, state: str, reas
         raise error
     (found,), _ = recall(registry.path)
     assert (found.state, found.reason) == (state, reason)
+
+
+@pytest.mark.parametrize(
+    ("why", "hint"),
+    [("", "c2 not done: to go on: hpc-container-manager sync"), ("withdrawn while it waited: nothing was changed", "")],
+)
+def test_who_is_interrupted_is_told_how_to_go_on(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, why: str, hint: str
+) -> None:
+    monkeypatch.setattr(Command, "interrupted", lambda command: why)
+    with pytest.raises(Interrupted) as caught, history.noted(registry, lambda _: None, "sync", claimed="") as command:
+        command(SyncStarted("all images", ["c1", "c2"]))
+        command(NodeFinished("c1", "all images", "synced"))
+        raise KeyboardInterrupt
+    assert (caught.value.why, caught.value.hint) == (why, hint)
 
 
 def test_bytes_that_are_gone_are_no_deploy(registry: Registry) -> None:

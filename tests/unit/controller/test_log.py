@@ -16,6 +16,7 @@ import pytest
 from pytest_hpcregistry.controller import log as events
 from pytest_hpcregistry.core.events import (
     BytesMissing,
+    DamageFound,
     Event,
     Failed,
     Freed,
@@ -62,10 +63,14 @@ MACHINE = Freed("freed")
             "Engine star for c[1-2]: as asked for",
         ),
         (Noticed(message="odd"), "NOTE: odd"),
+        (
+            DamageFound("c1", [NAME], "a" * 64, "b" * 64, "q"),
+            f"NOTE: c1: {NAME} damaged (bbbbbbbbbbbb, should be aaaaaaaaaaaa): what was there is in q now",
+        ),
         (NodeStarted(what=NAME, node="c1"), f"Syncing {NAME} to c1..."),
         (
             replace(FINISHED, state="synced", objects=2, bytes=1_250_000_000_000, seconds=1.25),
-            f"SUCCESS: {NAME} synced to c1 (2 moved, 1250000.0 MB, 1.2 s)",
+            f"SUCCESS: {NAME} synced to c1 (2 moved, 1.2 TB, 1.2 s)",
         ),
         (replace(FINISHED, state="unchanged"), f"SUCCESS: c1 has {NAME} (names and sizes compared)"),
         (replace(FINISHED, state="unchanged", read=True), f"SUCCESS: c1 has {NAME} (every byte read)"),
@@ -115,26 +120,26 @@ def test_what_the_log_does_not_want(event: Event) -> None:
         (Freed("failed", "disk"), ["ERROR: c1: disk"]),
         (Freed("unreachable", "no route"), ["ERROR: c1: no route"]),
         (Freed("shared"), ["SUCCESS: c1: shares the controller's registry"]),
-        (MACHINE, ["SUCCESS: c1: 0 objects freed, 0.0 MB"]),
+        (MACHINE, ["SUCCESS: c1: 0 objects freed, 0 B"]),
         (
             replace(MACHINE, objects=[D], debris=["x", "y"], bytes=2 * 10**12),
-            ["SUCCESS: c1: 1 object and 2 leftovers freed, 2000000.0 MB"],
+            ["SUCCESS: c1: 1 object and 2 leftovers freed, 2.0 TB"],
         ),
         (
             replace(MACHINE, objects=[D, E], attachments=["x"], debris=["y"]),
-            ["SUCCESS: c1: 2 objects, 1 attachment and 1 leftover freed, 0.0 MB"],
+            ["SUCCESS: c1: 2 objects, 1 attachment and 1 leftover freed, 0 B"],
         ),
         (
             replace(MACHINE, in_use=[D, E], in_use_bytes=2 * 10**12, young=[D], young_bytes=10**6),
             [
-                "SUCCESS: c1: 0 objects freed, 0.0 MB",
-                "NOTE: c1: 2 objects kept, 2000000.0 MB: in use",
+                "SUCCESS: c1: 0 objects freed, 0 B",
+                "NOTE: c1: 2 objects kept, 2.0 TB: in use",
                 "NOTE: c1: 1 object kept, 1.0 MB: unreferenced for less than the grace period",
             ],
         ),
         (
             replace(MACHINE, unmanaged=["a\nb", "c"]),
-            ["SUCCESS: c1: 0 objects freed, 0.0 MB", "NOTE: c1: not in the catalog, left alone: a\\nb, c"],
+            ["SUCCESS: c1: 0 objects freed, 0 B", "NOTE: c1: not in the catalog, left alone: a\\nb, c"],
         ),
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 from pytest_hpcregistry import __version__
 from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import arguments, commands
+from pytest_hpcregistry.controller.ending import Interrupted
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, UsageError
 from pytest_hpcregistry.core.settings import Settings
 from tests.fakes.settings import config_text, make_settings
@@ -310,3 +311,16 @@ def test_a_sync_is_of_the_nodes_that_are_meant(
     assert program.run(arguments.parse()) == (0 if expected else 2)
     assert seen == ([expected] if expected else [])
     assert (expected is None) == (tmp_path / "log").exists() or "--settings" in words, "cron reads the log"
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def end(arguments: Any) -> int:
+        raise Interrupted("cancelled by root@vm", "c3 not done: to go on: hpc-container-manager sync")
+
+    monkeypatch.setitem(program.COMMANDS, "sync", end)
+    monkeypatch.setattr(sys, "argv", ["controller.pyz", "sync"])
+    assert program.run(arguments.parse()) == 130
+    said = "error: controller: cancelled by root@vm\nhint: c3 not done: to go on: hpc-container-manager sync\n"
+    assert capsys.readouterr().err == said

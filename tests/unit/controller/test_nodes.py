@@ -389,3 +389,11 @@ def test_what_to_do_about_a_login_that_failed(stderr: str, hint: str) -> None:
 def test_slurm_that_says_nothing_is_a_fact(monkeypatch: pytest.MonkeyPatch) -> None:
     ran(monkeypatch, "", 1, "Slurm:\x1bno\n")
     assert nodes.ask_slurm() == SlurmFacts("Slurm does not say which nodes there are: Slurm:\\x1bno")
+
+
+def test_a_group_of_nodes_that_there_are_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "expand", lambda text, groups=False: ["c8", "c9"] if "@" in text else [text])
+    with pytest.raises(UsageError) as caught:
+        nodes.choose_nodes(["c1"], Choice("@gpu", "c1"))
+    said = "c[8-9]: no such node in this cluster (@gpu is c[8-9] by the controller's groups.conf)"
+    assert (str(caught.value), caught.value.hint) == (said, "it has c1")

@@ -129,13 +129,13 @@ def test_bytes_come_when_there_is_room_for_them_and_the_reserve(
     monkeypatch.setattr(agent, "filesystem", free.__getitem__)
     assert receive(settings, b"one").read_bytes() == b"one"
     source = io.BytesIO(b"four")
-    with pytest.raises(HpcRegistryError, match="0 MB and a reserve needed"):
+    with pytest.raises(HpcRegistryError, match="and a reserve of 67 MB needed"):
         registry.receive(settings.registry.path, "0" * 64, 4, source)
     assert source.tell() == 0
     free[settings.registry.path]["free"] = 3 * 10**12
     with pytest.raises(HpcRegistryError) as caught:
         registry.receive(settings.registry.path, "0" * 64, 5 * 10**12, source)
-    assert str(caught.value) == "controller: 5000000 MB and a reserve needed, 3000000 MB free"
+    assert str(caught.value) == "controller: 5.0 TB and a reserve of 67 MB needed, 3.0 TB free"
 
 
 def test_bytes_that_came_are_the_owners_alone(settings: Settings) -> None:

@@ -136,7 +136,7 @@ def test_a_restored_image_is_as_before(nodes: FakeNodes) -> None:
 def test_what_cannot_be_removed_or_restored_is_said_and_nothing_is_done(nodes: FakeNodes) -> None:
     digest = deploy(nodes)
     text = (nodes.registry / agent.CATALOG).read_text()
-    with pytest.raises(UsageError, match=f"'{OTHER}' is not in the catalog"):
+    with pytest.raises(UsageError, match=f"^{OTHER} is not in the catalog"):
         take_away(nodes, NAME, OTHER)
     with pytest.raises(UsageError, match="it was not removed"):
         remove.restore(nodes.settings, NAME, None)

@@ -12,6 +12,8 @@ from pytest_hpcregistry.controller import repair
 from pytest_hpcregistry.controller.session import NodeSession
 from pytest_hpcregistry.controller.sync import sync
 from pytest_hpcregistry.core.errors import CommandFailed
+from pytest_hpcregistry.core.events import DamageFound, Event
+from pytest_hpcregistry.core.messages import describe_damage
 from pytest_hpcregistry.testing.facts import DIGEST, entry
 from pytest_hpcregistry.testing.facts import OTHER as OTHER_DIGEST
 from pytest_hpcregistry.testing.listener import recorder
@@ -33,9 +35,13 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
 
 def run(nodes: FakeNodes, *names: str, repair: bool = False) -> tuple[dict[str, str], list[str]]:
     """What became of each node, and what was noticed."""
-    told: list[dict[str, Any]] = []
-    outcomes = sync(nodes.settings, None, names or None, recorder(told), repair=repair)
-    return {node: one.state for node, one in outcomes.items()}, [one["message"] for one in told if one.get("message")]
+    told: list[Event] = []
+    outcomes = sync(nodes.settings, None, names or None, told.append, repair=repair)
+    return {node: one.state for node, one in outcomes.items()}, [line for line in map(notice, told) if line]
+
+
+def notice(event: Event) -> str:
+    return describe_damage(event) if isinstance(event, DamageFound) else getattr(event, "message", "")
 
 
 def rot(nodes: FakeNodes, machine: str, name: str) -> str:

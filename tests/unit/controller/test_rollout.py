@@ -269,7 +269,7 @@ def test_what_a_node_lacks_must_leave_the_reserve(pair: FakeNodes, lacks: str, f
         node = Node(objects=there, free=RESERVE + free - short)
         trip = plan(pair, node, {"d/a.sif": 100, "d/b.sif": 200})
         with (
-            pytest.raises(CommandFailed, match=r"^c1: 0 MB and 64 MiB reserve needed, 67 MB free")
+            pytest.raises(CommandFailed, match=r"^c1: [23]00 B and a reserve of 67 MB needed, 67 MB free")
             if short
             else nullcontext()
         ):
@@ -295,6 +295,21 @@ def test_a_registry_of_its_own_is_no_shared_one(pair: FakeNodes) -> None:
     with pytest.raises(CommandFailed, match=r"^c1: has a .* of its own"):
         plan(pair, Node(), {"d/a.sif": 1}, method="shared").learn("c1")
     plan(pair, Node(sees=True), {"d/a.sif": 1}, method="shared").learn("c1")
+
+
+def test_what_breaks_off_because_it_is_ended_is_interrupted(pair: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not `rsync exited with 143`, or a connection that broke: a cancelled sync ends its own programs."""
+    pair.publish(NAME)
+    trip = plan(pair, Node(), {"d/a.sif": 1})
+    ending = threading.Event()
+    monkeypatch.setattr("pytest_hpcregistry.controller.ending.ENDING", ending)
+    trip.fail("c1", Unreachable("the connection broke"))
+    ending.set()
+    trip.fail("c2", CommandFailed("rsync exited with 143", where="c2"))
+    assert [(one.state, one.message) for one in trip.outcomes.values()] == [
+        ("unreachable", "the connection broke"),
+        ("failed", "interrupted"),
+    ]
 
 
 def test_names_are_published_in_parts_and_the_catalog_with_the_last(
@@ -625,7 +640,7 @@ def test_log_lines_are_what_an_operator_greps_for(nodes: FakeNodes) -> None:
     assert plain[0] == "Syncing all images to 3 nodes: c[1-3]"
     assert any(line.startswith("Engine ") for line in plain)
     assert "Syncing all images to c1..." in plain
-    assert any(line.startswith("SUCCESS: all images synced to c1 (1 moved, 0.0 MB, ") for line in plain)
+    assert any(line.startswith("SUCCESS: all images synced to c1 (1 moved, ") for line in plain)
     assert "ERROR: all images not synced to c2: login refused" in plain
     assert plain[-1] == "ERROR: sync finished: 2 synced (c[1,3]), 1 unreachable (c2)"
 

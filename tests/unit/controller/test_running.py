@@ -167,7 +167,16 @@ def test_who_does_not_want_to_wait_fails_at_once(
     assert (failed["event"], failed["exit_code"]) == ("failed", 4)
     assert failed["message"].startswith("not begun, by --no-wait: a sync by alice@ws2 (from 192.0.2.7), begun ")
     assert (nodes.registry / ".registry" / "catalog.yaml").read_bytes() == before
+    assert past(ask, nodes) == [], "what was never begun is not in the history"
     assert at_work.poll() is None
+
+
+def test_a_sync_of_an_empty_catalog_is_not_in_the_history(nodes: FakeNodes, ask: Callable[..., Any]) -> None:
+    (nodes.registry / ".registry" / "catalog.yaml").write_text("version: 1\nimages: {}\n")
+    failed = ask("sync")
+    assert (failed["exit_code"], failed["message"]) == (2, f"the catalog has no image in {nodes.registry}")
+    assert failed["hint"] == "deploy one first: hpc-container-manager deploy FILE.sif"
+    assert not (nodes.registry / ".registry" / "history.jsonl").exists()
 
 
 def test_cancel_ends_what_works_and_its_programs(
@@ -206,7 +215,7 @@ def test_where_nothing_runs_nothing_is_cancelled(nodes: FakeNodes, ask: Callable
     failed = ask("cancel")
     assert (failed["exit_code"], failed["message"]) == (
         2,
-        "nothing is at work here that could be ended; nothing was changed",
+        "nothing is at work there that could be ended; nothing was changed",
     )
 
 

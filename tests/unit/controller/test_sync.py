@@ -13,7 +13,7 @@ from pytest_hpcregistry.controller import sync as module
 from pytest_hpcregistry.controller.limits import RSYNC, SESSION, Room
 from pytest_hpcregistry.controller.lock import is_held
 from pytest_hpcregistry.controller.outcome import Outcome
-from pytest_hpcregistry.controller.sync import choose_images, sync
+from pytest_hpcregistry.controller.sync import choose_images, in_words, sync
 from pytest_hpcregistry.core.catalog import Catalog, Entry
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
 from pytest_hpcregistry.core.events import Noticed
@@ -139,7 +139,7 @@ def test_a_relay_has_all_images_open(settings: Settings, rollouts: Rollouts, met
     [
         ("..", None, {}, "'..' is not a directory of the registry", "ml-frameworks"),
         ("custom", None, {}, "the catalog has no image in custom/", "deploy one first"),
-        (None, [A, "x"], {}, "'x' is not in the catalog", "catalog list"),
+        (None, [A, "x"], {}, "x is not in the catalog", "catalog list"),
         (None, None, {"method": "pigeon"}, "there is no engine 'pigeon'", "star"),
     ],
 )
@@ -171,3 +171,9 @@ def test_a_broken_catalog(settings: Settings, rollouts: Rollouts) -> None:
 
 def test_an_image_is_wanted_as_the_catalog_has_it(settings: Settings) -> None:
     assert choose_images(CATALOG, settings, None, [C])[0] == {C: Entry(**vars(entry("c" * 64)))}
+
+
+def test_an_image_that_is_to_go_is_not_brought() -> None:
+    assert in_words(None, [A, "b"], {A: 1}) == f"{A}, b"
+    assert in_words(None, [A, "b"], {}) == f"the removal of {A}, b"
+    assert (in_words("custom", None, {}), in_words(None, None, {})) == ("custom", "all images")

@@ -10,7 +10,7 @@ import pytest
 from pytest_hpcregistry.agent import forms, requests
 from pytest_hpcregistry.core import catalog as catalog_module
 from pytest_hpcregistry.core import documents
-from pytest_hpcregistry.core.catalog import Catalog, Entry, from_data, from_text
+from pytest_hpcregistry.core.catalog import Catalog, Entry, from_data, from_text, unknown_image
 from pytest_hpcregistry.core.errors import ConfigError, UsageError
 from pytest_hpcregistry.core.history import now
 from pytest_hpcregistry.core.labels import MOST_LABELS, fit_labels
@@ -259,3 +259,20 @@ def test_5000_images_with_two_older_versions_fit() -> None:
     assert from_text(text, "c") == catalog
     assert len(catalog.digests()) == 15_000 <= requests.MOST_OBJECTS
     assert 2 * len(text) < requests.LONGEST_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("ml-frameworks/pytroch.sif", "base-images/pytorch.sif"),
+        ("base-images/pytorch.sif", ""),
+        ("ml-frameworks/nope.sif", ""),
+        ("odd\x1b", ""),
+    ],
+)
+def test_an_unknown_image_and_what_was_meant(name: str, near: str) -> None:
+    known = {"base-images/pytorch.sif", "ml-frameworks/tensorflow.sif"} - {name}
+    error = unknown_image(name, known)
+    meant = f'. Perhaps you meant "{near}"?' if near else ""
+    assert str(error) == f"{name.encode('unicode_escape').decode()} is not in the catalog{meant}"
+    assert error.hint == "see: hpc-container-manager catalog list"

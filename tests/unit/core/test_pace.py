@@ -63,7 +63,17 @@ def test_percent(arrived: int, size: int, said: int) -> None:
 
 @pytest.mark.parametrize(
     ("size", "said"),
-    [(0, "0 kB"), (900, "0.9 kB"), (9_940_000, "9.9 MB"), (9_960_000, "10 MB"), (85 * MB, "85 MB"), (2.14e9, "2.1 GB")],
+    [
+        (0, "0 B"),
+        (900, "900 B"),
+        (37_200, "37 kB"),
+        (999_600, "1.0 MB"),
+        (999.7e9, "1.0 TB"),
+        (9_940_000, "9.9 MB"),
+        (9_960_000, "10 MB"),
+        (85 * MB, "85 MB"),
+        (2.14e9, "2.1 GB"),
+    ],
 )
 def test_amounts(size: float, said: str) -> None:
     assert pace.amount(size) == said
@@ -126,7 +136,7 @@ def test_nothing_more_is_waited_for_of_a_node_that_failed(state: str) -> None:
     assert line(found, 3) == "0 of 3 nodes done, 1 failed (c2), 100 % of 15 MB"
 
 
-def test_a_node_that_was_up_to_date_or_never_answered_counts_as_finished() -> None:
+def test_a_node_that_was_up_to_date_or_never_answered_is_not_waited_for() -> None:
     found = started(c1=0)
     finish(found, 1, "c1", "unchanged")
     finish(found, 1, "late", "unreachable")

@@ -286,7 +286,7 @@ def test_an_image_that_is_not_there_is_wrong_use(
     result = run(pytester, *words, "--hpc-controller=hpc", "--hpc-image=pytorhc.sif")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert [line for line in result.errlines if line] == [
-        'ERROR: no image "pytorhc.sif" in the catalog (it has 2). Did you mean "base-images/pytorch.sif"?',
+        'ERROR: no image "pytorhc.sif" in the catalog (it has 2). Perhaps you meant "base-images/pytorch.sif"?',
         "hint: hpc-container-manager catalog list",
     ]
     assert "test_sif" not in result.stdout.str()

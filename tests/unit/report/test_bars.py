@@ -203,9 +203,9 @@ def test_nodes_that_finish_together_are_one_line() -> None:
         assert screen.lines() == ["  syncing all images to c[001-009]"]
         screen.now += 1.5
         screen.bars.tick()
-        assert screen.lines()[-1] == "✓ c[001-008]: synced, 67.1 MB in 6.6 s"
+        assert screen.lines()[-1] == "✓ c[001-008]: synced, 67 MB in 6.6 s"
         screen.say(end("c009"), SyncFinished(states={}, what="x"), at=9)
-        assert screen.lines()[-1] == "✓ c009: synced, 67.1 MB in 6.6 s"
+        assert screen.lines()[-1] == "✓ c009: synced, 67 MB in 6.6 s"
 
 
 def test_lines_come_in_the_order_of_the_events() -> None:
@@ -220,7 +220,7 @@ def test_what_was_held_back_is_said_when_it_is_interrupted() -> None:
     with pytest.raises(KeyboardInterrupt), screen.bars:
         screen.say(*begin("c001", "c002"), end("c001"), end("c002", "failed", "disk full"))
         raise KeyboardInterrupt
-    assert screen.lines()[-2:] == ["✓ c001: synced, 67.1 MB in 6.6 s", "✗ c002: disk full"]
+    assert screen.lines()[-2:] == ["✓ c001: synced, 67 MB in 6.6 s", "✗ c002: disk full"]
     assert screen.file.getvalue().rindex(SHOW) > screen.file.getvalue().rindex(HIDE)
 
 

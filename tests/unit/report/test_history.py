@@ -26,7 +26,7 @@ def test_a_sync_that_failed() -> None:
     one = record("sync", "failed", done="c[001,003]", failed="c002", reason="c002: login refused", bytes=45_900_000)
     assert describe(one) == (
         f"{WHEN}  sync      all images: failed\n"
-        "    on c[001,003]; not on c002; 45.9 MB\n"
+        "    on c[001,003]; not on c002; 46 MB\n"
         "    by root from 10.89.0.1\n"
         "    why: c002: login refused"
     )

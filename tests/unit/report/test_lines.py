@@ -9,6 +9,7 @@ import pytest
 
 from pytest_hpcregistry.core.events import (
     CheckEnded,
+    DamageFound,
     Event,
     Failed,
     Freed,
@@ -38,7 +39,7 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
     ("event", "line"),
     [
         (ImageChecked(name=NAME, size=67_100_000, digest=DIGEST),
-         f"✓ {NAME}: a sound SIF, 67.1 MB, sha256 aaaaaaaaaaaa…"),
+         f"✓ {NAME}: a sound SIF, 67 MB, sha256 aaaaaaaaaaaa…"),
         (CheckEnded(NAME, "import torch", "passed", seconds=3.21), f"✓ {NAME}: import torch (3.2 s)"),
         (CheckEnded("a\nb.sif", "c\x1b", "failed", "exit code 1"), "✗ a\\nb.sif: c\\x1b: failed: exit code 1"),
         (CheckEnded("a\nb.sif", "c", "passed"), "✓ a\\nb.sif: c (0.0 s)"),
@@ -58,13 +59,15 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
         ),
         (NodeFinished(node="c1", state="synced", objects=1, bytes=5_000_000, seconds=1.25, what="x"),
          "✓ c1: synced, 5.0 MB in 1.2 s"),
+        (NodeFinished(node="c1", state="synced", objects=1, bytes=37_000, seconds=1.25, what="x"),
+         "✓ c1: synced, 37 kB in 1.2 s"),
         (NodeFinished(node="c1", state="synced", what="x"), "✓ c1: brought up to date (the bytes were there)"),
         (TransferStarted("star", "nothing is to be moved", {"c1": 0}), None),
         (TransferStarted("shared", "they see it", {"c1": 0, "c2": 0}), "  nothing is sent to c[1-2]: they see it"),
-        (TransferStarted("star", "45.9 MB to c2 would", {"c1": 0, "c2": 45_900_000}),
-         "  sending 45.9 MB to c2 by star (auto: one node)"),
+        (TransferStarted("star", "46 MB to c2 would", {"c1": 0, "c2": 45_900_000}),
+         "  sending 46 MB to c2 by star (auto: one node)"),
         (TransferStarted("relay", "x", {"c1": 1_000_000, "c2": 2_000_000}),
-         "  sending 1.0 to 2.0 MB to c[1-2] by relay (auto)"),
+         "  sending at most 2.0 MB to c[1-2] by relay (auto)"),
         (TransferStarted("star", "as asked for", {"c1": 1_000_000}), "  sending 1.0 MB to c1 by star (as asked for)"),
         (NodeFinished(node="c1", state="unchanged", what="x"), "✓ c1: nothing to send (names and sizes compared)"),
         (NodeFinished(node="c1", state="failed", message="disk full", what="x"), "✗ c1: disk full"),
@@ -86,6 +89,8 @@ MANY = [f"c{number:03}" for number in range(1, 801)]
         (UnderWay(what="all images", text="1 of 2 nodes, 40 % of 2.1 GB"),
          "  all images: 1 of 2 nodes, 40 % of 2.1 GB"),
         (NodeStarted(node="c1", what="x"), None),
+        (DamageFound("c1", [NAME, "b/y.sif"], "a" * 64, "b" * 64, "q"),
+         f"! c1: {NAME}, b/y.sif damaged (bbbbbbbbbbbb, should be aaaaaaaaaaaa): what was there is in q now"),
     ],
 )  # fmt: skip
 def test_one_line_for_one_event(event: Event, line: str | None) -> None:
@@ -114,7 +119,7 @@ def test_nodes_that_ended_alike_are_one_line() -> None:
         *[ended(node, "not counted", message='drained "disk\x1b swap"') for node in ("c009", "c010")],
     ]
     assert lines.nodes_finished(events) == [
-        "✓ c[001-004]: synced, 0.9 to 5.0 MB in 1.0 to 2.5 s",
+        "✓ c[001-004]: synced, 900 kB to 5.0 MB in 1.0 to 2.5 s",
         "✓ c005: nothing to send (names and sizes compared)",
         "✗ c[006-007]: full\\x1b[2J",
         "✗ c008: no route",
@@ -152,6 +157,20 @@ def test_a_message_of_several_lines_stays_so() -> None:
 
 def test_columns_are_aligned() -> None:
     assert lines.table([["A", "B"], ["long", ""], ["", "x"]]) == ["A     B", "long", "      x"]
+
+
+def test_a_row_that_is_too_long_is_broken_between_words() -> None:
+    sites = [["SITE", "IS"], ["states", "nodes that are drained, off or rebooting"]]
+    assert lines.table(sites, 80) == lines.table(sites)
+    assert lines.table(sites, 30) == [
+        "SITE    IS",
+        "states  nodes that are",
+        "        drained, off or",
+        "        rebooting",
+    ]
+    images = [["IMAGE", "SIZE", "PUBLISHED"], ["ml-frameworks/pytorch-cpu.sif", "46 MB", "2026-11-27T16:58:39Z"]]
+    assert lines.table(images, 40)[-2:] == ["ml-frameworks/pytorch-cpu.sif  46 MB", "    2026-11-27T16:58:39Z"]
+    assert lines.table(images, 35)[-2:] == ["ml-frameworks/pytorch-cpu.sif", "    46 MB  2026-11-27T16:58:39Z"]
 
 
 def test_what_was_read_is_not_said_to_be_compared_only() -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_hpcregistry.config.load import ENVIRONMENT as FILE_VARIABLES
 from tests import ROOT
 from tests.unit.test_docs import all_commands
-from tools.manpages import PROGRAM, escape, pages, write
+from tools.manpages import ENVIRONMENT as VARIABLES
+from tools.manpages import EXIT_STATUS, PROGRAM, escape, pages, write
 
 PAGES = pages()
 
@@ -32,6 +34,17 @@ def test_a_page_has_what_the_help_has() -> None:
         ".TP\n\\fB\\-h, \\-\\-help\\fR\n",
     ):
         assert part in page
+
+
+def test_each_page_has_exit_codes_and_environment() -> None:
+    readme = (ROOT / "README.md").read_text().partition("## Exit codes")[2].partition("\nZero nodes")[0]
+    table = [line.strip("|").split("|") for line in readme.splitlines() if line.startswith("| ") and "code" not in line]
+    assert {code.strip(): meaning.strip() for code, meaning in table} == EXIT_STATUS
+    named = {word for names in VARIABLES for word in names.split(", ")}
+    assert {*FILE_VARIABLES, "HPC_CLUSTER", "TEST_CONTROLLER"} <= named
+    for text in PAGES.values():
+        assert ".SH EXIT STATUS\n.TP\n\\fB0\\fR\ndone and proven\n" in text
+        assert ".SH ENVIRONMENT\n.TP\n\\fBHPC_CLUSTER\\fR\n" in text
 
 
 def test_text_is_no_request_of_roff() -> None:

@@ -489,7 +489,7 @@ def test_a_slow_node_that_nobody_waits_for_is_named_once_with_its_rate() -> None
     network.chain.probe_again = 1e9
     network.limits["c002"] = RATE / 20
     network.run(9)
-    assert network.said == ["c002 is slow, 0.5 MB/s where others get 10.0: the others do not wait for it"]
+    assert network.said == ["c002 is slow, 500 kB/s where others get 10 MB/s: the others do not wait for it"]
 
 
 @pytest.mark.parametrize("late", [1.0, 1.1])

@@ -40,38 +40,32 @@ def test_auto_takes_the_quicker_one(wanted: Load, engine: str) -> None:
         (
             load(4, 10**8),
             {"link": 1e8},
-            "100.0 MB to c[001-004] over 800 Mbit/s would take about 4.0 s by star, 2.7 s by relay",
+            "100 MB to 4 nodes, about 2.7 s at 800 Mbit/s (star: 4.0 s)",
         ),
         (
             load(4, 10**8, with_base=6 * 10**7),
             {"link": 1e6, "cores": 2},
-            (
-                "100.0 MB to c[001-004] over 8 Mbit/s "
-                "would take about 185.0 s by star (differences only), 121.5 s by relay"
-            ),
+            "100 MB to 4 nodes, about 121.5 s at 8 Mbit/s (star: 185.0 s by differences)",
         ),
         (
             load(4, 10**9, with_base=9 * 10**8),
             {"link": 1e9, "cores": 3},
-            (
-                "1000.0 MB to c[001-004] over 8000 Mbit/s "
-                "would take about 10.8 s by star (differences only), 2.7 s by relay"
-            ),
+            "1.0 GB to 4 nodes, about 2.7 s at 8 Gbit/s (star: 10.8 s by differences)",
         ),
         (
             load(2, 10**8),
             {"link": 1e8, "limit_rate": 1000},
-            "100.0 MB to c[001-002] over 0 Mbit/s would take about 200000.0 s by star, 120001.5 s by relay",
+            "100 MB to 2 nodes, about 120001.5 s at 0 Mbit/s (star: 200000.0 s)",
         ),
         (
             load(2, 10**8),
             {"link": 1e6, "limit_rate": 10**9},
-            "100.0 MB to c[001-002] over 8 Mbit/s would take about 200.0 s by star, 121.5 s by relay",
+            "100 MB to 2 nodes, about 121.5 s at 8 Mbit/s (star: 200.0 s)",
         ),
         (
             load(1, 10**14),
             {"link": 1e10},
-            "100000000.0 MB to c001 over 80000 Mbit/s would take about 10000.0 s by star, 12001.5 s by relay",
+            "100 TB to 1 node, about 10000.0 s at 80 Gbit/s (relay: 12001.5 s)",
         ),
     ],
 )
@@ -83,7 +77,7 @@ def test_nodes_that_lack_nothing_are_not_counted() -> None:
     some = Load({"c1": 10**9, "c2": 0, "c3": 0}, {"c1": 0, "c2": 0, "c3": 0})
     name, why = choose("auto", some, link=GIGABIT, cores=1)
     assert name == "star"
-    assert why == "1000.0 MB to c1 over 1000 Mbit/s would take about 8.0 s by star, 11.1 s by relay"
+    assert why == "1.0 GB to 1 node, about 8.0 s at 1 Gbit/s (relay: 11.1 s)"
     assert choose("auto", load(8, 0), link=GIGABIT, cores=1) == ("star", "nothing is to be moved")
 
 
@@ -101,7 +95,7 @@ def test_a_limit_makes_the_link_slower() -> None:
 
 def test_it_says_why() -> None:
     why = choose("auto", load(32, GIGABYTE), link=GIGABIT, cores=2)[1]
-    assert why == "1000.0 MB to c[001-032] over 1000 Mbit/s would take about 256.0 s by star, 11.1 s by relay"
+    assert why == "1.0 GB to 32 nodes, about 11.1 s at 1 Gbit/s (star: 256.0 s)"
     assert choose("star", load(32, GIGABYTE), link=GIGABIT, cores=2) == ("star", "as asked for")
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_hpcregistry.core import sif
 from pytest_hpcregistry.core.errors import CommandFailed, Undetermined, UsageError
+from pytest_hpcregistry.core.pace import amount
 from pytest_hpcregistry.images.inventory import contents
 from pytest_hpcregistry.images.inventory.contents import Contents, extract, list_contents, unpack, unpacking_directory
 from pytest_hpcregistry.testing.sif import Sif, system_partition
@@ -143,17 +144,17 @@ def test_what_does_not_fit_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(size, 0, free))
     with unpacking_directory() as directory:
         with pytest.raises(
-            Undetermined, match=f"x\\.sif: its package databases have {size} bytes .* the most of them huge"
+            Undetermined, match=f"x\\.sif: its package databases have {amount(size)} .* the most of them huge"
         ):
             extract(found, ["huge"], directory / "files")
-        with pytest.raises(Undetermined, match=f"x\\.sif: {size + 1} bytes would have to be unpacked") as caught:
+        with pytest.raises(Undetermined, match=f"x\\.sif: {amount(size + 1)} would have to be unpacked") as caught:
             unpack(found, directory / "root")
         assert caught.value.hint == "set TMPDIR to a directory with more room"
         assert list(directory.iterdir()) == []
         extract(found, ["small"], directory / "files")
         free = size - 1
         monkeypatch.setattr(contents, "MOST_BYTES", size)
-        with pytest.raises(Undetermined, match=f"{size} bytes would have to be unpacked"):
+        with pytest.raises(Undetermined, match=f"{amount(size)} would have to be unpacked"):
             extract(found, ["huge"], directory / "more")
         free = size
         extract(found, ["huge"], directory / "more")
