@@ -86,7 +86,8 @@ def modes(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterat
     registry, found = cluster.registry, machine.image(name)
     expected = f"file {registry.file_mode:04o} {registry.owner}:{registry.group}"
     if describe(found) != expected:
-        hint = RUN_SETUP if machine.name == CONTROLLER else f"{SYNC}; after a change of the cluster file, {RUN_SETUP}"
+        mend = f"{SYNC} --repair {name}" if machine.name == CONTROLLER else SYNC
+        hint = f"{mend}; after a change of the cluster file, {RUN_SETUP}"
         yield Finding("images.modes", machine.name, name, describe(found), expected, hint)
 
 
@@ -125,6 +126,10 @@ def hint_for(machine: Machine, facts: Facts, name: str) -> str:
     """What mends an image there: a sync alone brings no bytes to the controller, and nothing in place of damage."""
     entry = facts.catalog.images.get(name)
     state = facts.state_on(machine, name)
+    found = machine.image(name) if machine.unreachable is None else None
+    if entry and found and found.type == "directory":
+        repair = f"{SYNC} --repair {name}" if machine.name == CONTROLLER else SYNC
+        return f"a directory lies in the place of {name}, which no sync removes: move it away, then: {repair}"
     if machine.name == CONTROLLER and entry and state in (MISSING, OLDER) and entry.digest in machine.facts.objects:
         return SYNC  # a name that is lost, or that a killed publish has left, follows the catalog when a sync begins
     if state == DAMAGED or (machine.name == CONTROLLER and state not in (UNMANAGED, PRESENT, REMOVED)):

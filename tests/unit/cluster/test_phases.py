@@ -185,7 +185,9 @@ def test_an_environment_for_other_runs_of_pytest_chooses_nothing(
     monkeypatch.setenv("PYTEST_ADDOPTS", "-k one --maxfail=1")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTEST_PLUGINS", "no_such_plugin")
-    ended = phases.run_phases(("infrastructure",), ["--hpc-gather=never"], tmp_path / "reports", workers=0, on_line=lambda _: None)
+    ended = phases.run_phases(
+        ("infrastructure",), ["--hpc-gather=never"], tmp_path / "reports", workers=0, on_line=lambda _: None
+    )
     assert ended["infrastructure"].passed == 2
 
 
