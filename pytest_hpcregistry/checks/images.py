@@ -88,6 +88,8 @@ def modes(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterat
     if describe(found) != expected:
         mend = f"{SYNC} --repair {name}" if machine.name == CONTROLLER else SYNC
         hint = f"{mend}; after a change of the cluster file, {RUN_SETUP}"
+        if found and found.type == "directory":
+            hint = hint_for(machine, facts, name)
         yield Finding("images.modes", machine.name, name, describe(found), expected, hint)
 
 

@@ -6,7 +6,7 @@ The field names are the keys of agent/facts.py, which gathers it; controller/ans
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Optional, Union
 
 from .nodeset import Choice
 
@@ -136,8 +136,10 @@ class MachineFacts:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of the objects that were read for the answer."""
-        return sum(one.size for one in self.objects.values() if one.sha256 is not None)
+        """Bytes of files that were read for the answer: of each once, however many names it has."""
+        files: list[Union[Object, ImageFile]] = [*self.objects.values(), *self.images]
+        read = {(one.device, one.inode): one.size for one in files if one.sha256 not in (None, "unreadable")}
+        return sum(read.values())
 
     def __repr__(self) -> str:
         return f"<MachineFacts: {len(self.images)} images, {len(self.objects)} objects>"

@@ -390,23 +390,30 @@ def test_a_catalog_that_cannot_be_read_passes_no_check(check: Callable[..., Any]
     assert [one.id for one in check(facts.controller, facts, CLUSTER)] == ["catalog.readable"]
 
 
+NO_FILE = {"type": "directory", "object": None, "sha256": None, "header": None}
+
+
 @pytest.mark.parametrize(
     ("where", "what", "hint"),
     [
         ("c1", {"object": DIGEST, "sha256": OTHER, "header": ""}, f"sync --repair {NAME}"),
         ("controller", {"object": DIGEST, "sha256": OTHER, "header": ""}, f"sync --repair {NAME}"),
         ("c1", {"header": ""}, "build the image again"),
-        ("c1", {"type": "directory", "object": None}, f"place of {NAME}, which no sync removes: move it away, then: "),
-        ("controller", {"type": "directory", "object": None}, f"move it away, then: {images.SYNC} --repair {NAME}"),
-        ("c1", {"mode": "0000"}, f"{images.SYNC}; after"),
-        ("controller", {"mode": "0000"}, f"{images.SYNC} --repair {NAME}; after"),
+        ("c1", NO_FILE, f"place of {NAME}, which no sync removes: move it away, then: "),
+        (
+            "controller",
+            NO_FILE,
+            f"move it away, then: {checks.images.SYNC} --repair {NAME}",
+        ),
+        ("c1", {"mode": "0000"}, f"{checks.images.SYNC}; after"),
+        ("controller", {"mode": "0000"}, f"{checks.images.SYNC} --repair {NAME}; after"),
     ],
 )
 def test_a_hint_says_what_mends_it(where: str, what: dict[str, Any], hint: str) -> None:
     sound = Sound()
     picture(where, **what)(sound)
     findings = [one for one in found_of(sound) if one.id in ("images.state", "images.intact", "images.sound")]
-    findings = findings or [one for one in found_of(sound) if one.id == "images.modes"]
+    findings += [one for one in found_of(sound) if one.id == "images.modes"]
     assert findings
     assert all(hint in one.hint for one in findings), findings
 

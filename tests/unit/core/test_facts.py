@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_hpcregistry.checks import images
@@ -209,3 +211,11 @@ def test_a_cluster_without_nodes_proves_nothing() -> None:
     with pytest.raises(HpcRegistryError, match="no compute nodes"):
         facts.require_nodes(gathered({}))
     facts.require_nodes(gathered({"c1": "x"}))
+
+
+def test_the_bytes_that_were_read_are_counted_once_for_each_file() -> None:
+    read = replace(image(sha256=DIGEST), object=None)
+    assert machine(read).bytes_read == read.size
+    twice = machine(read, replace(read, name="base-images/same.sif"), replace(read, name="base-images/b.sif", inode=9))
+    assert twice.bytes_read == 2 * read.size
+    assert machine(replace(read, sha256="unreadable"), replace(read, sha256=None)).bytes_read == 0
