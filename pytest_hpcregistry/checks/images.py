@@ -10,7 +10,7 @@ from ..core.facts import DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, REMOVED, UNM
 from ..core.layout import object_path
 from ..core.model import Cluster
 from ..core.names import CONTROLLER
-from ..core.nodeset import expand, fold
+from ..core.nodeset import expand, fold_machines
 from ..core.sif import check_header
 from .finding import Finding, describe
 
@@ -115,7 +115,7 @@ def without_implied(findings: Iterable[Finding]) -> list[Finding]:
         return one.id in ((), IMPLIED, IMPLIED + IMPLIED_BY_MISSING)[(state is not None) + (state == MISSING)]
 
     left = [(one, [node for node in where if not is_implied(node, one)]) for one, where in every]
-    return [replace(one, where=fold(where)) for one, where in left if where]
+    return [replace(one, where=fold_machines(where)) for one, where in left if where]
 
 
 def is_comparable(machine: Machine, facts: Facts, name: str) -> bool:

@@ -426,3 +426,5 @@ def test_the_same_on_many_machines_is_one_line() -> None:
         "c3: /x: empty, should be file 0644 root",
     ]
     assert str(Finding("a.b", "c1", "", "unreachable")) == "c1: unreachable"
+    (folded,) = fold_findings([one, replace(one, where="controller")])
+    assert folded.where == "controller,c1", "as elsewhere"
