@@ -212,9 +212,10 @@ def list_directories(registry: str) -> List[str]:
 def list_objects(registry: str, content: Optional[Hashes]) -> Json:
     objects: Json = {}
     for name, found in look(registry, OBJECTS):
-        if DIGEST.match(name) and stat.S_ISREG(found.st_mode):
+        regular = stat.S_ISREG(found.st_mode)
+        if DIGEST.match(name) and (regular or content):  # who reads is shown what cannot be read, too
             objects[name] = {"size": found.st_size, "inode": found.st_ino, "device": found.st_dev}
-            if content and content.names is None:
+            if content and (content.names is None or not regular):
                 objects[name]["sha256"] = content.digest(os.path.join(registry, OBJECTS, name), found)
     return objects
 

@@ -214,18 +214,23 @@ def remove(registry: str, files: Files, hidden: Optional[Hidden], dry_run: bool)
 
 
 def remove_trees(registry: str, oldest: float, dry_run: bool) -> Files:
-    """Remove directories from staging/, where no transfer of ours makes any, and return them."""
-    old = {
-        name: found
-        for name, found in look(registry, STAGING)
-        if stat.S_ISDIR(found.st_mode) and found.st_ctime <= oldest
-    }
-    if not dry_run and old:
-        with opened(os.path.join(registry, STAGING)) as staging:
-            for name in old:
-                with contextlib.suppress(FileNotFoundError):  # another gc is at it as well
-                    remove_tree(staging, name)
-    return {os.path.join(STAGING, name): found for name, found in old.items()}
+    """Remove what is no regular file from staging/, where no transfer of ours makes any, and from quarantine/, and
+    return it."""
+    removed: Files = {}
+    for place in (STAGING, QUARANTINE):
+        there = look(registry, place)
+        old = {name: found for name, found in there if not stat.S_ISREG(found.st_mode) and found.st_ctime <= oldest}
+        if not dry_run and old:
+            with opened(os.path.join(registry, place)) as directory:
+                for name, found in old.items():
+                    with contextlib.suppress(FileNotFoundError):  # another gc is at it as well
+                        (remove_tree if stat.S_ISDIR(found.st_mode) else unlink)(directory, name)
+        removed.update((os.path.join(place, name), found) for name, found in old.items())
+    return removed
+
+
+def unlink(directory: int, name: str) -> None:
+    os.unlink(name, dir_fd=directory)
 
 
 def remove_tree(staging: int, top: str) -> None:

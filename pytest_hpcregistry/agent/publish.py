@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import stat
-from typing import Iterator, List, Optional
+from typing import Iterator, List, Optional, Tuple
 
 from . import signatures
 from .facts import (
@@ -32,6 +32,7 @@ from .facts import (
 )
 
 METADATA = ".registry"
+MOST_SAID = 3  # failures of images that are told of one by one
 FILE_MODE = re.compile(r'^  file_mode: "(0[0-7]{3})"$', re.MULTILINE)  # in config.yaml, as the role renders it
 
 
@@ -39,11 +40,49 @@ def publish(registry: str, request: Json) -> Json:
     """Make each of request["images"] ({name, digest, size}) appear under its name, then the catalog if one is given.
 
     The bytes must lie in staging/ under their digest, or in objects/ already. Refused is raised, and the old file
-    stays, when the bytes that are on this disk are not the ones that the digest means.
+    stays, when the bytes that are on this disk are not the ones that the digest means; but first the others are
+    published, as one image shall keep no other back.
     """
-    prove(registry, request)
-    with locked(registry) as root:
-        return apply(root, request)
+    failures = Failures()
+    with opened_registry(registry) as root:
+        mode = mode_of(root, request)
+    proven = []
+    for image in request["images"]:
+        with failures.of(image["name"]):
+            check_image(image)
+            accept(registry, image, mode)
+            proven.append(image)
+    with locked(registry) as root, failures.of(""):
+        answer = apply(root, dict(request, images=proven))
+    failures.report()
+    return answer
+
+
+class Failures:
+    """What went wrong with some of many images, to be raised when the others are done."""
+
+    def __init__(self) -> None:
+        self.found: List[Tuple[str, Exception]] = []
+
+    @contextlib.contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Hold what goes wrong with an image; "": with several of them."""
+        try:
+            yield
+        except (Refused, OSError) as error:
+            self.found.append((name, error))
+
+    def report(self) -> None:
+        """Raise what is all the same as it is, and of several Refused with what each says."""
+        if len({str(error) for _, error in self.found}) == 1:
+            raise self.found[0][1]
+        if self.found:
+            texts = [
+                f"{name}: {error.strerror}" if isinstance(error, OSError) else str(error) for name, error in self.found
+            ]
+            more = [f"and {len(texts) - MOST_SAID} more"] if len(texts) > MOST_SAID else []
+            hints = [error.hint for _, error in self.found if isinstance(error, Refused) and error.hint]
+            raise Refused("; ".join(texts[:MOST_SAID] + more), hints[0] if hints else "")
 
 
 def prove(registry: str, request: Json) -> None:
@@ -58,15 +97,22 @@ def prove(registry: str, request: Json) -> None:
 def apply(root: int, request: Json) -> Json:
     """The second half, for a caller who holds the lock: names of objects that are here, and the catalog.
 
-    Where phase 1 asks for signatures, each image has `signed` and `signature` as well; see signatures.py.
+    Where phase 1 asks for signatures, each image has `signed` and `signature` as well; see signatures.py. Raises as
+    publish(), when the others are done.
     """
+    failures = Failures()
     mode = mode_of(root, request)
     taken = signatures.accept(root, request["images"])
     if taken:
         with opened(METADATA, root) as metadata:
             write_file(metadata, os.path.basename(signatures.SIGNED), json.dumps(taken, sort_keys=True).encode())
-    changed = [image["name"] for image in request["images"] if give_name(root, image, mode)]
+    changed = []
+    for image in request["images"]:
+        with failures.of(image["name"]):
+            if give_name(root, image, mode):
+                changed.append(image["name"])
     catalog = publish_catalog(root, request["catalog"], request["objects"]) if request.get("catalog") else "kept"
+    failures.report()
     return {"changed": changed, "catalog": catalog}
 
 
@@ -217,7 +263,12 @@ def move(descriptor: int, digest: str, staging: int, objects: int) -> None:
     os.rename(digest, private, src_dir_fd=staging, dst_dir_fd=staging)
     if not os.path.samestat(os.stat(private, dir_fd=staging, follow_symlinks=False), os.fstat(descriptor)):
         raise Refused(f"the bytes with digest {digest[:12]} were replaced while they were read")
-    os.rename(private, digest, src_dir_fd=staging, dst_dir_fd=objects)
+    try:
+        os.rename(private, digest, src_dir_fd=staging, dst_dir_fd=objects)
+    except IsADirectoryError:
+        unlink_if_there(private, staging)
+        hint = "hpc-container-manager sync --repair moves it away"
+        raise Refused(f"a directory lies in the place of object {digest[:12]}", hint) from None
     os.fsync(objects)
 
 

@@ -12,6 +12,7 @@ from typing import Dict, List, Optional, Set, Tuple
 from .facts import DIGEST, DIRECTORY_NAME, FILE_NAME, OBJECTS, Json, Refused
 from .in_use import Hidden, Inode, inode, open_in_process
 from .publish import locked, opened
+from .repair import QUARANTINE
 from .requests import MOST_USERS
 
 MOST_PARENTS = 20
@@ -38,7 +39,10 @@ def remove_name(root: int, name: str, digests: List[str]) -> bool:
         raise Refused(f"{name!r} is not a name of this registry")
     with opened(directory_name, root) as directory, opened(OBJECTS, root) as objects:
         found = stat_if_there(file_name, directory)
-        ours = [stat_if_there(digest, objects) for digest in digests if DIGEST.match(digest)]
+        known = [digest for digest in digests if DIGEST.match(digest)]
+        ours = [stat_if_there(digest, objects) for digest in known]
+        # What was damaged is there now, until gc frees it.
+        ours += [stat_if_there(os.path.join(QUARANTINE, digest), root) for digest in known]
         if not found or not any(one and os.path.samestat(one, found) for one in ours):
             return False
         os.unlink(file_name, dir_fd=directory)

@@ -8,7 +8,7 @@ import re
 import sys
 from typing import List
 
-from .facts import BASES, RESERVE, STAGING, Refused, filesystem
+from .facts import BASES, RESERVE, RUN_SETUP, STAGING, Refused, filesystem
 from .publish import clear_directories, opened_private
 from .session import Session
 
@@ -42,6 +42,8 @@ def receive_by_rsync(registry: str, short: str, long: List[str]) -> None:
         with opened_private(os.path.join(registry, STAGING)) as staging:
             clear_directories(staging)
             os.fchdir(staging)
+    except FileNotFoundError as error:
+        raise SystemExit(f"hpcregistry: {error.filename} does not exist: {RUN_SETUP}") from None
     except (OSError, Refused) as error:
         raise SystemExit(f"hpcregistry: {error}") from None
     long.append(f"--max-size={max(0, filesystem(registry)['free'] - RESERVE)}")

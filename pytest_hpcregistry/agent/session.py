@@ -11,6 +11,7 @@ Standard library only, Python >= 3.6.
 import contextlib
 import os
 import signal
+import stat
 import threading
 from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, Optional, Set
 
@@ -190,21 +191,25 @@ def modified(path: str) -> Optional[int]:
 def have(registry: str, request: Json) -> Json:
     """Which objects are here, which object each name means (None: a file of someone else's), and the room left.
 
-    `changed` is the names whose owner or mode somebody changed; publish gives them the right ones again.
+    `changed` is the names whose owner or mode somebody changed; publish gives them the right ones again. `blocked` is
+    the names in whose place a directory lies, which it leaves.
     Also when request["probe"] was modified (seconds), a file that the controller has just made in its registry: whoever
     knows that has the same registry, on a shared file system.
     """
     objects = list_objects(registry, None)
-    names, changed, mode = {}, [], configured_mode(registry)
+    names, changed, blocked, mode = {}, [], [], configured_mode(registry)
     owner = os.stat(os.path.join(registry, OBJECTS))
     for name, found, digest in look_for_images(registry, list_directories(registry), objects):
         names[name] = digest
         if digest and not is_set(found, owner, mode):
             changed.append(name)
+        if stat.S_ISDIR(found.st_mode):
+            blocked.append(name)
     return {
         "objects": {digest: entry["size"] for digest, entry in objects.items()},
         "names": names,
         "changed": changed,
+        "blocked": blocked,
         "catalog_digest": hash_file(os.path.join(registry, CATALOG)),
         "free": filesystem(registry)["free"],
         # Where this node sees the controller: what from="…" before the sync key is compared with.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..core.errors import RUN_SETUP
 from ..core.facts import Machine
 from ..core.machine import File
-from ..core.nodeset import fold
+from ..core.nodeset import fold_machines
 
 
 @dataclass(frozen=True)
@@ -53,4 +53,4 @@ def fold_findings(findings: Iterable[Finding]) -> list[Finding]:
     machines: dict[Finding, list[str]] = {}
     for one in findings:
         machines.setdefault(replace(one, where=""), []).append(one.where)
-    return [replace(one, where=fold(where)) for one, where in machines.items()]
+    return [replace(one, where=fold_machines(where)) for one, where in machines.items()]

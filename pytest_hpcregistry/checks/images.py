@@ -10,7 +10,7 @@ from ..core.facts import DAMAGED, DIFFERS, MISSING, OLDER, PRESENT, REMOVED, UNM
 from ..core.layout import inside, object_path
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, excerpt
-from ..core.nodeset import expand, fold
+from ..core.nodeset import expand, fold_machines
 from ..core.sif import check_header
 from .finding import Finding, describe
 
@@ -91,7 +91,10 @@ def modes(machine: Machine, facts: Facts, cluster: Cluster, name: str) -> Iterat
     registry, found = cluster.registry, machine.image(name)
     expected = f"file {registry.file_mode:04o} {registry.owner}:{registry.group}"
     if describe(found) != expected:
-        hint = RUN_SETUP if machine.name == CONTROLLER else f"{SYNC}; after a change of the cluster file, {RUN_SETUP}"
+        mend = f"{SYNC} --repair {name}" if machine.name == CONTROLLER else SYNC
+        hint = f"{mend}; after a change of the cluster file, {RUN_SETUP}"
+        if found and found.type == "directory":
+            hint = hint_for(machine, facts, name)
         yield Finding("images.modes", machine.name, name, describe(found), expected, hint)
 
 
@@ -137,7 +140,7 @@ def without_implied(findings: Iterable[Finding]) -> list[Finding]:
         return one.id in ((), IMPLIED, IMPLIED + IMPLIED_BY_MISSING)[(state is not None) + (state == MISSING)]
 
     left = [(one, [node for node in where if not is_implied(node, one)]) for one, where in every]
-    return [replace(one, where=fold(where)) for one, where in left if where]
+    return [replace(one, where=fold_machines(where)) for one, where in left if where]
 
 
 def is_comparable(machine: Machine, facts: Facts, name: str) -> bool:
@@ -150,6 +153,10 @@ def hint_for(machine: Machine, facts: Facts, name: str) -> str:
     """What mends an image there: a sync alone brings no bytes to the controller, and nothing in place of damage."""
     entry = facts.catalog.images.get(name)
     state = facts.state_on(machine, name)
+    found = machine.image(name) if machine.unreachable is None else None
+    if entry and found and found.type == "directory":
+        repair = f"{SYNC} --repair {name}" if machine.name == CONTROLLER else SYNC
+        return f"a directory lies in the place of {name}, which no sync removes: move it away, then: {repair}"
     if machine.name == CONTROLLER and entry and state in (MISSING, OLDER) and entry.digest in machine.facts.objects:
         return SYNC  # a name that is lost, or that a killed publish has left, follows the catalog when a sync begins
     if state == DAMAGED or (machine.name == CONTROLLER and state not in (UNMANAGED, PRESENT, REMOVED)):

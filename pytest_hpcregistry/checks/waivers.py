@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from ..core.errors import UsageError
 from ..core.facts import Facts
 from ..core.model import Cluster
-from ..core.nodeset import expand, fold, group_by
+from ..core.nodeset import expand, fold, fold_machines, group_by
 from ..core.waivers import FindingWaiver
 from . import IDS, OF_SUITES, run
 from .finding import Finding
@@ -47,7 +47,7 @@ def parts(
         return next((one for one in in_order if not one.nodes or machine in one.nodes), None)
 
     for waiver, machines in group_by(machines_of(finding), choose).items():
-        yield waiver, fold(machines) if len(machines) > 1 else machines[0]
+        yield waiver, fold_machines(machines) if len(machines) > 1 else machines[0]
 
 
 def machines_of(finding: Finding) -> list[str]:

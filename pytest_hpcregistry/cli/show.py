@@ -51,9 +51,10 @@ def say_error(error: HpcRegistryError) -> None:
         say(f"hint: {hint}", err=True)
 
 
-def is_coloured(stream: TextIO) -> bool:
-    """Whether *stream* is a terminal that shows colours, and nobody has asked for none: https://no-color.org."""
-    return stream.isatty() and is_capable(os.environ) and not os.environ.get("NO_COLOR")
+def is_coloured(stream: TextIO | None) -> bool:
+    """Whether *stream* is a terminal that shows colours, and nobody has asked for none: https://no-color.org. None is
+    one that is closed."""
+    return stream is not None and stream.isatty() and is_capable(os.environ) and not os.environ.get("NO_COLOR")
 
 
 def is_capable(environ: Mapping[str, str]) -> bool:

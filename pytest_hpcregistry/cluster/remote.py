@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
 from .. import __version__
 from ..core import layout
 from ..core.errors import RUN_SETUP, CommandFailed, HpcRegistryError, UsageError
-from ..core.events import Cancelled, Event, Failed, Listener, Noticed, Waiting
+from ..core.events import (
+    Cancelled,
+    Event,
+    Failed,
+    GcFinished,
+    Listener,
+    NodeFinished,
+    Noticed,
+    SyncFinished,
+    SyncStarted,
+    Waiting,
+)
 from ..core.history import WITHDRAWN
 from ..core.model import Cluster
 from ..core.wire import from_line
@@ -164,17 +175,22 @@ class RemoteProgram:
     ) -> tuple[list[Event], Kind]:
         """Run a command that the controller must bring to its end; returns its events, and the one that is its end."""
         latest: Event | None = None
+        awaited = set[str]()
 
         def listen(event: Event) -> None:
             nonlocal latest
             latest = event
+            if isinstance(event, SyncStarted):
+                awaited.update(event.nodes)
+            elif isinstance(event, NodeFinished):
+                awaited.discard(event.node)
             listener(event)
 
         argv = self.installed(command, *arguments)
         try:
             events = self.run(argv, timeout=self.cluster.sync.timeout * 2, listener=listen)
         except KeyboardInterrupt as interrupt:
-            interrupt.add_note(self.after_interrupt(command, latest))
+            interrupt.add_note(self.after_interrupt(command, latest, awaited))
             raise
         last = last_of(events)
         if not isinstance(last, end):
@@ -185,10 +201,16 @@ class RemoteProgram:
             )
         return events, last
 
-    def after_interrupt(self, command: str, latest: Event | None) -> str:
-        """What becomes of a *command* that nobody waits for any more, from the *latest* event of it: one that still
-        waits for its turn is withdrawn."""
+    def after_interrupt(self, command: str, latest: Event | None, awaited: Collection[str]) -> str:
+        """What becomes of a *command* that nobody waits for any more, from the *latest* event of it and the nodes that
+        are *awaited*: one that still waits for its turn is withdrawn."""
         name, stop = self.cluster.controller.name, "hpc-container-manager cancel"
+        if isinstance(latest, (SyncFinished, GcFinished)):
+            look = "hpc-container-manager history"
+            return f"interrupted here. The {command} on {name} had come to its end: {look}"
+        if isinstance(latest, NodeFinished) and not awaited:
+            look = "hpc-container-manager running"
+            return f"interrupted here. All nodes were done, and the {command} on {name} may have ended: {look}"
         if latest is None or isinstance(latest, Noticed):
             look = "hpc-container-manager running"
             return f"interrupted here. If the {command} has begun on {name}, it goes on there: {look}"

@@ -17,7 +17,7 @@ from ..core.machine import Question
 from ..core.messages import context
 from ..core.model import Cluster
 from ..core.names import CONTROLLER, excerpt
-from ..core.nodeset import expand
+from ..core.nodeset import expand, fold_machines
 from ..core.waivers import today
 from . import image_signatures, signing
 from .client import ControllerClient, Wait
@@ -127,6 +127,9 @@ def failures(
         states_waived = {one.where for one in judged.waived if one.id != "images.modes"}
         open_here = {one.where for one in judged.open}
         listener(Verified(name=name, states=looked_at, waived=tuple(sorted(states_waived - open_here))))
+        if apart := [machine for machine in looked_at if lies_apart(found.machines[machine], found, name)]:
+            text = "has the catalog's bytes, but is no link to an object: status calls that other than the catalog's"
+            listener(Noticed(f"{fold_machines(apart)}: {excerpt(name)} {text}"))
         proven = proven or any(state == PRESENT for machine, state in looked_at.items() if machine != CONTROLLER)
         for certain in (True, False):
             alike = [one for one in judged.open if is_certain(one, reading) is certain]
@@ -147,6 +150,14 @@ def look_at(machine: Machine, found: Facts, cluster: Cluster, name: str) -> Iter
         yield one if machine.unreachable is None else replace(one, id="reachable.reached")
     if images.is_comparable(machine, found, name):
         yield from images.modes(machine, found, cluster, name)
+
+
+def lies_apart(machine: Machine, found: Facts, name: str) -> bool:
+    """Whether an image has the right bytes, and is a file of its own: who does not read it cannot know that."""
+    if not images.is_comparable(machine, found, name):
+        return False
+    image = machine.images[name]
+    return image.object is None and image.sha256 == found.catalog.images[name].digest
 
 
 def text_of(finding: Finding) -> str:

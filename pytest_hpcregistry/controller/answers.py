@@ -116,7 +116,11 @@ ANSWERS: dict[str, Form] = {
             "free": room,
             "probe": maybe(number(0, 1 << 40)),
         },
-        {"from": maybe(anything(100)), "changed": items(file_name, MOST_FILES)},
+        {
+            "from": maybe(anything(100)),
+            "changed": items(file_name, MOST_FILES),
+            "blocked": items(file_name, MOST_FILES),
+        },
     ),
     "prepare": record({"address": address}),
     "publish": record({"changed": items(image_name, MOST_IMAGES), "catalog": text("written|behind|kept")}),

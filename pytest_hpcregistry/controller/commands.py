@@ -104,11 +104,14 @@ def run_sync(arguments: argparse.Namespace) -> int:
         after = assumed(config, arguments.assume) if arguments.assume else None
         return exit_code_of(plan(config, where, which, listener, after=after, slurm=slurm))
     config, slurm = logged(config, lambda: check_use(arguments, config))
-    name = "repair" if repair else "sync"
+    name, chosen = "repair" if repair else "sync", bool(arguments.nodes or arguments.exclude)
     with history.noted(config.registry, listener, name, claimed=by, images=which, detail=where or "") as command:
         turn = command.turn(arguments.no_wait)
         return exit_code_of(
-            logged(config, lambda: sync(config, where, which, command, turn=turn, repair=repair, slurm=slurm))
+            logged(
+                config,
+                lambda: sync(config, where, which, command, turn=turn, repair=repair, chosen=chosen, slurm=slurm),
+            )
         )
 
 

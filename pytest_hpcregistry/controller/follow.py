@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from .. import agent
@@ -10,6 +11,7 @@ from ..core.catalog import Catalog, Version
 from ..core.errors import HpcRegistryError
 from ..core.events import Listener, Noticed
 from ..core.layout import object_path
+from ..core.names import CONTROLLER
 from ..core.settings import Settings
 from .catalog import catalog_of, read_catalog_text
 from .publish import change, image_of, refusals
@@ -24,11 +26,7 @@ def follow_catalog(settings: Settings, listener: Listener) -> tuple[str, Catalog
     with agent.locked(registry) as root:
         text = read_catalog_text(registry)
         catalog = catalog_of(text, registry)
-        strays = [name for name, entry in catalog.images.items() if is_behind(registry, name, entry)]
-        ours = {None, *objects_here(registry)} if strays else set()
-        for name in strays:
-            if inode_of(Path(registry, name)) not in ours:
-                continue
+        for name in strays(registry, catalog):
             entry = catalog.images[name]
             what = f"{name} on the controller was not the catalog's version {entry.digest[:12]}"
             try:
@@ -40,6 +38,26 @@ def follow_catalog(settings: Settings, listener: Listener) -> tuple[str, Catalog
         for name in remove_here(root, registry, catalog):
             listener(Noticed(f"{name} was still on the controller, as after a removal that was killed: it is gone now"))
     return text, catalog
+
+
+def strays(registry: str, catalog: Catalog) -> list[str]:
+    """The images whose names are to follow the catalog: their bytes are here, and the name means others of ours, or
+    none.
+    """
+    behind = [name for name, entry in catalog.images.items() if is_behind(registry, name, entry)]
+    ours = {None, *objects_here(registry)} if behind else set()
+    return [name for name in behind if inode_of(Path(registry, name)) in ours]
+
+
+def plan_to_follow(registry: str, catalog: Catalog) -> Iterator[str]:
+    """What follow_catalog would do, a line for each name."""
+    for name in strays(registry, catalog):
+        digest = catalog.images[name].digest
+        yield f"{CONTROLLER}: {name} is not the catalog's version {digest[:12]}, and would be"
+    for name, removed in catalog.removed.items():
+        there = inode_of(Path(registry, name))
+        if there and there in {inode_of(Path(object_path(registry, digest))) for digest in removed.digests()}:
+            yield f"{CONTROLLER}: would lose the name {name}, as after a removal that was killed"
 
 
 def is_behind(registry: str, name: str, entry: Version) -> bool:

@@ -116,7 +116,8 @@ def expand_chosen(text: str) -> set[str]:
     found = set(expand(text, groups=True)) if text else set()
     if text and not found:
         hint = "groups are those of ClusterShell's configuration on the controller: groups.conf(5)"
-        raise UsageError(f"{visible(text)} means no node", hint=hint)
+        why = ": a group there is not known, or has none" if "@" in text else ""
+        raise UsageError(f"{visible(text)} means no node{why}", hint=hint)
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..core.events import Planned
 from ..core.fanout import fan_out
+from ..core.messages import listed
 from ..core.nodeset import fold
 from .outcome import Outcome
 from .removed import split_names
@@ -26,7 +27,12 @@ class Plan(Rollout):
 
     def planned(self, node: str, engine: str) -> Outcome:
         """What a sync would do there."""
-        names = [image["name"] for image in self.images_for(node)]
+        every, blocked = [image["name"] for image in self.images_for(node)], self.has[node].get("blocked", ())
+        names = [name for name in every if name not in blocked]
+        if len(names) < len(every):
+            others = f"; the sync would do the others: {listed(names)}" if names else ""
+            in_the_way = listed([name for name in every if name in blocked])
+            return Outcome("failed", message=f"{in_the_way} is a directory there: move it away{others}")
         removed = split_names(self.has[node]["names"], self.gone)[0]
         if not names and not removed and not self.is_stale(node):
             return Outcome("unchanged")

@@ -37,7 +37,7 @@ def has_object(registry: str, digest: str, size: int) -> bool:
     """Whether the bytes with this digest (and size in bytes) are already here, and still the same: they are read."""
     path = Path(object_path(registry, digest))
     try:
-        return path.stat().st_size == size and agent.hash_file(str(path)) == digest
+        return path.lstat().st_size == size and agent.hash_file(str(path)) == digest
     except FileNotFoundError:
         return False
 
@@ -66,7 +66,7 @@ def receive(registry: str, digest: str, size: int, stream: BinaryIO) -> None:
                 copy.flush()
                 if not has_object(registry, digest, size):
                     # A damaged object would be taken for the right one by name and size. Jobs keep what they opened.
-                    Path(object_path(registry, digest)).unlink(missing_ok=True)
+                    agent.put_away_damaged(registry, {"objects": [digest]})
                 os.rename(beside, digest, src_dir_fd=staging, dst_dir_fd=staging)
         finally:
             agent.unlink_if_there(beside, staging)

@@ -255,14 +255,19 @@ class Rollout:
             return Outcome("unchanged")
         # In parts: nobody holds a node's lock for long. The catalog goes with the last one.
         parts = [images[start : start + MOST_IMAGES] for start in range(0, len(images), MOST_IMAGES)] or [[]]
-        changed = bool(images)
+        changed, failed = bool(images), None
         seconds = 60 + size * PUBLISH_SECONDS_PER_GB // 10**9
         for part in parts if images or stale else ():
             request: dict[str, Any] = {"images": part, "mode": write_mode(self.settings.registry.file_mode)}
             common = self.catalog_request if stale and part is parts[-1] else b""
-            answer = self.sessions[node].ask("publish", request, timeout=seconds, common=common)
-            changed = changed or answer["catalog"] == "written"
+            try:
+                answer = self.sessions[node].ask("publish", request, timeout=seconds, common=common)
+                changed = changed or answer["catalog"] == "written"
+            except CommandFailed as error:  # of some images: they keep no other back
+                failed = failed or error
         removed = remove_from_node(self.sessions[node], names, self.gone)
+        if failed:
+            raise failed
         moved = self.sent.get(node, size)
         state = "synced" if changed or removed else "unchanged"
         return Outcome(state, len(lacks), moved, removed=removed or None)

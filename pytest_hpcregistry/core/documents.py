@@ -52,9 +52,9 @@ def load(text: str, source: str) -> Any:
     return parse(text, source).data
 
 
-def read(path: Path, source: str = "") -> Document:
+def read(path: Path, source: str = "", *, may_be_empty: bool = False) -> Document:
     """Parse a file. Raises UsageError when it cannot be read, ConfigError when it is not what YAML should be."""
-    return parse(read_text(path), source or str(path))
+    return parse(read_text(path), source or str(path), may_be_empty=may_be_empty)
 
 
 def read_text(path: Path) -> str:
@@ -77,10 +77,12 @@ def check_size(content: str | bytes, source: str) -> None:
         raise ConfigError(source, [f"larger than {SIZE_LIMIT // 1024} KiB"])
 
 
-def parse(text: str, source: str) -> Document:
-    """Parse *text* and keep its lines. Raises ConfigError for anything that is not one plain YAML document."""
+def parse(text: str, source: str, *, may_be_empty: bool = False) -> Document:
+    """Parse *text* and keep its lines. Raises ConfigError for anything that is not one plain YAML document, with
+    nothing but comments in it too, unless it *may_be_empty*: its data is None then.
+    """
     check_size(text, source)
-    builder = Builder(source)
+    builder = Builder(source, may_be_empty)
     try:
         # Loader is named because yaml.parse would otherwise take the one that builds Python objects.
         data = builder.build(yaml.parse(text, Loader=yaml.SafeLoader))
@@ -106,8 +108,8 @@ def parse(text: str, source: str) -> Document:
 class Builder:
     """Builds data from YAML's events, which come one at a time: nothing is expanded before it is judged."""
 
-    def __init__(self, source: str) -> None:
-        self.source = source
+    def __init__(self, source: str, may_be_empty: bool = False) -> None:
+        self.source, self.may_be_empty = source, may_be_empty
         self.line = 1
         self.lines: dict[KeyPath, int] = {}
         self.mistakes: list[str] = []
@@ -117,6 +119,8 @@ class Builder:
             if isinstance(event, yaml.DocumentStartEvent):
                 break
         else:
+            if self.may_be_empty:
+                return None
             raise ConfigError(self.source, [f"{self.source}: empty"])
         data = self.value(next(events), events, ())
         for event in events:

@@ -6,7 +6,7 @@ The field names are the keys of agent/facts.py, which gathers it; controller/ans
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Optional, Union
 
 from .nodeset import Choice
 
@@ -139,10 +139,10 @@ class MachineFacts:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of objects and images that were read for the answer, each file once."""
-        objects = {digest: one.size for digest, one in self.objects.items() if one.sha256 is not None}
-        images = {one.object or one.name: one.size for one in self.images if one.sha256 is not None}
-        return sum({**images, **objects}.values())
+        """Bytes of files that were read for the answer: of each once, however many names it has."""
+        files: list[Union[Object, ImageFile]] = [*self.objects.values(), *self.images]
+        read = {(one.device, one.inode): one.size for one in files if one.sha256 not in (None, "unreadable")}
+        return sum(read.values())
 
     def __repr__(self) -> str:
         return f"<MachineFacts: {len(self.images)} images, {len(self.objects)} objects>"

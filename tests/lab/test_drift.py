@@ -81,6 +81,65 @@ def test_the_controllers_own_copy_is_repaired_from_a_node(tool: Cli, machines: M
     assert machines.digests(name) == {digest}
 
 
+def test_every_name_of_a_damaged_file_is_repaired(tool: Cli, machines: Machines, sif: Sifs) -> None:
+    """The same bytes under two names are one file; the second is named by nobody."""
+    image, first, second = sif("shared"), "ml-frameworks/shared.sif", "custom-images/shared-two.sif"
+    tool("deploy", "-s", image).check()
+    tool("deploy", "to-cluster", image, second, "-s").check()
+    digest = machines.digest(CONTROLLER, first)
+    flip_a_bit(machines, NODE, digest)
+    said = tool("sync", "--repair", first).check().stdout
+    assert f"! {second}: repaired too, as bytes of it are those of {first}" in said
+    assert machines.digests(first) == machines.digests(second) == {digest}
+    tool("status").check()
+    tool("verify").check()
+
+
+def test_a_directory_in_the_place_of_a_name_keeps_no_other_back(
+    tool: Cli, machines: Machines, sif: Sifs, kept: str
+) -> None:
+    tool("deploy", "-s", sif("blocked")).check()
+    name = "ml-frameworks/blocked.sif"
+    machines.tell(NODE, f"rm {REGISTRY}/{name} && mkdir {REGISTRY}/{name} && touch {REGISTRY}/{name}/mine")
+    machines.tell(NODE, f"chmod 4777 {REGISTRY}/{kept}")
+    in_the_way = f"{NODE}: {name} is a directory there: move it away"
+    refused(tool("sync", "--dry-run"), 4, in_the_way, f"the sync would do the others: {kept}")
+    assert machines.tell(NODE, f"stat -c %a {REGISTRY}/{kept}") == "4777\n"
+    refused(tool("sync"), 4, in_the_way)
+    assert machines.tell(NODE, f"stat -c %a {REGISTRY}/{kept}") == "755\n"
+    refused(tool("sync", "--repair"), 4, in_the_way)
+    for command in ("status", "verify"):
+        refused(tool(command), 1, f"a directory lies in the place of {name}, which no sync removes: move it away")
+    machines.tell(NODE, f"rm -r {REGISTRY}/{name}")
+    tool("sync").check()
+    tool("verify").check()
+
+
+def test_what_is_no_file_in_the_place_of_an_object_is_found_and_put_away(
+    tool: Cli, machines: Machines, sif: Sifs, tmp_path: Path
+) -> None:
+    name = "ml-frameworks/replaced.sif"
+    tool("deploy", "-s", sif("replaced")).check()
+    old = machines.digest(NODE, name)
+    tool("deploy", "-s", sif("replaced", directory=tmp_path)).check()
+    new = machines.digest(NODE, name)
+    machines.tell(NODE, f"cd {OBJECTS} && rm {old} {new} && mkdir {old} && touch {old}/mine && ln -s /etc/passwd {new}")
+    for words in (("verify",), ("verify", name)):
+        refused(tool(*words), 1, *(f"{NODE}: {name} damaged: {OBJECTS}/{digest}" for digest in (old, new)))
+    said = tool("sync", "--repair", name).check().stdout
+    for digest in (old, new):
+        assert f"! {NODE}: {name} damaged (unreadable, should be {digest[:12]})" in said
+    tool("verify").check()
+    tool("rollback", name).check()
+    assert machines.digests(name) == {old}
+    machines.tell(CONTROLLER, f"python3 {PROGRAM} gc --grace 0")
+    assert machines.tell(NODE, f"ls {QUARANTINE}") == ""
+    machines.tell(NODE, f"rm {OBJECTS}/{old} && mkdir {OBJECTS}/{old}")
+    refused(tool("sync"), 4, f"{NODE}: a directory lies in the place of object {old[:12]}", "sync --repair")
+    tool("sync", "--repair").check()
+    tool("verify").check()
+
+
 def test_an_older_version_is_no_damage(tool: Cli, machines: Machines, sif: Sifs, tmp_path: Path) -> None:
     name = "ml-frameworks/newer.sif"
     tool("deploy", "single", "-s", sif("newer")).check()

@@ -14,9 +14,11 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ...agent.facts import RUN_SETUP
 from ...core.errors import CommandFailed, HpcRegistryError, Unreachable
 from ...core.fanout import fan_out
 from ...core.layout import object_path
+from ...core.names import excerpt
 from ...transports.process import run_process
 from ...transports.ssh import unreachable_reason
 from ..nodes import check_address, sync_ssh
@@ -35,6 +37,7 @@ IO_TIMEOUT = 60  # seconds without a byte, after which rsync gives a node up
 # --outbuf=N: rsync ends when nobody reads what it says, as after this program was killed; buffered, it would go on.
 OPTIONS = ["--ignore-times", f"--timeout={IO_TIMEOUT}", "--info=progress2,stats1", "--outbuf=N"]
 
+AGENT = "hpcregistry: "  # what the agent says where it does not become rsync's server
 # rsync(1), EXIT VALUES
 REASONS = {
     2: "root's login there prints something where nobody reads it (mend .bashrc, .cshrc or .ssh/rc of root)",
@@ -103,6 +106,9 @@ def send(node: str, to: str | None, job: Job[Outcome], bucket: Bucket) -> None:
         raise Unreachable(unreachable_reason(result.stderr), where=node)
     if result.exit_code != 0:
         said = (result.stderr.strip().splitlines() or [""])[0]
+        if said.startswith(AGENT):  # it has refused, and rsync saw a connection that broke
+            what, missing, _ = said[len(AGENT) :].partition(f": {RUN_SETUP}")
+            raise CommandFailed(excerpt(what), where=node, hint=RUN_SETUP if missing else "")
         reason = REASONS.get(result.exit_code, f"rsync exited with {result.exit_code}")
         raise CommandFailed(f"{reason}: {said}" if said else reason, where=node)
 

@@ -191,7 +191,6 @@ def gathered(registry: Path, **more: Any) -> Any:
 def test_objects_are_regular_files_named_by_a_digest(registry: Path) -> None:
     publish(registry, OLD)
     objects = registry / agent.OBJECTS
-    (objects / digest(NEW)).symlink_to(digest(OLD))
     (objects / "notes").touch()
     (objects / ("A" * 64)).touch()
     found = (objects / digest(OLD)).stat()
@@ -199,6 +198,12 @@ def test_objects_are_regular_files_named_by_a_digest(registry: Path) -> None:
     assert gathered(registry)["objects"] == {digest(OLD): status}
     assert gathered(registry, content=True, names=[NAME])["objects"] == {digest(OLD): status}
     assert gathered(registry, content=True)["objects"] == {digest(OLD): {**status, "sha256": digest(OLD)}}
+    (objects / digest(NEW)).symlink_to(digest(OLD))
+    (objects / digest(b"a directory")).mkdir()
+    assert gathered(registry)["objects"] == {digest(OLD): status}
+    for names in (None, [NAME]):  # whoever reads looks at what is no object, too
+        read = gathered(registry, content=True, names=names)["objects"]
+        assert [read[digest(one)]["sha256"] for one in (NEW, b"a directory")] == ["unreadable"] * 2
 
 
 def test_an_image_is_told_with_its_object(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:

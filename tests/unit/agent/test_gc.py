@@ -572,3 +572,13 @@ def test_a_tree_of_any_depth_goes(registry: Path, monkeypatch: pytest.MonkeyPatc
     assert collect(registry, NEW)["debris"] == ["dir"]
     assert list((registry / agent.STAGING).iterdir()) == []
     assert list(elsewhere.iterdir()) == []
+
+
+def test_what_is_no_file_goes_from_quarantine(registry: Path) -> None:
+    place = registry / agent.QUARANTINE
+    (place / "a" / "b").mkdir(parents=True)
+    place.chmod(0o700)
+    (place / "c").symlink_to("/etc/passwd")
+    assert sorted(gc.collect(str(registry), request(OLD, grace=3600))["debris"]) == []
+    assert sorted(gc.collect(str(registry), request(OLD))["debris"]) == ["a", "c"]
+    assert list(place.iterdir()) == []

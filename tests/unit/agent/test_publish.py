@@ -329,6 +329,19 @@ def test_a_directory_in_the_place_of_an_image_is_named_and_left(registry: Path) 
     assert names_in(registry / NAME) == ["file"]
 
 
+def test_images_that_are_refused_keep_no_other_back(registry: Path) -> None:
+    """One has a directory in its place, of one nothing came, and the last is as it should be."""
+    blocked, lost, sound = NAME, "ml-frameworks/lost.sif", "ml-frameworks/sound.sif"
+    (registry / blocked).mkdir()
+    stage(registry, NEW)
+    images = [{"name": name, "digest": digest(NEW), "size": len(NEW)} for name in (blocked, sound)]
+    images.insert(1, {"name": lost, "digest": digest(OLD), "size": len(OLD)})
+    said = f"^the bytes of {lost} did not arrive; {blocked} is a directory there: move it away$"
+    with pytest.raises(agent.Refused, match=said):
+        agent.publish(str(registry), {"images": images, "mode": "0755"})
+    assert (registry / sound).read_bytes() == NEW
+
+
 def test_a_leftover_of_a_process_with_the_same_number_does_no_harm(registry: Path) -> None:
     (registry / "ml-frameworks" / f".x.sif.{os.getpid()}").write_bytes(b"half")
     (registry / ".registry" / f".catalog.yaml.{os.getpid()}").write_bytes(b"half")

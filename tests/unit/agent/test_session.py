@@ -110,6 +110,7 @@ def test_have_is_everything_that_a_sync_goes_by(registry: Path) -> None:
         "objects": {digest(OLD): len(OLD)},
         "names": {"base-images/copy.sif": None, "ml-frameworks/by-hand.sif": None, NAME: digest(OLD)},
         "changed": [],
+        "blocked": [],
         "catalog_digest": digest(b"text"),
         "from": "192.0.2.7",
         "probe": None,

@@ -429,18 +429,30 @@ def test_a_catalog_that_cannot_be_read_passes_no_check(check: Callable[..., Any]
     assert [one.id for one in check(facts.controller, facts, CLUSTER)] == ["catalog.readable"]
 
 
+NO_FILE = {"type": "directory", "object": None, "sha256": None, "header": None}
+
+
 @pytest.mark.parametrize(
     ("where", "what", "hint"),
     [
         ("c1", {"object": DIGEST, "sha256": OTHER, "header": ""}, f"sync --repair {NAME}"),
         ("controller", {"object": DIGEST, "sha256": OTHER, "header": ""}, f"sync --repair {NAME}"),
         ("c1", {"header": ""}, "build the image again"),
+        ("c1", NO_FILE, f"place of {NAME}, which no sync removes: move it away, then: "),
+        (
+            "controller",
+            NO_FILE,
+            f"move it away, then: {checks.images.SYNC} --repair {NAME}",
+        ),
+        ("c1", {"mode": "0000"}, f"{checks.images.SYNC}; after"),
+        ("controller", {"mode": "0000"}, f"{checks.images.SYNC} --repair {NAME}; after"),
     ],
 )
 def test_a_hint_says_what_mends_it(where: str, what: dict[str, Any], hint: str) -> None:
     sound = Sound()
     picture(where, **what)(sound)
     findings = [one for one in found_of(sound) if one.id in ("images.state", "images.intact", "images.sound")]
+    findings += [one for one in found_of(sound) if one.id == "images.modes"]
     assert findings
     assert all(hint in one.hint for one in findings), findings
 
@@ -453,3 +465,5 @@ def test_the_same_on_many_machines_is_one_line() -> None:
         "c3: /x: empty, should be file 0644 root",
     ]
     assert str(Finding("a.b", "c1", "", "unreachable")) == "c1: unreachable"
+    (folded,) = fold_findings([one, replace(one, where="controller")])
+    assert folded.where == "controller,c1", "as elsewhere"

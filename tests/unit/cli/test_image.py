@@ -216,6 +216,8 @@ def test_nothing_begins_with_a_closed_output() -> None:
     program = Path(sys.executable).parent / "hpc-container-manager"
     done = subprocess.run(f"exec {program} schema >&-", shell=True, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S602
     assert (done.returncode, done.stderr.splitlines()[0]) == (2, "error: standard output is closed")
+    silent = subprocess.run(f"exec {program} --version >&- 2>&-", shell=True, check=False)  # noqa: S602
+    assert silent.returncode == 2, "nor is it another kind of failure where that cannot be said"
 
 
 # --- of the registry

@@ -242,6 +242,32 @@ def test_what_has_begun_goes_on_after_an_interrupt() -> None:
     assert "goes on on hpc. Stop it: hpc-container-manager cancel" in caught.value.__notes__[0]
 
 
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ([SyncStarted("all", ["c1", "c2"]), NodeFinished("c1", "all", "synced")], "The sync goes on on hpc. Stop it: "),
+        (
+            [SyncStarted("all", ["c1"]), NodeFinished("c1", "all", "synced")],
+            "may have ended: hpc-container-manager running",
+        ),
+        ([SyncStarted("all", ["c1"]), SyncFinished("all", {"c1": "synced"})], "The sync on hpc had come to its end: "),
+    ],
+)
+def test_what_may_have_ended_is_not_said_to_go_on(events: list[Event], said: str) -> None:
+    one = talk()
+
+    def interrupt(command: Command) -> CommandResult:
+        assert command.on_line
+        for event in events:
+            command.on_line(to_line(event))
+        raise KeyboardInterrupt
+
+    asked(one).execute = interrupt  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        one.sync(ignore)
+    assert said in caught.value.__notes__[0]
+
+
 def test_only_the_chosen_nodes_are_asked_and_changed() -> None:
     choice = Choice("c[1-9],@gpu", "c3")
     words = ["--nodes", "c[1-9],@gpu", "--exclude", "c3"]

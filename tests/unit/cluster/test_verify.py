@@ -212,3 +212,14 @@ def test_waiting_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     client = FakeClient((OLDER, BUSY))
     outcome(client)
     assert [wait.for_end for wait in client.waits] == [2100, 600, 0, 0]
+
+
+def test_right_bytes_that_are_no_object_are_noted() -> None:
+    """`status`, which reads nothing, calls them other than the catalog's."""
+    apart = machine(replace(image(sha256=DIGEST), object=None))
+    reading, told = look({"c1": GOOD, "c2": apart, "c3": apart}), list[Event]()
+    assert reading.facts.controller.state_of(NAME, VERSIONS[NAME]) == "present"
+    assert verify.failures(reading, [NAME], FakeClient((GOOD, QUIET)), told.append) == []
+    noticed = [event.message for event in told if isinstance(event, Noticed)]
+    text = "has the catalog's bytes, but is no link to an object: status calls that other than the catalog's"
+    assert noticed == [f"c[2-3]: {NAME} {text}"]

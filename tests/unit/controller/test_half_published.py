@@ -102,7 +102,7 @@ def once(fail: Callable[..., Any], on: Callable[..., bool]) -> Callable[..., Any
 
 def test_a_directory_in_the_names_place(nodes: FakeNodes) -> None:
     (nodes.registry / NAME / "in the way").mkdir(parents=True)
-    with pytest.raises(HpcRegistryError, match="means what it meant before"):
+    with pytest.raises(HpcRegistryError, match="is a directory there: move it away"):
         nodes.publish(NAME, b"1")
     assert nodes.catalog().images == {}
     assert leftovers(nodes) == []

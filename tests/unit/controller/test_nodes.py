@@ -151,7 +151,7 @@ def test_the_nodes_that_are_chosen(only: str, exclude: str, left: list[str]) -> 
         ("", "c4", "c4: no such node in this cluster"),
         ("c1", "c[1-2]", "no node is left to be asked"),
         ("c[1-", "", "is not a node set"),
-        ("@gone", "", "@gone means no node"),
+        ("@gone", "", "@gone means no node: a group there is not known, or has none"),
         ("", "@gone", "@gone means no node"),
         ("c[1-999999999]", "", "means more than 100000 nodes"),
         ("", "c[1-9999]x[1-9999]", "means more than 100000 nodes"),

@@ -27,6 +27,7 @@ from pytest_hpcregistry.agent.facts import RESERVE
 from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import commands, log, rollout
 from pytest_hpcregistry.controller import publish as registry
+from pytest_hpcregistry.controller import sync as syncing
 from pytest_hpcregistry.controller.facts import gather
 from pytest_hpcregistry.controller.nodes import ask_slurm, list_nodes
 from pytest_hpcregistry.controller.outcome import Outcome
@@ -388,7 +389,10 @@ def test_one_that_lacks_much_is_no_reason_for_the_others(nodes: FakeNodes, monke
     assert list(trip.choose_engines(["c4"])) == ["star"]
 
 
-def test_an_object_that_cannot_be_read_is_each_nodes_failure(pair: FakeNodes) -> None:
+def test_an_object_that_is_lost_meanwhile_is_each_nodes_failure(
+    pair: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncing, "lost_images", lambda registry, wanted: [])
     digest = pair.publish(NAME)
     (pair.registry / agent.OBJECTS / digest).unlink()
     pair.settings = change(pair.settings, method="relay")

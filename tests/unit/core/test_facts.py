@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_hpcregistry.checks import images
@@ -211,10 +213,9 @@ def test_a_cluster_without_nodes_proves_nothing() -> None:
     facts.require_nodes(gathered({"c1": "x"}))
 
 
-def test_what_was_read_is_counted_once_by_whichever_name() -> None:
-    """A verify of one image reads it by its name, and one of all images the objects too."""
-    one, other = image(sha256=DIGEST, size=10), image("a/foreign.sif", None, size=7, sha256=OTHER)
-    unread = {DIGEST: stored(10), OTHER: stored(99)}
-    assert machine(one, other, objects=unread).bytes_read == 17
-    assert machine(one, objects={DIGEST: stored(10, DIGEST), OTHER: stored(5, OTHER)}).bytes_read == 15
-    assert machine(image(), objects=unread).bytes_read == 0
+def test_the_bytes_that_were_read_are_counted_once_for_each_file() -> None:
+    read = replace(image(sha256=DIGEST), object=None)
+    assert machine(read).bytes_read == read.size
+    twice = machine(read, replace(read, name="base-images/same.sif"), replace(read, name="base-images/b.sif", inode=9))
+    assert twice.bytes_read == 2 * read.size
+    assert machine(replace(read, sha256="unreadable"), replace(read, sha256=None)).bytes_read == 0

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import pytest
 
 from pytest_hpcregistry import agent
+from pytest_hpcregistry.agent.facts import RUN_SETUP
 from pytest_hpcregistry.controller import engines
 from pytest_hpcregistry.controller.engines import Job, star
 from pytest_hpcregistry.controller.engines.bucket import PUMP, Bucket
@@ -327,6 +328,13 @@ def test_a_node_is_asked_nothing_that_needs_no_answer(nodes: FakeNodes, monkeypa
         ),
         (12, "", CommandFailed, "c1: the connection broke"),
         (
+            12,
+            f"hpcregistry: /r/.registry/staging does not exist: {RUN_SETUP}\nrsync: connection closed",
+            CommandFailed,
+            "c1: /r/.registry/staging does not exist",
+        ),
+        (12, "hpcregistry: no\nrsync: connection unexpectedly closed", CommandFailed, "c1: no"),
+        (
             2,
             "protocol version mismatch -- is your shell clean?",
             CommandFailed,
@@ -345,7 +353,9 @@ def test_a_failure_is_that_nodes_and_its_publish_is_not_tried(
 ) -> None:
     found = distribute(nodes, monkeypatch, Ran(c1=(code, stderr)), c1=[DIGEST], c2=[DIGEST])
     assert type(found["c1"]) is kind
+    assert isinstance(found["c1"], HpcRegistryError)
     assert str(found["c1"]) == says
+    assert found["c1"].hint == (RUN_SETUP if RUN_SETUP in stderr else "")
     assert found["c2"] == "c2 arrived"
 
 
@@ -373,6 +383,18 @@ def test_the_agent_lets_the_real_rsync_in(nodes: FakeNodes, monkeypatch: pytest.
     assert {outcome.state for outcome in outcomes.values()} == {"synced"}
     assert f"{agent.OBJECTS}/{digest}" in nodes.files("c1")
     assert nodes.asked("c1")[1].startswith("rsync --server ")
+
+
+@pytest.mark.skipif(not shutil.which("/usr/bin/rsync"), reason="rsync is not installed")
+def test_a_node_whose_staging_directory_has_gone(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes.use(monkeypatch)
+    nodes.settings = change(nodes.settings, method="star")
+    nodes.publish(NAME)
+    staging = nodes.root / "c1/registry" / agent.STAGING
+    staging.rmdir()
+    outcome = sync(nodes.settings, None, None, lambda event: None)["c1"]
+    assert (outcome.state, outcome.message) == ("failed", f"{staging} does not exist")
+    assert outcome.hint == RUN_SETUP
 
 
 @pytest.mark.skipif(not shutil.which("/usr/bin/rsync"), reason="rsync is not installed")
