@@ -224,7 +224,7 @@ def test_a_file_that_is_something_else_is_refused(tmp_path: Path, text: str) -> 
 
 
 def test_a_file_that_is_not_there_is_plain_wrong_use(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="No such file"):
+    with pytest.raises(UsageError, match="there is no such file"):
         load_cluster(tmp_path / "missing.yaml", environ={})
 
 
