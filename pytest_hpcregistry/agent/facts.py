@@ -205,8 +205,7 @@ def look(registry: str, directory: str) -> Iterator[Tuple[str, os.stat_result]]:
 
 def list_directories(registry: str) -> List[str]:
     """Those in which images can lie, whoever made them."""
-    found = [entry for entry in scan(registry) if DIRECTORY_NAME.match(entry.name)]
-    return [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
+    return [one.name for one in scan(registry) if DIRECTORY_NAME.match(one.name) and one.is_dir(follow_symlinks=False)]
 
 
 def list_objects(registry: str, content: Optional[Hashes]) -> Json:

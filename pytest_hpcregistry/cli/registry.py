@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..cluster.client import ControllerClient
+from ..cluster.nodes import away, routes_to
 from ..cluster.outcomes import raise_worst
 from ..core.coverage import shortfall
 from ..core.errors import CheckFailed, HpcRegistryError, UsageError
@@ -73,10 +74,14 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
       hpc-container-manager registry setup --check --diff
     """
     client.require_root()
-    nodes, away = client.list_nodes(), client.out_of_service()
+    nodes, out_of_service = client.list_nodes(), away(client)
     how: dict[str, Any] = {"check": check, "diff": diff, "extra_vars": extra_vars, "on_line": say}
-    recap = playbook.set_up(client.cluster, nodes, routes=client.find_routes(nodes), out_of_service=away, **how)
-    silent = {name: away[name] for name, host in recap.hosts.items() if host.unreachable and name in away}
+    recap = playbook.set_up(
+        client.cluster, nodes, routes=routes_to(nodes, client), out_of_service=out_of_service, **how
+    )
+    silent = {
+        name: why for name, why in out_of_service.items() if name in recap.hosts and recap.hosts[name].unreachable
+    }
     answer(Setup(check, recap.changed, dict(recap.hosts), recap.seconds, silent))
     for line in not_counted(silent):
         say(f"! {line}")
@@ -110,7 +115,7 @@ def registry_remove(
     if tree and not check and not yes:
         confirm(client.cluster.registry.path, len(nodes))
     how: dict[str, Any] = {"check": check, "diff": diff, "extra_vars": extra_vars, "on_line": say}
-    recap = playbook.take_back(client.cluster, nodes, tree=tree, routes=client.find_routes(nodes), **how)
+    recap = playbook.take_back(client.cluster, nodes, tree=tree, routes=routes_to(nodes, client), **how)
     answer(Setup(check, recap.changed, dict(recap.hosts), recap.seconds))
 
 

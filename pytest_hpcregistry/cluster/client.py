@@ -38,11 +38,9 @@ from ..core.model import Cluster
 from ..core.names import full_name
 from ..core.nodeset import Choice, fold
 from ..core.records import plain
-from ..core.routes import Route, by_node_set
+from ..core.routes import by_node_set
 from ..core.settings import chosen
-from ..core.slurm_states import ASK_SLURM, out_of_service, read_slurm
-from ..transports import CommandResult, Transport, open_transport
-from ..transports.routes import find_routes
+from ..transports import Transport, open_transport
 from .arguments import AS_CONFIGURED, SyncOptions, operator, option, signed, switch
 from .remote import RemoteProgram, ignore
 
@@ -197,28 +195,12 @@ class ControllerClient:
             )
         return names
 
-    def out_of_service(self) -> dict[str, str]:
-        """Each node that Slurm does not count on now -> why, also before phase 1; none, where Slurm does not say."""
-        result = self.transport.run(ASK_SLURM, timeout=QUICK)
-        return out_of_service(read_slurm(result.stdout)) if result.exit_code == 0 else {}
-
     def left_out(self) -> list[str]:
         """The nodes of the cluster that are not chosen. Raises as list_nodes."""
         if self.choice == ALL:
             return []
         every = ControllerClient(self.cluster, self.transport).list_nodes()
         return sorted(set(every) - set(self.list_nodes()))
-
-    def find_routes(self, nodes: Sequence[str]) -> dict[str, Route]:
-        """How the controller reaches each node. Raises as `require_root`."""
-
-        def run(argv: Sequence[str], stdin: bytes, timeout: float) -> CommandResult:
-            result = self.transport.run(self.program.as_root(argv), stdin=stdin, timeout=timeout)
-            if result.exit_code != 0:
-                raise self.program.no_answer(result)
-            return result
-
-        return find_routes(run, nodes, self.cluster.routes)
 
     def catalog(self) -> Catalog:
         """The controller's catalog. Raises UsageError when there is none, ConfigError when it is broken."""

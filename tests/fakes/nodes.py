@@ -51,7 +51,7 @@ case $(cat trouble 2>/dev/null) in
 esac
 case "$*" in
     "cat "*) exec sh -c "$(echo "$*" | sed "s|{registry}|{root}/$node/registry|g")" ;;
-    "python3 - "*) # The agent sees the path that all nodes have, in the question and in its answer.
+    *"exec python3 - facts"*) # The agent sees the path that all nodes have, in the question and in its answer.
         sh -c "$(echo "$*" | sed "s|{registry}|{root}/$node/registry|g")" | sed "s|{root}/$node/registry|{registry}|g"
         exit ;;
 esac

@@ -31,7 +31,7 @@ from pytest_hpcregistry.core.errors import CheckFailed, CommandFailed, ConfigErr
 from pytest_hpcregistry.core.events import Event, Freed, GcFinished, Noticed
 from pytest_hpcregistry.core.fanout import fan_out
 from pytest_hpcregistry.core.history import Record
-from pytest_hpcregistry.core.layout import HISTORY, RUNNING, SYNC_LOCK
+from pytest_hpcregistry.core.layout import HISTORY, METADATA, RUNNING, STAGING, SYNC_LOCK
 from pytest_hpcregistry.core.machine import SlurmFacts
 from pytest_hpcregistry.core.messages import describe_gc
 from pytest_hpcregistry.core.wire import from_line
@@ -273,9 +273,10 @@ def test_a_dry_run_changes_nothing_and_says_what_is_so(nodes: FakeNodes) -> None
     before, said = trees(nodes), log.exists() and log.read_text()
     done = start(nodes, "--json", "gc", "--dry-run", "--keep", "0", "--grace", "0")
     assert done.returncode == 0, done.stderr
-    staging = str(nodes.registry / agent.STAGING)
     after = trees(nodes)
-    assert after.pop(staging)[0:2] == before.pop(staging)[0:2], "its times alone: the probe was there for a moment"
+    for place in (METADATA, STAGING):
+        path = str(nodes.registry / place)
+        assert after.pop(path)[0:2] == before.pop(path)[0:2], "its times alone: the probe was there for a moment"
     assert after == before
     assert (log.exists() and log.read_text()) == said
     forecast = from_line(done.stdout.splitlines()[-1])
