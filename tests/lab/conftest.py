@@ -49,7 +49,7 @@ def running_lab() -> Iterator[lab.LabState]:
 def cli(running_lab: lab.LabState) -> Cli:
     """`hpc-container-manager WORDS` as a user runs it, on the session's lab. Never raises for an exit code."""
 
-    def run(*words: str | Path, cluster: Path | None = None, timeout: float = 300, cwd: Path = ROOT) -> CommandResult:
+    def run(*words: str | Path, cluster: Path | None = None, timeout: float = 900, cwd: Path = ROOT) -> CommandResult:
         program = str(Path(sys.executable).parent / "hpc-container-manager")
         # Podman's own runtime does not start everywhere, and a RUN in a Dockerfile needs none then.
         environment = [f"HPC_CLUSTER={cluster or running_lab.cluster_file}", "PYTHONWARNINGS=error"]
