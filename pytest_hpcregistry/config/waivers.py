@@ -71,7 +71,7 @@ def read_waivers(reader: Reader, raw: Any, today: date) -> tuple[FindingWaiver, 
 def read(path: Path, source: str, today: date) -> tuple[FindingWaiver, ...]:
     """The waivers of a file. Raises UsageError when it cannot be read, ConfigError with every mistake."""
     document = documents.read(path, source, may_be_empty=True)
-    if document.data in NOTHING:  # the last waiver has gone
+    if document.data is None or document.data in NOTHING:  # the last waiver has gone
         return ()
     reader = Reader(document.place)
     if not isinstance(document.data, list):

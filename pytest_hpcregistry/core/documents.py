@@ -42,9 +42,9 @@ class Document:
     def place(self, path: Sequence[str | int]) -> str:
         """`cluster.yaml:12`, the line of *path*, or of the nearest thing around it that is there."""
         known = tuple(path)
-        while known not in self.lines:
+        while known and known not in self.lines:
             known = known[:-1]
-        return f"{self.source}:{self.lines[known]}"
+        return f"{self.source}:{self.lines.get(known, 1)}"
 
 
 def load(text: str, source: str) -> Any:

@@ -15,6 +15,7 @@ EARLIER_NAMES = {
 """What four of the role's settings were called; they still are taken where they are set."""
 OTHERS = (
     "packer_build",
+    "container_registry_out_of_service",
     "container_runtime",
     "container_registry_storage_backend",
     "container_registry_paths",

@@ -42,8 +42,8 @@ from .session import (
     is_image,
     is_worker,
     load,
-    marks_of,
     option,
+    phases_of,
     selected_phases,
     wanted_image,
     worker_input,
@@ -56,10 +56,10 @@ PROBLEM = pytest.StashKey[HpcRegistryError]()
 """Why the cluster could not be asked: it is not tried again in this session."""
 SHARED = pytest.StashKey[Path]()
 CACHED = "hpc/names"
-READ_IMAGES = {"hpc_deployment", "hpc_e2e"}
+READ_IMAGES = {"deployment", "e2e"}
 """Phases whose tests need every byte of every image read."""
 RUN_JOBS = {"deployment", "e2e"}
-START_IMAGES = {"hpc_e2e"}
+START_IMAGES = {"e2e"}
 """Phases whose tests want each image started on each node."""
 
 
@@ -157,7 +157,7 @@ def get_facts(config: pytest.Config, items: Iterable[pytest.Item]) -> Facts:
         raise config.stash[PROBLEM]
     if FACTS not in config.stash:
         try:
-            config.stash[FACTS] = find_facts(config, set().union(*map(marks_of, items)))
+            config.stash[FACTS] = find_facts(config, phases_of(items))
         except HpcRegistryError as error:
             config.stash[PROBLEM] = error
             raise

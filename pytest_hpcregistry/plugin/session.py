@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,13 @@ def is_deselected(item: pytest.Item) -> bool:
 
 
 def belongs_to_a_phase(item: pytest.Item) -> bool:
-    return any(f"hpc_{phase}" in marks_of(item) for phase in PHASES)
+    return bool(phases_of([item]))
+
+
+def phases_of(items: Iterable[pytest.Item]) -> list[str]:
+    """The phases whose marks these tests have."""
+    marks = set[str]().union(*map(marks_of, items))
+    return [phase for phase in PHASES if f"hpc_{phase}" in marks]
 
 
 def marks_of(item: pytest.Item) -> set[str]:

@@ -100,7 +100,7 @@ def test_one_wrong_mode_everywhere_is_one_finding(pytest_here: Pytest, wrong_mod
         done = pytest_here("-m", "infrastructure", ROOT / "suites", f"--junitxml={report}", cwd=cwd)
         assert done.exit_code == 1, done.stdout
         own = " ".join(done.stdout.partition("= hpc: 1 finding =")[2].partition("= FAILURES =")[0].split())
-        assert f"c[001-003],controller {WRONG} → run phase 1 again: hpc-container-manager registry setup" in own, (
+        assert f"controller,c[001-003] {WRONG} → run phase 1 again: hpc-container-manager registry setup" in own, (
             done.stdout
         )
         assert len(done.stdout.splitlines()) < 60
@@ -122,10 +122,13 @@ def test_what_verify_finds_is_where_its_results_are(tool: Cli, machines: Machine
         tool("sync", "--repair").check()
 
 
-def test_a_limit_of_the_rate_is_for_the_node_that_is_sent_to(tool: Cli, machines: Machines, kept: str) -> None:
+def test_a_limit_of_the_rate_is_for_the_node_that_is_sent_to(
+    tool: Cli, machines: Machines, sif: Callable[..., Path]
+) -> None:
     """Defect D12: the one node that lacked an image got a third of the rate."""
-    digest = machines.digest(CONTROLLER, kept)
-    machines.tell("c002", f"rm {REGISTRY}/{kept} {OBJECTS}/{digest}")
+    tool("deploy", "single", "-s", sif("limited", 18 << 10)).check()
+    name = "ml-frameworks/limited.sif"
+    machines.tell("c002", f"rm {REGISTRY}/{name} {OBJECTS}/{machines.digest(CONTROLLER, name)}")
     done = tool("sync", "--json", "--engine", "star", "--limit-rate", "3M").check()
     said = [json.loads(line) for line in done.stdout.splitlines()]
     (one,) = (event for event in said if event.get("event") == "node_finished" and event["node"] == "c002")

@@ -312,7 +312,7 @@ def test_2_4_deploy_multiple_images(workstation: Shell, project: Path, running_l
         file.seek(48)  # a SIF's UUID: with another one it is another image, and as sound
         file.write(b"another image...")
     said = workstation("containers/scripts/deploy-all.sh --dry-run").check().stdout
-    assert f"would deploy {SIF} as ml-frameworks/{IMAGE}.sif, sending 0 bytes" in said
+    assert f"would deploy {SIF} as ml-frameworks/{IMAGE}.sif, sending 0 B" in said
     assert f"image.sif as ml-frameworks/image.sif, sending {amount(image.stat().st_size)}" in said
     path = "/opt/containers/ml-frameworks/image.sif"
     assert run_process("hpc-controller", [*lab.ssh_argv(NAME), "test", "-e", path], timeout=60).exit_code == 1

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from pytest_hpcregistry import cli
-from pytest_hpcregistry.cli import show
+from pytest_hpcregistry.cli import registry, show
 from pytest_hpcregistry.cluster import outcomes
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.config.ansible import find_reason
@@ -302,7 +302,8 @@ def test_lines_that_a_program_prints(text: str, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(playbook, "set_up", set_up)
     monkeypatch.setattr(ControllerClient, "list_nodes", lambda client: ["c1"])
-    monkeypatch.setattr(ControllerClient, "out_of_service", lambda client: {})
+    monkeypatch.setattr(registry, "away", lambda client: {})
+    monkeypatch.setattr(registry, "routes_to", lambda nodes, client: {})
     out, _ = run("registry", "setup", "--controller", "hpc")
     assert harmless(out)
 

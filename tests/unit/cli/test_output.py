@@ -19,6 +19,7 @@ from pytest_hpcregistry import cli
 from pytest_hpcregistry import lab as the_lab
 from pytest_hpcregistry.cli import cache as cache_command
 from pytest_hpcregistry.cli import convert as convert_command
+from pytest_hpcregistry.cli import registry
 from pytest_hpcregistry.cli import test as test_command
 from pytest_hpcregistry.cluster import deploy, signing
 from pytest_hpcregistry.cluster.client import ControllerClient
@@ -191,7 +192,8 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         (ControllerClient, "facts", lambda client, *what: gathered({"c1": machine(image()), "c2": machine(image())})),
         (ControllerClient, "catalog", lambda client: Catalog({NAME: entry()})),
         (ControllerClient, "list_nodes", lambda client: ["c1"]),
-        (ControllerClient, "out_of_service", lambda client: {}),
+        (registry, "away", lambda client: {}),
+        (registry, "routes_to", lambda nodes, client: {}),
         (ControllerClient, "sync", SYNCED),
         (ControllerClient, "rollback", SYNCED),
         (ControllerClient, "remove", SYNCED),

@@ -26,7 +26,7 @@ def taken_back(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     asked: list[dict[str, Any]] = []
 
     def take_back(cluster: Any, nodes: list[str], **how: Any) -> None:
-        del how["on_line"]
+        del how["on_line"], how["routes"]
         asked.append({"nodes": nodes, **how})
 
     def remove(client: ControllerClient, names: list[str], after: int, listener: Any, *, dry_run: bool) -> None:
@@ -35,6 +35,7 @@ def taken_back(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         listener(InUse(NAME, ["c1"], "alice", "8812"))
 
     monkeypatch.setattr(playbook, "take_back", take_back)
+    monkeypatch.setattr(registry, "routes_to", lambda nodes, client: {})
     monkeypatch.setattr(ControllerClient, "list_nodes", lambda client: ["c1", "c2"])
     monkeypatch.setattr(ControllerClient, "catalog", lambda client: Catalog({NAME: entry()}))
     monkeypatch.setattr(ControllerClient, "remove", remove)

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from pytest_hpcregistry import cli
+from pytest_hpcregistry.cli import registry
 from pytest_hpcregistry.cluster.client import ControllerClient
 from pytest_hpcregistry.setup import playbook
 from pytest_hpcregistry.setup.transcript import HostRecap, Recap
@@ -47,6 +48,8 @@ def test_a_setup_ends_with_what_was_changed_where_and_what_is_next(
 ) -> None:
     monkeypatch.setattr(ControllerClient, "require_root", lambda client: None)
     monkeypatch.setattr(ControllerClient, "list_nodes", lambda client: ["c1"])
+    monkeypatch.setattr(registry, "away", lambda client: {})
+    monkeypatch.setattr(registry, "routes_to", lambda nodes, client: {})
     monkeypatch.setattr(playbook, "set_up", lambda *given, **how: Recap(hosts, 65.2))
     result = CliRunner().invoke(cli.commands, ["registry", "setup", "--controller", "hpc", *words])
     assert (result.exit_code, result.stdout.splitlines()) == (0, said)

@@ -465,7 +465,7 @@ def test_a_plain_question_asks_for_the_registry_only() -> None:
     one = talk(*events({"c1": machine()}))
     one.facts()
     request = json.loads(asked(one).asked[0][-1])
-    assert {key for key, value in request["question"].items() if value} == {"registry", "directories"}
+    assert {key for key, value in request["question"].items() if value} == {"registry", "directories", "login"}
     assert request["texts"] == []
 
 

@@ -185,7 +185,7 @@ def test_a_real_session_hands_over_its_error(tmp_path: Path) -> None:
     cluster = tmp_path / "none.yaml"
     with pytest.raises(UsageError) as caught:
         phases.run_phases(["e2e"], [f"--hpc-cluster={cluster}"], tmp_path, workers=0, on_line=printed.append)
-    assert str(caught.value) == f"{cluster}: No such file or directory"
+    assert str(caught.value) == f"{cluster}: there is no such file"
     assert not [line for line in printed if "passed" in line]
 
 

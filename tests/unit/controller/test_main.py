@@ -14,6 +14,7 @@ from pytest_hpcregistry import __version__
 from pytest_hpcregistry.controller import __main__ as program
 from pytest_hpcregistry.controller import arguments, commands
 from pytest_hpcregistry.controller.ending import Interrupted
+from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.errors import CheckFailed, HpcRegistryError, UsageError
 from pytest_hpcregistry.core.settings import Settings
 from tests.fakes.settings import config_text, make_settings
@@ -276,6 +277,8 @@ def test_a_limit_of_0_takes_the_place_of_the_configured_one(monkeypatch: pytest.
         return {}
 
     monkeypatch.setattr("pytest_hpcregistry.controller.sync.sync", sync)
+    monkeypatch.setattr("pytest_hpcregistry.controller.catalog.read_catalog", lambda registry: Catalog())
+    monkeypatch.setattr("pytest_hpcregistry.controller.sync.choose_images", lambda *_: ({}, {}))
     for words in ([], ["--limit-rate", "0"], ["--limit-rate", "9"]):
         monkeypatch.setattr(sys, "argv", ["program", "--config", str(file), "sync", *words])
         program.run(arguments.parse())
@@ -307,6 +310,8 @@ def test_a_sync_is_of_the_nodes_that_are_meant(
         return {}
 
     monkeypatch.setattr("pytest_hpcregistry.controller.sync.sync", sync)
+    monkeypatch.setattr("pytest_hpcregistry.controller.catalog.read_catalog", lambda registry: Catalog())
+    monkeypatch.setattr("pytest_hpcregistry.controller.sync.choose_images", lambda *_: ({}, {}))
     monkeypatch.setattr(sys, "argv", ["program", "--config", str(file), "sync", *words])
     assert program.run(arguments.parse()) == (0 if expected else 2)
     assert seen == ([expected] if expected else [])

@@ -121,7 +121,7 @@ def test_what_setup_made_goes_and_nothing_else(machine: Machine) -> None:
 def test_a_node_takes_nothing_from_a_registry_that_it_shares(machine: Machine) -> None:
     script = playbook.PLAYBOOK.parent / "roles/container_registry/files/ours.sh"
     library = str(machine.root / "lib/hpcregistry")
-    words = [library, "", "/none", "yes", "", "/none", "/none", "/none", "c", "/none", "/none"]
+    words = [library, "", "/none", "yes", "", "/none", "/none", "/none", "c", "/none", "/none", "/none", "root"]
     done = subprocess.run(["/bin/sh", str(script), *words], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == (f"last {library}\n", "")
     machine.remove(tree=True, method="shared")
