@@ -203,7 +203,8 @@ def describe(config: pytest.Config) -> list[str]:
     if found:
         answered = f"{len(found.asked)} of {count(len(found.nodes), 'node')} answered"
         silent = f", {len(found.unreachable)} could not be asked" if found.unreachable else ""
-        lines = [answered + silent, *context(found)]
+        lines = [answered + silent] if len(found.asked) < len(found.nodes) else []  # else each has its test
+        lines += context(found)
         if RUN_JOBS.intersection(selected_phases(config)):
             lines.append(f"jobs wait for an idle node {load(config).slurm.max_wait} s at most (slurm.max_wait)")
         if START_IMAGES.intersection(selected_phases(config)) and starts.ordinary_user(load(config)) is None:
