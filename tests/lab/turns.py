@@ -13,9 +13,9 @@ import pytest
 VARIABLE = "HPCREG_TURN"
 """A number, such as that of the day. Without it all tests are run."""
 PARTS = (
-    ("test_history", "test_lab", "test_mpich"),
-    ("test_setup_stopped", "test_image_signatures", "test_gpu"),
-    ("test_relay", "test_training", "test_network"),
+    ("test_history", "test_lab", "test_mpich", "test_examples", "test_wheel", "test_inventory", "test_liars"),
+    ("test_setup_stopped", "test_image_signatures", "test_gpu", "test_mpi", "test_transports", "test_node_user"),
+    ("test_relay", "test_training", "test_network", "test_signatures", "test_routes", "test_stolen_key", "test_update"),
 )
 """Files that set up labs anew or wait for minutes, in parts that take about as long."""
 
