@@ -81,6 +81,11 @@ REASONS = (
 )
 
 
+def says_unreachable(stderr: str) -> bool:
+    """Whether ssh says in words of its own that it did not reach a machine."""
+    return any(sign in stderr for _, sign in REASONS)
+
+
 def unreachable_reason(stderr: str) -> str:
     """Why ssh could not reach a machine, in words that are the same for every node with the same trouble."""
     for reason, sign in REASONS:

@@ -208,7 +208,7 @@ def tool(cli: Cli, edited: Callable[..., Path], machines: Machines) -> Cli:
     impatient = edited()
     machines.everywhere(f"sed -i 's/connect_timeout: 10$/connect_timeout: 2/' {CONFIG}; grep -q 't: 2$' {CONFIG}")
 
-    def run(*words: str | Path, cluster: Path = impatient, timeout: float = 100) -> CommandResult:
+    def run(*words: str | Path, cluster: Path = impatient, timeout: float = 300) -> CommandResult:
         return cli(*words, cluster=cluster, timeout=timeout)
 
     return run

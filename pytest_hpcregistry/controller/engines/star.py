@@ -20,7 +20,7 @@ from ...core.fanout import fan_out
 from ...core.layout import object_path
 from ...core.names import excerpt
 from ...transports.process import run_process
-from ...transports.ssh import unreachable_reason
+from ...transports.ssh import says_unreachable, unreachable_reason
 from ..nodes import check_address, sync_ssh
 from .bucket import Bucket
 
@@ -39,10 +39,11 @@ OPTIONS = ["--ignore-times", f"--timeout={IO_TIMEOUT}", "--info=progress2,stats1
 
 AGENT = "hpcregistry: "  # what the agent says where it does not become rsync's server
 # rsync(1), EXIT VALUES
+BROKEN = 12  # error in the data stream, rsync(1)
 REASONS = {
     2: "root's login there prints something where nobody reads it (mend .bashrc, .cshrc or .ssh/rc of root)",
     11: "cannot write there (disk full, quota or read-only)",
-    12: "the connection broke",
+    BROKEN: "the connection broke",
     20: "interrupted",
     23: "not everything was transferred",
     30: f"no data for {IO_TIMEOUT} s",
@@ -102,7 +103,8 @@ def send(node: str, to: str | None, job: Job[Outcome], bucket: Bucket) -> None:
 
     with job.turns:
         result = run_process(node, argv, timeout=settings.sync.timeout, stdout=Overwritten(on_line), keep=bucket.kept)
-    if result.exit_code == 255:
+    # rsync may notice that its pipe is closed before it sees how its ssh has ended.
+    if result.exit_code == 255 or (result.exit_code == BROKEN and says_unreachable(result.stderr)):
         raise Unreachable(unreachable_reason(result.stderr), where=node)
     if result.exit_code != 0:
         said = (result.stderr.strip().splitlines() or [""])[0]
