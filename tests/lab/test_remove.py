@@ -47,7 +47,7 @@ def test_dry_runs_change_nothing_on_any_machine(tool: Cli, machines: Machines, i
     assert "✓ c[001-002]: nothing to send" in planned
     assert f"c[001-002]: would get {NAME} (its bytes are there)" in tool("rollback", NAME, "-n").check().stdout
     assert f"c[001-002]: would lose the name {NAME}" in tool("catalog", "remove", NAME, "-n").check().stdout
-    assert "sending 0 bytes" in tool("deploy", "single", "-s", "-n", newer).check().stdout
+    assert "sending 0 B" in tool("deploy", "single", "-s", "-n", newer).check().stdout
     assert machines.trees() == before
     assert machines.tell(CONTROLLER, "cat /var/log/container-registry-sync.log") == log
     tool("sync").check()
