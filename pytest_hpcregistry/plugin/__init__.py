@@ -21,7 +21,7 @@ from .junit import JUnit
 from .proofs import NotProven
 from .session import (
     CHOICES,
-    FACTS,
+    FACTS_FIXTURES,
     LISTS,
     OPTIONS,
     asks_for,
@@ -112,7 +112,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Ask before the first test, which otherwise would seem to take that long, when one that will be run needs it."""
-    needed = any(asks_for(item, *FACTS) for item in session.items)
+    needed = any(asks_for(item, *FACTS_FIXTURES) for item in session.items)
     if needed and not session.config.option.collectonly:
         with suppress(HpcRegistryError):  # each test that needs the facts fails by it
             asking.get_facts(session.config, session.items)

@@ -61,8 +61,6 @@ READ_IMAGES = {"deployment", "e2e"}
 RUN_JOBS = {"deployment", "e2e"}
 START_IMAGES = {"e2e"}
 """Phases whose tests want each image started on each node."""
-
-
 NO_USER = "no image is started but by a job: slurm.run_as names no ordinary user"
 LONG = 3.0
 """Seconds without an answer, after which it is said who is asked."""

@@ -8,7 +8,7 @@ import pytest
 
 from ..core.names import CONTROLLER
 from .asking import Names, get_names
-from .session import FACTS, asks_for, choice, is_deselected, is_image, wanted_image
+from .session import FACTS_FIXTURES, asks_for, choice, is_deselected, is_image, wanted_image
 
 MOST_CELLS = 1000
 """Images by machines up to which each has a case of its own: some thousand tests, and seconds."""
@@ -55,7 +55,7 @@ def make_cases(config: pytest.Config, names: Names) -> dict[str, Cases | None]:
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """Give a test its cases; with none to be had, one that fails and says so."""
-    if not asks_for(metafunc.definition, *FACTS):
+    if not asks_for(metafunc.definition, *FACTS_FIXTURES):
         return  # another project's tests may have fixtures of these names
     config = metafunc.config
     names = Names() if is_deselected(metafunc.definition) else get_names(config)

@@ -20,7 +20,7 @@ from . import asking
 from .asking import PROBLEM
 from .findings import explain
 from .junit import place_of
-from .session import FACTS, asks_for, belongs_to_a_phase, load, marks_of, selected_phases, worker_input
+from .session import FACTS_FIXTURES, asks_for, belongs_to_a_phase, load, marks_of, selected_phases, worker_input
 
 COMPARED = pytest.StashKey[list[Finding]]()
 """The findings that the running test asserted on."""
@@ -67,7 +67,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """What a machine says may be in every message of a suite: none of it reaches a terminal or JUnit unescaped."""
     report: Any = yield
-    asks = asks_for(item, *FACTS, "hpc_client")
+    asks = asks_for(item, *FACTS_FIXTURES, "hpc_client")
     if asks or belongs_to_a_phase(item):
         report.hpc_asks = asks  # an attribute of a report travels from xdist's workers to the main process
         if findings := find_reasons(item, call, report):

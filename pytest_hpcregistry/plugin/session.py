@@ -20,7 +20,7 @@ CLUSTER = pytest.StashKey[Cluster]()
 FIXTURES = f"{__package__}.fixtures"
 MARKS = (*PHASES, "changes")
 """Our marks by their short names; each is hpc_NAME as well."""
-FACTS = ("cluster_facts", "hpc_cluster_facts")
+FACTS_FIXTURES = ("cluster_facts", "hpc_cluster_facts")
 OPTIONS = {
     **{option.name: option.help for option in CLUSTER_OPTIONS},
     "nodes": "Only these nodes: c[001-010], or @gpu, a group of the controller's ClusterShell.",
