@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests import ROOT
@@ -22,7 +24,8 @@ def test_each_slow_file_is_run_on_one_day_of_those_that_make_a_round() -> None:
 def collected(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, turn: str) -> str:
     monkeypatch.setenv(VARIABLE, turn)
     monkeypatch.chdir(ROOT)
-    return pytester.run("pytest", "-m", "lab", "--co", "-q", "-p", "no:cacheprovider", "tests/lab").stdout.str()
+    words = ["-m", "lab", "--co", "-q", "-p", "no:cacheprovider", "tests/lab"]
+    return pytester.run(sys.executable, "-m", "pytest", *words).stdout.str()
 
 
 def test_what_has_not_its_turn_is_not_collected(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
