@@ -62,9 +62,9 @@ def up(
     else:
         remove(wanted)  # an `up` that was killed left containers, but no record of the lab
     with only_one("node-image"):
-        if not image.exists():
+        if not image.exists(shape.debian):
             with step(on_step, "built the node image (kept for the next time)"):
-                image.build(mirror)
+                image.build(shape.debian, mirror)
     try:
         start(wanted, on_step)
     except BaseException:
@@ -177,7 +177,7 @@ def run_container(state: LabState, machine: str, addresses: Mapping[str, str]) -
         f"--network-alias={machine}",
         f"--volume={directory}/machines/{machine}:/lab:ro",
         f"--volume={directory}/home:{state.site.home}",
-        image.name(),
+        image.name(state.site.debian),
         "tini",
         "--",
         "sh",

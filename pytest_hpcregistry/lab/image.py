@@ -1,9 +1,10 @@
-"""The image of the lab's machines: Debian 13 with sshd, Slurm, munge, rsync, and Apptainer from Debian's sid."""
+"""The images of the lab's machines: Debian 13 or 12 with sshd, Slurm, munge, rsync, and Apptainer from Debian's sid."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -12,14 +13,17 @@ from ..core.errors import UsageError
 from ..transports.process import run_process
 from .podman import podman
 
-SUITE, APPTAINER_SUITE = "trixie", "sid"
+SOURCES = {"trixie": ("trixie", "sid"), "bookworm": ("bookworm", "trixie", "sid")}
+"""The releases that there are images of, and the suites that each is made of: the first gives all that it has."""
 PACKAGES = [
     *["openssh-server", "sudo", "tini", "iproute2", "procps", "ca-certificates", "python3", "clustershell"],
     *["slurmd", "slurmctld", "slurm-client", "munge", "rsync", "logrotate"],
-    *["apptainer", "squashfs-tools", "squashfuse", "fuse3"],
+    *["squashfs-tools", "squashfuse", "fuse3", "uidmap"],
     *["tcsh", "locales", "bindfs"],  # what other people's sites have
     *["pdsh", "aria2", "python3-libtorrent"],  # other ways of bringing files to nodes, to compare with
 ]
+APPTAINER = {"trixie": ["apptainer"], "bookworm": ["containernetworking-plugins", "patchelf"]}
+"""Apptainer, or what it and files/setup-bookworm.sh need."""
 BUILD_TIMEOUT = 900  # seconds; two minutes is what it takes on two cores
 
 
@@ -40,29 +44,35 @@ def choose_mirror(index_targets: str) -> str:
             return uri
     raise UsageError(
         "this machine's apt knows no mirror of Debian",
-        hint="apt-get update fetches the lists; or set HPCREGISTRY_MIRROR=URL to a mirror that has trixie and sid",
+        hint="apt-get update fetches the lists; or set HPCREGISTRY_MIRROR=URL to one with bookworm, trixie and sid",
     )
 
 
-def recipe() -> str:
+def packages(release: str) -> list[str]:
+    return PACKAGES + APPTAINER[release]
+
+
+def recipe(release: str) -> str:
     """Everything that the image is made of, so that a change of it makes another image."""
-    return "\n".join([SUITE, APPTAINER_SUITE, *PACKAGES, setup_script()])
+    return "\n".join([*SOURCES[release], *packages(release), *hooks(release).values()])
 
 
-def setup_script() -> str:
-    return resources.files(__package__).joinpath("files", "setup-image.sh").read_text()
+def hooks(release: str) -> dict[str, str]:
+    """The scripts that end the making of the root directory, by their names, in their order."""
+    names = ["setup-image.sh"] if release == "trixie" else [f"setup-{release}.sh", "setup-image.sh"]
+    return {name: resources.files(__package__).joinpath("files", name).read_text() for name in names}
 
 
-def name() -> str:
+def name(release: str) -> str:
     """The image's name, by the digest of its recipe."""
-    return f"{OWN_IMAGES}lab:{hashlib.sha256(recipe().encode()).hexdigest()[:12]}"
+    return f"{OWN_IMAGES}lab:{hashlib.sha256(recipe(release).encode()).hexdigest()[:12]}"
 
 
-def exists() -> bool:
-    return podman("image", "exists", name()).exit_code == 0
+def exists(release: str) -> bool:
+    return podman("image", "exists", name(release)).exit_code == 0
 
 
-def build(source: str | None = None) -> None:
+def build(release: str, source: str | None = None) -> None:
     """Make the root directory, from the mirror *source*, and import it into Podman: one at a time, by only_one.
 
     Raises UsageError without any mirror, CommandFailed with mmdebstrap's last words.
@@ -70,23 +80,25 @@ def build(source: str | None = None) -> None:
     source = source or mirror()
     cache = cache_directory()
     cache.mkdir(parents=True, exist_ok=True)
-    root, hook = cache / "lab.tar", cache / "setup-image.sh"  # always these: of a killed build they go with the next
+    root = cache / "lab.tar"  # always these names: what a killed build has left goes with the next
+    scripts = {cache / name: text for name, text in hooks(release).items()}
     try:
-        hook.write_text(setup_script())
-        hook.chmod(0o755)
-        run_process("this machine", mmdebstrap(root, hook, source), timeout=BUILD_TIMEOUT).check()
-        podman("import", str(root), name(), timeout=BUILD_TIMEOUT).check()
+        for script, text in scripts.items():
+            script.write_text(text)
+            script.chmod(0o755)
+        run_process("this machine", mmdebstrap(release, root, [*scripts], source), timeout=BUILD_TIMEOUT).check()
+        podman("import", str(root), name(release), timeout=BUILD_TIMEOUT).check()
     finally:
-        root.unlink(missing_ok=True)
-        hook.unlink(missing_ok=True)
+        for path in (root, *scripts):
+            path.unlink(missing_ok=True)
 
 
-def mmdebstrap(target: Path, hook: Path, source: str) -> list[str]:
-    """The command; APT::Default-Release lets sid give only what trixie has not: Apptainer."""
-    options = [f'APT::Default-Release "{SUITE}"', 'Acquire::Check-Valid-Until "false"', 'Acquire::Languages "none"']
+def mmdebstrap(release: str, target: Path, hooks: Sequence[Path], source: str) -> list[str]:
+    """The command; APT::Default-Release lets the newer suites give only what *release* has not."""
+    options = [f'APT::Default-Release "{release}"', 'Acquire::Check-Valid-Until "false"', 'Acquire::Languages "none"']
     excluded = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"]
-    argv = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
+    argv = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages(release))}"]
     argv += [f"--aptopt={option}" for option in options]
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in excluded]
-    argv += [f"--customize-hook={hook}", SUITE, str(target)]
-    return argv + [f"deb {source} {suite} main" for suite in (SUITE, APPTAINER_SUITE)]
+    argv += [*(f"--customize-hook={hook}" for hook in hooks), release, str(target)]
+    return argv + [f"deb {source} {suite} main" for suite in SOURCES[release]]

@@ -26,6 +26,7 @@ from ..core.fields import (
     read_remote_path,
     suggest,
 )
+from .image import SOURCES
 
 DEMO = "demo"
 CONTROLLER = "hpc-controller"
@@ -48,9 +49,10 @@ class File:
 class Site:
     """One YAML in sites/. What is by role has the keys `all`, `controller`, `nodes`, `gate`, or a machine's name.
 
-    `nodes` are the hosts that there may be, `count` how many there are by default, and `node_names` what Slurm calls
-    them where that is something else. `gate` is a machine to go through. `login` is who logs in from the workstation,
-    `users` who else has an account beside admin and alice, `home` where homes lie, `key` the type of all keys.
+    `debian` is the release of all machines. `nodes` are the hosts that there may be, `count` how many there are by
+    default, and `node_names` what Slurm calls them where that is something else. `gate` is a machine to go through.
+    `login` is who logs in from the workstation, `users` who else has an account beside admin and alice, `home` where
+    homes lie, `key` the type of all keys.
     `slurm` ends slurm.conf. `start` are scripts that run as root before the daemons do, each time a machine starts;
     `running` is one that runs on the controller once every node is idle. `cluster` is what the cluster file says beside
     how the controller is reached. `refused` are the words with which setup refuses it; `limits` are those of other
@@ -59,6 +61,7 @@ class Site:
 
     name: str = DEMO
     about: str = ""
+    debian: str = "trixie"
     controller: str = CONTROLLER
     nodes: tuple[str, ...] = ()
     count: int = 0
@@ -214,6 +217,7 @@ FILE_READERS: Readers = {
 }
 READERS: Readers = {
     "about": partial(text, str),
+    "debian": partial(text, one_of(*SOURCES)),
     "controller": partial(text, read_host),
     "nodes": partial(text, node_set),
     "count": partial(text, read_count),

@@ -43,25 +43,30 @@ def test_the_environment_goes_before_this_machines_apt(monkeypatch: pytest.Monke
     assert image.mirror() == "http://chosen.example/debian"
 
 
-def test_sid_gives_nothing_that_trixie_has() -> None:
-    argv = image.mmdebstrap(Path("/root.tar"), Path("/hook.sh"), "http://mirror.example/debian")
-    assert '--aptopt=APT::Default-Release "trixie"' in argv
-    assert argv[-4:] == [
-        "trixie",
-        "/root.tar",
-        "deb http://mirror.example/debian trixie main",
-        "deb http://mirror.example/debian sid main",
-    ]
+@pytest.mark.parametrize(
+    ("release", "suites"), [("trixie", ["trixie", "sid"]), ("bookworm", ["bookworm", "trixie", "sid"])]
+)
+def test_newer_suites_give_nothing_that_the_release_has(release: str, suites: list[str]) -> None:
+    argv = image.mmdebstrap(release, Path("/root.tar"), [Path("/hook.sh")], "http://mirror.example/debian")
+    assert f'--aptopt=APT::Default-Release "{release}"' in argv
+    sources = [f"deb http://mirror.example/debian {suite} main" for suite in suites]
+    assert argv[-3 - len(suites) :] == ["--customize-hook=/hook.sh", release, "/root.tar", *sources]
+
+
+def test_the_lists_of_packages_are_removed_last() -> None:
+    assert [*image.hooks("bookworm")] == ["setup-bookworm.sh", "setup-image.sh"]
+    assert "rm -rf /var/cache/apt/* /var/lib/apt/lists/*" in image.hooks("bookworm")["setup-image.sh"]
 
 
 def test_another_recipe_is_another_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = image.name()
-    assert image.name() == before
+    before = image.name("trixie")
+    assert image.name("trixie") == before
     monkeypatch.setattr(image, "PACKAGES", [*image.PACKAGES, "vim"])
-    with_another_package = image.name()
-    monkeypatch.setattr(image, "setup_script", lambda: "#!/bin/sh\n")
-    assert len({before, with_another_package, image.name()}) == 3
+    with_another_package = image.name("trixie")
+    monkeypatch.setattr(image, "hooks", lambda release: {"setup-image.sh": "#!/bin/sh\n"})
+    assert len({before, with_another_package, image.name("trixie"), image.name("bookworm")}) == 4
 
 
-def test_the_image_holds_nothing_of_the_registry() -> None:
-    assert not [word for word in ("/opt/containers", "oci.conf", "hpcregistry") if word in image.recipe()]
+@pytest.mark.parametrize("release", image.SOURCES)
+def test_the_image_holds_nothing_of_the_registry(release: str) -> None:
+    assert not [word for word in ("/opt/containers", "oci.conf", "hpcregistry") if word in image.recipe(release)]

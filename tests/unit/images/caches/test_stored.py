@@ -27,7 +27,7 @@ def names(tool: Tool) -> list[str]:
         Image("1" * 64, ["localhost/x:1.0"], OURS),
         Image("1" * 64, ["docker.io/library/x:1.0"], OURS),
         Image("1" * 64, [f"{LOCAL_BASE}:0123"]),
-        Image("1" * 64, [node_image.name()]),
+        Image("1" * 64, [node_image.name("trixie")]),
     ],
     ids=lambda image: image.names[0].partition(":")[0],
 )
