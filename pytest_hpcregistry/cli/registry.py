@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..cluster.client import ControllerClient
-from ..cluster.nodes import away, routes_to
+from ..cluster.nodes import away, look_from_controller, routes_to
 from ..cluster.outcomes import raise_worst
 from ..core.coverage import shortfall
 from ..core.errors import CheckFailed, HpcRegistryError, UsageError
@@ -76,6 +77,7 @@ def registry_setup(check: bool, diff: bool, extra_vars: tuple[str, ...], client:
     client.require_root()
     nodes, out_of_service = client.list_nodes(), away(client)
     how: dict[str, Any] = {"check": check, "diff": diff, "extra_vars": extra_vars, "on_line": say}
+    how["look"] = partial(look_from_controller, client)
     recap = playbook.set_up(
         client.cluster, nodes, routes=routes_to(nodes, client), out_of_service=out_of_service, **how
     )
@@ -115,6 +117,7 @@ def registry_remove(
     if tree and not check and not yes:
         confirm(client.cluster.registry.path, len(nodes))
     how: dict[str, Any] = {"check": check, "diff": diff, "extra_vars": extra_vars, "on_line": say}
+    how["look"] = partial(look_from_controller, client)
     recap = playbook.take_back(client.cluster, nodes, tree=tree, routes=routes_to(nodes, client), **how)
     answer(Setup(check, recap.changed, dict(recap.hosts), recap.seconds))
 

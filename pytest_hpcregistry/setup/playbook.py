@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,28 +16,26 @@ from pathlib import Path
 from shlex import join
 from typing import Any
 
-from ..core import nodeset
-from ..core.errors import CommandFailed, Unreachable, UsageError
+from ..core.errors import UsageError
 from ..core.model import Cluster
-from ..core.names import NODE_NAME, excerpt
+from ..core.names import NODE_NAME
 from ..core.role import EARLIER_NAMES, role_variable
 from ..core.routes import ROOT, Route
 from ..core.settings import written
-from ..transports import CommandResult, Transport
+from ..transports import Transport
 from ..transports.local import LocalTransport
 from ..transports.openssh import find_open_connection
 from ..transports.routes import SSH_PORT
-from ..transports.ssh import destination, ssh_options, unreachable, unreachable_reason
+from ..transports.ssh import destination, ssh_options, unreachable
 from . import transcript
-from .transcript import Recap, Transcript
+from .transcript import Recap
+from .troubles import not_passed_on, raise_troubles
 
 PLAYBOOK = Path(__file__).resolve().parent / "playbook-container-registry.yml"
 REMOVING = PLAYBOOK.with_name("playbook-container-registry-remove.yml")
 EVENTS = "events"
 """The file in a run's scratch directory that its callback plugin writes to."""
 MOST_FORKS = 50
-UNREACHED = 4
-"""How ansible-playbook exits where hosts were unreachable, and nothing else went wrong."""
 KEPT = (
     "ANSIBLE_CALLBACKS_ENABLED",
     "ANSIBLE_CALLBACK_PLUGINS",
@@ -164,13 +162,15 @@ def set_up(
     timeout: float = 3600,
     playbook: Path = PLAYBOOK,
     out_of_service: Collection[str] = (),
+    look: Callable[[Mapping[str, Route]], Mapping[str, str]] = lambda _: {},
 ) -> Recap:
     """Run phase 1, or another *playbook*, on the controller and *nodes*; with *check* nothing is changed, only said.
 
     *routes* are those by which the controller reaches them. *extra_vars* are ansible-playbook's: `K=V`, JSON or @FILE.
     *on_line* is given each line that Ansible prints. *timeout* in seconds, for the whole run. Machines that work are
-    finished even if others do not. Raises Unreachable for machines that could not be asked, but those *out_of_service*,
-    CommandFailed for tasks that failed, both with the nodes folded; CommandTimeout.
+    finished even if others do not; *look* is asked for the reason where ssh does not tell it. Raises Unreachable for
+    machines that could not be asked, but those *out_of_service*, CommandFailed for tasks that failed, both with the
+    nodes folded; CommandTimeout.
     """
     here = transport or LocalTransport()
     with tempfile.TemporaryDirectory(prefix="hpcreg-") as scratch, connected(cluster, here, f"{scratch}/%C") as shared:
@@ -186,7 +186,8 @@ def set_up(
         # With nobody who reads them, the lines are not kept either: they may be more than a result holds.
         result = here.run(argv, timeout=timeout, on_line=on_line or (lambda _: None))
         said = transcript.read(Path(scratch, EVENTS))
-    raise_troubles(said, result, out_of_service)
+        reasons = look({name: (routes or {}).get(name, Route()) for name in not_passed_on(said)})
+    raise_troubles(said, result, out_of_service, reasons)
     return Recap(hosts=said.hosts, seconds=result.seconds)
 
 
@@ -261,33 +262,3 @@ def environment(scratch: str, connect_timeout: int) -> list[str]:
     }
     others = [name for name in os.environ if name.startswith("ANSIBLE_") and name not in settings and name not in KEPT]
     return [word for name in others for word in ("-u", name)] + [f"{name}={value}" for name, value in settings.items()]
-
-
-def raise_troubles(transcript: Transcript, result: CommandResult, out_of_service: Collection[str] = ()) -> None:
-    """Raise what kept hosts from the end of the play; tasks that failed come before machines that were not reached,
-    which those *out_of_service* need not be."""
-    silent = {name for name, host in transcript.hosts.items() if host.unreachable}
-    lost = silent - {*out_of_service}
-    failed = {name for name, host in transcript.hosts.items() if host.failed and not host.unreachable}
-    lines = [*describe(transcript, failed), *describe(transcript, lost, reason=unreachable_reason)]
-    if failed:
-        raise CommandFailed("\n".join(lines), hint="put that right and run it again; what is done already stays")
-    if lost:
-        raise Unreachable(
-            "\n".join(lines), hint="the other machines are finished; run it again when these can be reached"
-        )
-    if result.exit_code not in (0, UNREACHED if silent else 0):
-        last_words = [excerpt(line) for line in result.stderr.strip().splitlines()[-5:]]
-        raise CommandFailed("\n  ".join([f"ansible-playbook exited with {result.exit_code}", *last_words]))
-    if not transcript.hosts:
-        raise CommandFailed("ansible-playbook did nothing on any machine")
-
-
-def describe(transcript: Transcript, names: Iterable[str], *, reason: Callable[[str], str] = str.strip) -> list[str]:
-    """One line for each trouble, the nodes that share it folded: `c[002-003]: TASK: why`."""
-
-    def why(name: str) -> str:
-        trouble = transcript.troubles.get(name)
-        return f"{trouble.task}: {reason(trouble.message)}" if trouble else "Ansible did not say why"
-
-    return [f"{nodes}: {text}" for text, nodes in sorted(nodeset.fold_by(sorted(names), why).items())]

@@ -67,6 +67,7 @@ def through(jump: Jump) -> str:
     return f'{" ".join(STRICT)} -o ControlPath=none{port} -W "[%h]:%p" {jump.destination}'
 
 
+NOT_PASSED_ON = "the machine in front cannot reach it: its name, its port, its sshd?"
 REASONS = (
     ("host key changed", "REMOTE HOST IDENTIFICATION HAS CHANGED"),
     ("host key is not known", "Host key verification failed"),
@@ -77,7 +78,7 @@ REASONS = (
     ("no route", "No route to host"),
     ("name is not known", "Could not resolve hostname"),
     # Of a machine behind another: what that one found out, only its own connection is told.
-    ("the machine in front cannot reach it: its name, its port, its sshd?", "UNKNOWN port 65535"),
+    (NOT_PASSED_ON, "UNKNOWN port 65535"),
 )
 
 

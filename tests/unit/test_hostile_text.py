@@ -34,7 +34,7 @@ from pytest_hpcregistry.report import bars
 from pytest_hpcregistry.report import junit as report
 from pytest_hpcregistry.report import lines as progress
 from pytest_hpcregistry.report.junit import gated_suite, merge
-from pytest_hpcregistry.setup import playbook, transcript
+from pytest_hpcregistry.setup import playbook, transcript, troubles
 from pytest_hpcregistry.setup.transcript import Recap
 from pytest_hpcregistry.testing.facts import gathered, image, machine
 from pytest_hpcregistry.testing.sif import Sif, label_object, system_partition
@@ -92,7 +92,7 @@ def ansible_says(text: str, key: str) -> HpcRegistryError:
     failed = {"event": "failed", "host": "c1", "task": "t", "message": "non-zero return code", "stderr": "", key: text}
     ended = {"event": "ended", "host": "c1", "ok": 1, "changed": 0, "unreachable": 0, "failures": 1}
     said = transcript.parse(f"{json.dumps(failed)}\n{json.dumps(ended)}\n")
-    return error_of(lambda: playbook.raise_troubles(said, CommandResult("x", (), 2, "", "", 0.0)))
+    return error_of(lambda: troubles.raise_troubles(said, CommandResult("x", (), 2, "", "", 0.0)))
 
 
 def damaged_file(text: str) -> HpcRegistryError:

@@ -7,8 +7,9 @@ import runpy
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from pytest_hpcregistry.core import documents, layout
 from pytest_hpcregistry.core.errors import CommandFailed, Unreachable, UsageError
 from pytest_hpcregistry.core.model import Cluster, Controller, Ssh
 from pytest_hpcregistry.core.routes import Jump, Route
-from pytest_hpcregistry.setup import playbook, transcript
+from pytest_hpcregistry.setup import playbook, transcript, troubles
 from pytest_hpcregistry.setup.transcript import HostRecap, Transcript
 from pytest_hpcregistry.transports import Command, CommandResult, Transport
 from pytest_hpcregistry.transports.local import LocalTransport
@@ -241,6 +242,23 @@ def test_a_node_that_could_not_be_asked_is_unreachable_not_failed() -> None:
         playbook.set_up(make_cluster(), ["c004"], transport=Actor(LOST, exit_code=4))
 
 
+def test_the_controller_is_asked_why_it_passes_nothing_on() -> None:
+    said = "Connection closed by UNKNOWN port 65535"
+    events = [failed("c004", "Look", said, event="unreachable"), ended("c004", 0, 0, 1, 0), *LOST[:-1], *FINE]
+    asked: dict[str, Route] = {}
+
+    def look(routes: Mapping[str, Route]) -> dict[str, str]:
+        asked.update(routes)
+        return {"c004": "connection refused by the port 2200"}
+
+    how: dict[str, Any] = {"routes": {"c004": Route(port=2200)}, "look": look, "transport": Actor(events, exit_code=4)}
+    with pytest.raises(Unreachable, match=r"^c004: Look: connection refused by the port 2200$"):
+        playbook.set_up(make_cluster(), ["c004"], **how)
+    assert asked == {"c004": Route(port=2200)}
+    with pytest.raises(Unreachable, match="the machine in front cannot reach it"):
+        playbook.set_up(make_cluster(), ["c004"], transport=Actor(events, exit_code=4))
+
+
 def test_an_unreachable_controller_ends_it_before_ansible_begins() -> None:
     actor = Actor(FINE, ssh_error="Host key verification failed.")
     with pytest.raises(Unreachable, match="hpc-controller: host key is not known"):
@@ -417,11 +435,11 @@ def silent_ones(code: int, **unreachable: int) -> tuple[Transcript, CommandResul
 
 
 def test_a_machine_that_slurm_does_not_count_on_need_not_be_reached() -> None:
-    playbook.raise_troubles(*silent_ones(4, c1=0, c2=1), {"c2": "drained"})
-    playbook.raise_troubles(*silent_ones(0, c1=0, c2=0), {"c2": "drained"})
+    troubles.raise_troubles(*silent_ones(4, c1=0, c2=1), {"c2": "drained"})
+    troubles.raise_troubles(*silent_ones(0, c1=0, c2=0), {"c2": "drained"})
     with pytest.raises(Unreachable, match="c3"):
-        playbook.raise_troubles(*silent_ones(4, c1=0, c2=1, c3=1), {"c2"})
+        troubles.raise_troubles(*silent_ones(4, c1=0, c2=1, c3=1), {"c2"})
     with pytest.raises(CommandFailed, match="exited with 4"):
-        playbook.raise_troubles(*silent_ones(4, c1=0, c2=0), {"c2"})
+        troubles.raise_troubles(*silent_ones(4, c1=0, c2=0), {"c2"})
     with pytest.raises(CommandFailed, match="exited with 2"):
-        playbook.raise_troubles(*silent_ones(2, c1=0, c2=1), {"c2"})
+        troubles.raise_troubles(*silent_ones(2, c1=0, c2=1), {"c2"})
