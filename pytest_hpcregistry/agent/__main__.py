@@ -25,5 +25,6 @@ def main() -> None:
         serve(sys.argv[3], os.environ.get("SSH_ORIGINAL_COMMAND", ""))
     except SystemExit as leave:
         sys.stderr.write(f"{leave}\n")
+        sys.stderr.flush()  # before Python 3.9 it is buffered where it is no terminal
         os._exit(1)  # at once: who does not read what was said would keep an orderly end waiting
     os._exit(0)  # all is said and removed; taking the interpreter apart costs every login, and waits for threads

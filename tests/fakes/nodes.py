@@ -17,6 +17,7 @@ from pytest_hpcregistry.controller.catalog import read_catalog
 from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.settings import Settings
 from pytest_hpcregistry.testing.sif import Sif, system_partition
+from tests import AGENT_PYTHON
 from tests.fakes.settings import make_settings
 from tests.fakes.signer import Signer
 
@@ -94,12 +95,14 @@ class FakeNodes:
             (root / name / "address").write_text(addresses[name])
         program = root / "agent.pyz"
         program.write_bytes(build_agent())
-        words = {"root": root, "registry": self.registry, "python": sys.executable, "agent": program}
+        words = {"root": root, "registry": self.registry, "python": AGENT_PYTHON, "agent": program}
         bin_directory = root / "bin"
         bin_directory.mkdir()
         for name, text in (("ssh", SSH),) if real_rsync else (("ssh", SSH), ("rsync", RSYNC)):
             (bin_directory / name).write_text(text.format(**words))
             (bin_directory / name).chmod(0o755)
+        if sys.executable != AGENT_PYTHON:
+            (bin_directory / "python3").symlink_to(AGENT_PYTHON)
         self.settings = self.make_settings(nodes=names)
 
     def make_settings(self, *, nodes: tuple[str, ...] | None, window: int = 8) -> Settings:

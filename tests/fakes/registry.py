@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.cluster.programs import build_agent
+from tests import AGENT_PYTHON
 
 NAME = "ml-frameworks/x.sif"
 OLD, NEW = b"old image", b"new and longer image"
@@ -56,7 +56,7 @@ def publish(registry: Path, data: bytes, **more: Any) -> dict[str, Any]:
 def serve(program: Path, registry: Path, command: str, *requests: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     """Run the agent as sshd would for the sync key."""
     return subprocess.run(
-        [sys.executable, program, "serve", "--registry", str(registry)],
+        [AGENT_PYTHON, program, "serve", "--registry", str(registry)],
         input="".join(json.dumps(request) + "\n" for request in requests),
         env={**os.environ, "SSH_ORIGINAL_COMMAND": command},
         capture_output=True,
@@ -75,7 +75,7 @@ def converse(program: Path, registry: Path, *requests: dict[str, Any]) -> list[d
 @contextmanager
 def talk(program: Path, registry: Path) -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
     """A session that is open until the end."""
-    argv = [sys.executable, str(program), "serve", "--registry", str(registry)]
+    argv = [AGENT_PYTHON, str(program), "serve", "--registry", str(registry)]
     environment = {**os.environ, "SSH_ORIGINAL_COMMAND": "session", "SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22"}
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True) as process:
         assert process.stdin

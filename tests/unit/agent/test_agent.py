@@ -14,6 +14,7 @@ import pytest
 from pytest_hpcregistry import __version__, agent
 from pytest_hpcregistry.agent import __main__ as main
 from pytest_hpcregistry.agent import facts
+from tests import AGENT_PYTHON
 from tests.fakes.registry import (
     NAME,
     NEW,
@@ -67,7 +68,7 @@ def test_a_session_reports_a_refusal_as_an_error_and_goes_on(program: Path, regi
 
 
 def test_a_session_that_nobody_speaks_to_ends(program: Path, registry: Path) -> None:
-    argv = [sys.executable, str(program), "serve", "--registry", str(registry)]
+    argv = [AGENT_PYTHON, str(program), "serve", "--registry", str(registry)]
     environment = {**os.environ, "SSH_ORIGINAL_COMMAND": "session"}
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stdin
@@ -131,7 +132,7 @@ def test_the_agent_runs_when_piped(registry: Path) -> None:
     body = json.dumps({"registry": str(registry), "directories": [], "host": True})
     with (Path(agent.__file__).parent / "facts.py").open() as source:
         done = subprocess.run(
-            [sys.executable, "-", "facts", "n3", body], stdin=source, capture_output=True, text=True, check=True
+            [AGENT_PYTHON, "-", "facts", "n3", body], stdin=source, capture_output=True, text=True, check=True
         )
     assert json.loads(done.stdout.split("hpcregistry n3 ", 1)[1])["host"]["uid"] == os.getuid()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent import requests, session
+from pytest_hpcregistry.agent.__main__ import main
 from pytest_hpcregistry.agent.session import Session, have
 from tests.fakes.registry import NAME, NEW, OLD, digest, make_registry, names_in, publish
 
@@ -316,3 +318,19 @@ def test_a_gc_is_asked_for_by_the_session(registry: Path, capsys: pytest.Capture
     asked = {"catalog": "new", "objects": [], "keep": [], "names": [], "spare": [], "grace": 0, "dry_run": True}
     (answer,) = run(capsys, registry, {"do": "gc", "id": 1, "shared": False, **asked})
     assert answer["objects"] == [digest(OLD)]
+
+
+def test_a_refusal_is_said_before_the_end_where_errors_are_buffered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As before Python 3.9, in a pipe: what was not flushed then would be lost with os._exit."""
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    said = BytesIO()
+    monkeypatch.setattr(sys, "stderr", TextIOWrapper(said))
+    monkeypatch.setattr(sys, "argv", ["agent.pyz", "serve", "--registry", "/r"])
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setenv("SSH_ORIGINAL_COMMAND", "ls")
+    with pytest.raises(SystemExit):
+        main()
+    assert said.getvalue() == b"hpcregistry: this key can only sync the registry\n"

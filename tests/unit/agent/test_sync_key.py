@@ -6,7 +6,6 @@ import os
 import re
 import string
 import subprocess
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ from pytest_hpcregistry.agent import requests
 from pytest_hpcregistry.agent import serve as serving
 from pytest_hpcregistry.agent.forms import Misshapen
 from pytest_hpcregistry.controller.engines import star
+from tests import AGENT_PYTHON
 from tests.fakes.registry import NAME, make_program, make_registry, serve
 
 
@@ -288,7 +288,7 @@ def test_what_is_no_request_is_refused(odd: Any) -> None:
      '{"nonce": "n", "seconds": 1e3}', '{"nonce": "n\\nhpcregistry x", "seconds": 20}', "\xff"],
 )  # fmt: skip
 def test_a_first_line_that_is_none_ends_the_session_in_words(program: Path, registry: Path, first: str) -> None:
-    argv = [sys.executable, str(program), "serve", "--registry", str(registry)]
+    argv = [AGENT_PYTHON, str(program), "serve", "--registry", str(registry)]
     environment = {**os.environ, "SSH_ORIGINAL_COMMAND": "session"}
     said = first.encode("latin-1") + b"\n"
     done = subprocess.run(argv, input=said, env=environment, capture_output=True, timeout=20, check=False)
