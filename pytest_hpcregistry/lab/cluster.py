@@ -13,8 +13,8 @@ from dataclasses import replace
 from ..core.cache import only_one
 from ..core.errors import HpcRegistryError, UsageError
 from ..core.nodeset import fold
-from . import image, links, site
-from .configuration import all_names, write_cluster_file, write_files
+from . import image, links, pythons, site
+from .configuration import PYTHON, all_names, write_cluster_file, write_files
 from .podman import execute, podman, require
 from .state import LabState, load, new, save, state_directory
 
@@ -159,6 +159,7 @@ def create_network(state: LabState) -> dict[str, str]:
 def run_container(state: LabState, machine: str, addresses: Mapping[str, str]) -> None:
     """Start a machine. It knows the others by /etc/hosts: questions to a DNS server get lost on a link that is full."""
     directory = state.directory
+    version = state.site.python(machine)
     podman(
         "run",
         "--detach",
@@ -177,6 +178,7 @@ def run_container(state: LabState, machine: str, addresses: Mapping[str, str]) -
         f"--network-alias={machine}",
         f"--volume={directory}/machines/{machine}:/lab:ro",
         f"--volume={directory}/home:{state.site.home}",
+        *([f"--volume={pythons.find(version)}:{PYTHON}:ro"] if version else []),
         image.name(state.site.debian),
         "tini",
         "--",

@@ -19,6 +19,8 @@ from .site import Site
 from .state import LabState
 
 ACCOUNTS = {"admin": 2000, "alice": 2001}  # the uids that files/setup-image.sh gives
+PYTHON = "/opt/python"
+"""Where a machine finds the Python that its site wants."""
 
 
 def accounts(site: Site) -> dict[str, int]:
@@ -71,6 +73,8 @@ def write_site(site: Site, machine: str, own: Path) -> None:
         (own / "files" / str(number)).write_text(file.text)
         mode = ["-m", f"{file.mode:04o}", "-o", file.owner]
         script.append(join(["install", "-D", *mode, f"/lab/files/{number}", file.path]))
+    if version := site.python(machine):
+        script.append(f"ln -sf {PYTHON}/bin/python{version} /usr/bin/python3")
     (own / "site.sh").write_text("\n".join([*script, site.lines(site.start, machine)]))
 
 

@@ -5,11 +5,12 @@ A site says what a stranger's cluster is like. Nothing else of this package know
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 from ..core import documents
 from ..core.documents import Document, KeyPath
@@ -28,6 +29,7 @@ from ..core.fields import (
 )
 from .image import SOURCES
 
+T = TypeVar("T")
 DEMO = "demo"
 CONTROLLER = "hpc-controller"
 """Of the demo's site, and of each that says nothing else."""
@@ -52,7 +54,7 @@ class Site:
     `debian` is the release of all machines. `nodes` are the hosts that there may be, `count` how many there are by
     default, and `node_names` what Slurm calls them where that is something else. `gate` is a machine to go through.
     `login` is who logs in from the workstation, `users` who else has an account beside admin and alice, `home` where
-    homes lie, `key` the type of all keys.
+    homes lie, `key` the type of all keys. `pythons` are versions that /usr/bin/python3 is of, taken from this machine.
     `slurm` ends slurm.conf. `start` are scripts that run as root before the daemons do, each time a machine starts;
     `running` is one that runs on the controller once every node is idle. `cluster` is what the cluster file says beside
     how the controller is reached. `refused` are the words with which setup refuses it; `limits` are those of other
@@ -73,6 +75,7 @@ class Site:
     home: str = "/home"
     key: str = "ed25519"
     ports: Mapping[str, int] = field(default_factory=dict)
+    pythons: Mapping[str, str] = field(default_factory=dict)
     sshd: Mapping[str, str] = field(default_factory=dict)
     files: tuple[File, ...] = ()
     slurm: str = "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n"
@@ -96,7 +99,15 @@ class Site:
 
     def port(self, machine: str) -> int:
         """The port of a machine's sshd."""
-        return next((self.ports[key] for key in reversed(self.keys(machine)) if key in self.ports), 22)
+        return self.nearest(self.ports, machine) or 22
+
+    def python(self, machine: str) -> str | None:
+        """The version that /usr/bin/python3 of a machine is of, where it is not the image's."""
+        return self.nearest(self.pythons, machine)
+
+    def nearest(self, values: Mapping[str, T], machine: str) -> T | None:
+        """Of the *values* by role the one that says most of a machine."""
+        return next((values[key] for key in reversed(self.keys(machine)) if key in values), None)
 
 
 def names() -> list[str]:
@@ -143,7 +154,7 @@ def wrong_roles(site: Site) -> list[tuple[KeyPath, str]]:
     """What is by role, and names neither a role nor a machine."""
     known = ["all", "controller", "nodes", "gate", site.controller, *site.nodes]
     named: list[tuple[KeyPath, str]] = [(("files", number, "on"), one.on) for number, one in enumerate(site.files)]
-    named += [((key, role), role) for key in ("ports", "sshd", "start") for role in getattr(site, key)]
+    named += [((key, role), role) for key in ("ports", "pythons", "sshd", "start") for role in getattr(site, key)]
     return [
         (path, f"{role!r} is neither a role nor a machine.{suggest(role, known)}")
         for path, role in named
@@ -204,6 +215,12 @@ def read_cluster(raw: Any, *_: object) -> dict[str, Any]:
     return raw
 
 
+def read_version(text: str) -> str:
+    if not re.fullmatch(r"3\.[0-9]{1,2}", text):
+        raise ValueError(f"{text!r} is no version such as 3.6")
+    return text
+
+
 def node_set(raw: str) -> tuple[str, ...]:
     return tuple(read_node_names(raw))
 
@@ -229,6 +246,7 @@ READERS: Readers = {
     "home": partial(text, read_remote_path),
     "key": partial(text, one_of("ed25519", "ecdsa", "rsa")),
     "ports": partial(by_name, read_port),
+    "pythons": partial(by_name, read_version),
     "sshd": partial(by_name, str),
     "files": read_files,
     "slurm": partial(text, str),

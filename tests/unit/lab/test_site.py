@@ -28,6 +28,8 @@ login: ops
 users: [ops]
 home: /users
 key: ecdsa
+pythons:
+  nodes: "3.6"
 ports: {nodes: "2200", gate: 2022}
 sshd:
   all: UseDNS no
@@ -81,6 +83,8 @@ def test_an_unknown_site_is_refused_with_those_that_there_are() -> None:
         ("nodes: c001\nnode: 1", 'x.yaml:3: node: unknown key. Perhaps you meant "nodes"?'),
         ("nodes: c001\nkey: dsa", "x.yaml:3: key: 'dsa' is not known"),
         ("nodes: c001\nports: {nodes: '0'}", "x.yaml:3: ports: '0' is not a port"),
+        ("nodes: c001\npythons: {nodes: 3.6.15}", "x.yaml:3: pythons: '3.6.15' is no version such as 3.6"),
+        ("nodes: c001\ndebian: sarge", "x.yaml:3: debian: 'sarge' is not known"),
         ("nodes: c001\nsshd:\n  node: UseDNS no", "x.yaml:4: 'node' is neither a role nor a machine"),
         ("nodes: c001\nfiles:\n  - path: /a\n    on: c002", "x.yaml:5: 'c002' is neither a role nor a machine"),
         ("nodes: c001\nfiles:\n  - path: a", "x.yaml:4: path: 'a' must be absolute"),
@@ -118,11 +122,13 @@ def test_a_machine_gets_its_files_its_accounts_and_its_sshd(home: Path, calls: C
     node, gate = (made.directory / "machines" / machine for machine in ("GPU_1", "gate"))
     assert (node / "sshd.conf").read_text() == "Port 2200\nUseDNS no\nAllowUsers root\n"
     script = (node / "site.sh").read_text()
+    assert "ln -sf /opt/python/bin/python3.6 /usr/bin/python3\n" in script
     assert "install -D -m 0600 -o ops /lab/files/0 /etc/motd" in script
     assert script.index("useradd --no-create-home --uid 2002 --home-dir /users/ops") < script.index("install -D")
     assert "usermod --home /users/alice alice" in script
     assert (node / "files" / "0").read_text() == "hello"
     assert "install" not in (gate / "site.sh").read_text()
+    assert "python" not in (gate / "site.sh").read_text()
     assert (gate / "site.sh").read_text().endswith("true\n")
     assert [(path / "role").read_text() for path in (node, gate)] == ["nodes\n", "gate\n"]
 
