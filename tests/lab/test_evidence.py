@@ -166,8 +166,10 @@ def test_no_node_is_not_green(
     assert (
         cli("test", "--phase", "infrastructure", "--reports", tmp_path, cluster=tmp_path / "none.yaml").exit_code == 2
     )
-    silent = "mv /usr/bin/sinfo /usr/bin/sinfo.kept; printf '#!/bin/sh\\n' > /usr/bin/sinfo; chmod 755 /usr/bin/sinfo"
-    with changed(machine, "hpc-controller", silent, "mv /usr/bin/sinfo.kept /usr/bin/sinfo"):
+    each = "for program in sinfo scontrol; do {}; done"
+    silent = "mv /usr/bin/$program /usr/bin/$program.kept; printf '#!/bin/sh\\n' | install /dev/stdin /usr/bin/$program"
+    mended = "mv /usr/bin/$program.kept /usr/bin/$program"
+    with changed(machine, "hpc-controller", each.format(silent), each.format(mended)):
         result, cases = suites("infrastructure")
         assert cli("test", "--all", "--reports", tmp_path).exit_code == 3
     assert (result.exit_code, cases) == (3, [])

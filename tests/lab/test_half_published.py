@@ -29,8 +29,15 @@ Sifs = Callable[..., Path]
 def test_a_name_that_cannot_be_given_leaves_the_catalog_as_it_was(tool: Cli, machines: Machines, sif: Sifs) -> None:
     tool("deploy", "single", "-s", sif("other")).check()
     before = machines.tell(CONTROLLER, f"cat {CATALOG}")
+    directory = f"{REGISTRY}/{NAME.partition('/')[0]}"
+    machines.tell(CONTROLLER, f"mount --bind {directory} {directory} && mount -o remount,bind,ro {directory}")
+    try:
+        refused(tool("deploy", "single", "-s", sif("half")), 4, "means what it meant before, there and in the catalog")
+    finally:
+        machines.tell(CONTROLLER, f"umount {directory}")
+    assert machines.tell(CONTROLLER, f"cat {CATALOG}") == before
     machines.tell(CONTROLLER, f"mkdir -p {REGISTRY}/{NAME}/in-the-way")
-    refused(tool("deploy", "single", "-s", sif("half")), 4, "means what it meant before, there and in the catalog")
+    refused(tool("deploy", "single", "-s", sif("half")), 1, f"{NAME} is a directory there: move it away")
     assert machines.tell(CONTROLLER, f"cat {CATALOG}") == before
     machines.tell(CONTROLLER, f"rm -r {REGISTRY}/{NAME}")
     tool("status").check()
