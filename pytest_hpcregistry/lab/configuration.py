@@ -74,6 +74,7 @@ def write_site(site: Site, machine: str, own: Path) -> None:
         mode = ["-m", f"{file.mode:04o}", "-o", file.owner]
         script.append(join(["install", "-D", *mode, f"/lab/files/{number}", file.path]))
     if version := site.python(machine):
+        script.append(f"echo {PYTHON}/lib > /etc/ld.so.conf.d/python.conf && ldconfig")
         script.append(f"ln -sf {PYTHON}/bin/python{version} /usr/bin/python3")
     (own / "site.sh").write_text("\n".join([*script, site.lines(site.start, machine)]))
 

@@ -133,7 +133,8 @@ def connection(cluster: Cluster) -> dict[str, Any]:
     return {
         "ansible_user": cluster.controller.user,
         "ansible_become": cluster.controller.user != "root",
-        "ansible_python_interpreter": "/usr/bin/python3",
+        # The newest that is there: /usr/bin/python3 is too old for Ansible on RHEL 8, and new enough for the agent.
+        "ansible_python_interpreter": "auto_silent",
     }
 
 

@@ -10,6 +10,14 @@ from typing import Any
 
 from ..core.names import LONGEST_REASON, excerpt, last_line
 
+SAY_NOTHING = ("non-zero return code", "deserialization failed")
+"""What Ansible says where the reason is in what the command, or sudo, or Python printed."""
+TOO_NEW_A_WORD = "future feature annotations is not defined"
+TOO_OLD_A_PYTHON = (
+    "Ansible finds no Python there that is new enough for it (on RHEL 8: dnf install python3.11; /usr/bin/python3 may"
+    " stay what it is)"
+)
+
 
 @dataclass(frozen=True)
 class HostRecap:
@@ -72,6 +80,8 @@ def parse(text: str) -> Transcript:
 def message(event: Mapping[str, Any]) -> str:
     """Why a task failed, on one line: a machine wrote it."""
     words = event["message"].strip() or "Ansible did not say why"
-    if "non-zero return code" in words and event["stderr"].strip():
+    if TOO_NEW_A_WORD in event["stderr"]:
+        return TOO_OLD_A_PYTHON
+    if any(said in words for said in SAY_NOTHING) and event["stderr"].strip():
         words = f"{words}: {last_line(event['stderr'], '')}"
     return excerpt(words, LONGEST_REASON)

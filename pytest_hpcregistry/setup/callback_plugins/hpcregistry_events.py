@@ -70,4 +70,5 @@ def words(result: Mapping[str, Any]) -> dict[str, str]:
     )
     source = failed[0] if failed else result
     message = source.get("msg", source.get("censored", ""))
-    return {"message": str(message)[:LONGEST], "stderr": str(source.get("stderr", ""))[-LONGEST:]}
+    stderr = source.get("stderr") or source.get("module_stderr", "")
+    return {"message": str(message)[:LONGEST], "stderr": str(stderr)[-LONGEST:]}

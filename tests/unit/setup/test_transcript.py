@@ -44,7 +44,15 @@ PLAY = """\
     - name: Say much
       ansible.builtin.raw: "head -c 10000000 /dev/zero | tr '\\\\0' A >&2; exit 3"
       when: inventory_hostname == "much"
+    - name: Look at the machine
+      ansible.builtin.command: "true"
+      when: ansible_python_interpreter is match("/.*/stands-in")
 """
+STANDS_IN = {
+    "old": '  File "<stdin>", line 3\nSyntaxError: future feature annotations is not defined',
+    "tty": "sudo: sorry, you must have a tty to run sudo",
+}
+"""Hosts whose Python is a program that only says this: what runs a module never begins."""
 HOSTS: dict[str, dict[str, object]] = {
     "good": {},
     "ignored": {"why": "the real reason"},
@@ -54,6 +62,8 @@ HOSTS: dict[str, dict[str, object]] = {
     "hidden": {},
     "command": {},
     "much": {},
+    "old": {},
+    "tty": {},
     "far": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1},
 }
 OUTER = {
@@ -69,7 +79,14 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a run of PLAY."""
     scratch = tmp_path_factory.mktemp("run")
     common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    (scratch / "inventory.json").write_text(json.dumps({"all": {"vars": common, "hosts": HOSTS}}))
+    hosts = {name: dict(variables) for name, variables in HOSTS.items()}
+    for name, says in STANDS_IN.items():
+        program = scratch / name / "stands-in"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{says}\nEND\nexit 1\n")
+        program.chmod(0o755)
+        hosts[name]["ansible_python_interpreter"] = str(program)
+    (scratch / "inventory.json").write_text(json.dumps({"all": {"vars": common, "hosts": hosts}}))
     (scratch / "play.yml").write_text(PLAY)
     settings = [*playbook.environment(str(scratch), 5), *(f"{name}={value}" for name, value in OUTER.items())]
     argv = ["env", *settings, "ANSIBLE_SSH_RETRIES=0", playbook.ansible_playbook()]
@@ -100,12 +117,19 @@ def test_each_host_has_its_counts(said: Transcript) -> None:
         ("listed", "Say why", "['one', 'two']"),
         ("loop", "Make the directories", "no space for second"),
         ("command", "Run it", "non-zero return code: last words"),
+        ("old", "Look at the machine", transcript.TOO_OLD_A_PYTHON),
     ],
 )
 def test_why_a_host_failed_is_known_whatever_the_screen_shows(
     said: Transcript, host: str, task: str, message: str
 ) -> None:
     assert said.troubles[host] == transcript.Trouble(task, message)
+
+
+def test_what_keeps_a_module_from_its_beginning_is_said(said: Transcript) -> None:
+    assert said.troubles["tty"].message.endswith(
+        "deserialization failed: No start of json char found: " + STANDS_IN["tty"]
+    )
 
 
 def test_a_host_that_could_not_be_asked_says_what_ssh_said(said: Transcript) -> None:
