@@ -19,7 +19,17 @@ from .facts import (
     gather,
     hash_file,
 )
-from .publish import apply, locked, opened, opened_private, prove, publish, publish_catalog, unlink_if_there
+from .publish import (
+    apply,
+    locked,
+    opened,
+    opened_private,
+    opened_registry,
+    prove,
+    publish,
+    publish_catalog,
+    unlink_if_there,
+)
 from .removal import list_users, remove_names, remove_under_lock
 from .repair import QUARANTINE, put_away_damaged
 from .signatures import SIGNED, accept, is_named
@@ -49,6 +59,7 @@ __all__ = [
     "locked",
     "opened",
     "opened_private",
+    "opened_registry",
     "prove",
     "publish",
     "publish_catalog",

@@ -77,7 +77,7 @@ def describe_host(registry: str, request: Json, images: List[Json]) -> Json:
         "hostname": os.uname().nodename,
         "time": time.time(),
         "uid": os.getuid(),
-        "paths": {path: describe(path) for path in registry_paths(registry, request)},
+        "paths": {path: describe(path, follow=path == registry) for path in registry_paths(registry, request)},
         "texts": {path: read_text(path) for path in request.get("texts", [])},
         "filesystem": filesystem(registry),
         "staging": list_staging(registry),
@@ -101,10 +101,10 @@ def registry_paths(registry: str, request: Json) -> List[str]:
     return [os.path.join(registry, path).rstrip("/") for path in inside] + list(request.get("paths", []))
 
 
-def describe(path: str) -> Optional[Json]:
-    """The lstat of *path* in words, or None if it does not exist."""
+def describe(path: str, follow: bool) -> Optional[Json]:
+    """The stat of *path* in words, or None if it does not exist; of a link itself unless *follow*."""
     try:
-        return describe_stat(os.lstat(path))
+        return describe_stat(os.stat(path, follow_symlinks=follow))
     except OSError:
         return None
 
@@ -257,7 +257,8 @@ def list_staging(registry: str) -> List[Json]:
 
 def filesystem(path: str) -> Json:
     """Type, free and total bytes of what *path* lies on."""
-    while not os.path.isdir(path) and path != "/":
+    path = os.path.realpath(path)
+    while not os.path.isdir(path):
         path = os.path.dirname(path)
     size = os.statvfs(path)
     best = ("", "unknown", "")
@@ -274,8 +275,7 @@ def filesystem(path: str) -> Json:
 def accounts(request: Json) -> Json:
     """Numeric ids of the users and groups asked for; None for one that does not exist here."""
     users = {name: id_of(pwd.getpwnam, name) for name in request.get("users", [])}
-    groups = {name: id_of(grp.getgrnam, name) for name in request.get("groups", [])}
-    return {"users": users, "groups": groups}
+    return {"users": users, "groups": {name: id_of(grp.getgrnam, name) for name in request.get("groups", [])}}
 
 
 def id_of(lookup: Callable[[str], Any], name: str) -> Optional[int]:

@@ -100,7 +100,7 @@ def file_of_loop_device(backing_file: str, registry: str) -> Inode:
             os.close(descriptor)
     except OSError as error:
         path = (read_text(backing_file) or "").strip()
-        if path.startswith(registry + "/"):
+        if path.startswith(os.path.realpath(registry) + "/"):
             raise Refused(f"{device} has {path} mounted, and cannot be asked ({error.strerror})") from None
         return (0, 0)
     return found[0], found[1]

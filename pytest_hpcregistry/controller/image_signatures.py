@@ -46,7 +46,7 @@ def identity(path: Path) -> tuple[int, ...]:
 
 def is_named(settings: Settings, name: str, digest: str) -> bool:
     """Whether the name means these bytes already, and so needs no signature: verify reports what has lost its own."""
-    with agent.opened(settings.registry.path) as root:
+    with agent.opened_registry(settings.registry.path) as root:
         return agent.is_named(root, {"name": name, "digest": digest})
 
 

@@ -162,7 +162,7 @@ def mode_of(settings: Settings) -> str:
 
 def refuse_unsigned(settings: Settings, images: list[dict[str, Any]]) -> None:
     """Look at signatures before anything is kept; what counts is the second look, under the lock."""
-    with agent.opened(settings.registry.path) as root:
+    with agent.opened_registry(settings.registry.path) as root:
         agent.accept(root, images)
 
 

@@ -288,14 +288,14 @@ def test_a_path_in_words(tmp_path: Path, kind: str, word: str) -> None:
         path.symlink_to("/")
     else:
         (os.mkfifo if kind == "fifo" else os.mkdir)(path)
-    told, found = facts.describe(str(path)), path.lstat()
+    told, found = facts.describe(str(path), follow=False), path.lstat()
     assert told is not None
     assert told == {
         "type": word, "mode": f"{stat.S_IMODE(found.st_mode):04o}", "owner": pwd.getpwuid(found.st_uid).pw_name,
         "group": grp.getgrgid(found.st_gid).gr_name, "size": found.st_size, "inode": found.st_ino,
         "device": found.st_dev, "links": found.st_nlink, "modified": found.st_mtime,
     }  # fmt: skip
-    assert facts.describe(str(tmp_path / "none")) is None
+    assert facts.describe(str(tmp_path / "none"), follow=False) is None
 
 
 def test_an_owner_without_a_name_is_its_number() -> None:
@@ -344,6 +344,16 @@ def test_the_file_system_is_the_nearest_and_last_mounted(
 def test_the_file_system_of_what_is_not_there_yet(tmp_path: Path) -> None:
     assert facts.filesystem(str(tmp_path / "not/yet"))["mount"] == facts.filesystem(str(tmp_path))["mount"]
     assert facts.filesystem("/no/such")["mount"] == "/"
+
+
+def test_a_link_to_the_registry_is_looked_behind(registry: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").symlink_to(registry)
+    (registry / "README.md").symlink_to("elsewhere")
+    paths = gathered(tmp_path / "linked", host=True)["host"]["paths"]
+    assert paths[f"{tmp_path}/linked"]["type"] == "directory"
+    assert paths[f"{tmp_path}/linked/README.md"]["type"] == "link"
+    (tmp_path / "kernels").symlink_to("/proc")
+    assert facts.filesystem(str(tmp_path / "kernels"))["mount"] == "/proc"
 
 
 # --- users

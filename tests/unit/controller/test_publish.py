@@ -14,6 +14,7 @@ import pytest
 from pytest_hpcregistry import agent
 from pytest_hpcregistry.agent.facts import RESERVE
 from pytest_hpcregistry.controller import catalog as catalog_file
+from pytest_hpcregistry.controller import image_signatures
 from pytest_hpcregistry.controller import publish as registry
 from pytest_hpcregistry.controller.settings import NOT_SET_UP
 from pytest_hpcregistry.core.catalog import Version, plain
@@ -248,3 +249,11 @@ def test_images_get_the_mode_of_the_settings(settings: Settings) -> None:
         assert stat.S_IMODE(name.stat().st_mode) == 0o750
     registry.rollback(change(settings, file_mode=0o700), NAME, None)
     assert stat.S_IMODE(name.stat().st_mode) == 0o700
+
+
+def test_a_link_may_lead_to_the_registry(settings: Settings, tmp_path: Path) -> None:
+    linked = change(settings, path=str(tmp_path / "linked"))
+    Path(linked.registry.path).symlink_to(settings.registry.path)
+    version, changed = publish(linked, b"1")
+    assert changed
+    assert image_signatures.is_named(linked, NAME, version.digest)
