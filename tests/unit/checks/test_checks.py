@@ -386,6 +386,8 @@ def test_a_node_out_of_service_is_no_finding_unless_it_has_one_of_its_own(state:
     path("c1", "/scratch")(sound)
     assert [(one.id, one.where) for one in found_of(sound)] == [("slurm.binds", "c1")]
     sound.nodes["c1"] = "no route"
+    for where in ("c2", "controller"):  # as phase 1 writes it, to which it did not answer either
+        text(where, PEERS, "c2 10.0.0.3\n")(sound)
     assert found_of(sound) == []
     sound.slurm = SlurmFacts(error="no slurmctld", nodes={})
     assert ("reachable.reached", "c1") in {(one.id, one.where) for one in found_of(sound)}
