@@ -11,6 +11,8 @@ from ..transports import CommandResult
 from ..transports.ssh import NOT_PASSED_ON, unreachable_reason
 from .transcript import Transcript
 
+FOLLOWS = ("Stop where the controller is not ready", "Stop where no node is ready")
+"""Tasks of the role that fail because other machines have failed, or were not reached."""
 UNREACHED = 4
 """How ansible-playbook exits where hosts were unreachable, and nothing else went wrong."""
 
@@ -28,12 +30,17 @@ def raise_troubles(
     reasons: Mapping[str, str] | None = None,
 ) -> None:
     """Raise what kept hosts from the end of the play; tasks that failed come before machines that were not reached,
-    which those *out_of_service* need not be. *reasons* of why not go before ssh's own."""
+    which those *out_of_service* need not be, and what only follows from others comes last. *reasons* of why a machine
+    was not reached go before ssh's own."""
     silent = {name for name, host in transcript.hosts.items() if host.unreachable}
     lost = silent - {*out_of_service}
     failed = {name for name, host in transcript.hosts.items() if host.failed and not host.unreachable}
     why = {name: unreachable_reason(trouble.message) for name, trouble in transcript.troubles.items() if name in lost}
-    lines = [*describe(transcript, failed), *describe(transcript, lost, why | dict(reasons or {}))]
+    stopped = {name for name in failed if name in transcript.troubles and transcript.troubles[name].task in FOLLOWS}
+    lines = [*describe(transcript, failed - stopped), *describe(transcript, lost, why | dict(reasons or {}))]
+    lines += describe(transcript, stopped)
+    if stopped and lost and stopped == failed:
+        raise Unreachable("\n".join(lines), hint="put that right and run it again")
     if failed:
         raise CommandFailed("\n".join(lines), hint="put that right and run it again; what is done already stays")
     if lost:

@@ -13,9 +13,22 @@ import pytest
 VARIABLE = "HPCREG_TURN"
 """A number, such as that of the day. Without it all tests are run."""
 PARTS = (
-    ("test_history", "test_lab", "test_mpich", "test_examples", "test_wheel", "test_inventory", "test_liars"),
-    ("test_setup_stopped", "test_image_signatures", "test_gpu", "test_mpi", "test_transports", "test_node_user"),
-    ("test_relay", "test_training", "test_network", "test_signatures", "test_routes", "test_stolen_key", "test_update"),
+    (
+        *("test_setup_stopped", "test_image_signatures", "test_gpu", "test_mpi", "test_transports", "test_node_user"),
+        *("test_remove", "test_use"),
+    ),
+    (
+        *("test_history", "test_lab", "test_mpich", "test_examples", "test_wheel", "test_inventory", "test_liars"),
+        "test_day",
+    ),
+    (
+        *("test_relay", "test_training", "test_network", "test_signatures", "test_routes", "test_stolen_key"),
+        *("test_update", "test_out_of_service", "test_shared"),
+    ),
+    (
+        *("test_setup", "test_reproducible", "test_limits", "test_thousands", "test_running", "test_drift"),
+        *("test_faults", "test_container_run"),
+    ),
 )
 """Files that set up labs anew or wait for minutes, in parts that take about as long."""
 

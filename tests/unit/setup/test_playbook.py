@@ -242,6 +242,21 @@ def test_a_node_that_could_not_be_asked_is_unreachable_not_failed() -> None:
         playbook.set_up(make_cluster(), ["c004"], transport=Actor(LOST, exit_code=4))
 
 
+def test_what_follows_from_others_comes_last_and_is_no_failure_of_its_own() -> None:
+    (follows, *_), said = troubles.FOLLOWS[1:], "nothing was changed here"
+    stopped = [failed("hpc-controller", follows, said), ended("hpc-controller", 4, 0, 0, 1)]
+    with pytest.raises(Unreachable, match=rf"^c004: .*: no route\nhpc-controller: {follows}: {said}$"):
+        playbook.set_up(make_cluster(), ["c004"], transport=Actor([*LOST, *stopped], exit_code=4))
+    odd = [failed("c004", *MISSING), ended("c004", 1, 0, 0, 1)]
+    with pytest.raises(CommandFailed, match=rf"^c004: Stop where something.*\nhpc-controller: {follows}: {said}$"):
+        playbook.set_up(make_cluster(), ["c004"], transport=Actor([*odd, *stopped], exit_code=2))
+
+
+def test_the_tasks_that_follow_from_others_are_the_roles() -> None:
+    names = {task["name"] for task in documents.parse((ROLE / "tasks" / "check.yml").read_text(), "check.yml").data}
+    assert names >= set(troubles.FOLLOWS)
+
+
 def test_the_controller_is_asked_why_it_passes_nothing_on() -> None:
     said = "Connection closed by UNKNOWN port 65535"
     events = [failed("c004", "Look", said, event="unreachable"), ended("c004", 0, 0, 1, 0), *LOST[:-1], *FINE]
