@@ -11,13 +11,15 @@ import re
 from .machine import SlurmFacts
 from .names import excerpt
 
-# sinfo(1) leaves out nodes that are in no partition; what it says of the others is read last, and wins.
+# sinfo(1) leaves out nodes that are in no partition; what it says of the others is read last, and wins. Slurm 22.05 has
+# no --future.
 SLURM_SCRIPT = """\
 scontrol --oneliner show nodes 2>/dev/null | awk '
     $1 ~ /^NodeName=/ {
         for (i = 2; i <= NF; i++) if ($i ~ /^State=/) { print substr($1, 10), substr($i, 7), "none||none"; break }
     }'
-exec sinfo -F -N -h -o '%N %T %u|%H|%E'
+future=$(sinfo --help 2>/dev/null | grep -o -m 1 -e --future)
+exec sinfo $future -N -h -o '%N %T %u|%H|%E'
 """
 ASK_SLURM = ("sh", "-c", SLURM_SCRIPT)
 """What gives a view of all nodes; see read_slurm."""

@@ -89,6 +89,27 @@ def test_a_node_in_no_partition_is_a_node(tmp_path: Path, monkeypatch: pytest.Mo
     assert nodes.list_nodes(None) == ["c1"]
 
 
+SINFO = """\
+#!/bin/sh
+case " $* " in
+    *" --help "*) echo '  -e, --exact'; [ {future} = no ] || echo '  -F, --future'; exit ;;
+    *" --future "*) [ {future} = yes ] || {{ echo 'Try "sinfo --help" for more information' >&2; exit 1; }} ;;
+    *) [ {future} = no ] || exit 1 ;;
+esac
+echo 'c1 idle Unknown|Unknown|none'
+"""
+
+
+@pytest.mark.parametrize("future", ["yes", "no"])
+def test_slurm_before_23_02_is_not_asked_for_the_future(
+    future: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sinfo").write_text(SINFO.format(future=future))
+    (tmp_path / "sinfo").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert nodes.slurm_view() == SlurmFacts(nodes={"c1": "idle"})
+
+
 def test_a_reason_is_bounded_and_visible_and_makes_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
     ran(monkeypatch, f"c1 drained ro\x1bot|Unknown|\x1b[31m{'x' * 500}\nc9 idle\nand more\n")
     found = nodes.slurm_view()

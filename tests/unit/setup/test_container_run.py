@@ -10,7 +10,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -290,24 +291,66 @@ def test_singularity_reads_apptainers_variables_by_its_own_names(program: Module
     assert program.named_for("/usr/bin/apptainer", given) == given
 
 
-def test_it_says_whether_jobs_could_start_an_image(tmp_path: Path) -> None:
+@pytest.fixture
+def for_all() -> Iterator[Path]:
+    """A directory that nobody can look into, too: tmp_path is its owner's alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def write_runtime(path: Path, script: str = "") -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_it_says_whether_jobs_could_start_an_image(for_all: Path) -> None:
     """What the infrastructure suite asks each node."""
-    program = install(tmp_path)
+    program = install(for_all)
 
     def ask() -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-I", str(program), "--check"]
-        return subprocess.run(
-            argv, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=20
-        )
+        return subprocess.run(argv, env={"PATH": str(for_all)}, capture_output=True, text=True, check=False, timeout=20)
 
-    (tmp_path / "singularity").touch(mode=0o755)
+    write_runtime(for_all / "singularity")
     if not shutil.which("apptainer", path="/usr/local/bin:/usr/bin:/bin"):  # where one is, it comes first
-        assert ask().stdout == f"{tmp_path}/singularity with user namespaces\n"
-    (tmp_path / "apptainer").touch(mode=0o755)
+        assert ask().stdout == f"{for_all}/singularity with user namespaces\n"
+    write_runtime(for_all / "apptainer")
     done = ask()
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/apptainer with user namespaces\n")
-    (tmp_path / "container-run.json").unlink()
+    assert (done.returncode, done.stdout) == (0, f"{for_all}/apptainer with user namespaces\n")
+    write_runtime(for_all / "apptainer", "echo 'no fuse' >&2; exit 255")
+    done = ask()
+    assert (done.returncode, done.stderr.endswith(": no fuse\n")) == (1, True)
+    (for_all / "container-run.json").unlink()
     assert (ask().returncode, ask().stderr.endswith("; run phase 1 again\n")) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ('for root; do [ -L "$root/bin" ] && break; done; [ "$(id -u)" != 0 ] && [ -d "$root/var/tmp" ]', None),
+        ("echo 'ERROR  : Failed to create user namespace: not allowed' >&2; exit 1", "user namespace: not allowed"),
+        ("echo 'FATAL: configuration disallows users from running sandbox containers' >&2; exit 255", None),
+        ("exit 3", "ended with 3"),
+        ("exec sleep 60", "was still at it after 1 s"),
+    ],
+)
+@pytest.mark.skipif(os.getuid() != 0, reason="root becomes nobody")
+def test_an_ordinary_user_tries_to_start_a_container(
+    program: ModuleType, for_all: Path, script: str, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sysctls are not all that forbids it. The container is made of this machine's own programs."""
+    monkeypatch.setattr(program, "TRIAL", 1)
+    why = program.why_not_started(str(write_runtime(for_all / "apptainer", script)))
+    assert (why is None) if said is None else said in str(why)
+    assert not [path for path in Path(tempfile.gettempdir()).glob("hpcregistry-*") if (path / "usr").exists()]
+
+
+def test_a_runtime_that_is_roots_alone_starts_nothing(program: ModuleType, for_all: Path) -> None:
+    runtime = write_runtime(for_all / "apptainer")
+    runtime.chmod(0o600)
+    assert "Permission denied" in program.why_not_started(str(runtime))
 
 
 @pytest.mark.parametrize("bare", [True, False])
