@@ -7,7 +7,6 @@ import pkgutil
 import platform
 import re
 import secrets
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -22,6 +21,7 @@ from ..core.machine import SlurmFacts
 from ..core.names import CONTROLLER, NO_NODE, NODE_NAME, excerpt, last_line, visible
 from ..core.nodeset import Choice, expand, fold
 from ..core.slurm_states import ASK_SLURM, FUTURE, flags, read_slurm
+from ..transports.frame import for_any_shell
 from ..transports.process import run_process
 from ..transports.ssh import ssh_to_node, unreachable_reason
 from .routes import route_to
@@ -165,8 +165,8 @@ def ask_facts(node: str, request: dict[str, Any], *, route: Route, connect_timeo
     nonce = secrets.token_hex(8)
     source = pkgutil.get_data("pytest_hpcregistry", "agent/facts.py")
     start = f'PATH="$PATH:{layout.MORE_PATH}" exec python3 - facts "$@"'
-    remote = ["sh", "-c", shlex.quote(start), "sh", nonce, shlex.quote(json.dumps(request))]
-    argv = [*ssh_to_node(node, route, connect_timeout), *route.as_root, *remote]
+    remote = for_any_shell(["sh", "-c", start, "sh", nonce, json.dumps(request)])
+    argv = [*ssh_to_node(node, route, connect_timeout), *route.as_root, remote]
     return converse(node, argv, nonce, source, timeout)
 
 

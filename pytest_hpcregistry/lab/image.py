@@ -19,7 +19,7 @@ PACKAGES = [
     *["openssh-server", "sudo", "tini", "iproute2", "procps", "ca-certificates", "python3", "clustershell"],
     *["slurmd", "slurmctld", "slurm-client", "munge", "rsync", "logrotate"],
     *["squashfs-tools", "squashfuse", "fuse3", "uidmap"],
-    *["tcsh", "fish", "locales", "bindfs"],  # what other people's sites have
+    *["tcsh", "fish", "locales", "bindfs", "sshfs"],  # what other people's sites have
     *["pdsh", "aria2", "python3-libtorrent"],  # other ways of bringing files to nodes, to compare with
 ]
 APPTAINER = {"trixie": ["apptainer"], "bookworm": ["containernetworking-plugins", "patchelf"]}

@@ -11,7 +11,11 @@ from ..transports import CommandResult
 from ..transports.ssh import NOT_PASSED_ON, unreachable_reason
 from .transcript import Transcript
 
-FOLLOWS = ("Stop where the controller is not ready", "Stop where no node is ready")
+FOLLOWS = (
+    "Stop where the controller is not ready",
+    "Stop where no node is ready",
+    "Stop where the controller has failed",
+)
 """Tasks of the role that fail because other machines have failed, or were not reached."""
 UNREACHED = 4
 """How ansible-playbook exits where hosts were unreachable, and nothing else went wrong."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pkgutil
 import secrets
-import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from pytest_hpcregistry.core.routes import NodeRoute, Route
 from pytest_hpcregistry.core.settings import Settings
 from pytest_hpcregistry.core.slurm_states import ASK_SLURM, out_of_service
 from pytest_hpcregistry.transports import CommandResult
+from pytest_hpcregistry.transports.frame import for_any_shell
 from pytest_hpcregistry.transports.ssh import ssh_to_node
 from tests.fakes.settings import change, make_settings
 
@@ -275,9 +275,9 @@ def test_the_agent_is_piped_to_a_node_and_its_request_is_one_word(monkeypatch: p
     monkeypatch.setattr(secrets, "token_hex", lambda count: "n" * count)
     asked = ran(monkeypatch, f'hpcregistry {"n" * 8} {{"a": 1}}\n')
     assert nodes.ask_facts("c1", {"x": "a 'b' $(id)"}, route=Route(), connect_timeout=10, timeout=77) == {"a": 1}
-    start = f'\'PATH="$PATH:{layout.MORE_PATH}" exec python3 - facts "$@"\''
-    remote = ["sh", "-c", start, "sh", "n" * 8, shlex.quote('{"x": "a \'b\' $(id)"}')]
-    assert (asked.where, asked.argv) == ("c1", [*ORDINARY, "root@c1", *remote])
+    start = f'PATH="$PATH:{layout.MORE_PATH}" exec python3 - facts "$@"'
+    remote = for_any_shell(["sh", "-c", start, "sh", "n" * 8, '{"x": "a \'b\' $(id)"}'])
+    assert (asked.where, asked.argv) == ("c1", [*ORDINARY, "root@c1", remote])
     assert asked.how == {"stdin": pkgutil.get_data("pytest_hpcregistry", "agent/facts.py"), "timeout": 77}
 
 
@@ -285,7 +285,8 @@ def test_who_is_not_root_becomes_root_there(monkeypatch: pytest.MonkeyPatch, set
     monkeypatch.setattr(secrets, "token_hex", lambda count: "n" * count)
     asked = ran(monkeypatch, f'hpcregistry {"n" * 8} {{"a": 1}}\n')
     nodes.ask_facts("c1", {}, route=Route(user="ops"), connect_timeout=10, timeout=77)
-    assert asked.argv[len(ORDINARY) :][:4] == ["ops@c1", "sudo", "-n", "sh"]
+    assert asked.argv[len(ORDINARY) :][:3] == ["ops@c1", "sudo", "-n"]
+    assert asked.argv[-1].startswith("sh -c ")
     settings = change(settings, routes=(NodeRoute(nodes="slurm", user="ops"),))
     assert nodes.sync_ssh("c1", settings)[-1] == "ops@c1", "what it may do there, its line says"
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 
 from pytest_hpcregistry.core.errors import CommandFailed
 from pytest_hpcregistry.transports import Command, CommandResult
-from pytest_hpcregistry.transports.frame import framed, new_mark, printed
+from pytest_hpcregistry.transports.frame import for_any_shell, framed, new_mark, printed
 from pytest_hpcregistry.transports.process import Stream, run_command
 
 CHATTER = ["", "Welcome\n", "gpu01 gpu02 ", "one\ntwo\nthree ", "\n\n", "x" * 300_000]
@@ -68,3 +72,27 @@ def test_the_words_of_a_login_that_refuses_are_its_reason() -> None:
     command = Command(["sh", "-c", "echo 'not available'; exit 1"], timeout=20, mark=printed(new_mark()))
     result = run_command("controller", command)
     assert (result.exit_code, result.stdout, result.last_words()) == (1, "", "not available")
+
+
+SHELLS = [shell for shell in ("sh", "dash", "bash", "ksh", "zsh", "fish", "tcsh") if shutil.which(shell)]
+SHOW = "import os, sys; sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])))"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["plain", "a b", "", "$HOME `id` $(id) *", "it's", '"'],
+        ["\\n", "\\\\n", "\\\\\\", "\\'", "'\\", "\\c", "\\0101"],
+        ["one\ntwo\n", "!", "a!b", "^a^b", "~", "%s %b", "Größe", "\udcff", "\t"],
+        ['{"commands": {"printf \\\\\\"a\\\\n\\\\\\"": ["x"]}}'],
+    ],
+)
+def test_every_shell_takes_the_words_as_they_are(shell: str, words: list[str]) -> None:
+    line = for_any_shell([sys.executable, "-c", SHOW, *words])
+    done = subprocess.run([shell, "-c", line], capture_output=True, timeout=20, check=True)
+    assert done.stdout == b"\0".join(os.fsencode(word) for word in words)
+
+
+def test_what_every_shell_takes_alike_is_written_as_it_is() -> None:
+    assert for_any_shell(["echo", "a b", "it's", "a\\n"]) == """echo 'a b' 'it'"'"'s' 'a\\n'"""

@@ -1,7 +1,8 @@
 # Whether bytes can go the way of an image: from staging/ to objects/, and by a hard link into each directory. The names
 # begin with a dot, and hold the machine's own, as others may try in the same registry.
 #   try-links.sh REGISTRY SUBDIRECTORY...
-cd "$1" || exit
+registry=$1
+cd "$registry" || exit
 shift
 name=.try-$(uname -n)
 trap 'rm -f ".registry/staging/$name" ".registry/objects/sha256/$name" "$tried"' EXIT
@@ -10,7 +11,7 @@ trap 'exit 1' HUP INT TERM
 for directory; do
     tried=$directory/$name
     ln -f ".registry/objects/sha256/$name" "$tried" && rm -f "$tried" || {
-        echo "$PWD: an image is a hard link to an object, and this file system ($(stat -f -c %T .)) makes none from" \
+        echo "$registry: an image is a hard link to an object, and this file system ($(stat -f -c %T .)) makes none from" \
             ".registry/ into $directory: choose a path on one that does (registry.path)" >&2
         exit 1
     }
