@@ -29,8 +29,8 @@ def framed(argv: Sequence[str], mark: str) -> str:
 def for_any_shell(argv: Sequence[str]) -> str:
     """The command as one line that means the same to sh, fish and tcsh, one of which a login's shell may be.
 
-    Between ' and ', fish takes \\\\ and \\' for one character, and tcsh wants no line break and no !. Where there is one
-    of these, the line is written for printf(1), whose %b reads \\0NNN in octal, and only sh sees what it means.
+    Between ' and ', fish takes \\\\ and \\' for one character, and tcsh wants no line break and no !. Where one is
+    there, the line is written for printf(1), whose %b reads \\0NNN in octal, and only sh sees what it means.
     """
     line = shlex.join(argv)
     if not NOT_THE_SAME.search(line):
