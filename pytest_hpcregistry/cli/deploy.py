@@ -67,7 +67,7 @@ def several_options(function: Any) -> Any:
     """What a deploy of several images can be told."""
     text = "How many images are sent at once."
     function = click.option("-p", "--parallel", type=click.IntRange(1, 16), default=1, help=text)(function)
-    text = "The directory to deploy to [default: REGISTRY/ml-frameworks]."
+    text = "The directory to deploy to [default: the first of registry.directories]."
     return click.option("-r", "--registry-path", help=text)(function)
 
 

@@ -26,6 +26,8 @@ from .options import SIF, client_options
 from .output import answer, answers
 from .show import say, show
 
+BARE = "without phase 1 Slurm runs a step with --container on the node itself, not in the image, and does not say so"
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -105,8 +107,9 @@ def registry_remove(
     """Take back what setup has made.
 
     On every machine: the line of the sync key, the key, programs, oci.conf, known_hosts and the log's rotation; only
-    what setup has made. Images stay, and can be run by Apptainer; with --tree they go, too. Who runs from an image now
-    is named. Run twice, the second run changes nothing; afterwards `registry setup` works as at first.
+    what setup has made. Images stay, and can be run by Apptainer; with --tree they go, too. From then on Slurm runs a
+    step with --container on the node itself, without the image, and does not say so: tell your users. Who runs from an
+    image now is named. Run twice, the second run changes nothing; afterwards `registry setup` works as at first.
 
     \b
     Example:
@@ -120,17 +123,26 @@ def registry_remove(
     how["look"] = partial(look_from_controller, client)
     recap = playbook.take_back(client.cluster, nodes, tree=tree, routes=routes_to(nodes, client), **how)
     answer(Setup(check, recap.changed, dict(recap.hosts), recap.seconds))
+    show_changes(recap, check, "phase 1 taken back")
+    if client.cluster.slurm.container:
+        say(f"! {BARE}")
 
 
 def show_end(recap: Recap, check: bool) -> None:
-    """A last line of our own below Ansible's: on which machines something changed, and what comes next."""
+    """The last lines of a setup: what was done, and what comes next."""
+    changed = show_changes(recap, check, "phase 1")
+    following = "registry setup" if check and changed else "test --phase infrastructure"
+    say(f"  next: hpc-container-manager {following}")
+
+
+def show_changes(recap: Recap, check: bool, what: str) -> bool:
+    """A line of our own below Ansible's: on which machines something changed. Returns whether it did on any."""
     done = {name: host for name, host in recap.hosts.items() if not host.unreachable and not host.failed}
     groups = group_by(done, lambda name: bool(done[name].changed))
     words = {True: "would change" if check else "changed", False: "nothing to change"}
     said = ", ".join(f"{words[changed]} on {fold_machines(names)}" for changed, names in groups.items())
-    say(f"✓ phase 1{', only looked at' if check else ''}: {said} ({recap.seconds:.0f} s)")
-    following = "registry setup" if check and True in groups else "test --phase infrastructure"
-    say(f"  next: hpc-container-manager {following}")
+    say(f"✓ {what}{', only looked at' if check else ''}: {said} ({recap.seconds:.0f} s)")
+    return True in groups
 
 
 def show_users(client: ControllerClient) -> None:

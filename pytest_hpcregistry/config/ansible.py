@@ -16,7 +16,7 @@ from ..core.documents import KeyPath
 from ..core.errors import CommandTimeout, ConfigError
 from ..core.fields import nearest
 from ..core.names import excerpt, last_line
-from ..core.role import settings_in_role
+from ..core.role import settings_beside_role, settings_in_role
 from ..core.routes import SLURM, NodeRoute
 from ..transports.process import run_process
 from . import foreign
@@ -221,18 +221,32 @@ def from_ansible(path: Path, plugins: str) -> Draft:
         raise ConfigError(str(path), [f"{path}: {mistake}" for mistake in mistakes], hint=hint)
     data = {**settings, **controller_of(name, controller)}
     by_slurm = asks_slurm(role)
+    role = {name: value for name, value in role.items() if name not in settings_beside_role()}
     place = partial(place_in_inventory, path, name)
     return Draft(str(path), folder, data, place, role=role, nodes_by_slurm=by_slurm)
 
 
+NAMES_IN_INVENTORY = {
+    "address": "ansible_host",
+    "port": "ansible_port",
+    "user": "ansible_user",
+    "jump": "a jump",
+}
+
+
 def refuse_addresses(addresses: Mapping[str, NodeRoute], nodes: Any, troubles: dict[str, list[str]]) -> None:
-    """How a node is reached from here says nothing of how the controller reaches it; *nodes* may."""
-    routed = set(names_of(list(nodes))) if isinstance(nodes, dict) else set()
+    """How a node is reached from here says nothing of how the controller reaches it; *nodes* may say the same."""
+    stated: dict[str, set[str]] = {}
+    for key, route in nodes.items() if isinstance(nodes, dict) else ():
+        for name in names_of([key]):
+            stated[name] = set(route) if isinstance(route, dict) else set()
     for host, one in addresses.items():
-        if host in routed or SLURM in routed:
+        known = stated.get(host, stated.get(SLURM, set()))
+        said = {"address": one.address, "port": one.port, "user": one.user, "jump": one.jump}
+        left = [key for key, value in said.items() if value is not None and key not in known]
+        if not left:
             continue
-        said = {"ansible_host": one.address, "ansible_port": one.port, "ansible_user": one.user, "a jump": one.jump}
-        named = ", ".join(key for key, value in said.items() if value is not None)
+        named = ", ".join(NAMES_IN_INVENTORY[key] for key in left)
         troubles.setdefault(host, []).append(
             f"{named} is not read: nodes are reached from the controller by their names, at port 22, as its user. What"
             " differs belongs into container_registry_nodes, written as nodes: of a cluster file, or into the"
@@ -315,5 +329,5 @@ def place_in_inventory(path: Path, controller: str, place: KeyPath) -> str:
     """No line: a value may come from a range, from group_vars or from a vault."""
     if len(place) == 2 and place[0] == "controller":
         return f"{path}: host {controller}: {ALIASES.get(str(place[1]), (place[1],))[0]}"
-    names = {setting: name for name, setting in settings_in_role().items()}
+    names = {setting: name for name, setting in (settings_in_role() | settings_beside_role()).items()}
     return f"{path}: {names[place]}" if place in names and place != ("nodes",) else str(path)

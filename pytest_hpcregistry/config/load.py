@@ -20,7 +20,7 @@ from ..core.waivers import today
 from .ansible import Draft, read
 from .waivers import read_waivers
 
-NAME_A_CLUSTER = "give --cluster FILE, or set HPC_CLUSTER=FILE, or give --controller HOST"
+NAME_A_CLUSTER = "give --cluster FILE (pytest: --hpc-cluster), or set HPC_CLUSTER=FILE, or give --controller HOST"
 # The environment variables of the bash framework that this replaces. TEST_CONTROLLER is one more: see point_at.
 ENVIRONMENT = {
     "SSH_USER": ("controller", "user"),

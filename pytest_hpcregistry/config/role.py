@@ -11,7 +11,7 @@ from typing import Any
 from ..core import nodeset
 from ..core.fields import nearest, read_node_names
 from ..core.names import excerpt
-from ..core.role import OTHERS, PATHS, settings_in_role
+from ..core.role import OTHERS, PATHS, settings_beside_role, settings_in_role
 from ..core.routes import SLURM
 from .hostvars import HostVars, as_text, fold_hosts, plain
 
@@ -20,15 +20,20 @@ MODES = ("container_registry_directory_mode", "container_registry_dir_mode", "co
 NOT_SET = object()
 NEAR = 0.8
 """How like a name of the role's another one must be to count as misspelt: sites have container_registry_ words, too."""
+MISSPELT = 0.9
+"""The same for names that begin with another word."""
 
 
 def read_role(hosts: HostVars, mistakes: list[str]) -> dict[str, Any]:
     """The variables of the role that *hosts* have, by their names, as Ansible gives them to the role."""
-    known = {*settings_in_role(), *OTHERS}
+    known = {*settings_in_role(), *settings_beside_role(), *OTHERS}
     names = {name for variables in hosts.values() for name in variables}
     for name in sorted(one for one in names - known if one.startswith(PREFIX)):
         if near := nearest(name[len(PREFIX) :], [one.removeprefix(PREFIX) for one in known], NEAR):
             mistakes.append(f'{name}: the role has no such variable. Perhaps you meant "{PREFIX}{near}"?')
+    for name in sorted(one for one in names if not one.startswith(PREFIX)):
+        if near := nearest(name.lower(), [one for one in known if one.startswith(PREFIX)], MISSPELT):
+            mistakes.append(f'{name}: the role has no such variable. Perhaps you meant "{near}"?')
     said: dict[str, Any] = {}
     for name in sorted(names & known):
         try:
@@ -61,7 +66,7 @@ def settings_of_role(said: dict[str, Any], group: Sequence[str], mistakes: list[
     data: dict[str, Any] = {"nodes": sorted(group)}
     for section, key, value in storage(said, mistakes):
         data.setdefault(section, {})[key] = value
-    for name, path in settings_in_role().items():
+    for name, path in (settings_in_role() | settings_beside_role()).items():
         if name not in said:
             continue
         if name in MODES and not isinstance(said[name], str):

@@ -28,7 +28,9 @@ class Controller:
 
     name: str = field(metadata=setting(kinds.HOST, "What messages and reports call it; host is the default."))
     host: str = field(metadata=setting(kinds.HOST, "Its address, or a name that ssh resolves; name is the default."))
-    port: int = field(default=22, metadata=setting(kinds.PORT, "The port of its sshd."))
+    port: int | None = field(
+        default=None, metadata=setting(kinds.PORT, "The port of its sshd, where ssh_config does not say it.")
+    )
     user: str = field(
         default="root", metadata=setting(kinds.ACCOUNT, "Who logs in; another one than root needs `sudo -n` there.")
     )

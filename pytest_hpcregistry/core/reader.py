@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +94,8 @@ class Reader:
                 names += node_names(part, alone=not isinstance(raw, list))
             except ValueError as error:
                 self.add(path, str(error))
-        if repeated := fields.find_repeated(names):
-            self.add(("nodes",), f"listed twice: {', '.join(repeated[:10])}")
-        if CONTROLLER in names:
-            self.add(("nodes",), NO_NODE)
+        for problem in wrong_names(names):
+            self.add(("nodes",), problem)
         if isinstance(raw, dict) and SLURM in raw:
             return None
         if not names and len(self.mistakes) == before:
@@ -144,15 +142,27 @@ def read_routes(data: Mapping[str, Mapping[str, str]], source: str) -> tuple[Nod
     return routes
 
 
+def wrong_names(names: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the names of all nodes together."""
+    if repeated := fields.find_repeated(names):
+        yield f"listed twice: {', '.join(repeated[:10])}"
+    if CONTROLLER in names:
+        yield NO_NODE
+    if SLURM in [name.lower() for name in names]:
+        yield f"{SLURM} stands for every node that Slurm knows, by itself and in small letters"
+
+
 def uneven(route: NodeRoute) -> str:
     """What is wrong with the number of a route's addresses; "" where there is one for each node."""
     if route.nodes == SLURM:
         return "cannot be one for all that Slurm knows: write node sets"
     try:
-        wanted, given = len(fields.read_node_names(route.nodes)), len(addresses(str(route.address)))
+        wanted, given = fields.read_node_names(route.nodes), addresses(str(route.address))
     except ValueError:
         return ""  # said of the node set
-    return "" if wanted == given else f"means {given}, where {route.nodes} means {wanted}"
+    if repeated := fields.find_repeated(given):
+        return f"means {repeated[0]} more than once"
+    return "" if len(wanted) == len(given) else f"means {len(given)}, where {route.nodes} means {len(wanted)}"
 
 
 def several(kind: Kind, raw: Any) -> tuple[Any, ...]:

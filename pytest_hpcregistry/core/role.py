@@ -46,9 +46,21 @@ def role_variable(*path: str) -> str:
 
 def settings_in_role() -> dict[str, KeyPath]:
     """Each variable of the role that is a setting, and which one; a later name, which wins, after its earlier one."""
-    paths: list[tuple[str, ...]] = [("nodes",)]
-    for section, part in SECTIONS.items():
-        if not part.ours:
-            paths += [(section, key) for key, one in settings_of(part.kind).items() if not one.ours]
-    named: dict[str, KeyPath] = {role_variable(*path): path for path in paths}
+    named: dict[str, KeyPath] = {role_variable("nodes"): ("nodes",)} | named_settings(ours=False)
     return {earlier: named[name] for name, earlier in EARLIER_NAMES.items()} | named
+
+
+def settings_beside_role() -> dict[str, KeyPath]:
+    """Names of the same form for settings of these sections that only this package has, such as slurm.run_as: for an
+    inventory, which has no other place for them."""
+    return named_settings(ours=True)
+
+
+def named_settings(ours: bool) -> dict[str, KeyPath]:
+    return {
+        role_variable(section, key): (section, key)
+        for section, part in SECTIONS.items()
+        if not part.ours
+        for key, one in settings_of(part.kind).items()
+        if one.ours is ours
+    }

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from . import kinds
-from .fields import is_ipv6, limit_nodes, read_account, read_host, read_node_names, read_port
+from .errors import UsageError
+from .fields import OUTSIDE_BRACKETS, is_ipv6, limit_nodes, read_account, read_host, read_node_names, read_port
 from .kinds import Kind, setting, settings_of
 from .nodeset import expand
 
 JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?:\[(?P<six>[^]]+)\]|(?P<host>[^:]+))(?::(?P<port>[^:]+))?\Z")
+PADDED = re.compile(r"(?=.*(?:^|\.)0[0-9])[0-9]{1,3}(\.[0-9]{1,3}){3}")
 ROOT = "root"
 SLURM = "slurm"
 """In place of a node set: every node that Slurm knows."""
@@ -61,10 +63,40 @@ def addresses(text: str) -> list[str]:
     """What such a node set means, in the order in which it is written. Raises ValueError."""
     if is_ipv6(text):
         return [text]
-    if ":" not in text:
-        return read_node_names(text)
     limit_nodes(text)
-    return [read_host(one) for one in expand(text)]
+    found = [read_host(one) for one in in_order(text)]
+    if padded := [one for one in found if PADDED.fullmatch(one)]:
+        raise ValueError(f"{padded[0]}: a number of an IPv4 address must not begin with 0, which some take as octal")
+    return found
+
+
+def in_order(text: str) -> list[str]:
+    """A node set's names as they are written: `n[2,1]` is n2, n1; ClusterShell would sort them. Raises ValueError."""
+    if re.search("[@*!&^]", text):
+        raise ValueError(f"{text!r} must not use groups (@), * or operators here; write them out")
+    found: list[str] = []
+    for part in re.split("," + OUTSIDE_BRACKETS, text):
+        listed = re.search(r"\[([^][]*,[^][]*)\]", part)
+        if listed:
+            before, after = part[: listed.start()], part[listed.end() :]
+            found += [name for one in listed[1].split(",") for name in in_order(f"{before}[{one.strip()}]{after}")]
+        else:
+            found += expand_one(part.strip())
+    return found
+
+
+def names_in_order(text: str) -> list[str]:
+    """The names of a node set as they are written, where it has no operator, whose result ClusterShell sorts."""
+    return read_node_names(text) if re.search("[!&^]", text) else in_order(text)
+
+
+def expand_one(part: str) -> list[str]:
+    if not part:
+        raise ValueError("has a comma too many")
+    try:
+        return expand(part)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
 
 
 GATE = Kind(
@@ -132,7 +164,7 @@ def configured(routes: Sequence[NodeRoute]) -> dict[str, Route]:
     """The route of each node, by its name; that of SLURM is for all others."""
     found: dict[str, Route] = {}
     for one in routes:
-        names = [SLURM] if one.nodes == SLURM else read_node_names(one.nodes)
+        names = [SLURM] if one.nodes == SLURM else names_in_order(one.nodes)
         of_each = addresses(one.address) if one.address else [None] * len(names)
         found.update(
             (name, Route(address, one.port, one.jump, user=one.user or ROOT)) for name, address in zip(names, of_each)

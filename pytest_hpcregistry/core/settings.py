@@ -108,9 +108,7 @@ def there(path: KeyPath) -> KeyPath:
 
 def written(cluster: Cluster | Settings) -> dict[str, Any]:
     """What of a cluster phase 1 writes down, by the cluster file's keys: text, numbers, booleans, lists of text."""
-    by_slurm = isinstance(cluster, Cluster) and cluster.nodes_by_slurm
-    nodes = by_node_set(cluster.routes) or NODES.kind.write(None if by_slurm else cluster.nodes)
-    data: dict[str, Any] = {"nodes": nodes}
+    data: dict[str, Any] = {"nodes": by_node_set(cluster.routes) or NODES.kind.write(named_nodes(cluster))}
     for name in IN_FORCE:
         values = getattr(cluster, name)
         data[name] = {
@@ -121,13 +119,23 @@ def written(cluster: Cluster | Settings) -> dict[str, Any]:
     return data
 
 
+def named_nodes(cluster: Cluster | Settings) -> Any:
+    """The nodes that syncs go to; None where these are Slurm's, whoever phase 1 sets up."""
+    return None if isinstance(cluster, Cluster) and cluster.nodes_by_slurm else cluster.nodes
+
+
+WORDS = {"routes": "how nodes are reached"}
+"""What `flat` calls in words of its own."""
+
+
 def flat(cluster: Cluster | Settings) -> dict[str, Any]:
     """As `written`, but by `section.key`, and nodes as a node set: their order means nothing. How they are reached is
     beside them, `routes`."""
     data = written(cluster)
     del data["nodes"]
     found = {f"{name}.{key}": value for name, part in data.items() for key, value in part.items()}
-    nodes = "slurm" if cluster.nodes is None else nodeset.fold(cluster.nodes)
+    names = named_nodes(cluster)
+    nodes = "slurm" if names is None else nodeset.fold(names)
     return {"nodes": nodes, "routes": by_node_set(cluster.routes), **found}
 
 
@@ -146,7 +154,7 @@ def differences(wanted: Mapping[str, Any], in_force: Settings) -> list[str]:
     if in_force.outdated:
         del theirs["sync.key_from"]
     return [
-        f"{key} is {shown(value)} in the cluster file, and {shown(theirs[key])} on the controller"
+        f"{WORDS.get(key, key)} is {shown(value)} in the cluster file, and {shown(theirs[key])} on the controller"
         for key, value in wanted.items()
         if key in theirs and value != theirs[key]
     ]

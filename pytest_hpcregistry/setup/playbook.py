@@ -26,7 +26,7 @@ from ..transports import Transport
 from ..transports.local import LocalTransport
 from ..transports.openssh import find_open_connection
 from ..transports.routes import SSH_PORT
-from ..transports.ssh import destination, ssh_options, unreachable
+from ..transports.ssh import destination, ssh_options, typed_by_hand, unreachable
 from . import transcript
 from .transcript import Recap
 from .troubles import not_passed_on, raise_troubles
@@ -72,7 +72,7 @@ def inventory(
         raise UsageError(f"{', '.join(map(repr, odd))} cannot be the name of a machine")
     controller = {
         "ansible_host": cluster.controller.host,
-        "ansible_port": cluster.controller.port,
+        **({"ansible_port": cluster.controller.port} if cluster.controller.port else {}),
         "ansible_ssh_common_args": join(controller_ssh(cluster, shared or control_path)[1:]),
     }
     return {
@@ -216,7 +216,7 @@ def connected(cluster: Cluster, here: Transport, control_path: str) -> Iterator[
     share = ["-o", "ControlMaster=yes", "-o", "ControlPersist=60"]
     opening = here.run([*ssh, *share, target, "true"], timeout=cluster.ssh.connect_timeout + 20)
     if opening.exit_code != 0:
-        raise unreachable(cluster.controller.name, opening.stderr, target)
+        raise unreachable(cluster.controller.name, opening.stderr, typed_by_hand(cluster))
     try:
         yield None
     finally:

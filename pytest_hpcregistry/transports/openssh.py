@@ -13,7 +13,7 @@ from ..core.model import Cluster
 from . import Command, CommandResult, Transport
 from .frame import framed, new_mark, printed
 from .process import run_command, run_process
-from .ssh import destination, ssh_options, unreachable
+from .ssh import destination, ssh_options, typed_by_hand, unreachable
 
 
 class OpensshTransport(Transport):
@@ -31,7 +31,7 @@ class OpensshTransport(Transport):
         self.ssh = [*self.alone, *share]
         self.jumps = cluster.controller.jump is not None
         self.patience = 2 * cluster.ssh.connect_timeout + 5  # seconds, for two hops
-        self.target = destination(cluster)
+        self.target, self.by_hand = destination(cluster), typed_by_hand(cluster)
 
     def execute(self, command: Command) -> CommandResult:
         """See Transport."""
@@ -40,7 +40,7 @@ class OpensshTransport(Transport):
         result = run_command(self.name, replace(command, argv=argv, mark=printed(mark)), shown=command.argv)
         # ssh(1) exits with 255 when it fails itself, and Apptainer does too: the connection tells which it was.
         if result.exit_code == 255 and not self.is_connected():
-            raise unreachable(self.name, self.say_why() or result.stderr, self.target)
+            raise unreachable(self.name, self.say_why() or result.stderr, self.by_hand)
         return result
 
     def say_why(self) -> str:

@@ -88,12 +88,12 @@ class ParamikoTransport(Transport):
             transport = jump.get_transport()
             assert transport is not None
             try:
-                through = transport.open_channel("direct-tcpip", (controller.host, controller.port), ("", 0))
+                through = transport.open_channel("direct-tcpip", (controller.host, controller.port or 22), ("", 0))
             except (paramiko.SSHException, OSError) as error:
                 raise Unreachable(
                     f"jump host {hop.host} cannot reach it: {excerpt(str(error))}", where=self.name
                 ) from error
-        self.connect_to(controller.host, controller.port, controller.user, through)
+        self.connect_to(controller.host, controller.port or 22, controller.user, through)
 
     def connect_to(self, host: str, port: int, user: str, through: paramiko.Channel | None) -> paramiko.SSHClient:
         """Connect one hop, with its host key checked: an unknown or a changed one is refused."""

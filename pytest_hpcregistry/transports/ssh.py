@@ -31,12 +31,20 @@ def ssh_options(cluster: Cluster) -> list[str]:
         jump = cluster.controller.jump
         port = ["-p", str(jump.port)] if jump.port else []
         options += ["-o", f"ProxyCommand={shlex.join([*options, *port, '-W', '[%h]:%p', jump.destination])}"]
-    return [*options, "-p", str(cluster.controller.port)]
+    return [*options, *(["-p", str(cluster.controller.port)] if cluster.controller.port else [])]
 
 
 def destination(cluster: Cluster) -> str:
     """`user@host` of the controller."""
     return f"{cluster.controller.user}@{cluster.controller.host}"
+
+
+def typed_by_hand(cluster: Cluster) -> str:
+    """What a person types after `ssh` to come to the controller the same way."""
+    one = cluster.controller
+    given = (("-F", cluster.ssh.config), ("-i", one.key), ("-p", one.port), ("-J", one.jump))
+    words = [word for option, value in given if value for word in (option, str(value))]
+    return shlex.join([*words, destination(cluster)])
 
 
 def ssh_to_node(node: str, route: Route, connect_timeout: int, options: Sequence[str] = ()) -> list[str]:

@@ -810,7 +810,7 @@ def test_a_group_alone_prints_its_help(words: list[str]) -> None:
         (["schema", "catalog", "lst"], "there is no command 'catalog lst'. Perhaps you meant \"list\"?"),
         (["schema", "catalog"], "catalog is several commands: "),
         (["status", "--cluster", "tba.yaml"], 'hint: perhaps you meant "tab.yaml"?'),
-        (["status", "--cluster", "nope"], "hint: give --cluster FILE, or set HPC_CLUSTER=FILE, or give --controller"),
+        (["status", "--cluster", "nope"], "hint: give --cluster FILE (pytest: --hpc-cluster), or set HPC_CLUSTER=FILE"),
         (["status", "--cluster", "image.sif"], "image.sif: an image, where a text file is wanted"),
         (["status", "--cluster", "tab.yaml"], "tab.yaml:2: indented by a tab, where YAML wants spaces"),
     ],

@@ -13,6 +13,7 @@ from pytest_hpcregistry.core.catalog import Catalog
 from pytest_hpcregistry.core.errors import Unreachable
 from pytest_hpcregistry.core.events import InUse, Planned
 from pytest_hpcregistry.setup import playbook
+from pytest_hpcregistry.setup.transcript import HostRecap, Recap
 from pytest_hpcregistry.testing.facts import NAME, entry
 from tests.unit.cli.test_commands import raised, run
 
@@ -25,9 +26,10 @@ def taken_back(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What Ansible was asked for, on two nodes, with one image that somebody uses."""
     asked: list[dict[str, Any]] = []
 
-    def take_back(cluster: Any, nodes: list[str], **how: Any) -> None:
-        del how["on_line"], how["routes"]
+    def take_back(cluster: Any, nodes: list[str], **how: Any) -> Recap:
+        del how["on_line"], how["routes"], how["look"]
         asked.append({"nodes": nodes, **how})
+        return Recap({name: HostRecap(1, 2, 0, 0) for name in nodes}, 3.0)
 
     def remove(client: ControllerClient, names: list[str], after: int, listener: Any, *, dry_run: bool) -> None:
         assert (names, dry_run) == ([NAME], True)
@@ -44,7 +46,10 @@ def taken_back(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def test_who_uses_an_image_is_named_and_images_stay(taken_back: list[dict[str, Any]]) -> None:
     done = run("registry", "remove", *WHERE, "--check", "-e", "a=b")
-    assert done.output == f"! {NAME}: job 8812 (alice) runs from it on c1; it keeps its bytes\n"
+    in_use, end, warning = done.output.splitlines()
+    assert in_use == f"! {NAME}: job 8812 (alice) runs from it on c1; it keeps its bytes"
+    assert end == "✓ phase 1 taken back, only looked at: would change on c[1-2] (3 s)"
+    assert warning.startswith("! without phase 1 Slurm runs a step with --container on the node itself")
     assert taken_back == [{"nodes": ["c1", "c2"], "tree": False, "check": True, "diff": False, "extra_vars": ("a=b",)}]
 
 

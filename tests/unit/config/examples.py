@@ -46,11 +46,15 @@ BAD_ROUTES = [
     ("{c1: {jump: 'a b'}}", ": nodes.c1.jump: "),
     ("{c1: {jump: 'gate:x'}}", ": nodes.c1.jump: 'x' is not a port"),
     ("{'c[1-3]': {address: '10.0.0.[1-2]'}}", ": nodes.c[1-3].address: means 2, where c[1-3] means 3"),
+    ("{'c[1-2]': {address: '10.0.0.1,10.0.0.1'}}", ": nodes.c[1-2].address: means 10.0.0.1 more than once"),
+    ("{'c[1-2]': {address: '10.0.0.[01-02]'}}", "must not begin with 0"),
     ("{slurm: {address: 10.0.0.1}}", ": nodes.slurm.address: cannot be one for all that Slurm knows"),
 ]
 
 BAD_NODES = [
     ("c1,c2,c1", "listed twice: c1"),
+    ("{'slurm,c1': {port: 22}}", "slurm stands for every node that Slurm knows"),
+    ("c1,SLURM", "slurm stands for every node that Slurm knows"),
     ("c[1-3],c2", "listed twice: c2"),
     ("[c1, controller]", "a node needs another name"),
     ("[c1, 'c[1-2]']", "listed twice: c1"),
@@ -82,7 +86,7 @@ BAD_NODES = [
 BAD_VALUES = [
     ("controller", "name", ["a b", "-x", "a;b", '"a\\nb"', "$(id)", "[a]", "''", "true", "null"]),
     ("controller", "host", ["-x", "null", "False", "~", "a b", "fe80::1%$(id)", "user@h", "h:22", "''", "{a: b}"]),
-    ("controller", "port", ["0", "65536", "ssh", "-1", "0x16", "2.0", "''", "[22]"]),
+    ("controller", "port", ["0", "65536", "ssh", "-1", "0x16", "2.0", "[22]"]),
     ("controller", "user", ["-l", "a b", "a;b", "0", "''", "true", "NULL"]),
     ("controller", "jump", ["-x", "a@b@c", "h:0", "h:x", "'-u@h'", "'h;id'", "'a b'", "'[x]'"]),
     ("controller", "key", ["/no/such", "~nobody-has-this-name/k", "/", "'-i'"]),

@@ -158,6 +158,8 @@ EXAMPLES = [
     ini(
         "other nodes", "container_registry_nodes=['c001','c009']", "container_registry_nodes differs", "c[002-003,009]"
     ),
+    ini("another prefix", "containers_registry_path=/srv", "containers_registry_path", "container_registry_path"),
+    ini("capitals", "CONTAINER_REGISTRY_PATH=/srv", "CONTAINER_REGISTRY_PATH", "container_registry_path"),
     ini("Packer's switch", "packer_build=true"),
     ini("places", "container_registry_authorized_keys=/etc/ssh/keys/root\ncontainer_registry_sync_log_group=wheel"),
     # Where and as whom.
@@ -191,6 +193,17 @@ EXAMPLES = [
         "another user for nodes",
         "[controller]\nh\n[compute]\nc1 ansible_user=ops\nc2 ansible_user=ops\n",
         "hosts c[1-2]: ansible_user",
+    ),
+    text(
+        "a mapping that says less than the hosts do",
+        "[controller]\nh\n[compute]\nc1 ansible_host=10.0.0.2 ansible_port=2200\n"
+        "[all:vars]\ncontainer_registry_nodes={'c1': {'port': 2222}}\n",
+        "host c1: ansible_host is not read",
+    ),
+    text(
+        "a mapping that says as much",
+        "[controller]\nh\n[compute]\nc1 ansible_port=2222\n"
+        "[all:vars]\ncontainer_registry_nodes={'c1': {'port': 2222}}\n",
     ),
     text(
         "addresses of nodes",

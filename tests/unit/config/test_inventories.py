@@ -18,7 +18,7 @@ from pytest_hpcregistry.config.load import load_cluster
 from pytest_hpcregistry.core.errors import ConfigError
 from pytest_hpcregistry.core.model import Cluster
 from pytest_hpcregistry.core.role import OTHERS, settings_in_role
-from pytest_hpcregistry.core.routes import Jump, NodeRoute, read_jump
+from pytest_hpcregistry.core.routes import Jump, NodeRoute, configured_route, read_jump
 from pytest_hpcregistry.core.settings import written
 from pytest_hpcregistry.setup import playbook
 from tests.unit.config.inventories import EXAMPLES, HEAD, Example
@@ -101,7 +101,7 @@ def test_what_is_read_is_what_ansible_says(example: Example, path: Path, truth: 
     own = variables.get(name, {})
     assert (cluster.controller.name, more) == (name, [])
     assert cluster.controller.host == own.get("ansible_ssh_host", own.get("ansible_host", name))
-    assert cluster.controller.port == own.get("ansible_ssh_port", own.get("ansible_port", 22))
+    assert cluster.controller.port == own.get("ansible_ssh_port", own.get("ansible_port"))
     assert cluster.controller.user == own.get("ansible_ssh_user", own.get("ansible_user", "root"))
     assert cluster.controller.jump == (read_jump(example.jump) if example.jump else None)
     for node in nodes:
@@ -120,7 +120,10 @@ def hosts_of(inventory: Truth, *groups: str) -> list[str]:
 def check_node(cluster: Cluster, node: str, variables: Truth) -> None:
     """Nothing that decides where a node is or as whom one logs in there says otherwise than phase 1 will do."""
     controller = cluster.controller
-    here = {"host": controller.host, "port": controller.port} if node == controller.name else {"host": node, "port": 22}
+    port = controller.port or variables.get("ansible_port")  # without a word it is ssh_config's, here and there
+    route = configured_route(node, cluster.routes)
+    there = {"host": route.address or node, "port": route.port or 22}
+    here = {"host": controller.host, "port": port} if node == controller.name else there
     for name, same in {**here, "user": controller.user}.items():
         for variable in (f"ansible_{name}", f"ansible_ssh_{name}"):
             assert variables.get(variable, same) == same

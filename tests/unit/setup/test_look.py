@@ -97,6 +97,19 @@ def test_a_foreign_directory_below_is_refused_as_well(registry: Path) -> None:
     assert [line.split(" was")[0] for line in look(registry, ours(registry / "local"))] == [f"problem {registry}/local"]
 
 
+def test_the_registry_may_be_a_link_and_nothing_below_it(registry: Path, tmp_path: Path) -> None:
+    """No image goes through a link below: every deploy would fail where phase 1 saw nothing."""
+    (registry / "ml-frameworks").symlink_to(tmp_path)
+    (line,) = look(registry, ours(registry / "ml-frameworks"))
+    assert (
+        line
+        == f"problem {registry}/ml-frameworks is a symbolic link, through which no image goes: only {registry} itself"
+        " may be one"
+    )
+    (tmp_path / "linked").symlink_to(registry)
+    assert look(tmp_path / "linked", ours(tmp_path / "linked")) == []
+
+
 @pytest.mark.parametrize("kind", ["ours", "parent"])
 def test_a_file_where_a_directory_shall_be(registry: Path, kind: str) -> None:
     (registry / "x").touch()
@@ -192,9 +205,8 @@ def test_authorized_keys_is_looked_at_and_left(private: Path, mode: int, uid: in
 
 
 def test_a_registry_on_two_file_systems_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "shm").symlink_to("/dev/shm")  # noqa: S108
-    (line,) = [line for line in look(tmp_path, ours(tmp_path / "shm")) if "file system" in line]
-    assert line.startswith(f"problem {tmp_path}/shm lies on another file system than {tmp_path}: ")
+    (line,) = [line for line in look(tmp_path, ours(Path("/dev/shm"))) if "file system" in line]  # noqa: S108
+    assert line.startswith(f"problem /dev/shm lies on another file system than {tmp_path}: ")
 
 
 def test_addresses_are_told_without_ip(tmp_path: Path) -> None:

@@ -108,6 +108,8 @@ END
                 echo "todo $item"
             elif [ ! -d "$path" ]; then
                 problem "$path is no directory"
+            elif [ "$kind" = ours ] && [ -L "$path" ] && [ "$path" != "$registry" ]; then
+                problem "$path is a symbolic link, through which no image goes: only $registry itself may be one"
             elif [ "$kind" = ours ]; then
                 one_file_system "$path"
                 found=$(stat -L -c '%04a %U %G' "$path")
