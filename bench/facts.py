@@ -29,8 +29,9 @@ from pytest_hpcregistry.transports.local import LocalTransport
 from .testbed import say
 
 SSH = """#!/bin/sh
-for word; do nonce=$before before=$word; done # the last but one
-printf '\\nhpcregistry %s ' "$nonce"
+for word; do :; done
+eval "set -- $word" # sh -c SCRIPT sh NONCE REQUEST
+printf '\\nhpcregistry %s ' "$5"
 exec cat {answer}
 """
 

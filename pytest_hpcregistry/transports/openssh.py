@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -59,7 +60,8 @@ class OpensshTransport(Transport):
     def close(self) -> None:
         """End the shared connection, unless it is the user's own."""
         if not self.shared:
-            run_process(self.name, [*self.ssh, "-O", "exit", self.target], timeout=10)
+            with suppress(CommandTimeout):  # which would hide why the connection is closed
+                run_process(self.name, [*self.ssh, "-O", "exit", self.target], timeout=10)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

@@ -28,7 +28,7 @@ def test_who_is_asked_is_said_before_a_late_answer_comes(
 ) -> None:
     """Through a pipe, too: a run that is ended because it takes long has said whom it waited for."""
     ssh = pytester.mkdir("bin") / "ssh"
-    ssh.write_text(f'#!/bin/sh\ncase " $* " in *" -G "*) exit ;; esac\nexec sleep {SLOW}\n')
+    ssh.write_text(f'#!/bin/sh\ncase " $* " in *" -G "* | *" -O "*) exit ;; esac\nexec sleep {SLOW}\n')
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
     argv = [sys.executable, "-m", "pytest", "-m", "infrastructure", "--hpc-controller=hpc"]

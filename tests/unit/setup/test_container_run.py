@@ -341,7 +341,8 @@ def test_an_ordinary_user_tries_to_start_a_container(
     program: ModuleType, for_all: Path, script: str, said: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sysctls are not all that forbids it. The container is made of this machine's own programs."""
-    monkeypatch.setattr(program, "TRIAL", 1)
+    if "sleep" in script:
+        monkeypatch.setattr(program, "TRIAL", 1)
     why = program.why_not_started(str(write_runtime(for_all / "apptainer", script)))
     assert (why is None) if said is None else said in str(why)
     assert not [path for path in Path(tempfile.gettempdir()).glob("hpcregistry-*") if (path / "usr").exists()]
