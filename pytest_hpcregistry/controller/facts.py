@@ -49,6 +49,7 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
     watch.start()
     listener(Asking(nodes, room.window))
 
+    question = look_everywhere(question)
     away, started = out_of_service(view), images_to_start(question)
 
     def ask(node: str) -> None:
@@ -74,15 +75,27 @@ def gather(request: FactsRequest, listener: Listener) -> Gathered:
     return Gathered(len(nodes), own.result(), watch.tell(), slurm.result())
 
 
+def look_everywhere(question: Question) -> Question:
+    """The *question*, with every directory that the catalog has images in: the cluster file may lack one, whose images
+    are not missing for that."""
+    found = {name.partition("/")[0] for name in names_in_catalog(question.registry)}
+    return replace(question, directories=[*question.directories, *sorted(found - {*question.directories})])
+
+
+def names_in_catalog(registry: str) -> list[str]:
+    """The catalog's images, in order; none of a broken one, of which a check of its own says so."""
+    path = layout.inside(registry, layout.CATALOG)
+    try:
+        return sorted(from_text(read_text(path, LARGEST + 1) or "", path).images)
+    except ConfigError:
+        return []
+
+
 def images_to_start(question: Question) -> list[str]:
     """Of the catalog's images those that shall be started, as many as a node can answer for; none of a broken one."""
     if not question.start:
         return []
-    path = layout.inside(question.registry, layout.CATALOG)
-    try:
-        names = sorted(from_text(read_text(path, LARGEST + 1) or "", path).images)
-    except ConfigError:
-        return []  # a check of its own says so
+    names = names_in_catalog(question.registry)
     wanted = [name for name in names if question.started is None or {name, basename(name)} & {*question.started}]
     return wanted[:MOST_COMMANDS]
 

@@ -67,8 +67,8 @@ def test_each_node_is_an_event_and_the_catalog_is_read_last(asked: list[Any]) ->
     told = {event.node: event for event in events if isinstance(event, NodeFacts)}
     question = {**plain(Question("/nowhere", ["a"], content=True, host=True)), "texts": ["/y"]}
     how = {"route": Route(), "connect_timeout": 3, "timeout": 7}
-    assert asked[-1] == ("/nowhere/.registry/catalog.yaml",)
-    assert sorted(asked[:-1], key=str) == [
+    assert asked[0] == asked[-1] == ("/nowhere/.registry/catalog.yaml",), "first for its directories, then to be told"
+    assert sorted(asked[1:-1], key=str) == [
         *((node, question, how) for node in ("c1", "c2", "c3", "c4", "c5")),
         ("controller", {**question, "texts": ["/y", "/x"]}),
         ("slurm",),
@@ -83,6 +83,19 @@ def test_each_node_is_an_event_and_the_catalog_is_read_last(asked: list[Any]) ->
         assert str(told[node].unreachable).startswith("the agent's answer to facts is malformed: ")
     assert told["c5"].unreachable == "the agent's answer to facts lacks text /y"
     assert "of another version" in str(told["c5"].hint)
+
+
+def test_directories_that_only_the_catalog_knows_are_looked_into(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster file that lacks one, as after a change of the registry, lets no image seem to be missing."""
+    catalog = Catalog({name: entry() for name in ("a/x.sif", "old/y.sif", "base/z.sif", "old/w.sif")}).to_text()
+    monkeypatch.setattr(facts, "read_text", lambda path, most: catalog)
+    facts.gather(request("c1"), lambda _: None)
+    assert {one[0]: one[1]["directories"] for one in asked if len(one) > 1} == {
+        "c1": ["a", "base", "old"],
+        "controller": ["a", "base", "old"],
+    }
 
 
 def test_slurm_is_asked_once_whoever_names_the_nodes(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +149,7 @@ def test_it_waits_no_longer_than_it_may(
     monkeypatch.setattr(lock.Watch, "wait_for_end", lambda watch, seconds, on_wait: waited.append(seconds))
     facts.gather(request("c1", **wait), print)
     assert waited == waits
-    assert len(asked) == 4
+    assert len(asked) == 5
 
 
 def test_what_a_sync_does_while_it_looks_is_told(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +161,8 @@ def test_what_a_sync_does_while_it_looks_is_told(asked: list[Any], monkeypatch: 
     order = [one if isinstance(one, str) else one[0] for one in asked]
     assert order[:3] == ["looks", "waited", "looks"]
     assert order[-2:] == ["/nowhere/.registry/catalog.yaml", "told"]
-    assert sorted(order[3:-2]) == ["c1", "controller", "slurm"]
+    assert order[3] == "/nowhere/.registry/catalog.yaml"
+    assert sorted(order[4:-2]) == ["c1", "controller", "slurm"]
 
 
 def test_the_window_is_as_large_as_open_files_allow(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
