@@ -46,7 +46,7 @@ class Step(Place):
         """See Place. Raises Unreachable when it failed since Slurm has ended the job, or the node has."""
         given = [] if not self.gpu else ["--gres=gpu:1" if gpu else "--gres=none"]
         given += [f"--mpi={mpi}", "--ntasks=2", "--overcommit"] if mpi else []
-        words = [f"--container={self.image}", *given, *argv]
+        words = self.slurm.in_image(self.image, argv, given)
         # MPI libraries take tasks whose PID namespaces differ for tasks of different machines.
         result = step(self.slurm, self.job, words, timeout, environment=() if mpi else IN_NAMESPACE)
         if result.exit_code != 0:

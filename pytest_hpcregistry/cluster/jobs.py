@@ -26,6 +26,9 @@ POLL = 1.0  # seconds between two questions to slurmctld
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 
+BY_HAND = 'program=$(command -v apptainer || command -v singularity) && exec "$program" exec "$@"'
+"""What a user types on a node, for sh: with an image and a command."""
+
 
 def new_name() -> str:
     return f"hpcregistry-{secrets.token_hex(8)}"
@@ -82,6 +85,13 @@ class Slurm:
         return self.client.transport.run(
             self.client.program.as_root([*become, *argv]) if become else argv, stdin=stdin, timeout=timeout
         )
+
+    def in_image(self, image: str, argv: Sequence[str], options: Sequence[str] = ()) -> list[str]:
+        """The last words of srun, with these *options* of its own, that run *argv* in an image: by Slurm itself, or,
+        where it runs none (slurm.container), by the runtime of the node."""
+        if self.client.cluster.slurm.container:
+            return [f"--container={image}", *options, *argv]
+        return [*options, "/bin/sh", "-c", BY_HAND, "by-hand", image, *argv]
 
     @contextmanager
     def allocation(self, *words: str, seconds: float) -> Iterator[str]:

@@ -13,5 +13,6 @@ pytestmark = pytest.mark.hpc_deployment
 
 def test_slurm_can_execute_it(slurm: Slurm, sif: tuple[str, Entry], registry: Registry) -> None:
     path = f"{registry.path}/{sif[0]}"
-    result = slurm.srun(f"--container={path}", "/bin/sh", "-c", "echo in $SINGULARITY_CONTAINER").check()
+    words = slurm.in_image(path, ["/bin/sh", "-c", "echo in $SINGULARITY_CONTAINER"])
+    result = slurm.srun(*words).check()
     assert result.stdout.strip() == f"in {path}"

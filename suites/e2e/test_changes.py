@@ -5,6 +5,7 @@ These tests deploy one small image of their own, custom-images/hpcregistry-selft
 
 from __future__ import annotations
 
+import shlex
 import uuid
 from pathlib import Path
 
@@ -63,10 +64,10 @@ def test_deploy_update_and_running_jobs(
     directory = registry.directories[min(1, len(registry.directories) - 1)]
     renew(own_image)
     name = deploy(own_image, directory, hpc_client)
-    container = f"--container={registry.path}/{name}"
-    assert slurm.srun(container, "/bin/sh", "-c", "echo runs").check().stdout == "runs\n"
+    path = f"{registry.path}/{name}"
+    assert slurm.srun(*slurm.in_image(path, ["/bin/sh", "-c", "echo runs"])).check().stdout == "runs\n"
 
-    wrap = f"srun {container} /bin/sh -c {READ_ALL!r}"
+    wrap = shlex.join(["srun", *slurm.in_image(path, ["/bin/sh", "-c", READ_ALL])])
     job = slurm.submit(f"#!/bin/sh\n{wrap}\n")
     slurm.wait_for_output(job, "started")
     new_digest = renew(own_image)

@@ -9,7 +9,7 @@ import pytest
 from pytest_hpcregistry import checks
 from pytest_hpcregistry.checks import images
 from pytest_hpcregistry.cluster.image_checks import step
-from pytest_hpcregistry.cluster.jobs import Slurm
+from pytest_hpcregistry.cluster.jobs import BY_HAND, Slurm
 from pytest_hpcregistry.cluster.kinds import NOT_PROVEN, Prover
 from pytest_hpcregistry.core.catalog import Entry
 from pytest_hpcregistry.core.facts import Facts, Machine
@@ -22,7 +22,6 @@ Say = Callable[[Collection[str]], None]
 STEP = 60  # seconds in which an image starts, and says where it runs
 # Apptainer and SingularityCE set SINGULARITY_CONTAINER to the image's path, and only an image has /.singularity.d.
 WHERE = 'test -d /.singularity.d && echo "$SLURMD_NODENAME $SINGULARITY_CONTAINER" || echo "$SLURMD_NODENAME the host"'
-BY_HAND = 'program=$(command -v apptainer || command -v singularity) && exec "$program" exec "$@"'
 DISTRIBUTED = """\
 #!/bin/bash
 #SBATCH --job-name=hpcregistry-distributed
@@ -32,6 +31,12 @@ DISTRIBUTED = """\
 echo "script on $SLURMD_NODENAME in $SINGULARITY_CONTAINER"
 echo "nodes $SLURM_JOB_NUM_NODES tasks $SLURM_NTASKS_PER_NODE job $SLURM_JOB_ID"
 """
+
+
+@pytest.fixture
+def slurm_runs_images(cluster: Cluster) -> None:
+    if not cluster.slurm.container:
+        pytest.skip("slurm.container is false in the cluster file: jobs start images by apptainer exec")
 
 
 @pytest.fixture
@@ -75,6 +80,7 @@ def test_apptainer_exec_without_a_job(
     assert checks.in_images(nodes.values(), [sif[0]], cluster_facts, cluster, images.starts) == []
 
 
+@pytest.mark.usefixtures("slurm_runs_images")
 def test_srun_container_on_a_node_of_each_kind(
     slurm: Slurm, sif: Sif, prover: Prover, registry: Registry, say: Say
 ) -> None:
@@ -90,15 +96,17 @@ def test_job_environment_is_inside(slurm: Slurm, sif: Sif, registry: Registry) -
     """Training jobs find their rank by SLURM_PROCID: each task has its own."""
     path = f"{registry.path}/{sif[0]}"
     words = ["/bin/sh", "-c", 'echo "$SLURM_PROCID of $SLURM_NTASKS in $SINGULARITY_CONTAINER"']
-    result = slurm.srun("--nodes=1", "--ntasks=4", f"--container={path}", *words).check()
+    result = slurm.srun("--nodes=1", "--ntasks=4", *slurm.in_image(path, words)).check()
     assert sorted(result.stdout.splitlines()) == [f"{rank} of 4 in {path}" for rank in range(4)]
 
 
 def test_exit_code_of_the_step_is_passed_on(slurm: Slurm, sif: Sif, registry: Registry) -> None:
-    result = slurm.srun("--nodes=1", f"--container={registry.path}/{sif[0]}", "/bin/sh", "-c", "exit 7")
+    words = slurm.in_image(f"{registry.path}/{sif[0]}", ["/bin/sh", "-c", "exit 7"])
+    result = slurm.srun("--nodes=1", *words)
     assert result.exit_code == 7
 
 
+@pytest.mark.usefixtures("slurm_runs_images")
 def test_sbatch_container(slurm: Slurm, sif: Sif, prover: Prover, registry: Registry) -> None:
     """On two nodes, where as many are idle."""
     path = f"{registry.path}/{sif[0]}"

@@ -19,13 +19,19 @@ def test_node_is_usable(find_on_nodes: Find) -> None:
     assert find_on_nodes(slurm.usable) == []
 
 
+@pytest.fixture
+def slurm_runs_images(cluster: Cluster) -> None:
+    if not cluster.slurm.container:
+        pytest.skip("slurm.container is false in the cluster file")
+
+
+@pytest.mark.usefixtures("slurm_runs_images")
 def test_slurm_is_new_enough_for_sif(find_on_machines: Find) -> None:
     assert find_on_machines(slurm.version) == []
 
 
-def test_container_support_is_configured(find_on_machines: Find, cluster: Cluster) -> None:
-    if not cluster.slurm.container:
-        pytest.skip("slurm.container is false in the cluster file")
+@pytest.mark.usefixtures("slurm_runs_images")
+def test_container_support_is_configured(find_on_machines: Find) -> None:
     assert find_on_machines(slurm.containers) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pwd
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -274,3 +275,15 @@ def test_no_job_goes_to_a_node_that_was_left_out(monkeypatch: pytest.MonkeyPatch
     assert [[word for word in argv if word.startswith("--exclude")] for argv in given] == [wanted] * len(given)
     assert [word for word in slurm.chosen(["--exclude=c9"]) if "exclude" in word] == [], "who names one knows better"
     assert "exclude" not in str(slurm.partition)
+
+
+def test_a_step_in_an_image_is_slurms_own_or_by_the_runtime_of_the_node(tmp_path: Path) -> None:
+    image, argv = "/opt/x.sif", ["echo", "a b", "$HOME"]
+    by_slurm = connect(FakeCluster()).in_image(image, argv, ["--mpi=pmix"])
+    assert by_slurm == ["--container=/opt/x.sif", "--mpi=pmix", *argv]
+    first, *words = connect(FakeCluster(), container=False).in_image(image, argv, ["--mpi=pmix"])
+    assert first == "--mpi=pmix"
+    (tmp_path / "singularity").write_text('#!/bin/sh\nprintf "%s|" "$@"\n')  # where a node has only that
+    (tmp_path / "singularity").chmod(0o755)
+    done = subprocess.run(words, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True)
+    assert done.stdout == "exec|/opt/x.sif|echo|a b|$HOME|"
