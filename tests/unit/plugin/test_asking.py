@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -16,6 +15,14 @@ from .runs import THREE, answer, phase
 pytest_plugins = ["pytester"]
 SLOW = 60
 """Seconds that an answer takes."""
+FAKE_SSH = f"""\
+#!/bin/sh
+for word; do
+    case $word in -G | -O) exit ;; --) exec /bin/sleep {SLOW} ;; esac
+done
+exit 255
+"""
+"""Says of itself what it is asked, at once, and lets a command wait."""
 
 
 def test_an_answer_that_comes_at_once_needs_no_word(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,9 +35,9 @@ def test_who_is_asked_is_said_before_a_late_answer_comes(
 ) -> None:
     """Through a pipe, too: a run that is ended because it takes long has said whom it waited for."""
     ssh = pytester.mkdir("bin") / "ssh"
-    ssh.write_text(f'#!/bin/sh\ncase " $* " in *" -G "* | *" -O "*) exit ;; esac\nexec sleep {SLOW}\n')
+    ssh.write_text(FAKE_SSH)
     ssh.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{ssh.parent}:/usr/bin:/bin")
     argv = [sys.executable, "-m", "pytest", "-m", "infrastructure", "--hpc-controller=hpc"]
     began = time.monotonic()
     process = pytester.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
