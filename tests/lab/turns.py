@@ -30,7 +30,7 @@ PARTS = (
         *("test_faults", "test_container_run"),
     ),
 )
-"""Files that set up labs anew or wait for minutes, in parts that take about as long."""
+"""Files that set up labs anew or wait for minutes."""
 
 
 def left_out(turn: int) -> list[str]:

@@ -354,6 +354,19 @@ def test_an_ordinary_user_tries_to_start_a_container(
     assert not [path for path in Path(tempfile.gettempdir()).glob("hpcregistry-*") if (path / "usr").exists()]
 
 
+def test_what_cannot_be_tried_is_no_failure(
+    program: ModuleType, for_all: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = str(write_runtime(for_all / "apptainer", "exit 3"))
+    monkeypatch.setattr(tempfile, "tempdir", str(for_all / "none"))
+    assert program.why_not_started(runtime) is None
+    monkeypatch.setattr(tempfile, "tempdir", str(for_all))
+    assert program.why_not_started(runtime) == f"{runtime} ended with 3"
+    if os.getuid() == 0:
+        monkeypatch.setattr(program.pwd, "getpwnam", {}.__getitem__)
+        assert program.why_not_started(runtime) is None
+
+
 def test_a_runtime_that_is_roots_alone_starts_nothing(program: ModuleType, for_all: Path) -> None:
     runtime = write_runtime(for_all / "apptainer")
     runtime.chmod(0o600)
