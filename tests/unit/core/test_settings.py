@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from pytest_hpcregistry.checks import configuration
+from pytest_hpcregistry.config.role import settings_of_role
 from pytest_hpcregistry.core import documents, layout, settings
 from pytest_hpcregistry.core.errors import RUN_SETUP, ConfigError
 from pytest_hpcregistry.core.facts import Machine
 from pytest_hpcregistry.core.model import Cluster, Controller, Registry, Runtime, Slurm, Sync
+from pytest_hpcregistry.core.role import settings_beside_role, settings_in_role
 from pytest_hpcregistry.core.routes import Jump, NodeRoute
 from pytest_hpcregistry.core.settings import Settings, chosen, differences, flat, written
 from pytest_hpcregistry.testing.facts import gathered, host, machine
@@ -181,3 +183,18 @@ def test_what_a_cluster_file_does_not_say_is_not_compared() -> None:
     assert chosen(Cluster(CONTROLLER)) == {}
     one = Cluster(CONTROLLER, ("c2", "c1"), Registry(keep=3), Sync(key_from=("any",)))
     assert chosen(one) == {"nodes": "c[1-2]", "registry.keep": 3, "sync.key_from": "any"}
+
+
+def test_nodes_that_are_slurms_agree_whoever_phase_1_sets_up() -> None:
+    """As of an inventory: its hosts are set up, and syncs go to Slurm's nodes."""
+    cluster = replace(Cluster(Controller("hpc", "hpc")), nodes=("c1", "c2"), nodes_by_slurm=True)
+    assert flat(cluster)["nodes"] == written(cluster)["nodes"] == "slurm"
+    assert flat(replace(cluster, nodes_by_slurm=False))["nodes"] == "c[1-2]"
+
+
+def test_an_inventory_has_names_for_settings_that_the_role_lacks() -> None:
+    said = {"container_registry_slurm_run_as": "alice", "container_registry_keep": 2}
+    mistakes: list[str] = []
+    data = settings_of_role(said, ["c1"], mistakes)
+    assert (data["slurm"], data["registry"], mistakes) == ({"run_as": "alice"}, {"keep": "2"}, [])
+    assert set(settings_beside_role()).isdisjoint(settings_in_role())
